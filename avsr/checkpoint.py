@@ -1,0 +1,242 @@
+"""Model files: one .safetensors with the configuration as JSON in its metadata; names, listing, hashes.
+
+A file is enough to rebuild everything. Pickled checkpoints are refused: loading one runs what is in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from avsr.preprocessing.errors import AvsrError
+
+if TYPE_CHECKING:
+    import torch
+
+    from avsr.config import ModelConfig
+    from avsr.model import AVSR
+
+KEY = "avsr"  # of the JSON in the file's metadata
+SUFFIX = ".safetensors"
+DEFAULT = "grid-tiny"  # the bundled model that "default" stands for
+RETRAIN = "use a .safetensors file written by avsr train"
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model that can be named. `problem` says why it cannot be read; then the rest stays at its default."""
+
+    name: str
+    path: Path
+    where: str  # "bundled" or "cached"
+    size_bytes: int
+    sha256: str
+    vocabulary: int = 0
+    parameters: int = 0
+    info: dict[str, Any] = field(default_factory=dict)
+    problem: str | None = None
+
+
+def save(path: str | Path, model: AVSR, info: dict[str, Any], dtype: torch.dtype | None = None) -> None:
+    """Writes a model, whole or not at all.
+
+    Args:
+        path: the file, ending in .safetensors; its folder must exist.
+        model: what to save; its configuration goes along.
+        info: anything JSON that a user should know: data, licence, numbers, limits.
+        dtype: store floating-point weights in this type (torch.float16 halves the file); None keeps theirs.
+
+    Raises:
+        AvsrError: the file cannot be written.
+    """
+    from safetensors.torch import save as to_bytes
+
+    path = Path(path)
+    weights = {
+        name: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else None).clone().contiguous()
+        for name, tensor in model.state_dict().items()
+    }
+    about = {"config": model.config.model_dump(mode="json"), "info": info}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(to_bytes(weights, metadata={KEY: json.dumps(about)}))
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise AvsrError(f"{path}: cannot be written ({error.strerror}): choose another folder or free space") from error
+
+
+def load(name: str | Path, device: str = "cpu") -> tuple[AVSR, dict[str, Any]]:
+    """Rebuilds a model from its file alone, in float32 and in evaluation mode.
+
+    Args:
+        name: a path or a name, see resolve.
+        device: where the weights go.
+
+    Returns:
+        The model and the info it was saved with.
+
+    Raises:
+        AvsrError: no such model, not a model file, or a damaged one.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from avsr.model import AVSR
+
+    path = resolve(name)
+    about = _read_about(path)
+    config = _config(path, about)
+    try:
+        weights = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise AvsrError(f"{path}: damaged model file ({_brief(error)}): copy or download it again") from error
+    with torch.device("meta"):  # compare before any memory is spent on what the file claims to be
+        _compare(path, AVSR(config).state_dict(), weights)
+    for key, tensor in weights.items():
+        if tensor.is_floating_point():
+            weights[key] = tensor.float()
+            if not torch.isfinite(weights[key]).all():
+                raise AvsrError(f"{path}: {key} holds values that are not finite: the training diverged, {RETRAIN}")
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn and replaced: leave no trace of it
+        model = AVSR(config)
+    model.load_state_dict(weights)
+    return model.to(device).eval().requires_grad_(False), about["info"]
+
+
+def resolve(name: str | Path) -> Path:
+    """The file that a model's name or path stands for: a bundled model, one in the user's cache, or the path itself.
+
+    Raises:
+        AvsrError: there is no such file.
+    """
+    known = _known()
+    text = str(name)
+    if text == "default":
+        text = DEFAULT
+    if text in known:
+        return known[text][0]
+    path = Path(name)
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise AvsrError(f"{path}: is a folder: name the {SUFFIX} file in it")
+    names = ", ".join(known) or "none, not even a default: give the path of a model file"
+    raise AvsrError(f"model {str(name)!r}: no such file, nor a known name (there are {names})")
+
+
+def list_models() -> list[ModelFile]:
+    """The bundled models and those in the user's cache; a damaged one is listed with its problem."""
+    found = []
+    for name, (path, where) in _known().items():
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        entry = ModelFile(name, path, where, path.stat().st_size, digest)
+        try:
+            about = _read_about(path)
+            tokens = len(_config(path, about).tokens)
+            entry = replace(entry, vocabulary=tokens, parameters=_count_parameters(path), info=about["info"])
+        except AvsrError as error:
+            entry = replace(entry, problem=str(error))
+        found.append(entry)
+    return found
+
+
+def cache_folder() -> Path:
+    """Where a user's own named models live: any .safetensors put here can be used by its name."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("avsr") / "models"
+
+
+def _known() -> dict[str, tuple[Path, str]]:
+    """Name -> (file, where); a bundled model wins over a cached one of the same name."""
+    bundled = Path(str(resources.files("avsr"))) / "weights"
+    folders = [(bundled, "bundled"), (cache_folder(), "cached")]
+    known: dict[str, tuple[Path, str]] = {}
+    for folder, where in folders:
+        for path in sorted(folder.glob(f"*{SUFFIX}")):
+            known.setdefault(path.stem, (path, where))
+    return known
+
+
+def _read_about(path: Path) -> dict[str, Any]:
+    """The JSON in a model file's metadata, its two parts checked for type."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError as error:
+        raise AvsrError(f"{path}: cannot be read ({error.strerror})") from error
+    if start[:1] == b"\x80" or start == b"PK\x03\x04":
+        raise AvsrError(f"{path}: a pickled checkpoint is refused, loading one can run any program: {RETRAIN}")
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise AvsrError(f"{path}: not a model file, or cut short ({_brief(error)}): {RETRAIN}") from error
+    if KEY not in metadata:
+        raise AvsrError(f"{path}: a .safetensors file of another program, without avsr's configuration: {RETRAIN}")
+    try:
+        about = json.loads(metadata[KEY])
+    except (ValueError, RecursionError) as error:
+        raise AvsrError(f"{path}: its configuration is not JSON ({_brief(error)}): {RETRAIN}") from error
+    if not isinstance(about, dict) or not all(isinstance(about.get(key), dict) for key in ("config", "info")):
+        raise AvsrError(f"{path}: its metadata must hold config and info: {RETRAIN}")
+    return about
+
+
+def _config(path: Path, about: dict[str, Any]) -> ModelConfig:
+    """The validated configuration object."""
+    from pydantic import ValidationError
+
+    from avsr.config import ModelConfig
+    from avsr.tokenizer import Tokenizer
+
+    try:
+        config = ModelConfig.model_validate(about["config"])
+        Tokenizer(config.tokens)
+        return config
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "configuration"
+        raise AvsrError(
+            f"{path}: {where}: {first['msg']}: written by another version, or damaged: {RETRAIN}"
+        ) from error
+    except ValueError as error:
+        raise AvsrError(f"{path}: tokens: {error}: {RETRAIN}") from error
+
+
+def _compare(path: Path, expected: dict[str, Any], weights: dict[str, Any]) -> None:
+    """Raises one line about the first difference between the weights a model wants and those in the file."""
+    missing, extra = expected.keys() - weights.keys(), weights.keys() - expected.keys()
+    if missing or extra:
+        name = min(missing or extra)
+        word = "lacks" if missing else "has unknown"
+        raise AvsrError(f"{path}: {word} weights {name} ({len(missing)} missing, {len(extra)} unknown): {RETRAIN}")
+    for name, tensor in expected.items():
+        if tensor.shape != weights[name].shape:
+            found, wanted = tuple(weights[name].shape), tuple(tensor.shape)
+            raise AvsrError(f"{path}: weights {name} are {found}, the configuration says {wanted}: {RETRAIN}")
+
+
+def _count_parameters(path: Path) -> int:
+    """Numbers in the file, buffers included, read from its header alone."""
+    from math import prod
+
+    from safetensors import safe_open
+
+    with safe_open(path, framework="np") as file:
+        return sum(prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118 (not a dict)
+
+
+def _brief(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,428 @@
+"""Clips and media files to words: any length, bounded memory, with either modality missing or both there.
+
+B  clips in a batch        T  frames, 25 a second        N  audio samples, 640 T        U  tokens
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from avsr.preprocessing.clip import CROP_SIZE, FPS, SAMPLES_PER_FRAME, Clip
+from avsr.preprocessing.errors import AvsrError, MediaError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from avsr.model import AVSR
+    from avsr.preprocessing.media import MediaInfo
+
+MODALITIES = ("auto", "av", "audio", "video")
+WINDOW_S = 20.0  # a model may name its own in its checkpoint's info ("window_s")
+BATCH_FRAMES = 1600  # padded frames in one forward pass, about 20 GRID clips
+FACE_SHARE = 0.6  # of the time a video takes, for progress alone: finding faces comes before the first word
+PAUSE_S = 1.0  # silence between two words that ends a segment
+SCHEMA = 1
+
+Progress = Callable[[float, float], None]
+"""Called with the seconds of media done and the seconds there are."""
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word and when it was said, in seconds of its source; audio_weight 1 is heard, 0 is lip-read."""
+
+    word: str
+    start_s: float
+    end_s: float
+    confidence: float
+    audio_weight: float
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """What one clip says; confidence is the mean over the words, 0 where there are none."""
+
+    text: str
+    words: list[Word]
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Words without a long pause between; the *_present are fractions of its frames."""
+
+    start_s: float
+    end_s: float
+    text: str
+    confidence: float
+    speaker: str | None
+    audio_present: float
+    video_present: float
+    words: list[Word]
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What one file says. `warnings` tell what was missing, for people; they are not part of the JSON."""
+
+    file: str
+    model: str
+    duration_s: float
+    segments: list[Segment]
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        return " ".join(segment.text for segment in self.segments)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON transcript, schema 1: seconds to the millisecond, fractions to four digits."""
+        body = {"file": self.file, "model": self.model, "duration_s": self.duration_s}
+        return {"schema": SCHEMA, **_rounded(body | {"segments": [asdict(segment) for segment in self.segments]})}
+
+
+def _rounded(value: Any, digits: int = 4) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(item, 3 if key.endswith("_s") else 4) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return round(value, digits) if isinstance(value, float) else value
+
+
+class Recogniser:
+    """A loaded model with its tokenizer, on its device. Made by load_model.
+
+    Attributes:
+        name: what the model is called in transcripts.
+        config: the model's frozen configuration.
+        info: what its maker says about it (data, numbers, limits).
+        device: where it runs.
+        window_s: longest stretch recognised at once in transcribe; shorter files are one window.
+    """
+
+    def __init__(self, model: AVSR, name: str, info: dict[str, Any], device: torch.device) -> None:
+        self.model = model
+        self.name = name
+        self.config = model.config
+        self.info = info
+        self.device = device
+        self.tokens: list[str] = list(model.config.tokens)
+        self.window_s = float(info.get("window_s", WINDOW_S))
+
+    def recognise(self, clips: Sequence[Clip], modality: str = "auto", beam: int = 0) -> list[Hypothesis]:
+        """Recognises clips short enough for one window each, several at a time.
+
+        Args:
+            clips: what to recognise; word times count from their start_s.
+            modality: "auto" and "av" use all that is present, "audio" and "video" hide the other.
+            beam: width of the prefix beam search, 0 for greedy.
+
+        Returns:
+            One hypothesis per clip, in the order given. A clip in which nothing is present says nothing.
+
+        Raises:
+            AvsrError: unknown modality or a negative beam.
+        """
+        _check(modality, beam)
+        visible = [mask(clip, modality) for clip in clips]
+        found = [Hypothesis("", [], 0.0)] * len(visible)
+        usable = [i for i, clip in enumerate(visible) if clip.audio_present.any() or clip.video_present.any()]
+        for batch in _batches(usable, [clip.frames for clip in visible]):
+            for i, hypothesis in zip(batch, self._forward([visible[i] for i in batch], beam), strict=True):
+                found[i] = hypothesis
+        return found
+
+    def transcribe(
+        self,
+        path: str | Path,
+        modality: str = "auto",
+        beam: int = 0,
+        face: str | int = "main",
+        progress: Progress | None = None,
+    ) -> Transcript:
+        """Recognises a media file of any length; memory does not grow with it.
+
+        Args:
+            path: any container that FFmpeg reads.
+            modality: "auto" uses what is there; "av", "audio" and "video" insist on it.
+            beam: width of the prefix beam search, 0 for greedy.
+            face: whose lips: "main", "largest", "left", "right" or a track's number.
+            progress: told how far it is.
+
+        Returns:
+            The words with their times, and a warning for each modality that is missing.
+
+        Raises:
+            AvsrError: unknown modality, a modality insisted on is missing, or neither sound nor a face.
+            MediaError: the file cannot be read.
+        """
+        from avsr.preprocessing.media import probe
+        from avsr.preprocessing.reader import stream_clips
+
+        _check(modality, beam)
+        media = probe(path)
+        _insist(path, modality, sound=media.has_audio, picture=media.has_video)
+        faces = modality != "audio" and media.has_video  # faces are searched in a first pass over the file
+        share = FACE_SHARE if faces else 0.0
+        tell = progress or (lambda done_s, of_s: None)
+        stream = stream_clips(
+            path,
+            window_s=self.window_s,
+            face=face,
+            audio=modality != "video",
+            video=modality != "audio",
+            progress=lambda seconds: tell(share * seconds, media.duration_s),
+        )
+        segments: list[Segment] = []
+        frames = heard = seen = 0
+        for clip, hypothesis in self._windows(stream, modality, beam):
+            segments += _segments(hypothesis.words, clip)
+            frames += clip.frames
+            heard += int(clip.audio_present.sum())
+            seen += int(clip.video_present.sum())
+            tell(share * media.duration_s + (1 - share) * frames / FPS, media.duration_s)
+        warnings = _missing(path, modality, media, heard=heard > 0, seen=seen > 0)
+        if not segments:
+            warnings.append("no words recognised")
+        return Transcript(str(path), self.name, frames / FPS, segments, warnings)
+
+    def _windows(self, stream: Iterable[Clip], modality: str, beam: int) -> Iterator[tuple[Clip, Hypothesis]]:
+        """Windows cut between words: what follows the cut is recognised again with the next window."""
+        rest: Clip | None = None
+        for clip, more in _with_more(stream):
+            clip = mask(clip if rest is None else join(rest, clip), modality)
+            (hypothesis,) = self.recognise([clip], modality, beam)
+            if not more:
+                yield clip, hypothesis
+                return
+            cut = cut_frame(hypothesis.words, clip)
+            words = [word for word in hypothesis.words if word.end_s <= clip.start_s + cut / FPS]
+            yield clip.window(0, cut), replace(hypothesis, text=" ".join(w.word for w in words), words=words)
+            rest = clip.window(cut, clip.frames)
+
+    def _forward(self, clips: list[Clip], beam: int) -> list[Hypothesis]:
+        """One forward pass over clips in which something is present."""
+        import torch
+
+        from avsr.alignment import word_times
+        from avsr.decoding import beam_search, greedy
+
+        with torch.inference_mode():
+            output = self.model(*(tensor.to(self.device) for tensor in collate(clips)))
+        log_probs, lens, weight = output.log_probs.float().cpu(), output.lens.cpu(), output.audio_weight.float().cpu()
+        if beam == 0:
+            spelt: list[Sequence[int]] = [*greedy(log_probs, lens)]
+        else:
+            posteriors = zip(log_probs, lens.tolist(), strict=True)
+            spelt = [beam_search(clip[:frames], width=beam)[0].ids for clip, frames in posteriors]
+        found = []
+        for i, clip in enumerate(clips):
+            spans = word_times(log_probs[i, : int(lens[i])], spelt[i], self.tokens)
+            words = [
+                Word(
+                    span.word,
+                    clip.start_s + span.first / FPS,
+                    clip.start_s + span.last / FPS,
+                    span.confidence,
+                    float(weight[i, span.first : span.last].mean()),
+                )
+                for span in spans
+            ]
+            found.append(Hypothesis(" ".join(w.word for w in words), words, _mean([w.confidence for w in words])))
+        return found
+
+
+def load_model(name: str | Path = "default", device: str = "auto") -> Recogniser:
+    """Loads a recogniser by name or path.
+
+    Args:
+        name: "default", a name that `avsr models` lists, or a path to a .safetensors file.
+        device: "auto" takes the best there is; "cpu", "cuda" (or "cuda:1") and "mps" insist.
+
+    Raises:
+        AvsrError: no such model, an unreadable one, or no such device.
+    """
+    from avsr import checkpoint
+
+    chosen = pick_device(device)
+    model, info = checkpoint.load(name, device=str(chosen))
+    return Recogniser(model, checkpoint.resolve(name).stem, info, chosen)
+
+
+def transcribe(path: str | Path, model: str | Path = "default", device: str = "auto", **options: Any) -> Transcript:
+    """Recognises one media file; for several, load the model once with load_model.
+
+    Args:
+        path: any container that FFmpeg reads.
+        model: as in load_model.
+        device: as in load_model.
+        options: modality, beam, face and progress, see Recogniser.transcribe.
+    """
+    return load_model(model, device).transcribe(path, **options)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device a name stands for.
+
+    Raises:
+        AvsrError: unknown, or not on this machine.
+    """
+    import torch
+
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if there[kind]))
+    kind, _, index = name.partition(":")
+    if kind not in there or (index and not (kind == "cuda" and index.isdecimal())):
+        raise AvsrError(f"device {name!r} is unknown: use auto, cpu, cuda or mps")
+    if not there[kind] or (index and int(index) >= torch.cuda.device_count()):
+        raise AvsrError(f"device {name!r} is not available on this machine: use auto or cpu")
+    return torch.device(name)
+
+
+def collate(clips: Sequence[Clip]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Clips as one padded batch, in the order the model takes; padding is marked absent.
+
+    Returns:
+        audio (B, N) float32, lips (B, T, 96, 96) uint8, audio_present (B, T) bool, video_present (B, T) bool,
+        lens (B,) int64.
+    """
+    import torch
+
+    lens = [clip.frames for clip in clips]
+    count, longest = len(clips), max(lens)
+    audio = np.zeros((count, longest * SAMPLES_PER_FRAME), np.float32)
+    lips = np.zeros((count, longest, CROP_SIZE, CROP_SIZE), np.uint8)
+    present = np.zeros((2, count, longest), np.bool_)
+    for i, (clip, frames) in enumerate(zip(clips, lens, strict=True)):
+        audio[i, : frames * SAMPLES_PER_FRAME] = clip.audio
+        lips[i, :frames] = clip.lips
+        present[0, i, :frames] = clip.audio_present
+        present[1, i, :frames] = clip.video_present
+    tensors = (torch.from_numpy(array) for array in (audio, lips, present[0], present[1]))
+    return (*tensors, torch.tensor(lens, dtype=torch.int64))  # type: ignore[return-value]
+
+
+def mask(clip: Clip, modality: str) -> Clip:
+    """The clip with what the modality hides marked absent."""
+    absent = np.zeros(clip.frames, np.bool_)
+    if modality == "audio":
+        return replace(clip, video_present=absent)
+    if modality == "video":
+        return replace(clip, audio_present=absent)
+    return clip
+
+
+def join(first: Clip, second: Clip) -> Clip:
+    """Two clips that follow each other as one."""
+    together = {
+        name: np.concatenate([getattr(first, name), getattr(second, name)])
+        for name in ("audio", "lips", "audio_present", "video_present")
+    }
+    return replace(first, **together, quality=None)
+
+
+def cut_frame(words: Sequence[Word], clip: Clip) -> int:
+    """Where to cut a window that has a successor: in the widest pause of its last third.
+
+    Pauses are taken from the words themselves, so they are found in a silent film as well as in noise. The
+    last second stays with the next window, because a word may be cut in half there.
+    """
+    earliest = clip.start_s + clip.duration_s * 2 / 3
+    latest = clip.start_s + clip.duration_s - min(1.0, clip.duration_s / 6)
+    ends = [clip.start_s, *(word.end_s for word in words)]
+    starts = [*(word.start_s for word in words), latest]
+    pauses = [(max(end, earliest), min(start, latest)) for end, start in zip(ends, starts, strict=True)]
+    begin, end = max(pauses, key=lambda pause: pause[1] - pause[0])
+    at = (begin + end) / 2 if begin <= end else earliest  # no pause at all: one sound fills the last third
+    return min(max(1, round((at - clip.start_s) * FPS)), clip.frames)
+
+
+def _segments(words: Sequence[Word], clip: Clip) -> list[Segment]:
+    """Words grouped where no pause is longer than PAUSE_S."""
+    groups: list[list[Word]] = []
+    for word in words:
+        if not groups or word.start_s - groups[-1][-1].end_s > PAUSE_S:
+            groups.append([])
+        groups[-1].append(word)
+    found = []
+    for group in groups:
+        start_s, end_s = group[0].start_s, group[-1].end_s
+        frames = slice(round((start_s - clip.start_s) * FPS), round((end_s - clip.start_s) * FPS))
+        found.append(
+            Segment(
+                start_s,
+                end_s,
+                " ".join(word.word for word in group),
+                _mean([word.confidence for word in group]),
+                clip.speaker,
+                float(clip.audio_present[frames].mean()),
+                float(clip.video_present[frames].mean()),
+                group,
+            )
+        )
+    return found
+
+
+def _check(modality: str, beam: int) -> None:
+    if modality not in MODALITIES:
+        raise AvsrError(f"modality {modality!r} is unknown: use one of {', '.join(MODALITIES)}")
+    if beam < 0:
+        raise AvsrError(f"beam {beam}: must be 0 (greedy) or a width of at least 1")
+
+
+def _insist(path: str | Path, modality: str, *, sound: bool, picture: bool, what: str = "picture") -> None:
+    """Raises unless everything the modality names is there."""
+    if modality in ("av", "audio") and not sound:
+        raise AvsrError(f"{path}: no sound, which modality {modality!r} needs: use video or auto")
+    if modality in ("av", "video") and not picture:
+        raise AvsrError(f"{path}: no {what}, which modality {modality!r} needs: use audio or auto")
+
+
+def _missing(path: str | Path, modality: str, media: MediaInfo, *, heard: bool, seen: bool) -> list[str]:
+    """What was not there in the whole file, in words; raises where that leaves nothing or was insisted on."""
+    _insist(path, modality, sound=heard, picture=seen, what="face found")
+    if not heard and not seen:
+        sound = "no sound could be read" if media.has_audio else "no sound track"
+        face = "no face found" if media.has_video else "no picture"
+        raise MediaError(f"{path}: {sound} and {face}: nothing to transcribe")
+    if modality != "auto":
+        return []
+    if not seen:
+        return ["no face found: audio only" if media.has_video else "no picture: audio only"]
+    if not heard:
+        return ["no sound could be read: lips only" if media.has_audio else "no sound track: lips only"]
+    return []
+
+
+def _with_more(items: Iterable[Clip]) -> Iterator[tuple[Clip, bool]]:
+    """Each item with whether another one follows."""
+    held: Clip | None = None
+    for item in items:
+        if held is not None:
+            yield held, True
+        held = item
+    if held is not None:
+        yield held, False
+
+
+def _batches(indices: Iterable[int], frames: Sequence[int]) -> Iterator[list[int]]:
+    """Clips of like length together, at most BATCH_FRAMES padded frames at once."""
+    batch: list[int] = []
+    for i in sorted(indices, key=lambda i: frames[i], reverse=True):
+        if batch and frames[batch[0]] * (len(batch) + 1) > BATCH_FRAMES:
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

@@ -1,0 +1,117 @@
+"""Transcript files: txt, srt, vtt, tsv, json. Each renderer is a pure function from Transcript to text."""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from avsr.preprocessing.errors import AvsrError
+
+if TYPE_CHECKING:
+    from avsr.transcribe import Transcript
+
+
+def txt(transcript: Transcript) -> str:
+    """One line per segment."""
+    return "".join(f"{_line(segment.text)}\n" for segment in transcript.segments)
+
+
+def srt(transcript: Transcript) -> str:
+    """SubRip: numbered cues, hours always, a comma before the milliseconds, UTF-8."""
+    cues = [
+        f"{number}\n{_clock(segment.start_s, ',')} --> {_clock(segment.end_s, ',')}\n"
+        f"{_line(segment.text).replace('-->', '->')}\n"
+        for number, segment in enumerate(transcript.segments, 1)
+    ]
+    return "\n".join(cues)
+
+
+def vtt(transcript: Transcript) -> str:
+    """WebVTT: header, a dot before the milliseconds; &, < and > are escaped as the format asks, and --> with them."""
+    cues = [
+        f"{_clock(segment.start_s, '.')} --> {_clock(segment.end_s, '.')}\n"
+        f"{html.escape(_line(segment.text), quote=False)}\n"
+        for segment in transcript.segments
+    ]
+    return "\n".join(["WEBVTT\n", *cues])
+
+
+def tsv(transcript: Transcript) -> str:
+    """Tab-separated start, end and text; times in integer milliseconds."""
+    rows = [f"{_ms(s.start_s)}\t{_ms(s.end_s)}\t{_line(s.text)}\n" for s in transcript.segments]
+    return "".join(["start\tend\ttext\n", *rows])
+
+
+def json_(transcript: Transcript) -> str:
+    """Everything that is known, schema 1: see Transcript.to_dict."""
+    return json.dumps(transcript.to_dict(), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+
+
+RENDERERS: dict[str, Callable[[Transcript], str]] = {"txt": txt, "srt": srt, "vtt": vtt, "tsv": tsv, "json": json_}
+
+
+def formats(name: str) -> list[str]:
+    """The formats that a name given by the user stands for; "all" is every one.
+
+    Raises:
+        AvsrError: no such format.
+    """
+    if name == "all":
+        return list(RENDERERS)
+    if name not in RENDERERS:
+        raise AvsrError(f"format {name!r} is unknown: use one of {', '.join(RENDERERS)} or all")
+    return [name]
+
+
+def write(transcript: Transcript, path: str | Path, format: str | None = None) -> Path:
+    """Renders a transcript into a file, whole or not at all.
+
+    Args:
+        transcript: what was recognised.
+        path: the file to write; its folder must exist.
+        format: one of RENDERERS; None takes the file's extension.
+
+    Raises:
+        AvsrError: unknown format, or the file cannot be written.
+    """
+    path = Path(path)
+    (chosen,) = formats(format or path.suffix.lstrip("."))
+    write_text(path, RENDERERS[chosen](transcript))
+    return path
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes UTF-8 with plain newlines beside the target and renames: readers never see half a file.
+
+    Raises:
+        AvsrError: the file cannot be written (no such folder, no permission, disk full).
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise AvsrError(f"{path}: cannot be written ({error.strerror}): choose another folder or free space") from error
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _clock(seconds: float, point: str) -> str:
+    """HH:MM:SS and milliseconds after `point`; hours are always there and may grow past 99."""
+    rest, ms = divmod(_ms(seconds), 1000)
+    return f"{rest // 3600:02d}:{rest // 60 % 60:02d}:{rest % 60:02d}{point}{ms:03d}"
+
+
+def _line(text: str) -> str:
+    """Text on one line: an empty line would end a cue, a tab would end a column."""
+    return " ".join(text.split())

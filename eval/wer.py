@@ -1,0 +1,178 @@
+"""Word and character error rates: counts pooled over a corpus, divided once, with a bootstrap interval.
+
+jiwer aligns; this file counts per utterance, because both the interval and the comparison of two systems resample
+utterances (Bisani and Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation", ICASSP 2004).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from avsr.eval.normalize import get_normalizer
+
+SUBSTITUTIONS, DELETIONS, INSERTIONS, UNITS = range(4)  # columns of a table of counts
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+_INDEX_BUDGET = 2_000_000  # drawn indices held at once: 16 MB whatever the size of the corpus
+
+
+@dataclass(frozen=True)
+class ErrorRate:
+    """An error rate of a corpus with everything needed to check it.
+
+    Attributes:
+        rate: (substitutions + deletions + insertions) / units as a fraction; None where the references hold no unit.
+        low, high: 95 % bootstrap interval over utterances, fractions; None where rate is None.
+        substitutions, deletions, insertions: pooled counts.
+        units: words (or characters) in the references.
+        utterances: how many were scored, those with an empty reference included.
+    """
+
+    rate: float | None
+    low: float | None
+    high: float | None
+    substitutions: int
+    deletions: int
+    insertions: int
+    units: int
+    utterances: int
+
+    @property
+    def errors(self) -> int:
+        return self.substitutions + self.deletions + self.insertions
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Rate of one system minus that of another on the same utterances, fractions; None where the rates are None."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+    @property
+    def real(self) -> bool:
+        """Whether the 95 % interval leaves out zero."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+
+def count_errors(
+    references: Sequence[str],
+    hypotheses: Sequence[str],
+    *,
+    unit: Literal["word", "character"] = "word",
+    normalizer: str = "basic",
+) -> np.ndarray:
+    """Counts the errors of each utterance.
+
+    An empty reference (after normalisation) adds its insertions and no units. Spaces between words are characters.
+
+    Args:
+        references: what was said, one string an utterance.
+        hypotheses: what was recognised, in the same order.
+        unit: what is compared.
+        normalizer: name from `normalize.NORMALIZERS`, applied to both sides.
+
+    Returns:
+        (n, 4) int64: substitutions, deletions, insertions, units in the reference.
+
+    Raises:
+        ValueError: the two sequences differ in length.
+        AvsrError: unknown normaliser.
+    """
+    import jiwer
+
+    if len(references) != len(hypotheses):
+        raise ValueError(f"{len(references)} references for {len(hypotheses)} hypotheses")
+    normalize = get_normalizer(normalizer)
+    spoken, heard = [normalize(text) for text in references], [normalize(text) for text in hypotheses]
+    counts = np.zeros((len(spoken), 4), np.int64)
+    filled = [row for row, text in enumerate(spoken) if text]
+    for row in set(range(len(spoken))) - set(filled):
+        counts[row, INSERTIONS] = len(heard[row].split() if unit == "word" else heard[row])
+    if filled:
+        process = jiwer.process_words if unit == "word" else jiwer.process_characters
+        aligned = process([spoken[row] for row in filled], [heard[row] for row in filled])
+        for row, chunks, units in zip(filled, aligned.alignments, aligned.references, strict=True):
+            counts[row] = *_count_chunks(chunks), len(units)
+    return counts
+
+
+def _count_chunks(chunks: Sequence) -> tuple[int, int, int]:
+    """Substitutions, deletions and insertions in jiwer's alignment of one utterance."""
+    totals = {"substitute": 0, "delete": 0, "insert": 0, "equal": 0}
+    for chunk in chunks:
+        spoken, heard = chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx
+        totals[chunk.type] += max(spoken, heard)
+    return totals["substitute"], totals["delete"], totals["insert"]
+
+
+def pool(counts: np.ndarray, *, seed: int = 0, resamples: int = RESAMPLES) -> ErrorRate:
+    """Pools counts of utterances into one rate with its interval.
+
+    Args:
+        counts: (n, 4) int64 from `count_errors`.
+        seed: of the bootstrap.
+        resamples: how often the corpus is drawn anew.
+    """
+    substitutions, deletions, insertions, units = (int(total) for total in counts.sum(axis=0))
+    rate = (substitutions + deletions + insertions) / units if units else None
+    low, high = _interval(_errors_and_units(counts), seed, resamples)
+    return ErrorRate(rate, low, high, substitutions, deletions, insertions, units, len(counts))
+
+
+def compare(counts: np.ndarray, baseline: np.ndarray, *, seed: int = 0, resamples: int = RESAMPLES) -> Difference:
+    """Paired bootstrap of rate(counts) - rate(baseline): every resample draws the same utterances for both.
+
+    Args:
+        counts, baseline: (n, 4) int64 from `count_errors`, the same utterances in the same order.
+        seed: of the bootstrap.
+        resamples: how often the corpus is drawn anew.
+
+    Raises:
+        ValueError: the references differ, so the two are not paired.
+    """
+    if counts.shape != baseline.shape or not np.array_equal(counts[:, UNITS], baseline[:, UNITS]):
+        raise ValueError("a paired comparison needs the same utterances, in the same order, on both sides")
+    excess = _errors_and_units(counts)
+    excess[:, 0] -= _errors_and_units(baseline)[:, 0]
+    errors, units = excess.sum(axis=0)
+    low, high = _interval(excess, seed, resamples)
+    return Difference(float(errors / units) if units else None, low, high)
+
+
+def wer(references: Sequence[str], hypotheses: Sequence[str], *, normalizer: str = "basic", seed: int = 0) -> ErrorRate:
+    """Word error rate of a corpus; see `count_errors` for the rules and `ErrorRate` for the fields."""
+    return pool(count_errors(references, hypotheses, normalizer=normalizer), seed=seed)
+
+
+def cer(references: Sequence[str], hypotheses: Sequence[str], *, normalizer: str = "basic", seed: int = 0) -> ErrorRate:
+    """Character error rate of a corpus; see `count_errors` for the rules and `ErrorRate` for the fields."""
+    return pool(count_errors(references, hypotheses, unit="character", normalizer=normalizer), seed=seed)
+
+
+def _errors_and_units(counts: np.ndarray) -> np.ndarray:
+    """(n, 2) int64: errors and reference units of each utterance."""
+    return np.stack([counts[:, :UNITS].sum(axis=1), counts[:, UNITS]], axis=1)
+
+
+def _interval(totals: np.ndarray, seed: int, resamples: int) -> tuple[float | None, float | None]:
+    """Percentile interval of sum(totals[:, 0]) / sum(totals[:, 1]) over utterances drawn with replacement."""
+    if totals[:, 1].sum() == 0:
+        return None, None
+    drawn = np.concatenate([totals[rows].sum(axis=1) for rows in _resampled_rows(len(totals), seed, resamples)])
+    drawn = drawn[drawn[:, 1] > 0]  # a resample of empty references alone has no rate
+    low, high = np.quantile(drawn[:, 0] / drawn[:, 1], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
+def _resampled_rows(utterances: int, seed: int, resamples: int) -> Iterator[np.ndarray]:
+    """Row numbers of the resamples, (some, n) int64 at a time; the same for every system, which is what pairs them."""
+    generator = np.random.default_rng(seed)
+    step = max(1, _INDEX_BUDGET // utterances)
+    for first in range(0, resamples, step):
+        yield generator.integers(utterances, size=(min(step, resamples - first), utterances))

@@ -1,0 +1,66 @@
+"""Log-mel features on the model's device: torch.stft with librosa's filterbank, four mel frames to a video frame."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from avsr.preprocessing.clip import SAMPLE_RATE, SAMPLES_PER_FRAME
+
+WINDOW = 400  # samples, 25 ms
+HOP = 160  # samples, 10 ms
+N_FFT = 512
+MELS_PER_FRAME = SAMPLES_PER_FRAME // HOP  # 4, so S = 4 T exactly
+DYNAMIC_RANGE = 8.0  # log10 units of power, 80 dB: what lies further below the loudest bin is not sound but arithmetic
+MIN_STD = 0.1  # log10 units; keeps a constant signal from being blown up
+
+
+def mel_filterbank(n_mels: int) -> Tensor:
+    """librosa's Slaney filterbank, (N_FFT // 2 + 1, n_mels) float32, 0 to 8 kHz."""
+    import librosa
+
+    weights = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=N_FFT, n_mels=n_mels)
+    return torch.from_numpy(weights.T.copy())
+
+
+class LogMel(nn.Module):
+    """Waveform to normalised log-mel.
+
+    Mel frame s is centred on sample 160 s. Samples of absent frames are zeroed before the transform and never reach the
+    features. Normalisation is per utterance: each bin has zero mean and unit variance over the present frames, which
+    removes loudness and the colour of the microphone. Absent frames come out as zeros.
+    """
+
+    def __init__(self, n_mels: int = 80) -> None:
+        super().__init__()
+        self.register_buffer("filterbank", mel_filterbank(n_mels))  # travels in the checkpoint
+        self.register_buffer("window", torch.hann_window(WINDOW), persistent=False)
+
+    def power(self, audio: Tensor) -> Tensor:
+        """(B, N) float samples -> (B, N / 160, M) mel power."""
+        padded = nn.functional.pad(audio, (N_FFT // 2, N_FFT // 2))
+        spectrum = torch.stft(padded, N_FFT, HOP, WINDOW, self.window, center=False, return_complex=True)
+        # N / 160 + 1 frames; the last is centred one past the end: (B, F, S + 1) -> (B, S, F)
+        power = spectrum[..., :-1].abs().square().transpose(1, 2)
+        return power @ self.filterbank
+
+    def forward(self, audio: Tensor, present: Tensor) -> Tensor:
+        """Normalised log-mel.
+
+        Args:
+            audio: (B, N) float32, N = 640 T.
+            present: (B, T) bool; false where there is no sound, padding included.
+
+        Returns:
+            (B, S, M) float32, S = 4 T, zeros where absent.
+        """
+        audio = audio.masked_fill(~present.repeat_interleave(SAMPLES_PER_FRAME, 1), 0)
+        mask = present.repeat_interleave(MELS_PER_FRAME, 1).unsqueeze(-1)  # (B, S, 1)
+        mel = self.power(audio).clamp_min(1e-10).log10()
+        loudest = mel.masked_fill(~mask, -torch.inf).amax((1, 2), keepdim=True)
+        mel = torch.maximum(mel, loudest - DYNAMIC_RANGE).masked_fill(~mask, 0)
+        count = mask.sum(1, keepdim=True).clamp_min(1)
+        mean = mel.sum(1, keepdim=True) / count
+        mel = (mel - mean).masked_fill(~mask, 0)
+        std = (mel.square().sum(1, keepdim=True) / count).sqrt()
+        return mel / std.clamp_min(MIN_STD)

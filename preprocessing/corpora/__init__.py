@@ -1,0 +1,96 @@
+"""Corpora: where the clips, texts and splits of each are. One module a corpus, each with `list_items(src)`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from avsr.preprocessing.errors import AvsrError
+
+CORPORA = {
+    "grid": "avsr.preprocessing.corpora.grid",
+    "folder": "avsr.preprocessing.corpora.folder",
+}
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mpe"),
+    *(".vob", ".ts", ".mts", ".m2ts", ".3gp", ".wmv", ".flv", ".ogv"),
+)
+
+WordTimes = tuple[tuple[str, float, float], ...]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One clip of a corpus before anything of it is read.
+
+    Attributes:
+        id: unique within its corpus.
+        path: the media file.
+        text: what is said, as the corpus writes it.
+        speaker: who says it, where known.
+        words: (word, start_s, end_s) of every word on the clip's clock, where known.
+        split: "train", "val", "test", or None where the corpus does not say.
+        note: what about the item was mended or left out, for the record.
+        problem: why the item cannot be used; it is then skipped under this reason.
+    """
+
+    id: str
+    path: Path
+    text: str | None = None
+    speaker: str | None = None
+    words: WordTimes | None = None
+    split: str | None = None
+    note: str | None = None
+    problem: str | None = None
+
+
+def corpus(name: str) -> ModuleType:
+    """The module of a corpus by its name.
+
+    Raises:
+        AvsrError: there is no such corpus.
+    """
+    if name not in CORPORA:
+        known = ", ".join(sorted(CORPORA))
+        raise AvsrError(f"no corpus named {name!r}; choose one of {known} (folder: videos with .txt beside them)")
+    return import_module(CORPORA[name])
+
+
+def videos_below(folder: Path) -> list[Path]:
+    """All videos in a tree by their suffix, sorted; hidden files (also macOS's `._name`) are left out."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
+
+
+def source_folder(src: str | Path) -> Path:
+    """The source as a folder that is there.
+
+    Raises:
+        AvsrError: it is missing or not a folder.
+    """
+    folder = Path(src)
+    if not folder.is_dir():
+        raise AvsrError(f"{folder}: no such folder; name the folder that holds the corpus")
+    return folder
+
+
+def word_times_problem(words: WordTimes, text: str) -> str | None:
+    """Why word times do not belong to a text, or None where they do.
+
+    Args:
+        words: (word, start_s, end_s) in spoken order.
+        text: the transcript; compared word by word, without regard to case.
+    """
+    if [word.lower() for word, _, _ in words] != text.lower().split():
+        return "its words are not those of the text"
+    last_s = 0.0
+    for word, start_s, end_s in words:
+        if not last_s <= start_s < end_s:
+            return f"its times do not rise at {word!r} ({start_s:g} to {end_s:g} s)"
+        last_s = end_s
+    return None

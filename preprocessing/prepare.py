@@ -1,0 +1,474 @@
+"""Corpus -> shards: several processes, resumable after a kill at any moment, the same bytes however many processes.
+
+Every clip becomes one file in DST/parts, written beside and renamed: `000042.tar` (a piece of a tar) or `000042.skip`
+(why it was left out). As soon as all clips of a shard have theirs, the shard is their concatenation, renamed into
+place before the pieces are removed; the index is read back from the shards and comes last. Whatever is there is
+therefore whole, and a restart redoes only the clips that were in the making.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from avsr.preprocessing.clip import FPS, Clip
+from avsr.preprocessing.corpora import Item
+from avsr.preprocessing.corpora import corpus as find_corpus
+from avsr.preprocessing.errors import AvsrError, MediaError
+from avsr.preprocessing.shards import (
+    INDEX,
+    SHARD_CLIPS,
+    TAR_END,
+    encode_clip,
+    shard_key,
+    shard_name,
+    tar_fragment,
+    versions,
+    write_file,
+    write_index,
+)
+
+PARTS = "parts"
+MADE_FROM = "made_from.json"
+LOCK = ".lock"
+MIN_PRESENT = 0.5  # a clip is kept where at least one modality is there in this share of its frames
+MAX_CLIP_S = 300.0  # a clip is held in memory whole; what is longer is no utterance
+MAX_LOSS = 0.2  # share of the clips that may be skipped before the run counts as failed
+
+# What a damaged file may do to a decoder: one clip's trouble, and recorded. An AvsrError (no face model), a missing
+# module or a mistake in the code would happen to every clip and stops the run.
+CLIP_TROUBLE = (OSError, ValueError, RuntimeError, ArithmeticError, LookupError, EOFError, MemoryError)
+
+Progress = Callable[[int, int, float], None]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a preparation ended with.
+
+    Attributes:
+        dst: where the shards are.
+        clips: clips in the shards.
+        skipped: clips left out; index.json has their reasons.
+        hours: of media in the shards.
+        without_video, without_audio: clips in the shards that lack one modality altogether.
+        resumed: clips that an earlier, interrupted run had finished.
+        already_done: True where the shards were complete before, and nothing was done.
+    """
+
+    dst: Path
+    clips: int
+    skipped: int
+    hours: float
+    without_video: int
+    without_audio: int
+    resumed: int = 0
+    already_done: bool = False
+
+    def __str__(self) -> str:
+        kept = f"{self.clips} clips, {self.hours:.2f} h, {self.skipped} skipped"
+        if self.already_done:
+            return f"{self.dst} is complete already ({kept}): nothing to do"
+        lacks = f"{self.without_video} without a face, {self.without_audio} without sound"
+        again = f"; {self.resumed} were done before" if self.resumed else ""
+        return f"{kept} ({lacks}{again}) in {self.dst}"
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One clip to prepare; number is its place in the corpus."""
+
+    number: int
+    item: Item
+    src: Path
+    parts: Path
+    face: str | int
+
+    @property
+    def part(self) -> Path:
+        return self.parts / f"{self.number:06d}.tar"
+
+    @property
+    def skip(self) -> Path:
+        return self.parts / f"{self.number:06d}.skip"
+
+
+def prepare(
+    corpus: str,
+    src: str | Path,
+    dst: str | Path,
+    *,
+    workers: int | None = None,
+    shard_clips: int = SHARD_CLIPS,
+    limit: int | None = None,
+    face: str | int = "main",
+    max_loss: float = MAX_LOSS,
+    progress: Progress | None = None,
+) -> Summary:
+    """Turns a corpus into shards; run again after an interruption it goes on where it was.
+
+    A clip is kept where sound or a readable mouth is there in at least half of its frames: a hidden face is marked
+    absent and the clip still teaches the ear, and the other way round. What is skipped is named in index.json.
+
+    Args:
+        corpus: "grid", "folder": see `corpora`.
+        src: the corpus as its makers lay it out.
+        dst: folder for the shards; new, empty, or of an earlier run with the same source and settings.
+        workers: processes; as many as cores where None, 0 works in this process.
+        shard_clips: clips a shard.
+        limit: only the first so many clips.
+        face: which face is meant where there are several, see `face.choose_track`.
+        max_loss: share of skipped clips, 0 to 1, above which the run fails at its end.
+        progress: called with (clips done, clips in all, seconds of media prepared in this run).
+
+    Returns:
+        Summary.
+
+    Raises:
+        AvsrError: unknown corpus, nothing in the source, a destination that is not its own, a full disk (run it again
+            when there is room), or more skipped than max_loss (the shards are complete all the same).
+    """
+    _check(workers, shard_clips, limit, max_loss)
+    root, folder = Path(src), Path(dst)
+    items = find_corpus(corpus).list_items(root)[:limit]
+    made_from = {
+        "corpus": corpus,
+        "items": len(items),
+        "fingerprint": _fingerprint(items, root),
+        "shard_clips": shard_clips,
+        "face": face,
+    }
+    with _writing(folder):
+        resuming = _claim(folder, made_from)
+        if (folder / INDEX).exists():
+            shutil.rmtree(folder / PARTS, ignore_errors=True)
+            index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+            return _finish(folder, index, max_loss, already_done=True)
+        jobs = [_Job(number, item, root, folder / PARTS, face) for number, item in enumerate(items)]
+        resumed = _run(folder, jobs, shard_clips, workers, progress) if jobs else 0
+        shards = [path for path in _shard_paths(folder, len(jobs), shard_clips) if path.exists()]
+        skipped = [json.loads(job.skip.read_text(encoding="utf-8")) for job in jobs if job.skip.exists()]
+        index = write_index(folder, shards, skipped, made_from=made_from)
+        shutil.rmtree(folder / PARTS)
+        return _finish(folder, index, max_loss, resumed=resumed if resuming else 0)
+
+
+def _check(workers: int | None, shard_clips: int, limit: int | None, max_loss: float) -> None:
+    """Refuses values out of range."""
+    if workers is not None and workers < 0:
+        raise AvsrError(f"workers is {workers}; allowed are 0 (work in this process) and more")
+    if shard_clips < 1:
+        raise AvsrError(f"shard_clips is {shard_clips}; a shard holds 1 clip or more")
+    if limit is not None and limit < 1:
+        raise AvsrError(f"limit is {limit}; allowed are 1 clip and more")
+    if not 0 <= max_loss <= 1:
+        raise AvsrError(f"max_loss is {max_loss}; it is a share between 0 and 1")
+
+
+def _finish(folder: Path, index: dict[str, Any], max_loss: float, **more: Any) -> Summary:
+    """The summary of a complete set of shards.
+
+    Raises:
+        AvsrError: it lost more than max_loss.
+    """
+    counts = index["counts"]
+    lost = counts["skipped"] / max(1, counts["skipped"] + counts["clips"])
+    if lost > max_loss:
+        reason, times = Counter(row["reason"] for row in index["skipped"]).most_common(1)[0]
+        raise AvsrError(
+            f"{folder}: {counts['skipped']} of {counts['skipped'] + counts['clips']} clips were skipped ({lost:.0%}; "
+            f"at most {max_loss:.0%} is allowed), most often ({times}) because: {reason}; each is named in "
+            f"{folder / INDEX}, and the shards of the others are complete"
+        )
+    kept = {name: counts[name] for name in ("clips", "skipped", "without_video", "without_audio")}
+    return Summary(dst=folder, hours=index["hours"], **kept, **more)
+
+
+# ------------------------------------------------------------------------------------------------------- destination
+
+
+def _fingerprint(items: Sequence[Item], root: Path) -> str:
+    """A hash of what the corpus says and how big its files are; the place of the corpus does not enter."""
+    digest = hashlib.sha256()
+    for item in items:
+        size = item.path.stat().st_size if item.path.is_file() else None
+        row = asdict(item) | {"path": item.path.relative_to(root).as_posix(), "size": size}
+        digest.update(json.dumps(row, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Holds the destination against a second run and turns the errors of its disk into one line.
+
+    Raises:
+        AvsrError: another run is writing there, or nothing can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / LOCK, "w") as lock:
+            if not _lock(lock.fileno()):
+                raise AvsrError(f"{folder}: another run is preparing it at this moment; wait for it or stop it")
+            try:
+                yield
+            finally:
+                (folder / LOCK).unlink(missing_ok=True)
+    except OSError as error:
+        raise AvsrError(
+            f"{folder}: cannot write there ({error.strerror or error}); what is done so far is kept: "
+            "mend this and run the same command again"
+        ) from error
+
+
+def _lock(descriptor: int) -> bool:
+    """Takes the lock, which the system gives back however the process ends. True also where there are no such locks."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _claim(folder: Path, made_from: dict[str, Any]) -> bool:
+    """Makes the destination ours, or sees that it is; True where an earlier run began it.
+
+    Raises:
+        AvsrError: it holds something else, or shards of another source or other settings.
+    """
+    if (folder / INDEX).exists():
+        then = _record(folder / INDEX).get("made_from", {})
+        now = made_from
+    elif (folder / PARTS / MADE_FROM).exists():
+        then = _record(folder / PARTS / MADE_FROM)
+        now = made_from | {"versions": versions()}  # half of the clips by one version and half by another is no corpus
+    else:
+        foreign = sorted(path.name for path in folder.iterdir() if path.name not in (PARTS, LOCK))
+        if foreign:
+            raise AvsrError(f"{folder} is not empty ({foreign[0]}); choose a new folder for the shards")
+        (folder / PARTS).mkdir(exist_ok=True)
+        write_file(folder / PARTS / MADE_FROM, [json.dumps(made_from | {"versions": versions()}).encode()])
+        return False
+    other = [name for name, value in now.items() if then.get(name) != value]
+    if other:
+        raise AvsrError(
+            f"{folder} holds shards made from another source or with other settings ({', '.join(other)}); "
+            "choose a new folder, or remove that one"
+        )
+    return True
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """A JSON object of ours; empty where the file holds something else."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _shard_paths(folder: Path, items: int, shard_clips: int) -> list[Path]:
+    return [folder / shard_name(number) for number in range(-(-items // shard_clips))]
+
+
+# --------------------------------------------------------------------------------------------------------- the parts
+
+
+def _run(folder: Path, jobs: Sequence[_Job], shard_clips: int, workers: int | None, progress: Progress | None) -> int:
+    """Prepares what is missing and puts the shards together; returns how many clips were there already."""
+    for left_over in [*folder.glob("*.tmp"), *(folder / PARTS).glob("*.tmp")]:  # of a run killed while writing
+        left_over.unlink(missing_ok=True)
+    shards = _shard_paths(folder, len(jobs), shard_clips)
+    ready = [path.exists() for path in shards]
+    todo = deque(
+        job for job in jobs if not (ready[job.number // shard_clips] or job.part.exists() or job.skip.exists())
+    )
+    missing = Counter(job.number // shard_clips for job in todo)
+    done, seconds = len(jobs) - len(todo), 0.0
+    resumed = done
+
+    def assemble(number: int) -> None:
+        group = jobs[number * shard_clips : (number + 1) * shard_clips]
+        parts = [job.part for job in group if job.part.exists()]
+        if parts:
+            write_file(shards[number], _contents(parts))
+        for part in parts:
+            part.unlink()
+
+    def on_done(job: _Job, media_s: float) -> None:
+        nonlocal done, seconds
+        number = job.number // shard_clips
+        done, seconds = done + 1, seconds + media_s
+        missing[number] -= 1
+        if not missing[number]:
+            assemble(number)
+        if progress:
+            progress(done, len(jobs), seconds)
+
+    for number, is_ready in enumerate(ready):
+        if not is_ready and not missing[number]:
+            assemble(number)
+    if progress:
+        progress(done, len(jobs), seconds)
+    if todo:
+        _work(todo, workers, on_done)
+    return resumed
+
+
+def _contents(parts: Sequence[Path]) -> Iterator[bytes]:
+    for part in parts:
+        yield part.read_bytes()
+    yield TAR_END
+
+
+def _prepare_clip(job: _Job) -> float:
+    """Writes the part of one clip, or why there is none; returns its seconds, 0 where it was skipped.
+
+    Raises:
+        AvsrError: something that concerns all clips, such as a missing face model.
+        OSError: the part cannot be written.
+    """
+    reason, clip = job.item.problem, None
+    if reason is None:
+        try:
+            clip = _load(job)
+            reason = _unusable(clip)
+        except MediaError as error:
+            reason = str(error)
+        except CLIP_TROUBLE as error:
+            reason = f"{type(error).__name__}: {error}"
+    if reason is not None or clip is None:
+        _write_skip(job, reason or "unknown")
+        return 0.0
+    item = job.item
+    extra = {"split": item.split, "source": _source(job), "words": item.words and [list(word) for word in item.words]}
+    members = encode_clip(clip, extra | ({"note": item.note} if item.note else {}))
+    write_file(job.part, [tar_fragment(members, shard_key(item.id))])
+    return clip.duration_s
+
+
+def _load(job: _Job) -> Clip:
+    """The clip of a job.
+
+    Raises:
+        MediaError: its file cannot be used.
+    """
+    from avsr.preprocessing.media import probe
+    from avsr.preprocessing.reader import load_clip
+
+    duration_s = probe(job.item.path).duration_s
+    if duration_s > MAX_CLIP_S:
+        raise MediaError(f"{duration_s:.0f} s long, at most {MAX_CLIP_S:.0f} s: cut it into utterances")
+    return load_clip(job.item.path, id=job.item.id, face=job.face, text=job.item.text, speaker=job.item.speaker)
+
+
+def _unusable(clip: Clip) -> str | None:
+    """Why a clip that was read is not kept, or None."""
+    if clip.frames == 0:
+        return f"too short: less than one frame ({1000 // FPS} ms)"
+    seen, heard = float(clip.video_present.mean()), float(clip.audio_present.mean())
+    if max(seen, heard) < MIN_PRESENT:
+        return f"too little to use: a face in {seen:.0%} of the frames and sound in {heard:.0%}, one must reach 50%"
+    return None
+
+
+def _source(job: _Job) -> str:
+    return job.item.path.relative_to(job.src).as_posix()
+
+
+def _write_skip(job: _Job, reason: str) -> None:
+    """Records a clip left out; paths are given below the source, so that the record says nothing of the machine."""
+    row = {"source": _source(job), "reason": reason.replace(f"{job.src}{os.sep}", "")}
+    write_file(job.skip, [json.dumps(row, ensure_ascii=False).encode()])
+
+
+# --------------------------------------------------------------------------------------------------------- processes
+
+
+def _work(todo: deque[_Job], workers: int | None, on_done: Callable[[_Job, float], None]) -> None:
+    """Prepares the jobs, in this process or in several.
+
+    A file that kills its process (a crash in a decoder, memory) takes the pool with it: the clips then in the making
+    are tried one by one, and one that kills its process again is skipped under that reason.
+    """
+    if workers == 0:
+        while todo:
+            job = todo.popleft()
+            on_done(job, _prepare_clip(job))
+        return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = min(cores if workers is None else workers, len(todo))
+    while todo:
+        for suspect in _drain(todo, count, on_done):
+            if _drain(deque([suspect]), 1, on_done):
+                _write_skip(suspect, "reading it killed the process (a crash in a decoder, or out of memory)")
+                on_done(suspect, 0.0)
+
+
+def _drain(todo: deque[_Job], workers: int, on_done: Callable[[_Job, float], None]) -> list[_Job]:
+    """Works the queue off with a pool; returns the jobs that were running when one of its processes died.
+
+    Raises:
+        AvsrError: the processes do not even start, or a job's own.
+        OSError: a job's own.
+    """
+    from multiprocessing import get_context
+
+    running: dict[Any, _Job] = {}
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker) as pool:
+        try:
+            pool.submit(os.getpid).result()
+        except BrokenProcessPool as error:
+            raise AvsrError(
+                "worker processes do not start; call prepare() below `if __name__ == '__main__':`, or with workers=0"
+            ) from error
+        try:
+            while todo or running:
+                while todo and len(running) < 2 * workers:
+                    future = pool.submit(_prepare_clip, todo[0])
+                    running[future] = todo.popleft()
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    on_done(running[future], future.result())
+                    del running[future]
+        except BrokenProcessPool:
+            return list(running.values())
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return []
+
+
+def _start_worker() -> None:
+    """Sets a worker up: one thread each, the keyboard's interrupt left to the parent, and no life after it."""
+    import signal
+    from multiprocessing import parent_process
+
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+
+    def leave_with_parent() -> None:
+        # A pool's workers hold both ends of their queue and would wait for ever after the parent was killed.
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=leave_with_parent, daemon=True).start()
+    import cv2
+
+    cv2.setNumThreads(1)

@@ -1,0 +1,449 @@
+"""The shard format: tar files in WebDataset layout with an index beside them.
+
+A clip is three members of a tar: `{key}.lips.mp4` (grey H.264 crops that any player shows), `{key}.flac` (16 kHz mono,
+16 bit) and `{key}.json` (text, speaker, presence as runs of frames, source, crop quality, word times). `index.json`
+holds the byte offset of each member, so one clip is one seek and one read, from a disk or from any fsspec URL; `tar`
+and the webdataset package read the same files front to back.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import os
+import re
+import tarfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avsr.preprocessing.clip import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, Clip
+from avsr.preprocessing.errors import AvsrError
+
+SCHEMA = 1
+INDEX = "index.json"
+MEMBERS = ("lips.mp4", "flac", "json")
+SHARD_CLIPS = 256  # clips a shard: about 25 MB of three-second clips
+MAX_KEY = 80  # characters; with the extension safely below the 100 of a plain tar name
+INT16_STEP = 1 / 32768
+
+
+def shard_key(id: str) -> str:
+    """A clip's name inside a tar: without dots and slashes, which WebDataset reads as extensions and folders.
+
+    Where anything had to be replaced, a hash of the id keeps different ids apart.
+    """
+    key = re.sub(r"[^A-Za-z0-9_-]", "_", id)[:MAX_KEY]
+    return key if key == id and key else f"{key[: MAX_KEY - 9]}-{hashlib.sha256(id.encode()).hexdigest()[:8]}"
+
+
+def to_runs(mask: np.ndarray) -> list[list[int]]:
+    """The true stretches of a mask (T,) bool as [first, last + 1] frame numbers."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]])))
+    return edges.reshape(-1, 2).tolist()
+
+
+def from_runs(runs: Sequence[Sequence[int]], frames: int) -> np.ndarray:
+    """The mask (T,) bool whose true stretches are `runs`."""
+    mask = np.zeros(frames, bool)
+    for first, last in runs:
+        mask[first:last] = True
+    return mask
+
+
+def encode_clip(clip: Clip, extra: Mapping[str, Any] | None = None) -> dict[str, bytes]:
+    """A clip as the members of a shard.
+
+    Args:
+        clip: at least one frame. Its audio is rounded to 16 bit and clipped to [-1, 1).
+        extra: more entries of the json member, such as split, source, words.
+
+    Returns:
+        Contents by extension, see MEMBERS.
+
+    Raises:
+        AvsrError: the clip has no frames.
+    """
+    import soundfile
+
+    from avsr.preprocessing.media import write_lips
+
+    if clip.frames == 0:
+        raise AvsrError(f"clip {clip.id!r} has no frames; a shard holds clips of at least one frame (40 ms)")
+    meta = {
+        "schema": SCHEMA,
+        "id": clip.id,
+        "text": clip.text,
+        "speaker": clip.speaker,
+        "start_s": clip.start_s,
+        "frames": clip.frames,
+        "audio_present": to_runs(clip.audio_present),
+        "video_present": to_runs(clip.video_present),
+        "crop": _crop_quality(clip),
+        **(extra or {}),
+    }
+    lips, flac = io.BytesIO(), io.BytesIO()
+    write_lips(lips, clip.lips)
+    samples = np.clip(np.rint(clip.audio / INT16_STEP), -32768, 32767).astype(np.int16)
+    soundfile.write(flac, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    return {"lips.mp4": lips.getvalue(), "flac": flac.getvalue(), "json": _json(meta)}
+
+
+def decode_clip(members: Mapping[str, bytes]) -> Clip:
+    """The clip that `encode_clip` made members of: audio and presence exact, lips within the error of the codec.
+
+    Raises:
+        AvsrError: the members do not fit each other or cannot be read.
+    """
+    import soundfile
+
+    from avsr.preprocessing.media import read_lips
+
+    meta = json.loads(members["json"])
+    frames = meta["frames"]
+    audio, rate = soundfile.read(io.BytesIO(members["flac"]), dtype="int16")
+    lips = read_lips(members["lips.mp4"])
+    if rate != SAMPLE_RATE or audio.shape != (frames * SAMPLES_PER_FRAME,) or lips.shape[0] != frames:
+        raise AvsrError(
+            f"clip {meta['id']!r}: {frames} frames, but its sound is {audio.shape} at {rate} Hz and its lips "
+            f"{lips.shape}; prepare the corpus again"
+        )
+    return Clip(
+        id=meta["id"],
+        audio=audio.astype(np.float32) * np.float32(INT16_STEP),
+        lips=lips,
+        audio_present=from_runs(meta["audio_present"], frames),
+        video_present=from_runs(meta["video_present"], frames),
+        start_s=meta["start_s"],
+        text=meta["text"],
+        speaker=meta["speaker"],
+    )
+
+
+def _crop_quality(clip: Clip) -> dict[str, float] | None:
+    """Source pixels of mouth for each pixel of the crop: below 1 the crop was enlarged. None where not known."""
+    if clip.quality is None or not clip.video_present.any():
+        return None
+    scale = clip.quality[clip.video_present]
+    return {"scale_median": round(float(np.median(scale)), 3), "scale_min": round(float(scale.min()), 3)}
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+# ---------------------------------------------------------------------------------------------------------- writing
+
+
+def write_file(path: Path, chunks: Iterable[bytes]) -> None:
+    """Writes a file beside its place and renames it, so that it is there whole or not at all, whatever happens.
+
+    Raises:
+        OSError: it cannot be written, for example on a full disk; nothing is left behind then.
+    """
+    part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(part, "wb") as file:
+            for chunk in chunks:
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def tar_fragment(members: Mapping[str, bytes], key: str) -> bytes:
+    """A clip's members as a piece of a tar; pieces set one after another, and TAR_END, are a tar.
+
+    Header fields that would tell who wrote it and when are zero: the same clips give the same bytes.
+    """
+    pieces = []
+    for extension in MEMBERS:
+        info = tarfile.TarInfo(f"{key}.{extension}")
+        info.size = len(members[extension])
+        padding = bytes(-info.size % tarfile.BLOCKSIZE)
+        pieces += [info.tobuf(tarfile.USTAR_FORMAT), members[extension], padding]
+    return b"".join(pieces)
+
+
+TAR_END = bytes(2 * tarfile.BLOCKSIZE)
+
+
+def scan_shard(path: Path) -> list[dict[str, Any]]:
+    """The index entries of a shard's clips, from its tar headers and json members, in order.
+
+    Raises:
+        tarfile.TarError: not a tar.
+        ValueError: members are missing or out of order.
+    """
+    entries: list[dict[str, Any]] = []
+    members: dict[str, list[int]] = {}
+    with tarfile.open(path, "r:") as tar:
+        for info in tar:
+            key, _, extension = info.name.partition(".")
+            members[extension] = [info.offset_data, info.size]
+            if extension == "json":
+                file = tar.extractfile(info)
+                meta = json.loads(file.read()) if file else {}
+                if tuple(members) != MEMBERS or shard_key(meta["id"]) != key:
+                    raise ValueError(f"{path.name}: {key} has the members {list(members)}, expected {list(MEMBERS)}")
+                entries.append(_entry(meta, path.name, members))
+                members = {}
+    if members:
+        raise ValueError(f"{path.name}: ends within a clip")
+    return entries
+
+
+def _entry(meta: Mapping[str, Any], shard: str, members: dict[str, list[int]]) -> dict[str, Any]:
+    """One clip of index.json; audio_present and video_present are fractions of its frames."""
+    frames = meta["frames"]
+    entry = {
+        "id": meta["id"],
+        "shard": shard,
+        "frames": frames,
+        "text": meta["text"],
+        "speaker": meta["speaker"],
+        "split": meta.get("split"),
+        "audio_present": round(sum(last - first for first, last in meta["audio_present"]) / frames, 4),
+        "video_present": round(sum(last - first for first, last in meta["video_present"]) / frames, 4),
+        "members": members,
+    }
+    return entry | ({"note": meta["note"]} if meta.get("note") else {})
+
+
+def write_index(
+    folder: Path, shards: Sequence[Path], skipped: Sequence[Mapping[str, str]] = (), **more: Any
+) -> dict[str, Any]:
+    """Writes index.json over finished shards.
+
+    Args:
+        folder: where the shards are.
+        shards: their paths, in order.
+        skipped: {"source", "reason"} of each clip left out.
+        more: further entries, kept as they are.
+
+    Returns:
+        What was written.
+    """
+    clips = [entry for shard in shards for entry in scan_shard(shard)]
+    index = {
+        "schema": SCHEMA,
+        "hours": round(sum(clip["frames"] for clip in clips) / FPS / 3600, 4),
+        "counts": {
+            "clips": len(clips),
+            "skipped": len(skipped),
+            "without_video": sum(clip["video_present"] == 0 for clip in clips),
+            "without_audio": sum(clip["audio_present"] == 0 for clip in clips),
+        },
+        "versions": versions(),
+        **more,
+        "skipped": list(skipped),
+        "clips": clips,
+    }
+    write_file(folder / INDEX, [_index_text(index).encode()])
+    return index
+
+
+def _index_text(index: Mapping[str, Any]) -> str:
+    """JSON with one clip a line, so that people can read and grep it."""
+    lines = []
+    for name, value in index.items():
+        text = json.dumps(value, ensure_ascii=False)
+        if isinstance(value, list) and value:
+            text = "[\n" + ",\n".join(json.dumps(row, ensure_ascii=False) for row in value) + "\n]"
+        lines.append(f"{json.dumps(name)}: {text}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides how a prepared clip looks."""
+    found = {}
+    for name in ("avsr", "av", "mediapipe", "numpy", "opencv-python-headless", "soundfile"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # run from a source tree, or another provider of the same module
+            found[name] = "unknown"
+    return found
+
+
+class ShardWriter:
+    """Writes clips into shards one after another; the index comes with `close`.
+
+    Example:
+        with ShardWriter("out") as writer:
+            writer.add(clip, {"split": "train"})
+    """
+
+    def __init__(self, dst: str | Path, shard_clips: int = SHARD_CLIPS) -> None:
+        """Makes an empty set of shards.
+
+        Args:
+            dst: folder; made where it is not there.
+            shard_clips: clips a shard at most.
+
+        Raises:
+            AvsrError: the folder already holds shards.
+        """
+        self.folder = Path(dst)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if (self.folder / INDEX).exists():
+            raise AvsrError(f"{self.folder} already holds shards; choose another folder or remove it")
+        self.shard_clips = shard_clips
+        self._shards: list[Path] = []
+        self._pending: list[bytes] = []
+        self._keys: set[str] = set()
+
+    def add(self, clip: Clip, extra: Mapping[str, Any] | None = None) -> None:
+        """Adds a clip; `extra` joins its json member.
+
+        Raises:
+            AvsrError: the id was there before, or the clip has no frames.
+        """
+        key = shard_key(clip.id)
+        if key in self._keys:
+            raise AvsrError(f"clip id {clip.id!r} comes twice; ids are unique within a corpus")
+        self._pending.append(tar_fragment(encode_clip(clip, extra), key))
+        self._keys.add(key)
+        if len(self._pending) == self.shard_clips:
+            self._flush()
+
+    def _flush(self) -> None:
+        path = self.folder / shard_name(len(self._shards))
+        write_file(path, [*self._pending, TAR_END])
+        self._shards.append(path)
+        self._pending = []
+
+    def close(self, skipped: Sequence[Mapping[str, str]] = (), **more: Any) -> dict[str, Any]:
+        """Writes the last shard and the index, and returns the index."""
+        if self._pending:
+            self._flush()
+        return write_index(self.folder, self._shards, skipped, **more)
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+
+
+def shard_name(number: int) -> str:
+    return f"shard-{number:05d}.tar"
+
+
+# ---------------------------------------------------------------------------------------------------------- reading
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """One clip of an index, enough to sort and batch it without reading it.
+
+    Attributes:
+        id, text, speaker, split: as the corpus has them.
+        shard: name of its tar.
+        frames: T.
+        audio_present, video_present: fraction of the frames, 0 to 1.
+        members: extension -> [first byte, bytes] in the tar.
+    """
+
+    id: str
+    shard: str
+    frames: int
+    text: str | None
+    speaker: str | None
+    split: str | None
+    audio_present: float
+    video_present: float
+    members: dict[str, list[int]]
+
+    @property
+    def duration_s(self) -> float:
+        return self.frames / FPS
+
+
+class ShardIndex:
+    """The clips of a prepared corpus, any of them read alone. Can be pickled into worker processes."""
+
+    def __init__(self, location: str | Path) -> None:
+        """Reads the index.
+
+        Args:
+            location: the folder or its index.json: a path, or a URL where fsspec is installed.
+
+        Raises:
+            AvsrError: no index there, not one of ours, or a URL without fsspec.
+        """
+        folder = str(location).removesuffix(INDEX).rstrip("/")
+        self.location = folder or ("/" if str(location).startswith("/") else ".")
+        self._filesystem, self._root = _open_filesystem(self.location)
+        try:
+            self.info: dict[str, Any] = json.loads(self._read(INDEX, 0, None))
+            if self.info["schema"] != SCHEMA:
+                raise AvsrError(f"{self.location}: shards of schema {self.info['schema']}; this version reads {SCHEMA}")
+            fields = ShardEntry.__dataclass_fields__
+            self.entries = [ShardEntry(**{name: clip.get(name) for name in fields}) for clip in self.info["clips"]]
+        except OSError as error:
+            raise AvsrError(
+                f"{self.location}: no {INDEX} to read ({error.strerror or error}); "
+                "`avsr prepare` writes it last, so run that to its end"
+            ) from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise AvsrError(f"{self.location}/{INDEX} is not an index of shards; run `avsr prepare` again") from error
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def meta(self, i: int) -> dict[str, Any]:
+        """The json member of clip i: text, speaker, split, presence runs, source, crop, words."""
+        entry = self.entries[i]
+        return json.loads(self._read(entry.shard, *entry.members["json"]))
+
+    def load(self, i: int) -> Clip:
+        """Clip i, by one seek and one read.
+
+        Raises:
+            AvsrError: its shard is missing, cut short or damaged.
+        """
+        entry = self.entries[i]
+        first = min(offset for offset, _ in entry.members.values())
+        last = max(offset + size for offset, size in entry.members.values())
+        try:
+            span = self._read(entry.shard, first, last - first)
+            if len(span) < last - first:
+                raise OSError(errno.EIO, "it ends before the clip")
+            places = {name: (offset - first, size) for name, (offset, size) in entry.members.items()}
+            return decode_clip({name: span[start : start + size] for name, (start, size) in places.items()})
+        except (OSError, RuntimeError, ValueError, KeyError) as error:  # RuntimeError: libsndfile's errors
+            raise AvsrError(
+                f"{self.location}/{entry.shard}: cannot read clip {entry.id!r} ({error}); "
+                "copy or prepare the shards again"
+            ) from error
+
+    def _read(self, name: str, first: int, size: int | None) -> bytes:
+        """Bytes of a file beside the index; all from `first` on where size is None."""
+        if self._filesystem is not None:
+            return self._filesystem.cat_file(f"{self._root}/{name}", first, None if size is None else first + size)
+        with open(Path(self._root) / name, "rb") as file:
+            file.seek(first)
+            return file.read(-1 if size is None else size)
+
+
+def _open_filesystem(location: str) -> tuple[Any, str]:
+    """An fsspec file system and the path on it; None and the path for a local folder."""
+    if "://" not in location:
+        return None, location
+    try:
+        from fsspec.core import url_to_fs
+    except ImportError as error:
+        raise AvsrError(f"{location} is a URL: reading it needs fsspec (pip install 'avsr[train]')") from error
+    try:
+        return url_to_fs(location)
+    except (ImportError, ValueError) as error:
+        raise AvsrError(f"{location}: fsspec cannot open such a URL ({error})") from error

@@ -1,0 +1,119 @@
+"""Alignment: the best path against brute force, and word times a listener would accept."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from avsr.alignment import TAIL_FRAMES, forced_align, word_times
+from avsr.preprocessing.errors import AvsrError
+
+TOKENS = ("<blank>", " ", "a", "b", "c")
+
+
+def sure(path: str) -> torch.Tensor:
+    """(T, U) log posteriors, nearly sure of one token a frame; "-" is the blank."""
+    ids = torch.tensor([0 if char == "-" else TOKENS.index(char) for char in path])
+    return torch.nn.functional.one_hot(ids, len(TOKENS)).float().mul(20).log_softmax(-1)
+
+
+def ids(text: str) -> list[int]:
+    return [TOKENS.index(char) for char in text]
+
+
+def collapse(path: tuple[int, ...]) -> list[int]:
+    return [token for token, _ in itertools.groupby(path) if token != 0]
+
+
+def test_each_letter_gets_its_frames():
+    assert forced_align(sure("--aa-bb-"), ids("ab")).tolist() == [[2, 4], [5, 7]]
+
+
+def test_doubled_letters_are_parted_by_their_blank():
+    assert forced_align(sure("aa-a"), ids("aa")).tolist() == [[0, 2], [3, 4]]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.lists(st.integers(1, 2), max_size=3), st.integers(0, 2))
+def test_path_is_the_best_of_all(seed, text, spare):
+    frames = max(1, len(text) + sum(a == b for a, b in itertools.pairwise(text)) + spare)
+    log_probs = torch.randn(frames, 3, generator=torch.Generator().manual_seed(seed)).log_softmax(-1)
+
+    def score(path: tuple[int, ...]) -> float:
+        return sum(log_probs[t, token].item() for t, token in enumerate(path))
+
+    best = max((p for p in itertools.product(range(3), repeat=frames) if collapse(p) == text), key=score)
+    spans = forced_align(log_probs, text)
+    found = [0] * frames
+    for token, (first, last) in zip(text, spans.tolist(), strict=True):
+        found[first:last] = [token] * (last - first)
+    assert score(tuple(found)) == pytest.approx(score(best), abs=1e-4)
+    assert collapse(tuple(found)) == text
+
+
+def test_too_long_a_text_is_refused_with_numbers():
+    with pytest.raises(AvsrError, match="3 characters needs 4 frames, the clip has 3"):
+        forced_align(sure("---"), ids("aab"))
+
+
+def test_impossible_text_is_refused():
+    log_probs = torch.full((3, 5), -torch.inf)
+    log_probs[:, 0] = 0
+    with pytest.raises(AvsrError, match="impossible"):
+        forced_align(log_probs, ids("a"))
+
+
+def test_no_text_has_no_frames():
+    assert forced_align(sure("---"), []).shape == (0, 2)
+    assert word_times(sure("---"), [], TOKENS) == []
+    assert word_times(sure("- -"), ids(" "), TOKENS) == []
+
+
+def test_words_start_with_their_first_letter_and_end_shortly_after_their_last():
+    words = word_times(sure("--ab----- ---c-b----------"), ids("ab cb"), TOKENS)
+    assert [word.word for word in words] == ["ab", "cb"]
+    assert [(w.first, w.last) for w in words] == [(2, 4 + TAIL_FRAMES), (13, 16 + TAIL_FRAMES)]
+
+
+def test_a_word_ends_before_the_next_one_and_before_the_clip():
+    words = word_times(sure("ab c"), ids("ab c"), TOKENS)
+    assert [(w.first, w.last) for w in words] == [(0, 3), (3, 4)]
+
+
+def test_outer_and_doubled_spaces_make_no_words():
+    words = word_times(sure("- -a - -b- -"), ids(" a  b "), TOKENS)
+    assert [word.word for word in words] == ["a", "b"]
+
+
+def test_confidence_is_the_mean_posterior_of_the_letters():
+    log_probs = torch.full((3, 5), 1e-9)
+    log_probs[0, 2], log_probs[1, 3], log_probs[2, 0] = 0.8, 0.4, 1.0
+    (word,) = word_times(log_probs.log(), ids("ab"), TOKENS)
+    assert word.confidence == pytest.approx(0.6, abs=1e-3)
+
+
+def test_long_text_aligns_quickly_and_in_order():
+    generator = torch.Generator().manual_seed(1)
+    log_probs = torch.randn(1500, 5, generator=generator).log_softmax(-1)
+    spans = forced_align(log_probs, torch.randint(1, 5, (400,), generator=generator).tolist())
+    assert (spans[:, 1] > spans[:, 0]).all()
+    assert (spans[1:, 0] >= spans[:-1, 1]).all()
+
+
+def test_agrees_with_torchaudio():
+    try:
+        from torchaudio.functional import forced_align as reference
+    except (ImportError, OSError, RuntimeError) as error:
+        pytest.skip(f"torchaudio does not load here: {error}")
+    log_probs = torch.randn(60, 5, generator=torch.Generator().manual_seed(2)).log_softmax(-1)
+    text = [2, 3, 3, 4, 1, 2]
+    path, _ = reference(log_probs[None], torch.tensor([text]), blank=0)
+    spans = forced_align(log_probs, text).tolist()
+    found = torch.zeros(60, dtype=torch.int64)
+    for token, (first, last) in zip(text, spans, strict=True):
+        found[first:last] = token
+    assert torch.equal(found, path[0].long())

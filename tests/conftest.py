@@ -1,0 +1,31 @@
+"""Where the tests find the shared real data, and what to do when it is not there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with real clips and the face model (AVSR_SHARED, default ../shared); skips where absent."""
+    path = Path(os.environ.get("AVSR_SHARED", ROOT.parent / "shared"))
+    if not (path / "data" / "grid").is_dir():
+        pytest.skip("needs the shared real clips: set AVSR_SHARED to their folder")
+    return path
+
+
+@pytest.fixture(scope="session")
+def ffmpeg() -> str:
+    """Path of the ffmpeg program; skips where absent, except in CI, where it must be there."""
+    path = shutil.which("ffmpeg")
+    if path is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("CI must install ffmpeg")
+        pytest.skip("needs the ffmpeg program (Debian: apt-get install ffmpeg)")
+    return path

@@ -1,0 +1,175 @@
+"""Corpora: texts from the right place, word times only where they belong, every unusable clip named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from avsr.preprocessing.corpora import CORPORA, Item, corpus, grid
+from avsr.preprocessing.corpora import folder as folder_corpus
+from avsr.preprocessing.errors import AvsrError
+
+ALIGN = "0 23750 sil\n23750 29500 bin\n29500 34000 blue\n34000 35500 at\n35500 41000 f\n41000 41500 sp\n" + (
+    "41500 47250 two\n47250 53000 now\n53000 74500 sil\n"
+)
+
+
+def put(path: Path, content: str = "") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+def by_id(items: list[Item]) -> dict[str, Item]:
+    assert len({item.id for item in items}) == len(items)
+    return {item.id: item for item in items}
+
+
+@pytest.mark.parametrize(
+    ("stem", "text"),
+    [
+        ("bbaf2n", "bin blue at f two now"),
+        ("lrarzn", "lay red at r zero now"),
+        ("sgwx1s", "set green with x one soon"),
+        ("pwij9p", "place white in j nine please"),
+        ("PWBA4A", "place white by a four again"),
+        ("bbaw2n", None),  # GRID has no letter w
+        ("bbaf0n", None),
+        ("bbaf2", None),
+        ("bbaf2n2", None),
+        ("readme", None),
+    ],
+)
+def test_grid_file_names_spell_sentences(stem: str, text: str | None) -> None:
+    assert grid.transcript(stem) == text
+
+
+def test_grid_layouts_splits_and_word_times(tmp_path: Path) -> None:
+    put(tmp_path / "s10/video/mpg_6000/bbaf2n.mpg")
+    put(tmp_path / "s10/align/bbaf2n.align", ALIGN)
+    put(tmp_path / "s2/bbaf2n.mp4")
+    put(tmp_path / "s2/lrarzn.mp4")
+    put(tmp_path / "align/s2/lrarzn.align", ALIGN)  # another sentence's alignment
+    put(tmp_path / "notes/bbaf2n.mp4")  # not a speaker
+    put(tmp_path / "train.txt", "s10/bbaf2n\n")
+    put(tmp_path / "val.txt", "lrarzn\n")
+    items = by_id(grid.list_items(tmp_path))
+    assert list(items) == ["s2_bbaf2n", "s2_lrarzn", "s10_bbaf2n"]
+    good = items["s10_bbaf2n"]
+    assert (good.speaker, good.split, good.text, good.problem) == ("s10", "train", "bin blue at f two now", None)
+    assert good.words is not None
+    assert good.words[0] == ("bin", 0.95, 1.18)
+    assert [word for word, _, _ in good.words] == good.text.split()
+    shuffled = items["s2_lrarzn"]
+    assert (shuffled.text, shuffled.words, shuffled.split) == ("lay red at r zero now", None, "val")
+    assert "alignment dropped" in (shuffled.note or "")
+    assert items["s2_bbaf2n"].split is None
+    assert items["s2_bbaf2n"].note == "no alignment file"
+
+
+@pytest.mark.parametrize("text", ["nonsense\n", "0 x bin\n", ALIGN.replace("29500 34000", "34000 29500")])
+def test_grid_damaged_alignments_are_dropped_and_noted(tmp_path: Path, text: str) -> None:
+    put(tmp_path / "s1/bbaf2n.mp4")
+    put(tmp_path / "align/s1/bbaf2n.align", text)
+    (item,) = grid.list_items(tmp_path)
+    assert item.words is None
+    assert item.problem is None
+    assert item.text == "bin blue at f two now"
+    assert (item.note or "").startswith("alignment dropped")
+
+
+def test_grid_names_what_it_cannot_use(tmp_path: Path) -> None:
+    put(tmp_path / "s1/bbaf2n.mp4")
+    put(tmp_path / "s1/bbaf2n.mpg")
+    put(tmp_path / "s1/holiday.mp4")
+    put(tmp_path / "val.txt", "bbaf3s\n")
+    problems = {item.id: item.problem for item in grid.list_items(tmp_path) if item.problem}
+    assert "same clip" in problems["s1/bbaf2n.mpg"]
+    assert "spells no GRID sentence" in problems["s1_holiday"]
+    assert "no such video" in problems["bbaf3s"]
+
+
+def test_grid_lists_that_contradict_themselves_are_refused(tmp_path: Path) -> None:
+    put(tmp_path / "s1/bbaf2n.mp4")
+    put(tmp_path / "s2/bbaf2n.mp4")
+    put(tmp_path / "train.txt", "bbaf2n\n")
+    with pytest.raises(AvsrError, match="2 speakers; write it as s1/bbaf2n"):
+        grid.list_items(tmp_path)
+    put(tmp_path / "train.txt", "s1/bbaf2n\n")
+    put(tmp_path / "val.txt", "s1/bbaf2n\n")
+    with pytest.raises(AvsrError, match=r"in train\.txt and in val\.txt"):
+        grid.list_items(tmp_path)
+
+
+def test_folder_takes_the_text_beside_the_video(tmp_path: Path) -> None:
+    put(tmp_path / "a.mp4")
+    put(tmp_path / "a.txt", "\ufeffhello\n there ")
+    put(tmp_path / "train/anna/day.1.MOV")
+    put(tmp_path / "train/anna/day.1.txt", "good day")
+    put(tmp_path / "train/anna/day.1.words.json", json.dumps([["Good", 0.1, 0.4], ["day", 0.4, 0.8]]))
+    put(tmp_path / "train/anna/._day.1.MOV")
+    put(tmp_path / "val/b.mkv")
+    put(tmp_path / "val/b.txt", "bye")
+    items = by_id(folder_corpus.list_items(tmp_path))
+    assert list(items) == ["a", "train/anna/day.1", "val/b"]
+    assert (items["a"].text, items["a"].speaker, items["a"].split, items["a"].words) == (
+        "hello there",
+        None,
+        None,
+        None,
+    )
+    nested = items["train/anna/day.1"]
+    assert (nested.text, nested.speaker, nested.split) == ("good day", "anna", "train")
+    assert nested.words == (("Good", 0.1, 0.4), ("day", 0.4, 0.8))
+    assert (items["val/b"].speaker, items["val/b"].split) == (None, "val")
+
+
+@pytest.mark.parametrize(
+    "words", ["{", "3", "[[1]]", '[["bye", 0, 1]]', '[["good", 0.5, 0.4], ["day", 0.6, 0.7]]', '[["good", null, 1]]']
+)
+def test_folder_word_times_that_do_not_fit_are_dropped_and_noted(tmp_path: Path, words: str) -> None:
+    put(tmp_path / "a.mp4")
+    put(tmp_path / "a.txt", "good day")
+    put(tmp_path / "a.words.json", words)
+    (item,) = folder_corpus.list_items(tmp_path)
+    assert item.problem is None
+    assert item.words is None
+    assert "a.words.json dropped" in (item.note or "")
+
+
+def test_folder_names_what_it_cannot_use(tmp_path: Path) -> None:
+    for name in ("silent.mp4", "empty.mp4", "latin.mp4", "twice.avi", "twice.mp4"):
+        put(tmp_path / name)
+    put(tmp_path / "empty.txt", " \n")
+    put(tmp_path / "twice.txt", "again")
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
+    problems = {item.path.name: item.problem for item in folder_corpus.list_items(tmp_path)}
+    assert problems["twice.avi"] is None
+    assert "silent.txt is not beside it" in (problems["silent.mp4"] or "")
+    assert "is empty" in (problems["empty.mp4"] or "")
+    assert "not UTF-8" in (problems["latin.mp4"] or "")
+    assert "same name as twice.avi" in (problems["twice.mp4"] or "")
+
+
+@pytest.mark.parametrize("name", sorted(CORPORA))
+def test_a_source_without_clips_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(AvsrError, match="no such folder"):
+        corpus(name).list_items(tmp_path / "nowhere")
+    with pytest.raises(AvsrError, match=r"expected folders s1|no videos in it"):
+        corpus(name).list_items(tmp_path)
+
+
+def test_an_unknown_corpus_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(AvsrError, match="'lrs9'; choose one of folder, grid"):
+        corpus("lrs9")
+
+
+def test_real_grid_has_texts_splits_and_word_times_throughout(shared: Path) -> None:
+    items = grid.list_items(shared / "data" / "grid")
+    assert len(items) == 745
+    assert sum(item.split == "train" for item in items) == 645
+    assert sum(item.split == "val" for item in items) == 100
+    assert all(item.problem is None and item.words and item.speaker == "s1" for item in items)
+    assert len({item.text for item in items}) == 745

@@ -1,0 +1,137 @@
+"""Mouth crops: geometry, stability, and absence where there is nothing to read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from avsr.preprocessing import face, lips, media
+from avsr.preprocessing.face import POINTS, FaceTrack, track_faces
+from avsr.preprocessing.lips import CENTRE, MEAN_FACE, mouth_transforms, warp_mouth
+
+PICTURE = (640, 480)
+
+
+def _points(scale: float = 1.0, angle_deg: float = 0.0, mouth: tuple[float, float] = (320, 240)) -> np.ndarray:
+    """(K, 2): the mean face `scale` times as large as in the crop, turned, its mouth at a place in the picture."""
+    angle = np.linspace(0, 2 * np.pi, 20, endpoint=False)
+    ring = np.stack([-22.5 * np.cos(angle), 9 * np.sin(angle)], axis=1)  # begins at the left corner
+    upright = np.concatenate([MEAN_FACE, ring, [(0, -120), (0, 40), (-65, -50), (65, -50)]])
+    turn = np.radians(angle_deg)
+    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    return (scale * upright @ rotation.T + mouth).astype(np.float32)
+
+
+def _track(points: list[np.ndarray], frames: list[int] | None = None, yaw_deg: float = 0.0) -> FaceTrack:
+    numbers = np.array(range(len(points)) if frames is None else frames)
+    return FaceTrack(0, PICTURE, numbers, np.stack(points), np.full(len(points), yaw_deg, np.float32))
+
+
+def _apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    return points @ matrix[:, :2].T + matrix[:, 2]
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 2.3])
+@pytest.mark.parametrize("angle_deg", [-30, 0, 15])
+def test_size_place_and_tilt_of_the_head_do_not_matter(scale, angle_deg):
+    points = _points(scale, angle_deg, (300, 250))
+    matrices, present, found = mouth_transforms(_track([points] * 3), 3)
+    assert present.all()
+    np.testing.assert_allclose(found, scale, rtol=1e-4)
+    np.testing.assert_allclose(_apply(matrices[1], points), _points(mouth=(CENTRE, CENTRE)), atol=0.01)
+    a, b = matrices[1, 0, :2], matrices[1, 1, :2]
+    assert abs(a @ b) < 1e-5  # no shear
+    assert a @ a == pytest.approx(b @ b, rel=1e-5)
+
+
+def test_opening_the_mouth_changes_neither_scale_nor_tilt():
+    shut, open_ = _points(), _points()
+    open_[face.LIP_SLICE, 1] = 240 + 3 * (open_[face.LIP_SLICE, 1] - 240)
+    (a, b), _, _ = mouth_transforms(_track([shut] * 9 + [open_] * 9), 18)[0][[0, 17]], None, None
+    np.testing.assert_allclose(a[:, :2], b[:, :2], atol=1e-5)
+
+
+def test_short_gaps_are_interpolated_and_long_ones_absent():
+    frames = [0, 6, 13]  # 5 missing frames, then 6
+    track = _track([_points(mouth=(300 + 10 * n, 240)) for n in frames], frames)
+    matrices, present, scale = mouth_transforms(track, 16)
+    assert present.tolist() == [True] * 7 + [False] * 6 + [True] + [False] * 2
+    np.testing.assert_allclose(_apply(matrices[3], np.array([330.0, 240])), (CENTRE, CENTRE), atol=0.01)
+    assert not matrices[~present].any()
+    assert not scale[~present].any()
+
+
+@pytest.mark.parametrize(
+    ("points", "yaw_deg", "expected"),
+    [
+        (_points(), 0, True),
+        (_points(scale=0.28), 0, True),
+        (_points(scale=0.25), 0, False),  # a mouth of 11 pixels
+        (_points(), 45, True),
+        (_points(), 75, False),
+        (_points(), -75, False),
+        (_points(mouth=(40, 240)), 0, True),  # a sixth of the crop outside
+        (_points(mouth=(25, 240)), 0, False),  # a quarter
+        (_points(mouth=(15, 240)), 0, False),  # lips cut off
+        (_points(mouth=(320, 475)), 0, False),
+    ],
+)
+def test_what_cannot_be_read_is_absent(points, yaw_deg, expected):
+    _, present, _ = mouth_transforms(_track([points] * 4, yaw_deg=yaw_deg), 4)
+    assert present.tolist() == [expected] * 4
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 1.7, 4.0])
+def test_the_mouth_lands_in_the_middle_at_any_scale(scale):
+    mouth = (400, 300)
+    matrices, _, _ = mouth_transforms(
+        FaceTrack(0, (800, 600), np.arange(1), _points(scale, 10, mouth)[None], np.zeros(1)), 1
+    )
+    frame = np.zeros((600, 800, 3), np.uint8)
+    cv2.circle(frame, mouth, int(8 * scale), (255, 255, 255), -1)
+    crop = warp_mouth(frame, matrices[0])
+    assert crop.shape == (96, 96)
+    assert crop.dtype == np.uint8
+    y, x = (np.indices(crop.shape) * crop).sum(axis=(1, 2)) / crop.sum()
+    assert (x, y) == pytest.approx((CENTRE, CENTRE), abs=0.15)
+
+
+def test_fine_patterns_do_not_alias():
+    frame = np.zeros((480, 640, 3), np.uint8)
+    frame[:, ::2] = 255  # lines one pixel wide, seen from a crop three times as coarse
+    matrices, _, _ = mouth_transforms(_track([_points(3.1)]), 1)
+    crop = warp_mouth(frame, matrices[0])
+    assert abs(float(crop.mean()) - 127) < 4
+    assert crop[:, 8:-8].std() < 25
+
+
+def test_geometry_on_real_clips(shared: Path):
+    for name in ("bbaf2n", "lwbz4n"):
+        frames = [f for piece in media.read(shared / "data/grid/s1" / f"{name}.mp4", audio=False) for f in piece.frames]
+        pieces = [media.Piece(0, frames[:40], np.zeros(40 * 640, np.float32), np.zeros(40, bool))]
+        (every,) = track_faces(pieces, model_path=shared / "models" / face.MODEL_NAME, stride=1)
+        matrices, present, _ = mouth_transforms(every, 40)
+        assert present.all()
+        seen = np.stack([_apply(m, p) for m, p in zip(matrices, every.points, strict=True)])
+        left, right = (seen[:, index] for index in face.CORNERS)
+        assert np.linalg.norm(left - right, axis=1).mean() == pytest.approx(45, abs=3)
+        np.testing.assert_allclose(seen[:, face.LIP_SLICE].mean(axis=(0, 1)), CENTRE, atol=0.3)
+
+        (few,) = track_faces(pieces, model_path=shared / "models" / face.MODEL_NAME)
+        assert len(few.frames) < 30
+        middle = np.array([CENTRE, CENTRE])
+        off = [
+            np.linalg.norm(_apply(fast, np.linalg.solve(slow[:, :2], middle - slow[:, 2])) - middle)
+            for slow, fast in zip(matrices, mouth_transforms(few, 40)[0], strict=True)
+        ]
+        assert np.mean(off) <= 0.25
+        assert np.percentile(off, 95) <= 0.7
+
+
+def test_tracks_hold_the_points_the_crops_need():
+    assert len(set(POINTS)) == len(POINTS) == 30
+    assert len(MEAN_FACE) == len(range(*face.STABLE_SLICE.indices(len(POINTS))))
+    assert lips.MOUTH_WIDTH == 45

@@ -1,0 +1,236 @@
+"""Synthetic clips: the same for a seed, seen as a face, and with sound and lips that carry the words."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from avsr.preprocessing import formant
+from avsr.preprocessing.clip import SAMPLE_RATE
+from avsr.preprocessing.errors import AvsrError
+from avsr.preprocessing.puppet import JAW, OPEN, WIDTH, mouth_shapes
+from avsr.preprocessing.synthetic import (
+    GRAMMAR,
+    WORDS,
+    align_lines,
+    make_clip,
+    make_corpus,
+    render,
+    sentence,
+    speak,
+    voices,
+)
+
+ENGINES = ["formant", "espeak", "flite"]
+
+
+def _rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    if not voices(request.param):
+        pytest.skip(f"{request.param} is not installed")
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def landmarks():
+    """A function from frames to (T, 478, 2) landmarks in pixels; a frame without a face gives NaN."""
+    import mediapipe as mp
+    from mediapipe.tasks.python import BaseOptions, vision
+
+    from avsr.preprocessing.face import face_model
+
+    try:
+        model = face_model()
+    except AvsrError as error:
+        pytest.skip(f"needs the face model: {error}")
+    options = vision.FaceLandmarkerOptions(
+        base_options=BaseOptions(model_asset_path=str(model)), running_mode=vision.RunningMode.VIDEO
+    )
+
+    def find(frames: list[np.ndarray]) -> np.ndarray:
+        points = np.full((len(frames), 478, 2), np.nan)
+        with vision.FaceLandmarker.create_from_options(options) as landmarker:
+            for index, frame in enumerate(frames):
+                image = mp.Image(image_format=mp.ImageFormat.SRGB, data=frame)
+                faces = landmarker.detect_for_video(image, index * 40).face_landmarks
+                if faces:
+                    points[index] = [(p.x * frame.shape[1], p.y * frame.shape[0]) for p in faces[0]]
+        return points
+
+    return find
+
+
+def test_the_grammar_is_grids():
+    assert [len(slot) for slot in GRAMMAR.values()] == [4, 4, 4, 25, 10, 4]
+    assert len(set(WORDS)) == 51
+    assert "w" not in GRAMMAR["letter"]
+    for seed in range(50):
+        words = sentence(_rng(seed)).split()
+        assert all(word in slot for word, slot in zip(words, GRAMMAR.values(), strict=True))
+
+
+def test_every_word_has_a_pronunciation_of_its_own():
+    said = [formant.PRONUNCIATIONS[word] for word in WORDS]
+    assert len(set(said)) == len(WORDS)
+    assert {phone for phones in said for phone in phones.split()} <= formant.PHONES
+
+
+def test_the_same_seed_speaks_the_same(engine: str):
+    text = "set white by a zero please"
+    first = speak(text, _rng(3), engine=engine)
+    speak("bin blue at f two now", _rng(4), engine=engine)  # what was said before must not matter
+    again, other = speak(text, _rng(3), engine=engine), speak(text, _rng(5), engine=engine)
+    np.testing.assert_array_equal(first.audio, again.audio)
+    assert (first.words, first.phones, first.voice) == (again.words, again.phones, again.voice)
+    assert len(other.audio) != len(first.audio) or not np.array_equal(other.audio, first.audio)
+
+
+def test_sound_is_where_the_words_are_and_not_around_them(engine: str):
+    for seed in range(4):
+        said = speak(sentence(_rng(seed)), _rng(seed), engine=engine)
+        assert said.audio.dtype == np.float32
+        assert np.abs(said.audio).max() < 1
+        assert [word for word, *_ in said.words] == said.text.split()
+
+        def level_db(start_s: float, end_s: float, audio=said.audio) -> float:
+            piece = audio[int(start_s * SAMPLE_RATE) : int(end_s * SAMPLE_RATE)].astype(np.float64)
+            return 10 * np.log10(np.mean(piece**2))
+
+        starts, ends = zip(*((a, b) for _, a, b in said.words), strict=True)
+        assert all(a < b for a, b in zip(starts, ends, strict=True))
+        assert all(b <= a + 0.02 for b, a in zip(ends, starts[1:], strict=False))
+        assert 0.2 <= starts[0] < 0.56
+        assert 0.19 < said.duration_s - ends[-1] < 0.6
+        assert all(level_db(a, b) > -40 for a, b in zip(starts, ends, strict=True))
+        assert level_db(0, starts[0] - 0.02) < -55
+        assert level_db(ends[-1] + 0.1, said.duration_s) < -55
+
+
+def test_letters_are_read_as_letters(engine: str):
+    said = speak("bin blue at a two now", _rng(1), voice=voices(engine)[-1])
+    _, start, end = said.words[3]
+    assert end - start > 0.07  # not the article's fleeting vowel
+    if engine != "espeak":  # its accents differ
+        assert "EY" in [phone for phone, a, b in said.phones if start - 0.01 <= a and b <= end + 0.01]
+
+
+def test_formant_words_sound_different_and_speakers_too():
+    """Mean spectra by thirds of the word: the same word by another seed is nearer than any other vowel."""
+    import librosa
+
+    def print_of(word: str, seed: int) -> np.ndarray:
+        sound, _, _ = formant.synthesise([word], formant.Speaker(115, 1.0), _rng(seed))
+        mel = librosa.power_to_db(librosa.feature.melspectrogram(y=sound, sr=SAMPLE_RATE, n_mels=40), top_db=60)
+        return np.concatenate([part.mean(axis=1) for part in np.array_split(mel, 4, axis=1)])
+
+    table = np.stack([print_of(word, 1) for word in WORDS])
+    nearest = [WORDS[int(np.argmin(np.linalg.norm(table - print_of(word, 2), axis=1)))] == word for word in WORDS]
+    assert np.mean(nearest) > 0.9
+    said = {voice: speak("lay red in k six soon", _rng(1), voice=voice) for voice in voices("formant")}
+    pitch = {voice: librosa.yin(u.audio, fmin=60, fmax=350, sr=SAMPLE_RATE) for voice, u in said.items()}
+    assert np.median(pitch["formant:f2"]) > 1.3 * np.median(pitch["formant:m1"])
+
+
+def test_without_other_engines_ours_is_used(monkeypatch: pytest.MonkeyPatch):
+    from avsr.preprocessing import voice
+
+    monkeypatch.setattr(voice, "_has_espeak", lambda: False)
+    assert speak("bin blue at f two now", _rng()).voice.startswith("formant:")
+    with pytest.raises(AvsrError, match="cannot say 'hello'"):
+        speak("hello", _rng())
+    with pytest.raises(AvsrError, match="not on this machine"):
+        speak("bin", _rng(), engine="espeak")
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"engine": "gramophone"}, "choose one of auto"),
+        ({"voice": "formant:caruso"}, "available: formant:m1"),
+        ({"voice": "caruso"}, "unknown speech engine"),
+        ({"text": "  "}, "nothing to say"),
+    ],
+)
+def test_a_wrong_request_is_explained(kwargs: dict, message: str):
+    with pytest.raises(AvsrError, match=message):
+        speak(kwargs.pop("text", "bin"), _rng(), **kwargs)
+
+
+def test_lips_close_for_b_and_round_for_oo():
+    phones = [("AA", 0.4, 0.6), ("B", 0.6, 0.68), ("AA", 0.68, 0.9), ("UW", 0.9, 1.2)]
+    shapes = mouth_shapes(phones, 40)
+    assert shapes.shape == (40, 5)
+    assert shapes[15:17, OPEN].min() < 0.1 < 0.6 < shapes[12, OPEN]
+    assert shapes[26, WIDTH] < -0.7
+    assert shapes[:2, OPEN].max() < 0.05
+    assert shapes[-2:, OPEN].max() < 0.05
+    assert np.abs(np.diff(shapes[:, JAW])).max() < 0.5  # a jaw is heavy
+
+
+def test_frames_are_the_same_for_a_seed_and_differ_between_seeds():
+    said = speak("bin blue at f two now", _rng(), engine="formant")
+    first, again, other = (list(render(said, _rng(seed))) for seed in (1, 1, 2))
+    assert len(first) == -(-len(said.audio) // 640)
+    assert first[0].shape == (288, 360, 3)
+    assert first[0].dtype == np.uint8
+    np.testing.assert_array_equal(np.stack(first), np.stack(again))
+    assert np.abs(np.stack(first).astype(int) - np.stack(other)).mean() > 5
+    assert next(render(said, _rng(), 480, 480)).shape == (480, 480, 3)
+
+
+def test_a_face_is_seen_in_every_frame_and_its_mouth_follows_the_sounds(landmarks):
+    for seed in range(3):
+        rng = _rng(seed)
+        said = speak(sentence(rng), rng, engine="formant")
+        frames = list(render(said, rng))
+        points = landmarks(frames)
+        assert np.isfinite(points).all(), "a frame without a face"
+
+        def span(a: int, b: int, points=points) -> np.ndarray:
+            return np.linalg.norm(points[:, a] - points[:, b], axis=1)
+
+        eyes = span(33, 263)
+        shapes = mouth_shapes(said.phones, len(frames))
+        assert np.median(span(61, 291)) > 40  # pixels: enough for a crop with a mouth of 45
+        assert np.corrcoef(span(13, 14) / eyes, shapes[:, OPEN])[0, 1] > 0.7
+        assert np.corrcoef(span(168, 152) / eyes, shapes[:, JAW])[0, 1] > 0.7
+        assert np.corrcoef(span(61, 291) / eyes, shapes[:, WIDTH])[0, 1] > 0.6
+
+
+def test_clip_and_corpus_files(tmp_path):
+    from avsr.preprocessing.media import probe
+
+    text = make_clip(tmp_path / "one.mp4", seed=7, engine="formant")
+    info = probe(tmp_path / "one.mp4")
+    assert (info.width, info.height, info.has_audio, info.has_video) == (360, 288, True, True)
+    assert make_clip(tmp_path / "two.mp4", seed=7, engine="formant") == text
+    assert make_clip(tmp_path / "two.mp4", "lay red in k six soon", engine="formant") == "lay red in k six soon"
+
+    texts = make_corpus(tmp_path / "corpus", 2, seed=1, engine="formant")
+    names = {path.name for path in (tmp_path / "corpus").iterdir()}
+    assert names == {f"clip000{i}.{kind}" for i in range(2) for kind in ("mp4", "txt", "align", "json")}
+    assert (tmp_path / "corpus" / "clip0001.txt").read_text() == texts[1] + "\n"
+    meta = json.loads((tmp_path / "corpus" / "clip0001.json").read_text())
+    assert [item["word"] for item in meta["words"]] == texts[1].split()
+    align = [line.split() for line in (tmp_path / "corpus" / "clip0001.align").read_text().splitlines()]
+    assert [word for *_, word in align] == ["sil", *texts[1].split(), "sil"]
+    assert int(align[1][0]) / 25_000 == pytest.approx(meta["words"][0]["start_s"], abs=1e-3)
+    assert make_corpus(tmp_path / "first", 1, seed=1, engine="formant") == texts[:1]
+
+
+def test_a_voice_without_times_cannot_move_lips():
+    if not shutil.which("text2wave") or "festival:kal_diphone" not in voices("festival"):
+        pytest.skip("festival with festvox-kallpc16k is not installed")
+    said = speak("bin blue at f two now", _rng(), voice="festival:kal_diphone")
+    assert said.words is None
+    assert said.duration_s > 1
+    assert align_lines(said).split()[2] == "sil"
+    with pytest.raises(AvsrError, match="no phone times"):
+        render(said, _rng())

@@ -1,0 +1,200 @@
+"""Changes to clips that training makes and testing does not. Every function takes its generator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.random import Generator
+
+from avsr.model import VIEW, view_lips
+from avsr.preprocessing.clip import CROP_SIZE, FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from avsr.training.config import AugmentConfig
+
+Words = list[tuple[str, float, float]]  # word, start_s, end_s
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A clip on its way to the network: audio (N,) float32, lips (T, 96, 96) uint8, masks (T,) bool, words or None."""
+
+    id: str
+    text: str
+    speaker: str | None
+    audio: np.ndarray
+    lips: np.ndarray
+    audio_present: np.ndarray
+    video_present: np.ndarray
+    words: Words | None
+
+    @property
+    def frames(self) -> int:
+        return len(self.lips)
+
+
+def splice(sample: Sample, donors: Sequence[Sample], rng: Generator) -> Sample:
+    """A new sentence from stretches of clips of one speaker, sound and lips together, cut between words.
+
+    Word k comes from a clip's word k, so a corpus with a fixed grammar keeps it. The cuts lie on video frames, which
+    keeps the two streams in step.
+
+    Args:
+        sample: gives the first stretch.
+        donors: give the others; all have the same number of words as the sample.
+        rng: draws the cuts.
+    """
+    assert sample.words is not None
+    count = len(sample.words)
+    cuts = sorted(rng.choice(np.arange(1, count), size=min(len(donors), count - 1), replace=False))
+    pieces, words, start = [], [], 0
+    for source, first, last in zip([sample, *donors], [0, *cuts], [*cuts, count], strict=False):
+        assert source.words is not None
+        begin = 0 if first == 0 else _frame(source.words[first][1], source)
+        end = source.frames if last == count else _frame(source.words[last][1], source)
+        if end <= begin:
+            return sample
+        shift = (start - begin) / FPS
+        words += [(word, a + shift, b + shift) for word, a, b in source.words[first:last]]
+        pieces.append((source, begin, end))
+        start += end - begin
+    audio = np.concatenate([s.audio[b * SAMPLES_PER_FRAME : e * SAMPLES_PER_FRAME] for s, b, e in pieces])
+    joint = 0
+    for _, b, e in pieces[:-1]:  # dip the seams for 3 ms, so that they do not click
+        joint += (e - b) * SAMPLES_PER_FRAME
+        audio[joint - 48 : joint + 48] *= np.abs(np.linspace(-1, 1, 96, dtype=np.float32))
+    return replace(
+        sample,
+        id=f"{sample.id}+splice",
+        text=" ".join(word for word, _, _ in words),
+        audio=audio,
+        words=words,
+        **{
+            name: np.concatenate([getattr(s, name)[b:e] for s, b, e in pieces])
+            for name in ("lips", "audio_present", "video_present")
+        },
+    )
+
+
+def _frame(seconds: float, sample: Sample) -> int:
+    return min(max(round(seconds * FPS), 0), sample.frames)
+
+
+def change_speed(sample: Sample, factor: float) -> Sample:
+    """Sound and lips ``factor`` times as fast; the pitch goes with it."""
+    frames = max(1, round(sample.frames / factor))
+    picks = np.minimum((np.arange(frames) * factor).round().astype(int), sample.frames - 1)
+    times = np.arange(frames * SAMPLES_PER_FRAME, dtype=np.float32) * np.float32(factor)
+    audio = np.interp(times, np.arange(len(sample.audio), dtype=np.float32), sample.audio).astype(np.float32)
+    words = None if sample.words is None else [(w, a / factor, b / factor) for w, a, b in sample.words]
+    return replace(
+        sample,
+        audio=audio,
+        lips=sample.lips[picks],
+        audio_present=sample.audio_present[picks],
+        video_present=sample.video_present[picks],
+        words=words,
+    )
+
+
+def add_noise(audio: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
+    """Mixes noise (N,) into audio (N,) at a signal-to-noise ratio over the whole clip."""
+    power, noise_power = float(np.mean(audio**2)), float(np.mean(noise**2))
+    if power == 0 or noise_power == 0:
+        return audio
+    return audio + noise * np.float32(np.sqrt(power / noise_power / 10 ** (snr_db / 10)))
+
+
+def coloured_noise(samples: int, slope: float, rng: Generator) -> np.ndarray:
+    """Gaussian noise whose power falls with frequency to the power ``slope``: 0 white, 1 pink, 2 brown."""
+    spectrum = np.fft.rfft(rng.standard_normal(samples, dtype=np.float32))
+    spectrum /= np.maximum(np.arange(len(spectrum)), 1) ** (slope / 2)
+    return np.fft.irfft(spectrum, samples).astype(np.float32)
+
+
+def fit(audio: np.ndarray, samples: int, rng: Generator) -> np.ndarray:
+    """A random stretch of a recording, repeated where it is too short."""
+    if len(audio) < samples:
+        audio = np.tile(audio, -(-samples // len(audio)))
+    start = int(rng.integers(len(audio) - samples + 1))
+    return audio[start : start + samples]
+
+
+def channel(audio: np.ndarray, rir: np.ndarray | None, equalise: bool, rng: Generator) -> np.ndarray:
+    """Passes audio (N,) through a room and a coloured, perhaps band-limited, channel; one transform for all of it."""
+    size = len(audio) + (len(rir) if rir is not None else 0)
+    spectrum = np.fft.rfft(audio, size)
+    if rir is not None:
+        rir = rir[int(np.argmax(np.abs(rir))) :]  # the direct sound stays where it was: lips and voice keep in step
+        spectrum *= np.fft.rfft(rir / np.sqrt(np.sum(rir**2)), size)
+    if equalise:
+        hz = np.linspace(0, SAMPLE_RATE / 2, len(spectrum))
+        knots = np.array([0, 150, 400, 1000, 2000, 4000, 8000])
+        gain_db = np.interp(hz, knots, rng.uniform(-8, 8, len(knots)))
+        if rng.random() < 0.4:
+            low, high = rng.uniform(50, 350), rng.uniform(2500, 7000)
+            gain_db -= 40 * np.clip((low - hz) / 100, 0, 1) + 40 * np.clip((hz - high) / 500, 0, 1)
+        spectrum *= 10 ** (gain_db / 20)
+    return np.fft.irfft(spectrum, size)[: len(audio)].astype(np.float32)
+
+
+def spans(frames: int, rng: Generator) -> np.ndarray:
+    """(T,) bool, true inside one to three spans that cover a random share of the clip, now and then all of it."""
+    out = np.zeros(frames, bool)
+    count = int(rng.integers(1, 4))
+    share = rng.uniform(0.1, 1.0) / count
+    for _ in range(count):
+        length = max(1, round(share * frames))
+        start = int(rng.integers(-length // 2, frames))
+        out[max(start, 0) : start + length] = True
+    return out
+
+
+def short_masks(frames: int, count: int, longest: int, rng: Generator) -> np.ndarray:
+    """(T,) bool, true inside ``count`` masks of up to ``longest`` frames."""
+    out = np.zeros(frames, bool)
+    for _ in range(count):
+        length = int(rng.integers(0, longest + 1))
+        start = int(rng.integers(0, max(1, frames - length)))
+        out[start : start + length] = True
+    return out
+
+
+def mel_keep(frames: int, n_mels: int, masks: int, rng: Generator) -> np.ndarray:
+    """(4 T, M) bool, false inside time masks (up to 300 ms) and frequency masks (up to 20 bins)."""
+    keep = np.ones((4 * frames, n_mels), bool)
+    for _ in range(masks):
+        keep[short_masks(4 * frames, 1, 30, rng)] = False
+        keep[:, short_masks(n_mels, 1, 20, rng)] = False
+    return keep
+
+
+def picture(lips: np.ndarray, size: int, config: AugmentConfig, rng: Generator) -> np.ndarray:
+    """Geometry and light of one clip's crops: (T, 96, 96) uint8 -> (T, size, size) uint8, alike for all frames."""
+    import cv2
+
+    zoom = VIEW / CROP_SIZE * np.exp(rng.uniform(-config.scale, config.scale))
+    angle = np.deg2rad(rng.uniform(-config.rotate_deg, config.rotate_deg))
+    shift = rng.uniform(-config.shift_px, config.shift_px, 2) * 2 / CROP_SIZE
+    mirror = -1.0 if rng.random() < config.flip else 1.0
+    cos, sin = zoom * np.cos(angle), zoom * np.sin(angle)
+    affine = torch.tensor([[[mirror * cos, -sin, shift[0]], [mirror * sin, cos, shift[1]]]], dtype=torch.float32)
+    out = view_lips(torch.from_numpy(lips)[None], size, affine)[0].round_().to(torch.uint8).numpy()
+    if rng.random() < config.picture:
+        curve = 255 * (np.arange(256) / 255) ** np.exp(rng.uniform(-0.5, 0.5))
+        out = curve.round().astype(np.uint8)[out]
+    if rng.random() < config.picture:
+        sigma = rng.uniform(0.4, 1.5)
+        out = np.stack([cv2.GaussianBlur(frame, (0, 0), sigma) for frame in out])
+    if rng.random() < config.picture / 2:
+        grain = rng.normal(0, rng.uniform(2, 12), out.shape[1:])  # sensor noise, shifted about from frame to frame
+        moves = rng.integers(0, size, (len(out), 2))
+        noise = np.stack([np.roll(grain, move, (0, 1)) for move in moves])
+        out = np.clip(out + noise, 0, 255).astype(np.uint8)
+    if rng.random() < config.picture / 2:
+        height, width = rng.integers(size // 8, size // 2, 2)
+        top, left = rng.integers(0, size - height), rng.integers(0, size - width)
+        first, last = sorted(rng.integers(0, len(out) + 1, 2))
+        out[first:last, top : top + height, left : left + width] = rng.integers(0, 256)
+    return out

@@ -1,0 +1,151 @@
+"""What a training run is: validated recipes in TOML, one file a run, any value settable from the command line."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from avsr.config import SIZES, ModelConfig
+from avsr.preprocessing.errors import AvsrError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(_Section):
+    train_split: str = "train"
+    val_split: str = "val"
+    max_frames: int = Field(1800, ge=75, description="frames in a batch, padding included, on each device")
+    audio_only_share: float = Field(0.25, ge=0, lt=1, description="share of clips without video in an epoch")
+    cache_gb: float = Field(4.0, ge=0, description="clips are kept decoded in memory up to this size")
+    workers: int = Field(1, ge=0, le=64)
+
+
+class AugmentConfig(_Section):
+    splice: float = Field(0.0, ge=0, le=1, description="probability of a sentence spliced from clips of one speaker")
+    speed: float = Field(0.1, ge=0, le=0.5, description="largest relative change of speed, sound and lips together")
+    noise: float = Field(0.6, ge=0, le=1, description="probability of added noise")
+    snr_low_db: float = Field(-10.0, ge=-30, le=60)
+    snr_high_db: float = Field(20.0, ge=-30, le=60)
+    noise_dir: Path | None = Field(None, description="folder of noise recordings, 16 kHz wav")
+    rir_dir: Path | None = Field(None, description="folder of room impulse responses, 16 kHz wav")
+    room: float = Field(0.2, ge=0, le=1, description="probability of a room, where rir_dir is given")
+    equalise: float = Field(0.3, ge=0, le=1, description="probability of a coloured or band-limited channel")
+    spans: float = Field(0.3, ge=0, le=1, description="probability, for each stream, of spans marked absent")
+    silent: float = Field(0.08, ge=0, le=1, description="probability, for each stream, of an absence not marked")
+    mel_masks: int = Field(2, ge=0, le=10, description="time masks and frequency masks on the log-mel")
+    video_masks: int = Field(2, ge=0, le=10, description="short spans of lips marked absent")
+    shift_px: float = Field(4.0, ge=0, le=20)
+    rotate_deg: float = Field(6.0, ge=0, le=45)
+    scale: float = Field(0.1, ge=0, le=0.5)
+    flip: float = Field(0.5, ge=0, le=1)
+    picture: float = Field(0.3, ge=0, le=1, description="probability, each, of gamma, blur, noise, occlusion")
+
+
+class LossConfig(_Section):
+    video_view: float = Field(0.75, ge=0, le=1, description="share of lips only, not sound only, in the second view")
+    stream: float = Field(0.3, ge=0, description="CTC of each stream's own head")
+    frame: float = Field(1.0, ge=0, description="frame targets from the word alignment, at the start")
+    frame_end: float = Field(0.1, ge=0, description="the same at the end of the run")
+    distil: float = Field(0.5, ge=0, description="audio posteriors on clean sound teach the video stream")
+    distil_start: float = Field(0.1, ge=0, le=1, description="share of the run after which the teacher is trusted")
+
+
+class OptimConfig(_Section):
+    steps: int = Field(4000, ge=1)
+    lr: float = Field(2e-3, gt=0, le=1)
+    warmup: int = Field(300, ge=0)
+    weight_decay: float = Field(0.02, ge=0, le=1)
+    clip_norm: float = Field(2.0, gt=0)
+    ema: float = Field(0.998, ge=0, lt=1, description="decay of the averaged weights, which are what is saved")
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
+
+
+class TrainConfig(_Section):
+    """One run. Unknown keys and values out of range are errors."""
+
+    size: str = Field("grid-tiny", description=f"one of {', '.join(SIZES)}")
+    seed: int = Field(0, ge=0)
+    devices: int = Field(1, ge=1, description="processes that train together: GPUs, or on a CPU shares of its cores")
+    nodes: int = Field(1, ge=1)
+    log_every: int = Field(25, ge=1)
+    val_every: int = Field(500, ge=1)
+    val_clips: int = Field(40, ge=0)
+    save_every: int = Field(200, ge=1)
+    init: Path | None = Field(None, description="checkpoint whose weights the run starts from")
+    model: dict[str, Any] = Field(default_factory=dict, description="changes to the size's network")
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    loss: LossConfig = LossConfig()
+    optim: OptimConfig = OptimConfig()
+
+    def network(self, tokens: tuple[str, ...]) -> ModelConfig:
+        """The network this recipe asks for, with the given vocabulary.
+
+        Raises:
+            AvsrError: the size is unknown or a change to it is not valid.
+        """
+        if self.size not in SIZES:
+            raise AvsrError(f"size = {self.size!r}: allowed are {', '.join(SIZES)}")
+        try:
+            return ModelConfig(**{"name": self.size, "tokens": tokens, **SIZES[self.size], **self.model})
+        except ValidationError as error:
+            raise AvsrError(f"recipe, section model: {_first(error)}") from None
+
+
+def load_recipe(name: str, overrides: list[str] | None = None) -> TrainConfig:
+    """Reads a recipe: the name of one that ships with the package, or the path of a TOML file.
+
+    Args:
+        name: for example ``grid-tiny`` or ``my/recipe.toml``.
+        overrides: ``section.key=value`` with TOML values; bare words are taken as strings.
+
+    Raises:
+        AvsrError: no such recipe, bad TOML, an unknown key or a value out of range.
+    """
+    shipped = resources.files("avsr.training") / "recipes"
+    path = Path(name)
+    source = path if path.suffix == ".toml" else shipped / f"{name}.toml"
+    try:
+        values = tomllib.loads(source.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError):
+        names = sorted(p.name.removesuffix(".toml") for p in shipped.iterdir() if p.name.endswith(".toml"))
+        raise AvsrError(f"no recipe {name!r}: give one of {', '.join(names)} or the path of a .toml file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise AvsrError(f"recipe {name}: not valid TOML: {error}") from None
+    for item in overrides or []:
+        _override(values, item)
+    try:
+        return TrainConfig(**values)
+    except ValidationError as error:
+        raise AvsrError(f"recipe {name}: {_first(error)}") from None
+
+
+def _override(values: dict[str, Any], item: str) -> None:
+    key, equals, text = item.partition("=")
+    if not equals or not key.strip():
+        raise AvsrError(f"--set {item!r}: write it as section.key=value, for example optim.steps=1000")
+    try:
+        value = tomllib.loads(f"x = {text}")["x"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise AvsrError(f"--set {item!r}: {section} is a value, not a section")
+    values[last] = value
+
+
+def _first(error: ValidationError) -> str:
+    """The first problem of a pydantic error in one line: which key, what is wrong, what was given."""
+    problem = error.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"]) or "value"
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {key}; see training/config.py for the keys that exist"
+    return f"{key} = {problem['input']!r}: {problem['msg']}"

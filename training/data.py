@@ -1,0 +1,369 @@
+"""Shards to batches: which clips, in what order, changed how; all of it a function of (seed, step)."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.random import Generator, default_rng
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from avsr.config import ModelConfig
+from avsr.preprocessing.clip import CROP_SIZE, FPS, SAMPLES_PER_FRAME
+from avsr.preprocessing.errors import AvsrError
+from avsr.preprocessing.shards import ShardEntry, ShardIndex
+from avsr.tokenizer import Tokenizer
+from avsr.training import augment
+from avsr.training.augment import Sample
+from avsr.training.config import AugmentConfig, DataConfig
+
+FRAME_BYTES = CROP_SIZE**2 + 4 * SAMPLES_PER_FRAME + 2  # what a cached frame takes: lips, sound, two masks
+
+
+@dataclass
+class Batch:
+    """Padded clips; T frames, N = 640 T samples, S = 4 T mel frames.
+
+    Attributes:
+        audio: (B, N) float32, noisy.
+        clean_audio: (B, N) float32, the same without noise, for the teacher.
+        lips: (B, T, crop, crop) uint8.
+        audio_present: (B, T) bool, after spans were taken out.
+        clean_present: (B, T) bool, before.
+        video_present: (B, T) bool.
+        mel_keep: (B, S, M) bool.
+        lens: (B,) int64 frames.
+        targets: (B, L) int64 token ids.
+        target_lens: (B,) int64.
+        frame_targets: (B, T) int64, -1 where unknown.
+        ids: names of the clips.
+    """
+
+    audio: Tensor
+    clean_audio: Tensor
+    lips: Tensor
+    audio_present: Tensor
+    clean_present: Tensor
+    video_present: Tensor
+    mel_keep: Tensor
+    lens: Tensor
+    targets: Tensor
+    target_lens: Tensor
+    frame_targets: Tensor
+    ids: list[str]
+
+    @property
+    def valid(self) -> Tensor:
+        """(B, T) bool, false in the padding."""
+        return torch.arange(self.lips.shape[1], device=self.lens.device) < self.lens[:, None]
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(**{k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in self.items()})
+
+    def take(self, rows: Tensor) -> Batch:
+        """The clips at these positions, padding kept; rows (R,) int64."""
+        ids = [self.ids[i] for i in rows.tolist()]
+        return Batch(**{k: v[rows] for k, v in self.items() if isinstance(v, Tensor)}, ids=ids)
+
+    def items(self) -> Iterator[tuple[str, Tensor | list[str]]]:
+        return ((field.name, getattr(self, field.name)) for field in fields(self))
+
+
+def frames_needed(ids: Sequence[int]) -> int:
+    """Frames CTC needs for a target: one a token and one more between equal neighbours."""
+    return len(ids) + sum(a == b for a, b in itertools.pairwise(ids))
+
+
+class ClipStore:
+    """Training clips of several prepared folders, read on demand or kept decoded in memory.
+
+    Args:
+        folders: prepared corpora.
+        split: clips of this split are used; clips without any split count as ``train``.
+        tokenizer: decides which texts can be written.
+        cache_gb: clips are kept decoded up to this size.
+
+    Attributes:
+        dropped: (clip, reason) of every clip that cannot be trained on.
+    """
+
+    def __init__(self, folders: Sequence[str | Path], split: str, tokenizer: Tokenizer, cache_gb: float = 0) -> None:
+        self.dropped: list[tuple[str, str]] = []
+        self.entries: list[tuple[ShardIndex, int, ShardEntry]] = []
+        for folder in folders:
+            index = ShardIndex(folder)
+            for i, entry in enumerate(index.entries):
+                if (entry.split or "train") != split:
+                    continue
+                reason = unusable(entry, tokenizer)
+                if reason:
+                    self.dropped.append((entry.id, reason))
+                else:
+                    self.entries.append((index, i, entry))
+        total = sum(entry.frames for _, _, entry in self.entries) * FRAME_BYTES
+        self._cache: dict[int, Sample] | None = {} if total <= cache_gb * 1e9 else None
+        by_speaker: dict[tuple, list[int]] = defaultdict(list)  # clips that may be spliced with each other
+        for i, (index, _, entry) in enumerate(self.entries):
+            if entry.video_present and entry.speaker and entry.text:
+                by_speaker[index.location, entry.speaker, len(entry.text.split())].append(i)
+        self.group = {i: members for members in by_speaker.values() for i in members}
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def frames(self, i: int) -> int:
+        return self.entries[i][2].frames
+
+    def has_video(self, i: int) -> bool:
+        return self.entries[i][2].video_present > 0
+
+    def preload(self) -> None:
+        """Fills the cache, where the corpus fits; done before worker processes fork, so that they share it."""
+        if self._cache is not None:
+            for i in range(len(self)):
+                self.sample(i)
+
+    def sample(self, i: int) -> Sample:
+        """Clip i as it was prepared."""
+        if self._cache is not None and i in self._cache:
+            return self._cache[i]
+        index, position, _ = self.entries[i]
+        clip, meta = index.load(position), index.meta(position)
+        words = [(word, float(a), float(b)) for word, a, b in meta["words"]] if meta.get("words") else None
+        sample = Sample(
+            clip.id,
+            clip.text or "",
+            clip.speaker,
+            clip.audio,
+            clip.lips,
+            clip.audio_present,
+            clip.video_present,
+            words,
+        )
+        if self._cache is not None:
+            self._cache[i] = sample
+        return sample
+
+
+def unusable(entry: ShardEntry, tokenizer: Tokenizer) -> str | None:
+    """Why a clip of an index cannot be trained on, or None."""
+    if not entry.text:
+        return "no text"
+    try:
+        need = frames_needed(tokenizer.encode(entry.text))
+    except ValueError as error:
+        return str(error)
+    if entry.frames < need:
+        return f"{entry.frames} frames are too few for CTC, its text needs {need}"
+    return None
+
+
+def frame_targets(sample: Sample, tokenizer: Tokenizer) -> np.ndarray:
+    """(T,) int64: letters spread evenly over each word's span, blank outside words; -1 where no alignment is known."""
+    if sample.words is None:
+        return np.full(sample.frames, -1, np.int64)
+    out = np.zeros(sample.frames, np.int64)
+    middles = (np.arange(sample.frames) + 0.5) / FPS
+    for word, start, end in sample.words:
+        inside = np.flatnonzero((middles >= start) & (middles < end))
+        letters = np.array(tokenizer.encode(word))
+        out[inside] = letters[(np.arange(len(inside)) * len(letters)) // max(1, len(inside))]
+    return out
+
+
+class TrainSet(Dataset):
+    """Augmented clips; item (epoch, i) is the same whenever and wherever it is asked for."""
+
+    def __init__(
+        self, store: ClipStore, tokenizer: Tokenizer, model: ModelConfig, config: AugmentConfig, seed: int
+    ) -> None:
+        self.store, self.tokenizer, self.model, self.config, self.seed = store, tokenizer, model, config, seed
+        self.noises = read_recordings(config.noise_dir)
+        self.rooms = read_recordings(config.rir_dir)
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def __getitem__(self, key: tuple[int, int]) -> dict:
+        epoch, i = key
+        config, rng = self.config, default_rng([self.seed, epoch, i])
+        sample = self._speech(i, rng)
+        ids = self.tokenizer.encode(sample.text)
+        frames = sample.frames
+        audio = self._heard(sample, rng)
+        audio_present, video_present = sample.audio_present.copy(), sample.video_present.copy()
+        lips = augment.picture(sample.lips, self.model.crop, config, rng) if video_present.any() else None
+        if lips is None:
+            lips = np.zeros((frames, self.model.crop, self.model.crop), np.uint8)
+        video_present &= ~augment.short_masks(frames, config.video_masks, 8, rng)
+        if video_present.any():  # a clip with one modality keeps it
+            if rng.random() < config.spans:
+                audio_present &= ~augment.spans(frames, rng)
+            elif rng.random() < config.spans:
+                video_present &= ~augment.spans(frames, rng)
+            if rng.random() < config.silent:
+                gone = augment.spans(frames, rng)
+                audio = audio * ~gone.repeat(SAMPLES_PER_FRAME)
+            elif rng.random() < config.silent:
+                lips[augment.spans(frames, rng)] = 0 if rng.random() < 0.5 else lips[0]
+        return {
+            "audio": audio,
+            "clean_audio": sample.audio,
+            "lips": lips,
+            "audio_present": audio_present,
+            "clean_present": sample.audio_present,
+            "video_present": video_present,
+            "mel_keep": augment.mel_keep(frames, self.model.n_mels, config.mel_masks, rng),
+            "targets": np.array(ids),
+            "frame_targets": frame_targets(sample, self.tokenizer),
+            "id": sample.id,
+        }
+
+    def _speech(self, i: int, rng: Generator) -> Sample:
+        """Clip i, perhaps spliced with others and faster or slower; unchanged where CTC would not fit."""
+        original = sample = self.store.sample(i)
+        others = self.store.group.get(i, [])
+        if sample.words and len(sample.words) > 1 and len(others) > 3 and rng.random() < self.config.splice:
+            donors = [self.store.sample(int(j)) for j in rng.choice(others, int(rng.integers(1, 4)))]
+            donors = [donor for donor in donors if donor.words and len(donor.words) == len(sample.words)]
+            if donors:
+                sample = augment.splice(sample, donors, rng)
+        if self.config.speed and rng.random() < 0.5:
+            sample = augment.change_speed(sample, float(np.exp(rng.uniform(-self.config.speed, self.config.speed))))
+        need = frames_needed(self.tokenizer.encode(sample.text))
+        return sample if sample.frames >= need else original
+
+    def _heard(self, sample: Sample, rng: Generator) -> np.ndarray:
+        """The clip's sound (N,) float32 through a room and a channel and with noise."""
+        config, audio = self.config, sample.audio
+        room = self.rooms[int(rng.integers(len(self.rooms)))] if self.rooms and rng.random() < config.room else None
+        equalise = rng.random() < config.equalise
+        if room is not None or equalise:
+            audio = augment.channel(audio, room, equalise, rng)
+        if rng.random() < config.noise:
+            noise = self._noise(len(audio), rng)
+            audio = augment.add_noise(audio, noise, float(rng.uniform(config.snr_low_db, config.snr_high_db)))
+        return audio
+
+    def _noise(self, samples: int, rng: Generator) -> np.ndarray:
+        """Babble of other training clips, one other talker, a recording, or coloured noise."""
+        kind = rng.random()
+        if kind < 0.65 and len(self.store) > 1:
+            talkers = 1 if kind < 0.1 else int(rng.integers(3, 8))
+            picks = rng.integers(len(self.store), size=talkers)
+            voices = [augment.fit(self.store.sample(int(j)).audio, samples, rng) for j in picks]
+            return np.sum([voice / max(1e-4, float(voice.std())) for voice in voices], 0, dtype=np.float32)
+        if kind < 0.85 and self.noises:
+            return augment.fit(self.noises[int(rng.integers(len(self.noises)))], samples, rng)
+        return augment.coloured_noise(samples, float(rng.uniform(0, 2)), rng)
+
+
+def read_recordings(folder: Path | None) -> list[np.ndarray]:
+    """All sound files of a folder as (N,) float32, 16 kHz.
+
+    Raises:
+        AvsrError: the folder holds none.
+    """
+    if folder is None:
+        return []
+    from avsr.preprocessing import media
+
+    files = sorted(p for p in Path(folder).glob("*") if p.suffix.lower() in {".wav", ".flac", ".ogg", ".mp3"})
+    if not files:
+        raise AvsrError(f"{folder}: no wav, flac, ogg or mp3 files there; name a folder of recordings")
+    return [np.concatenate([piece.audio for piece in media.read(path, video=False)]) for path in files]
+
+
+def collate(items: list[dict]) -> Batch:
+    """Pads clips to the longest; padding is absent everywhere and its frame targets are unknown."""
+    frames = max(len(item["lips"]) for item in items)
+    length = max(len(item["targets"]) for item in items)
+
+    def pad(name: str, size: int, value: int = 0) -> Tensor:
+        first = items[0][name]
+        out = np.full((len(items), size, *first.shape[1:]), value, first.dtype)
+        for row, item in zip(out, items, strict=True):
+            row[: len(item[name])] = item[name]
+        return torch.from_numpy(out)
+
+    sizes = {"audio": SAMPLES_PER_FRAME, "clean_audio": SAMPLES_PER_FRAME, "mel_keep": 4}
+    names = ("audio", "clean_audio", "lips", "audio_present", "clean_present", "video_present", "mel_keep")
+    return Batch(
+        **{name: pad(name, frames * sizes.get(name, 1)) for name in names},
+        lens=torch.tensor([len(item["lips"]) for item in items]),
+        targets=pad("targets", length),
+        target_lens=torch.tensor([len(item["targets"]) for item in items]),
+        frame_targets=pad("frame_targets", frames, -1),
+        ids=[item["id"] for item in items],
+    )
+
+
+def plan_epoch(store: ClipStore, config: DataConfig, seed: int, epoch: int) -> list[list[tuple[int, int]]]:
+    """The batches of an epoch as lists of (epoch, clip): every clip with video once, and a share without.
+
+    Clips of like length go together and batches come in random order. A batch holds at most ``max_frames`` frames,
+    padding and the slowest change of speed included only in so far as the lengths in the index tell.
+    """
+    rng = default_rng([seed, epoch])
+    seen = [i for i in range(len(store)) if store.has_video(i)]
+    heard = [i for i in range(len(store)) if not store.has_video(i)]
+    if seen and heard:
+        wanted = round(len(seen) * config.audio_only_share / (1 - config.audio_only_share))
+        heard = [int(i) for i in rng.choice(heard, min(wanted, len(heard)), replace=False)]
+    # A little noise on the lengths, so that the same clips do not always meet.
+    order = sorted(seen + heard, key=lambda i: store.frames(i) * rng.uniform(0.85, 1.15))
+    batches: list[list[tuple[int, int]]] = [[]]
+    longest = 0
+    for i in order:
+        longest = max(longest, store.frames(i))
+        if batches[-1] and longest * (len(batches[-1]) + 1) > config.max_frames:
+            batches.append([])
+            longest = store.frames(i)
+        batches[-1].append((epoch, i))
+    return [batches[int(i)] for i in rng.permutation(len(batches))]
+
+
+class Plan:
+    """Endless batches from step ``first`` on; rank r of w takes every w-th. Resuming is starting at a later step."""
+
+    def __init__(
+        self, store: ClipStore, config: DataConfig, seed: int, first: int, last: int, rank: int = 0, world: int = 1
+    ) -> None:
+        self.args = (store, config, seed)
+        self.first, self.last, self.rank, self.world = first, last, rank, world
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        epoch, start = 0, 0  # start: global number of the epoch's first batch
+        batches = plan_epoch(*self.args, epoch)
+        for step in range(self.first, self.last):
+            number = step * self.world + self.rank
+            while number >= start + len(batches):
+                start += len(batches)
+                epoch += 1
+                batches = plan_epoch(*self.args, epoch)
+            yield batches[number - start]
+
+
+def loader(dataset: TrainSet, plan: Plan, workers: int) -> DataLoader:
+    """Batches in the plan's order, made ahead in worker processes."""
+    return DataLoader(
+        dataset,
+        batch_sampler=plan,  # type: ignore[arg-type]  # its items are (epoch, clip) keys
+        collate_fn=collate,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=_one_thread,
+    )
+
+
+def _one_thread(_: int) -> None:
+    torch.set_num_threads(1)

@@ -1,0 +1,323 @@
+"""One visible training loop on Lightning Fabric: one CPU to many nodes, and resumable to the bit on a CPU."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from avsr import checkpoint
+from avsr.decoding import greedy
+from avsr.model import AVSR
+from avsr.preprocessing.clip import FPS
+from avsr.preprocessing.errors import AvsrError
+from avsr.preprocessing.shards import ShardIndex
+from avsr.tokenizer import Tokenizer
+from avsr.training.config import TrainConfig, load_recipe
+from avsr.training.data import Batch, ClipStore, Plan, TrainSet, loader
+from avsr.training.losses import Objective
+
+STATE = "state.ckpt"  # all that resuming needs; our own file, read as tensors only
+MODEL = "model.safetensors"
+
+
+def train(
+    recipe: str,
+    data: Sequence[str | Path],
+    out: str | Path,
+    resume: bool = False,
+    overrides: Sequence[str] = (),
+    say: Any = print,
+) -> Path:
+    """Trains a model and writes ``out/model.safetensors``.
+
+    Args:
+        recipe: name or path, see ``load_recipe``.
+        data: folders that ``avsr prepare`` made.
+        out: folder of the run; must be new or empty unless the run is resumed.
+        resume: go on from the last saved state of ``out``.
+        overrides: ``section.key=value``.
+        say: takes one line of the log at a time.
+
+    Returns:
+        Path of the model.
+
+    Raises:
+        AvsrError: anything about recipe, data or folder that the user can mend, or a loss that is not finite.
+    """
+    config = load_recipe(recipe, list(overrides))
+    out = Path(out)
+    started = (out / STATE).exists()
+    if started and not resume:
+        raise AvsrError(f"{out} holds a run already: continue it with --resume or choose another --out")
+    if not data:
+        raise AvsrError("no training data: give one or more prepared folders with --data")
+    out.mkdir(parents=True, exist_ok=True)
+    return Run(config, [Path(d) for d in data], out, say).go(resume and started)
+
+
+def learning_rate(step: int, config: TrainConfig) -> float:
+    """Linear warm-up, then a cosine to zero."""
+    optim = config.optim
+    if step < optim.warmup:
+        return optim.lr * (step + 1) / optim.warmup
+    return optim.lr * 0.5 * (1 + math.cos(math.pi * (step - optim.warmup) / max(1, optim.steps - optim.warmup)))
+
+
+class Run:
+    """A training run: what it is made of (``__init__``), its loop (``go``) and what the loop calls."""
+
+    def __init__(self, config: TrainConfig, data: list[Path], out: Path, say: Any) -> None:
+        self.config, self.out = config, out
+        self.fabric = launch(config)
+        self.say = say if self.fabric.is_global_zero else lambda _: None
+        torch.manual_seed(config.seed)
+        init = checkpoint.load(str(config.init))[0] if config.init else None
+        self.tokenizer = Tokenizer(init.config.tokens) if init else vocabulary(data, config.data.train_split)
+        self.store = ClipStore(data, config.data.train_split, self.tokenizer, config.data.cache_gb)
+        self._tell_dropped()
+        if not len(self.store):
+            raise AvsrError(f"no clip of split {config.data.train_split!r} in {', '.join(map(str, data))} can be used")
+        network = config.network(self.tokenizer.tokens)
+        model = AVSR(network)
+        if init:
+            load_matching(model, init)
+        self.average = copy.deepcopy(model).eval().requires_grad_(False).to(self.fabric.device)
+        objective = Objective(model, config.loss)
+        decay = [p for p in objective.parameters() if p.ndim > 1]
+        plain = [p for p in objective.parameters() if p.ndim <= 1]
+        groups = [{"params": decay, "weight_decay": config.optim.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        optimizer = torch.optim.AdamW(groups, lr=config.optim.lr, betas=(0.9, 0.98))
+        self.model = model
+        self.objective, self.optimizer = self.fabric.setup(objective, optimizer)
+        self.dataset = TrainSet(self.store, self.tokenizer, network, config.augment, config.seed)
+        self.val = validation_clips(data, config)
+        self.step = 0
+
+    def go(self, resume: bool) -> Path:
+        """Trains to the last step, saves the averaged model and returns its path."""
+        config, fabric = self.config, self.fabric
+        if resume:
+            self._load_state()
+        self._start_log()
+        self.store.preload()
+        plan = Plan(
+            self.store, config.data, config.seed, self.step, config.optim.steps, fabric.global_rank, fabric.world_size
+        )
+        began, clips, parts = time.monotonic(), 0, []
+        for batch in loader(self.dataset, plan, config.data.workers):
+            batch = batch.to(fabric.device)
+            torch.manual_seed(hash_seed(config.seed, self.step, fabric.global_rank))  # dropout, alike after a resume
+            losses = self._update(batch)
+            self.step += 1
+            clips += len(batch.ids) * fabric.world_size
+            parts.append({name: float(value.detach()) for name, value in losses.items()})
+            if self.step % config.log_every == 0 or self.step == config.optim.steps:
+                self._log(parts, clips, time.monotonic() - began)
+                began, clips, parts = time.monotonic(), 0, []
+            if self.val and self.step % config.val_every == 0 and fabric.is_global_zero:
+                self._validate()
+            if self.step % config.save_every == 0 or self.step == config.optim.steps:
+                self._save()
+        return self.out / MODEL
+
+    def _update(self, batch: Batch) -> dict[str, Tensor]:
+        """One optimiser step; returns the losses of the batch."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.step, self.config)
+        losses = self.objective(batch, self.step / self.config.optim.steps)
+        if not torch.isfinite(losses["total"]):
+            self._stop_on(batch, losses)
+        self.fabric.backward(losses["total"])
+        self.fabric.clip_gradients(
+            self.objective, self.optimizer, max_norm=self.config.optim.clip_norm, error_if_nonfinite=False
+        )
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        decay = min(self.config.optim.ema, (self.step + 1) / (self.step + 10))
+        with torch.no_grad():
+            for mean, value in zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True):
+                if mean.is_floating_point():
+                    mean.lerp_(value.to(mean.dtype), 1 - decay)
+                else:
+                    mean.copy_(value)
+        return losses
+
+    def _stop_on(self, batch: Batch, losses: dict[str, Tensor]) -> None:
+        """Saves a batch whose loss is not finite and ends the run."""
+        path = self.out / "bad_batch.safetensors"
+        tensors = {name: value.contiguous() for name, value in batch.items() if isinstance(value, Tensor)}
+        values = {name: str(float(value)) for name, value in losses.items()}
+        save_file(tensors, path, {"ids": json.dumps(batch.ids), "step": str(self.step), "losses": json.dumps(values)})
+        bad = ", ".join(name for name, value in losses.items() if not torch.isfinite(value))
+        raise AvsrError(
+            f"step {self.step}: loss not finite ({bad}); the batch is in {path}. Lower optim.lr or look at its clips, "
+            f"then continue with --resume from the last saved state"
+        )
+
+    # ------------------------------------------------------------------------------------------------ log and files
+
+    def _tell_dropped(self) -> None:
+        for name, reason in self.store.dropped[:10]:
+            self.say(f"dropped {name}: {reason}")
+        if len(self.store.dropped) > 10:
+            self.say(f"dropped {len(self.store.dropped) - 10} more, all in {self.out / 'dropped.txt'}")
+        if self.fabric.is_global_zero:
+            text = "".join(f"{name}\t{reason}\n" for name, reason in self.store.dropped)
+            (self.out / "dropped.txt").write_text(text, encoding="utf-8")
+
+    def _start_log(self) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.board: Any = None
+        if self.fabric.is_global_zero:
+            self.board = SummaryWriter(str(self.out / "tensorboard"), purge_step=self.step or None)
+            (self.out / "config.json").write_text(self.config.model_dump_json(indent=1), encoding="utf-8")
+        count = sum(p.numel() for p in self.model.parameters())
+        frames = sum(self.store.frames(i) for i in range(len(self.store)))
+        self.say(
+            f"{self.config.size}: {count / 1e6:.2f} M parameters, {self.model.config.fusion} fusion, {len(self.store)} "
+            f"clips ({frames / FPS / 3600:.2f} h), {len(self.tokenizer)} tokens, on {self.fabric.device}, step "
+            f"{self.step} of {self.config.optim.steps}"
+        )
+
+    def _log(self, parts: list[dict[str, float]], clips: int, seconds: float) -> None:
+        """One line: step, mean losses, learning rate, clips a second, time left."""
+        if not self.fabric.is_global_zero:
+            return
+        names = sorted({name for part in parts for name in part})
+        means = {name: float(np.mean([part[name] for part in parts if name in part])) for name in names}
+        rate = learning_rate(self.step - 1, self.config)
+        left_min = (self.config.optim.steps - self.step) * seconds / len(parts) / 60
+        shown = " ".join(
+            f"{name} {means[name]:.3f}" for name in ("total", "both", "audio", "video", "distil") if name in means
+        )
+        self.say(
+            f"step {self.step}/{self.config.optim.steps} {shown} lr {rate:.1e} {clips / seconds:.1f} clips/s "
+            f"{left_min:.0f} min left"
+        )
+        for name, value in means.items():
+            self.board.add_scalar(f"loss/{name}", value, self.step)
+        self.board.add_scalar("clips_per_s", clips / seconds, self.step)
+        self.board.add_scalar("learning_rate", rate, self.step)
+
+    @torch.inference_mode()
+    def _validate(self) -> None:
+        """WER of the averaged model on a few clips, with both modalities and with each alone."""
+        import jiwer
+
+        texts = [clip.text for clip in self.val]
+        rates = {}
+        for name, use_audio, use_video in (("both", True, True), ("audio", True, False), ("video", False, True)):
+            ids = []
+            for clip in self.val:
+                inputs = [
+                    torch.from_numpy(x)[None].to(self.fabric.device)
+                    for x in (
+                        clip.audio,
+                        clip.lips,
+                        clip.audio_present & use_audio,
+                        clip.video_present & use_video,
+                        np.array(clip.frames),
+                    )
+                ]
+                output = self.average(*inputs)
+                ids += greedy(output.log_probs, output.lens)
+            rates[name] = jiwer.wer(texts, [self.tokenizer.decode(i) for i in ids])
+            self.board.add_scalar(f"wer/{name}", rates[name], self.step)
+        shown = " ".join(f"{name} {100 * rate:.1f}" for name, rate in rates.items())
+        self.say(f"step {self.step} WER % on {len(self.val)} validation clips: {shown}")
+
+    def _save(self) -> None:
+        """State and averaged model, each beside its place and renamed: a kill leaves the last whole ones."""
+        state = {
+            "objective": self.objective.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average.state_dict(),
+            "step": self.step,
+            "config": self.config.model_dump_json(),
+        }
+        part = self.out / f"{STATE}.tmp"
+        self.fabric.save(part, state)
+        if self.fabric.is_global_zero:
+            os.replace(part, self.out / STATE)
+            info = {"recipe": self.config.model_dump(mode="json"), "step": self.step, "clips": len(self.store)}
+            checkpoint.save(self.out / MODEL, self.average, info)
+            self.board.flush()
+        self.fabric.barrier()
+
+    def _load_state(self) -> None:
+        state = torch.load(self.out / STATE, map_location="cpu", weights_only=True)
+        if state["config"] != self.config.model_dump_json():
+            old, new = json.loads(state["config"]), json.loads(self.config.model_dump_json())
+            changed = sorted(key for key in new if new[key] != old.get(key))
+            raise AvsrError(
+                f"{self.out} was trained with another recipe (changed: {', '.join(changed)}): resume it "
+                f"with the same recipe and --set, or choose another --out"
+            )
+        self.objective.load_state_dict(state["objective"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.average.load_state_dict(state["average"])
+        self.step = state["step"]
+
+
+def launch(config: TrainConfig) -> Any:
+    """Starts the processes of the run. Lightning starts the others by running this process's command again."""
+    from lightning.fabric import Fabric
+    from lightning.fabric.strategies import DDPStrategy
+
+    several = config.devices * config.nodes > 1
+    # A batch of sound alone leaves the picture network without gradients.
+    strategy = DDPStrategy(find_unused_parameters=True) if several else "auto"
+    fabric = Fabric(precision=config.optim.precision, devices=config.devices, num_nodes=config.nodes, strategy=strategy)
+    if several and fabric.device.type == "cpu":
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // config.devices))
+    fabric.launch()
+    return fabric
+
+
+def hash_seed(*numbers: int) -> int:
+    """A seed that differs wherever any of the numbers does."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def vocabulary(data: Sequence[Path], split: str) -> Tokenizer:
+    """The characters of the training texts."""
+    texts = [
+        entry.text
+        for folder in data
+        for entry in ShardIndex(folder).entries
+        if entry.text and (entry.split or "train") == split
+    ]
+    if not texts:
+        raise AvsrError(f"no clip of split {split!r} with a text in {', '.join(map(str, data))}: nothing to train on")
+    return Tokenizer.from_texts(texts)
+
+
+def validation_clips(data: Sequence[Path], config: TrainConfig) -> list:
+    """A few clips of the validation split, spread over it; none where there is no such split."""
+    places = [
+        (index, i)
+        for index in map(ShardIndex, data)
+        for i, entry in enumerate(index.entries)
+        if entry.split == config.data.val_split and entry.text
+    ]
+    picks = np.unique(np.linspace(0, len(places) - 1, min(config.val_clips, len(places))).round().astype(int))
+    return [places[i][0].load(places[i][1]) for i in picks]
+
+
+def load_matching(model: nn.Module, source: nn.Module) -> None:
+    """Copies every weight whose name and shape agree; the rest keeps its fresh start."""
+    own = model.state_dict()
+    own.update({k: v for k, v in source.state_dict().items() if k in own and own[k].shape == v.shape})
+    model.load_state_dict(own)
