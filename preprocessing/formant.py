@@ -115,13 +115,13 @@ def synthesise(
 def _steps(phone: str, following: str | None) -> list[_Step]:
     """The constant stretches that make one phone; a stop's breath already has the next phone's formants."""
     if phone in _VOICED:
-        *formants, ms = _VOICED[phone]
+        f1, f2, f3, ms = _VOICED[phone]
         gain = 1.0 if ms >= 85 or phone in ("AX", "L", "R", "W", "Y") else 0.45
         gain = 0.45 if phone in ("M", "N") else gain
-        return [_Step(ms / 1000, tuple(formants), voice=gain)]
+        return [_Step(ms / 1000, (f1, f2, f3), voice=gain)]
     if phone in _GLIDES:
-        first, second, ms = _GLIDES[phone]
-        return [_Step(ms / 2000, _VOICED[half][:3], voice=1.0) for half in (first, second)]
+        start, end, ms = _GLIDES[phone]
+        return [_Step(ms / 2000, _VOICED[half][:3], voice=1.0) for half in (start, end)]
     if phone in ("CH", "JH"):
         hiss = _steps("SH" if phone == "CH" else "ZH", following)
         return [_closure("T" if phone == "CH" else "D"), *hiss]

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from avsr.preprocessing.clip import FPS
+from avsr.preprocessing.errors import AvsrError
 from avsr.preprocessing.formant import Span
 
 # In pixels of the 512x512 portrait, x then y, from the left to the right corner of the mouth.
@@ -58,7 +59,7 @@ _SHAPES: dict[str, tuple[float, float, float, float, float]] = {
     **{"W": (0.1, 0.12, -1.0, 0, 0), "R": (0.2, 0.22, -0.5, 0, 0.2), "Y": (0.15, 0.25, 0.5, 0, 0.5)},
     **{"L": (0.35, 0.35, 0.1, 0, 0.9), "TH": (0.2, 0.25, 0.1, 0, 1.0), "DH": (0.2, 0.25, 0.1, 0, 1.0)},
     **{"M": (0.05, 0.0, 0, 0, 0), "B": (0.08, 0.0, 0, 0, 0), "P": (0.08, 0.0, 0, 0, 0)},
-    **{"F": (0.1, 0.16, 0.1, 1.0, 0), "V": (0.1, 0.16, 0.1, 1.0, 0)},
+    **{"F": (0.1, 0.26, 0.1, 1.0, 0), "V": (0.1, 0.26, 0.1, 1.0, 0)},
     **{"S": (0.05, 0.24, 0.35, 0, 0.3), "Z": (0.05, 0.24, 0.35, 0, 0.3)},
     **{"SH": (0.08, 0.3, -0.6, 0, 0.2), "ZH": (0.08, 0.3, -0.6, 0, 0.2)},
     **{"T": (0.15, 0.22, 0.15, 0, 0.5), "D": (0.15, 0.22, 0.15, 0, 0.5), "N": (0.2, 0.22, 0.15, 0, 0.6)},
@@ -117,6 +118,8 @@ def _portrait() -> np.ndarray:
 
     path = Path(skimage.__file__).parent / "data" / "astronaut.png"
     data = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    if data is None:
+        raise AvsrError(f"{path} is not a readable picture: install scikit-image again")
     return cv2.cvtColor(data, cv2.COLOR_BGR2RGB)
 
 
@@ -229,11 +232,12 @@ class Puppet:
         dark = np.array([42, 14, 14], np.float32) + 22 * depth[..., None]
         paint = dark + tongue * (np.array([150, 78, 76], np.float32) - dark) * 0.8
         teeth_top, teeth_end = self._knots[2, columns], self._knots[3, columns] - 0.8
-        sink = 2.2  # portrait pixels by which the drawn upper lip hangs lower than the smiling one
+        sink = 2.2 * (1 - shape[TUCK])  # portrait pixels: the drawn upper lip hangs lower than the smiling one
         rows = ((y - sink) * self.scale - 0.5 - self._top).astype(np.int32)
         picked = self._source[np.clip(rows, 0, len(self._source) - 1)[:, 0], columns].astype(np.float32)
-        shows = np.clip((teeth_end + sink - y) * self.scale, 0, 1) * np.clip((y - teeth_top - 0.5) * self.scale, 0, 1)
-        shade = np.clip(0.4 + 0.2 * (y - seam) * self.scale, 0.4, 0.92)[..., None]
+        shows = np.clip((teeth_end + sink - y) * self.scale, 0, 1) * np.clip((y - teeth_top) * self.scale, 0, 1)
+        shows = shows * (1 - 0.7 * max(0.0, -shape[WIDTH]))  # rounded lips stand out and cover the teeth
+        shade = np.clip(0.4 + 0.35 * shape[TUCK] + 0.2 * (y - seam) * self.scale, 0.4, 0.95)[..., None]
         paint = paint + shows[..., None] * (picked * shade - paint)
         patch = flat[first:last, columns]
         patch[:] = (patch + cover[..., None] * (paint - patch)).astype(np.uint8)

@@ -1,7 +1,8 @@
 """Spoken sentences with word and phone times, from whatever speech engine the machine has.
 
 Engines: espeak-ng (its library, in a process of its own), flite and festival (programs), and a formant synthesiser
-of our own that needs nothing and knows GRID's 51 words. All give 16 kHz mono with a little room noise and silence at both ends.
+of our own that needs nothing and knows GRID's 51 words. All give 16 kHz mono with a little room noise and silence at
+both ends.
 """
 
 from __future__ import annotations
@@ -209,15 +210,10 @@ def _speak_espeak(words: list[str], name: str, rng: np.random.Generator):
     from scipy.signal import resample_poly
 
     # rate in words a minute, volume, pitch, pitch range (0 to 100), gap between words in 10 ms
-    settings = {
-        1: rng.integers(130, 185),
-        2: 80,
-        3: rng.integers(30, 71),
-        4: rng.integers(30, 71),
-        7: rng.integers(0, 3),
-    }
+    ranges = {1: (130, 185), 2: (80, 81), 3: (30, 71), 4: (30, 71), 7: (0, 3)}
+    settings = {key: int(rng.integers(low, high)) for key, (low, high) in ranges.items()}
     spelt = _spelt(words, "eigh")
-    done = _espeak(name, " ".join(spelt), json.dumps({key: int(value) for key, value in settings.items()}))
+    done = _espeak(name, " ".join(spelt), json.dumps(settings))
     if done.returncode != 0:
         raise AvsrError(f"espeak-ng failed with voice {name!r}: {done.stderr.decode()[-200:].strip() or 'no message'}")
     head, _, samples = done.stdout.partition(b"\n")

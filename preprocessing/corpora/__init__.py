@@ -13,10 +13,28 @@ CORPORA = {
     "grid": "avsr.preprocessing.corpora.grid",
     "folder": "avsr.preprocessing.corpora.folder",
 }
-VIDEO_SUFFIXES = (
-    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mpe"),
-    *(".vob", ".ts", ".mts", ".m2ts", ".3gp", ".wmv", ".flv", ".ogv"),
+VIDEO_SUFFIXES = frozenset(
+    [
+        ".mp4",
+        ".m4v",
+        ".mov",
+        ".mkv",
+        ".webm",
+        ".avi",
+        ".mpg",
+        ".mpeg",
+        ".mpe",
+        ".vob",
+        ".ts",
+        ".mts",
+        ".m2ts",
+        ".3gp",
+        ".wmv",
+        ".flv",
+        ".ogv",
+    ]
 )
+AUDIO_SUFFIXES = frozenset([".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac"])
 
 WordTimes = tuple[tuple[str, float, float], ...]
 
@@ -58,12 +76,12 @@ def corpus(name: str) -> ModuleType:
     return import_module(CORPORA[name])
 
 
-def videos_below(folder: Path) -> list[Path]:
-    """All videos in a tree by their suffix, sorted; hidden files (also macOS's `._name`) are left out."""
+def media_below(folder: Path, suffixes: frozenset[str] = VIDEO_SUFFIXES) -> list[Path]:
+    """All files in a tree with these suffixes, sorted; hidden files (also macOS's `._name`) are left out."""
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
     )
 
 

@@ -1,6 +1,6 @@
-"""One's own recordings: any tree of videos, each with its text beside it.
+"""One's own recordings: any tree of videos (or sound files, which train the ear alone), each with its text beside it.
 
-    SRC/anna/hello.mp4           any video suffix, at any depth
+    SRC/anna/hello.mp4           any video or sound suffix, at any depth
     SRC/anna/hello.txt           what is said, UTF-8; line breaks count as spaces
     SRC/anna/hello.words.json    optional word times: [["hello", 0.32, 0.71], ...] in seconds
 
@@ -13,14 +13,22 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from avsr.preprocessing.corpora import Item, WordTimes, source_folder, videos_below, word_times_problem
+from avsr.preprocessing.corpora import (
+    AUDIO_SUFFIXES,
+    VIDEO_SUFFIXES,
+    Item,
+    WordTimes,
+    media_below,
+    source_folder,
+    word_times_problem,
+)
 from avsr.preprocessing.errors import AvsrError
 
 SPLITS = frozenset({"train", "val", "test"})
 
 
 def list_items(src: str | Path) -> list[Item]:
-    """All videos of a folder, sorted by path; those that cannot be used carry a `problem`.
+    """All recordings of a folder, sorted by path; those that cannot be used carry a `problem`.
 
     Args:
         src: top of the tree.
@@ -32,12 +40,12 @@ def list_items(src: str | Path) -> list[Item]:
         AvsrError: no such folder, or no video in it.
     """
     root = source_folder(src)
-    videos = videos_below(root)
-    if not videos:
-        raise AvsrError(f"{root}: no videos in it; put videos there with a .txt of the same name beside each")
+    recordings = media_below(root, VIDEO_SUFFIXES | AUDIO_SUFFIXES)
+    if not recordings:
+        raise AvsrError(f"{root}: no video or sound in it; put files there with a .txt of the same name beside each")
     items = []
     seen: dict[str, Path] = {}
-    for path in videos:
+    for path in recordings:
         name = path.relative_to(root)
         id = name.with_suffix("").as_posix()
         if id in seen:

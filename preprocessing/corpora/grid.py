@@ -16,7 +16,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from avsr.preprocessing.corpora import Item, WordTimes, source_folder, videos_below, word_times_problem
+from avsr.preprocessing.corpora import Item, WordTimes, media_below, source_folder, word_times_problem
 from avsr.preprocessing.errors import AvsrError
 
 ALIGN_UNITS_PER_S = 25_000  # frames of 40 ms times 1000
@@ -73,7 +73,7 @@ def list_items(src: str | Path) -> list[Item]:
         (folder for folder in root.iterdir() if folder.is_dir() and re.fullmatch(r"s\d+", folder.name)),
         key=lambda folder: int(folder.name[1:]),
     )
-    clips = [(speaker, path) for speaker in speakers for path in videos_below(speaker)]
+    clips = [(speaker, path) for speaker in speakers for path in media_below(speaker)]
     if not clips:
         raise AvsrError(f"{root}: no GRID clips in it; expected folders s1, s2, ... with videos such as s1/bbaf2n.mpg")
     splits = _read_lists(root)

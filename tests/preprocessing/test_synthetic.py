@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -44,10 +46,11 @@ def landmarks():
     import mediapipe as mp
     from mediapipe.tasks.python import BaseOptions, vision
 
-    from avsr.preprocessing.face import face_model
+    from avsr.preprocessing.face import MODEL_NAME, face_model
 
+    beside = Path(os.environ.get("AVSR_SHARED", Path(__file__).parents[3] / "shared")) / "models" / MODEL_NAME
     try:
-        model = face_model()
+        model = face_model(beside if beside.is_file() else None)
     except AvsrError as error:
         pytest.skip(f"needs the face model: {error}")
     options = vision.FaceLandmarkerOptions(
