@@ -60,6 +60,7 @@ class Suite(StrEnum):
     quick = "quick"
 
 
+FACES = ("main", "largest", "left", "right")
 DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes the best there is.")]
 
 
@@ -93,6 +94,10 @@ def transcribe(
     ),
     model: Annotated[str, typer.Option(metavar="NAME|PATH", help="A name from `avsr models`, or a file.")] = "default",
     beam: Annotated[int, typer.Option(min=0, max=1000, help="Width of the beam search; 0 is greedy, fastest.")] = 0,
+    face: Annotated[
+        str,
+        typer.Option(metavar="RULE", help="Whose lips: main (longest and largest), largest, left, right, or a number."),
+    ] = "main",
     device: DeviceOption = Device.auto,
 ) -> None:
     """Turn videos into words, with times, confidences, and how much of each word was heard.
@@ -101,6 +106,8 @@ def transcribe(
     """
     from avsr import writers
 
+    if face not in FACES and not face.isdecimal():
+        raise typer.BadParameter(f"{face!r}: use {', '.join(FACES)} or the number of a face", param_hint="--face")
     names = writers.formats(format.value)
     _refuse_output(files, out, names)
     from avsr.transcribe import load_model
@@ -111,7 +118,13 @@ def transcribe(
     for file in files:
         with _failing_alone(file) as outcome:
             with _progress(file.name) as tell:
-                transcript = recogniser.transcribe(file, modality=modality.value, beam=beam, progress=tell)
+                transcript = recogniser.transcribe(
+                    file,
+                    modality=modality.value,
+                    beam=beam,
+                    face=int(face) if face.isdecimal() else face,
+                    progress=tell,
+                )
             for warning in transcript.warnings:
                 _say(f"{file}: {warning}")
             if out is None:
@@ -169,7 +182,9 @@ def train(
     from avsr.training.train import train as run
 
     folder = out or Path("runs") / Path(recipe).stem
-    print(run(recipe, list(data or []), folder, resume, overrides, say=_log))
+    path = run(recipe, list(data or []), folder, resume, overrides, say=_log)
+    if path is not None:
+        print(path)
 
 
 @app.command()

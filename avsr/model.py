@@ -106,7 +106,8 @@ class VideoFrontend(nn.Module):
                 for n, (i, o) in enumerate(itertools.pairwise(widths))
             )
         )
-        self.project = nn.Linear(widths[-1], dim)
+        # Unit scale matters: blocks add to what they get, and would drown a faint embedding in their own noise.
+        self.project = nn.Sequential(nn.Linear(widths[-1], dim), nn.LayerNorm(dim))
         self.absent = nn.Parameter(torch.zeros(dim))
         nn.init.normal_(self.absent, std=0.02)
 
@@ -144,7 +145,7 @@ class AudioFrontend(nn.Module):
         self.conv1 = nn.Conv2d(1, width, 3, 2, 1)
         self.conv2 = nn.Conv2d(width, width, 3, 2, 1)
         bins = ((n_mels + 1) // 2 + 1) // 2
-        self.project = nn.Linear(width * bins, dim)
+        self.project = nn.Sequential(nn.Linear(width * bins, dim), nn.LayerNorm(dim))
         self.absent = nn.Parameter(torch.zeros(dim))
         nn.init.normal_(self.absent, std=0.02)
 
@@ -177,9 +178,9 @@ class Attention(nn.Module):
     gives zero instead of NaN, and a frame is free to take nothing.
     """
 
-    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+    def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
-        self.heads, self.dropout = heads, dropout
+        self.heads = heads
         self.query = nn.Linear(dim, dim)
         self.key_value = nn.Linear(dim, 2 * dim)
         self.out = nn.Linear(dim, dim)
@@ -195,7 +196,7 @@ class Attention(nn.Module):
         query, key = rotate(query, cos, sin), rotate(key, cos, sin)
         key, value = F.pad(key, (0, 0, 0, 1)), F.pad(value, (0, 0, 0, 1))
         mask = F.pad(source_mask, (0, 1), value=True)[:, None, None]
-        y = F.scaled_dot_product_attention(query, key, value, mask, self.dropout if self.training else 0.0)
+        y = F.scaled_dot_product_attention(query, key, value, mask)  # no dropout inside: it rules out the fast kernels
         return self.out(y.transpose(1, 2).reshape(batch, frames, dim))
 
 
@@ -236,14 +237,14 @@ class ConformerBlock(nn.Module):
         dim, dropout = config.dim, config.dropout
         self.ff1 = FeedForward(dim, config.ff_mult, dropout)
         self.attention_norm = nn.LayerNorm(dim)
-        self.attention = Attention(dim, config.heads, dropout)
+        self.attention = Attention(dim, config.heads)
         self.convolution = Convolution(dim, config.conv_kernel, dropout)
         self.ff2 = FeedForward(dim, config.ff_mult, dropout)
         self.norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
         self.cross: Attention | None = None
         if cross:
-            self.cross = Attention(dim, config.heads, dropout)
+            self.cross = Attention(dim, config.heads)
             self.cross_norm = nn.LayerNorm(dim)
             self.gate = nn.Parameter(torch.zeros(dim))  # tanh(0) = 0: at the start the streams ignore each other
 
@@ -375,7 +376,11 @@ class AVSR(nn.Module):
             )
         if self.config.fusion == "late":
             weights = self.fusion.weights(audio, video, audio_present, video_present)
-            log_shares = weights.clamp_min(1e-6).log()
+            # A frame with nothing in it goes by the streams that the clip does have.
+            there = torch.stack([audio_present.any(1), video_present.any(1)], -1).unsqueeze(1)  # (B, 1, 2)
+            shares = torch.where((audio_present | video_present).unsqueeze(-1), weights, there.to(weights.dtype))
+            absent = (shares == 0) & there.any(-1, keepdim=True)
+            log_shares = shares.clamp_min(1e-6).log().masked_fill(absent, -torch.inf)
             mixed = torch.stack([heads[0] + log_shares[..., :1], heads[1] + log_shares[..., 1:]]).logsumexp(0)
             return mixed.log_softmax(-1), weights[..., 0]
         x, weights = self.fusion(audio, video, audio_present, video_present)

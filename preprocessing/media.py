@@ -8,30 +8,25 @@ from __future__ import annotations
 
 import io
 import logging
-import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, islice, zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from avsr.preprocessing.clip import CROP_SIZE, FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from avsr.preprocessing.clip import CROP_SIZE, FPS, SAMPLES_PER_FRAME
 from avsr.preprocessing.errors import MediaError
+from avsr.preprocessing.ticks import Shape, picture_ticks, resampled, sound_ticks
 
 if TYPE_CHECKING:
     import av
 
-MAX_SIDE = 1920  # longer pictures are scaled down: no face needs more, and 4K would cost four times the memory
-ROUNDING_S = 0.001  # containers that count in milliseconds round a timestamp by up to this much
-JITTER_S = 1 / FPS  # sound timestamps may stray this far from the sample count before they are believed
-HOLD_S = 2.0  # a picture that declares no duration stays on screen at most this long; after that the stream is lost
 LEAP_S = 3600.0  # a longer step in the timestamps is a fault in the file, not silence
 BROADCAST_LEAP_S = 10.0  # the same for transport and program streams, whose clocks may restart (FFmpeg's limit) ...
 BROADCAST_RETURN_S = 1.0  # ... and how far they must step back for that; joined recordings begin again at 0
-MIN_SAMPLES = SAMPLES_PER_FRAME // 8  # a frame with less sound than this (5 ms) has none
 
 # FFmpeg's flags AV_DISPOSITION_DEFAULT, AV_DISPOSITION_ATTACHED_PIC (cover art) and AVFMT_TS_DISCONT
 DEFAULT, ATTACHED_PICTURE, CLOCK_RESTARTS = 0x1, 0x400, 0x200
@@ -98,7 +93,7 @@ def probe(path: str | os.PathLike[str]) -> MediaInfo:
     """
     pictures, sound = _open_tracks(path)
     try:
-        shape = _Shape.of(pictures) if pictures else _Shape(0, 0, 0)
+        shape = Shape.of(pictures) if pictures else Shape(0, 0, 0)
         width, height = (shape.height, shape.width) if shape.quarter_turns % 2 else (shape.width, shape.height)
         return MediaInfo(
             path=Path(path),
@@ -152,12 +147,12 @@ def read(
     return _pieces(Path(path), pictures if video else None, sound if audio else None, piece_frames)
 
 
-def _pieces(path: Path, pictures: _Track | None, sound: _Track | None, piece_frames: int) -> Iterator[Piece]:
+def _pieces(path: Path, pictures: Track | None, sound: Track | None, piece_frames: int) -> Iterator[Piece]:
     """Pairs the ticks of both streams and packs them; the shorter stream is absent for the rest."""
     silence = np.zeros(SAMPLES_PER_FRAME, np.float32)
     ticks = zip_longest(
-        _picture_ticks(pictures) if pictures else (),
-        _sound_ticks(_resampled(sound)) if sound else (),
+        picture_ticks(pictures) if pictures else (),
+        sound_ticks(resampled(sound)) if sound else (),
     )
     first = 0
     try:
@@ -177,15 +172,44 @@ def _pieces(path: Path, pictures: _Track | None, sound: _Track | None, piece_fra
         _close(pictures, sound)
 
 
+def read_lips(source: bytes | str | os.PathLike[str]) -> np.ndarray:
+    """The crops that `mp4.write_lips` stored.
+
+    Args:
+        source: the file's bytes, or its path.
+
+    Returns:
+        (T, H, W) uint8 grey; T in the order and number written.
+
+    Raises:
+        MediaError: it is not a video.
+    """
+    import av
+
+    name = f"{len(source)} bytes" if isinstance(source, bytes) else os.fspath(source)
+    planes = []
+    try:
+        with av.open(io.BytesIO(source) if isinstance(source, bytes) else name, mode="r") as container:
+            stream = container.streams.video[0]
+            stream.codec_context.thread_count = 1  # pictures this small gain nothing from threads
+            for frame in container.decode(stream):
+                luma = frame.planes[0]  # rows are padded to the decoder's alignment
+                rows = np.frombuffer(memoryview(luma), np.uint8)[: luma.line_size * frame.height]
+                planes.append(rows.reshape(frame.height, luma.line_size)[:, : frame.width])
+            return np.stack(planes) if planes else np.empty((0, CROP_SIZE, CROP_SIZE), np.uint8)
+    except (av.FFmpegError, OSError, IndexError) as error:
+        raise MediaError(f"{name}: cannot be read as a video of lips ({error}); prepare the clip again") from error
+
+
 # ---------------------------------------------------------------------------------------------- opening and decoding
 
 
-def _open_tracks(path: str | os.PathLike[str]) -> tuple[_Track | None, _Track | None]:
+def _open_tracks(path: str | os.PathLike[str]) -> tuple[Track | None, Track | None]:
     """The picture and the sound of a file, each None if not one frame of it can be decoded; at least one is not."""
     path = Path(path)
-    pictures = _Track(path, "video")
+    pictures = Track(path, "video")
     try:
-        sound = _Track(path, "audio")
+        sound = Track(path, "audio")
     except BaseException:
         pictures.close()
         raise
@@ -236,7 +260,7 @@ def _open(path: Path) -> av.container.InputContainer:
     return container
 
 
-class _Track:
+class Track:
     """One decoded stream of a file, in a container of its own, with its times in seconds.
 
     Iterating yields (start, duration, frame), times in seconds after `origin_s`. Damaged packets are skipped and
@@ -359,7 +383,7 @@ def _nominal_fps(stream: Any) -> float:
     return rate if 1 <= rate <= 240 else float(FPS)
 
 
-def _duration_s(tracks: list[_Track]) -> float:
+def _duration_s(tracks: list[Track]) -> float:
     """Seconds as the container declares them; counted from the packets (not decoded) where it does not."""
     container = tracks[0].container
     if container.duration and container.duration > 0:
@@ -374,265 +398,7 @@ def _duration_s(tracks: list[_Track]) -> float:
     return max(end for _, end in spans) - min(start for start, _ in spans)
 
 
-def _close(*tracks: _Track | None) -> None:
+def _close(*tracks: Track | None) -> None:
     for track in tracks:
         if track is not None:
             track.close()
-
-
-# ------------------------------------------------------------------------------------------------- pictures and sound
-
-
-@dataclass(frozen=True)
-class _Shape:
-    """How a decoded picture becomes an upright one with square pixels: its size before turning, and the turns."""
-
-    width: int
-    height: int
-    quarter_turns: int  # counter-clockwise
-
-    @classmethod
-    def of(cls, track: _Track) -> _Shape:
-        frame, aspect = track.first, track.stream.sample_aspect_ratio or track.stream.codec_context.sample_aspect_ratio
-        aspect = float(aspect) if aspect and 0.2 < aspect < 5 else 1.0
-        width, height = frame.width * aspect, float(frame.height)
-        scale = min(1.0, MAX_SIDE / max(width, height))
-        return cls(max(1, round(width * scale)), max(1, round(height * scale)), round((frame.rotation or 0) / 90) % 4)
-
-    def rgb(self, frame: Any) -> np.ndarray:
-        """(H, W, 3) uint8, contiguous: rows are padded in FFmpeg's memory at widths such as 360."""
-        import av
-
-        try:
-            picture = frame.reformat(self.width, self.height, "rgb24")
-        except av.FFmpegError:  # a damaged header names a colour space that does not exist
-            picture = frame.reformat(self.width, self.height, "rgb24", src_colorspace="ITU601")
-        return np.ascontiguousarray(np.rot90(picture.to_ndarray(), self.quarter_turns))
-
-
-def _picture_ticks(track: _Track) -> Iterator[np.ndarray | None]:
-    """For t = 0, 1, 2...: the picture on screen at t / 25 s, None where there is none; ends with the last picture."""
-    shape = _Shape.of(track)
-    # Two streams rarely start at the same instant. A 25 fps video 2 ms behind the clock would show each picture 38 ms
-    # late, and one whose timestamps are rounded would drop and double pictures: put it on the clock's own grid.
-    phase_s = 0.0
-    if abs(track.fps - FPS) < 0.5:
-        first_s = track.start_s - track.origin_s
-        phase_s = math.floor(first_s * FPS + 0.5) / FPS - first_s
-    tick, held, rgb, ends_s, lost_s = 0, None, None, 0.0, 0.0
-    for start_s, duration_s, frame in track:
-        start_s += phase_s
-        while tick / FPS + ROUNDING_S < start_s:
-            if held is not None and tick / FPS < lost_s:
-                rgb = shape.rgb(held) if rgb is None else rgb
-                yield rgb
-            else:
-                yield None
-            tick += 1
-        held, rgb, ends_s = frame, None, start_s + duration_s
-        lost_s = max(ends_s, start_s + HOLD_S)
-    while tick / FPS + ROUNDING_S < ends_s:
-        rgb = shape.rgb(held) if rgb is None else rgb
-        yield rgb
-        tick += 1
-
-
-def _resampled(track: _Track) -> Iterator[tuple[int, np.ndarray]]:
-    """Blocks of 16 kHz mono sound with the sample each begins at; a jump in the timestamps begins a new run.
-
-    Within a run samples are counted and timestamps only watched, since containers round them.
-    """
-    import av
-
-    resampler: _Resampler | None = None
-    kind, position, expected_s = None, 0, 0.0
-    for start_s, duration_s, frame in track:
-        jumped = kind is None or abs(start_s - expected_s) > JITTER_S
-        this_kind = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if resampler is None or jumped or this_kind != kind:
-            if resampler is not None:
-                samples = resampler.mono(None)
-                yield position, samples
-                position += len(samples)
-            if jumped:
-                position, expected_s = round(start_s * SAMPLE_RATE), start_s
-            resampler, kind = _Resampler(), this_kind
-        try:
-            samples = resampler.mono(frame)
-        except av.FFmpegError:  # a damaged header names a layout that cannot be mixed
-            track.damaged += 1
-            resampler = kind = None
-            continue
-        yield position, samples
-        position += len(samples)
-        expected_s += duration_s
-    if resampler is not None:
-        yield position, resampler.mono(None)
-
-
-class _Resampler:
-    """Frames of any rate, layout and format to 16 kHz mono; swresample, whose filter adds no delay.
-
-    It goes through 16-bit samples: only then does swresample scale a downmix so that it cannot overflow.
-    """
-
-    def __init__(self) -> None:
-        from av.audio.resampler import AudioResampler
-
-        self._resampler = AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
-
-    def mono(self, frame: av.AudioFrame | None) -> np.ndarray:
-        """(n,) float32 in [-1, 1]; None for a frame hands out what the filter still holds."""
-        blocks = [block.to_ndarray()[0] for block in self._resampler.resample(frame) if block is not None]
-        return np.concatenate([np.empty(0, np.int16), *blocks]).astype(np.float32) / 32768
-
-
-def _sound_ticks(blocks: Iterable[tuple[int, np.ndarray]]) -> Iterator[np.ndarray | None]:
-    """For t = 0, 1, 2...: the 640 samples from t / 25 s on, None where there are none; what overlaps is cut."""
-    tick, cell, end, covered = 0, np.zeros(SAMPLES_PER_FRAME, np.float32), 0, 0
-    for position, samples in blocks:
-        late = max(0, tick * SAMPLES_PER_FRAME + end - position)
-        position, samples = position + late, samples[late:]
-        while len(samples):
-            while tick < position // SAMPLES_PER_FRAME:
-                yield cell if covered >= MIN_SAMPLES else None
-                tick, cell, end, covered = tick + 1, np.zeros(SAMPLES_PER_FRAME, np.float32), 0, 0
-            begin = position - tick * SAMPLES_PER_FRAME
-            end = min(SAMPLES_PER_FRAME, begin + len(samples))
-            cell[begin:end] = samples[: end - begin]
-            covered += end - begin
-            position, samples = position + end - begin, samples[end - begin :]
-    if covered >= MIN_SAMPLES:
-        yield cell
-
-
-# ------------------------------------------------------------------------------------------------------------ writing
-
-
-def write_lips(target: str | os.PathLike[str] | BinaryIO, lips: np.ndarray, *, crf: int = 12) -> None:
-    """Stores grey crops as an H.264 mp4 that any player shows; `read_lips` gives them back nearly unchanged.
-
-    Grey goes into the luma plane at full range, with neutral chroma.
-
-    Args:
-        target: a path (written beside and renamed) or a seekable binary file such as `io.BytesIO`.
-        lips: (T, H, W) uint8 grey, T at least 1, H and W even; 96 x 96 by convention.
-        crf: x264 quality, lower is better; 12 keeps the mean error of real crops below one grey level.
-    """
-    if lips.ndim != 3 or lips.dtype != np.uint8 or not len(lips) or lips.shape[1] % 2 or lips.shape[2] % 2:
-        raise ValueError(f"lips are {lips.dtype} {lips.shape}, must be uint8 (T >= 1, even H, even W)")
-    frames, height, width = lips.shape
-    planes = np.full((frames, height * 3 // 2, width), 128, np.uint8)
-    planes[:, :height] = lips
-    _write_mp4(target, planes, "yuv420p", FPS, {"crf": str(crf), "preset": "fast", "x264-params": "threads=1:mbtree=0"})
-
-
-def read_lips(source: bytes | str | os.PathLike[str]) -> np.ndarray:
-    """The crops that `write_lips` stored.
-
-    Args:
-        source: the file's bytes, or its path.
-
-    Returns:
-        (T, H, W) uint8 grey; T in the order and number written.
-
-    Raises:
-        MediaError: it is not a video.
-    """
-    import av
-
-    name = f"{len(source)} bytes" if isinstance(source, bytes) else os.fspath(source)
-    planes = []
-    try:
-        with av.open(io.BytesIO(source) if isinstance(source, bytes) else name, mode="r") as container:
-            stream = container.streams.video[0]
-            stream.codec_context.thread_count = 1  # pictures this small gain nothing from threads
-            for frame in container.decode(stream):
-                luma = frame.planes[0]  # rows are padded to the decoder's alignment
-                rows = np.frombuffer(memoryview(luma), np.uint8)[: luma.line_size * frame.height]
-                planes.append(rows.reshape(frame.height, luma.line_size)[:, : frame.width])
-            return np.stack(planes) if planes else np.empty((0, CROP_SIZE, CROP_SIZE), np.uint8)
-    except (av.FFmpegError, OSError, IndexError) as error:
-        raise MediaError(f"{name}: cannot be read as a video of lips ({error}); prepare the clip again") from error
-
-
-def write_video(
-    target: str | os.PathLike[str] | BinaryIO,
-    frames: Iterable[np.ndarray],
-    audio: np.ndarray | None = None,
-    *,
-    fps: int = FPS,
-    sample_rate: int = SAMPLE_RATE,
-    crf: int = 18,
-) -> None:
-    """Writes an mp4 with H.264 pictures and AAC sound.
-
-    Args:
-        target: a path (written beside and renamed) or a seekable binary file.
-        frames: (H, W, 3) uint8 RGB pictures of one size, at least one; an odd last row or column is cut off.
-        audio: (N,) float32 in [-1, 1] mono, or None for a silent film.
-        fps: pictures a second.
-        sample_rate: of the audio, in Hz.
-        crf: x264 quality, lower is better.
-    """
-    even = (frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2] for frame in frames)
-    _write_mp4(target, even, "rgb24", fps, {"crf": str(crf), "preset": "veryfast"}, audio, sample_rate)
-
-
-def _write_mp4(
-    target: str | os.PathLike[str] | BinaryIO,
-    pictures: Iterable[np.ndarray],
-    layout: str,
-    fps: int,
-    options: dict[str, str],
-    audio: np.ndarray | None = None,
-    sample_rate: int = SAMPLE_RATE,
-) -> None:
-    """Encodes pictures (numpy arrays in the pixel format `layout`) and sound into an mp4; a path appears when done."""
-    if isinstance(target, (str, os.PathLike)):
-        path = Path(target)
-        beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with beside.open("wb") as file:
-                _write_mp4(file, pictures, layout, fps, options, audio, sample_rate)
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
-        return
-    import av
-
-    with av.open(target, mode="w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=fps, options=options)
-        stream.pix_fmt = "yuv420p"
-        audio = np.empty(0, np.float32) if audio is None else audio
-        sound = container.add_stream("aac", rate=sample_rate, layout="mono") if len(audio) else None
-        done = 0  # samples handed to the encoder: sound follows the pictures, so that players need not search for it
-        for index, picture in enumerate(pictures):
-            if index == 0:
-                stream.height, stream.width = picture.shape[:2]
-                if layout == "yuv420p":
-                    stream.height = stream.height * 2 // 3
-                    stream.codec_context.color_range = 2  # full range: grey 0 to 255 is luma 0 to 255
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format=layout)
-            frame.pts = index
-            container.mux(stream.encode(frame))
-            if sound is not None:
-                until = round((index + 1) * sample_rate / fps)
-                container.mux(_encode(sound, audio, done, until))
-                done = until
-        if sound is not None:
-            container.mux(_encode(sound, audio, done, len(audio)))
-            container.mux(sound.encode(None))
-        container.mux(stream.encode(None))
-
-
-def _encode(stream: Any, audio: np.ndarray, begin: int, end: int) -> list[Any]:
-    """Packets for the samples begin to end (exclusive), if there are any."""
-    import av
-
-    samples = np.ascontiguousarray(audio[begin:end], np.float32)[None]
-    if not samples.size:
-        return []
-    frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
-    frame.sample_rate, frame.pts = stream.rate, begin
-    return stream.encode(frame)

@@ -12,13 +12,11 @@ import hashlib
 import json
 import os
 import shutil
-import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,7 @@ from avsr.preprocessing.clip import FPS, Clip
 from avsr.preprocessing.corpora import Item
 from avsr.preprocessing.corpora import corpus as find_corpus
 from avsr.preprocessing.errors import AvsrError, MediaError
+from avsr.preprocessing.pool import work_off
 from avsr.preprocessing.shards import (
     INDEX,
     SHARD_CLIPS,
@@ -103,6 +102,10 @@ class _Job:
     def skip(self) -> Path:
         return self.parts / f"{self.number:06d}.skip"
 
+    @property
+    def source(self) -> str:
+        return self.item.path.relative_to(self.src).as_posix()
+
 
 def prepare(
     corpus: str,
@@ -156,10 +159,10 @@ def prepare(
             index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
             return _finish(folder, index, max_loss, already_done=True)
         jobs = [_Job(number, item, root, folder / PARTS, face) for number, item in enumerate(items)]
-        resumed = _run(folder, jobs, shard_clips, workers, progress) if jobs else 0
-        shards = [path for path in _shard_paths(folder, len(jobs), shard_clips) if path.exists()]
+        shards = [folder / shard_name(number) for number in range(-(-len(jobs) // shard_clips))]
+        resumed = _run(folder, jobs, shards, shard_clips, workers, progress)
         skipped = [json.loads(job.skip.read_text(encoding="utf-8")) for job in jobs if job.skip.exists()]
-        index = write_index(folder, shards, skipped, made_from=made_from)
+        index = write_index(folder, [path for path in shards if path.exists()], skipped, made_from=made_from)
         shutil.rmtree(folder / PARTS)
         return _finish(folder, index, max_loss, resumed=resumed if resuming else 0)
 
@@ -281,18 +284,20 @@ def _record(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _shard_paths(folder: Path, items: int, shard_clips: int) -> list[Path]:
-    return [folder / shard_name(number) for number in range(-(-items // shard_clips))]
-
-
 # --------------------------------------------------------------------------------------------------------- the parts
 
 
-def _run(folder: Path, jobs: Sequence[_Job], shard_clips: int, workers: int | None, progress: Progress | None) -> int:
+def _run(
+    folder: Path,
+    jobs: Sequence[_Job],
+    shards: Sequence[Path],
+    shard_clips: int,
+    workers: int | None,
+    progress: Progress | None,
+) -> int:
     """Prepares what is missing and puts the shards together; returns how many clips were there already."""
     for left_over in [*folder.glob("*.tmp"), *(folder / PARTS).glob("*.tmp")]:  # of a run killed while writing
         left_over.unlink(missing_ok=True)
-    shards = _shard_paths(folder, len(jobs), shard_clips)
     ready = [path.exists() for path in shards]
     todo = deque(
         job for job in jobs if not (ready[job.number // shard_clips] or job.part.exists() or job.skip.exists())
@@ -305,7 +310,7 @@ def _run(folder: Path, jobs: Sequence[_Job], shard_clips: int, workers: int | No
         group = jobs[number * shard_clips : (number + 1) * shard_clips]
         parts = [job.part for job in group if job.part.exists()]
         if parts:
-            write_file(shards[number], _contents(parts))
+            write_file(shards[number], chain((part.read_bytes() for part in parts), [TAR_END]))
         for part in parts:
             part.unlink()
 
@@ -319,20 +324,17 @@ def _run(folder: Path, jobs: Sequence[_Job], shard_clips: int, workers: int | No
         if progress:
             progress(done, len(jobs), seconds)
 
+    def on_crash(job: _Job) -> None:
+        _write_skip(job, "reading it killed the process (a crash in a decoder, or out of memory)")
+        on_done(job, 0.0)
+
     for number, is_ready in enumerate(ready):
         if not is_ready and not missing[number]:
             assemble(number)
     if progress:
         progress(done, len(jobs), seconds)
-    if todo:
-        _work(todo, workers, on_done)
+    work_off(todo, _prepare_clip, workers, on_done, on_crash)
     return resumed
-
-
-def _contents(parts: Sequence[Path]) -> Iterator[bytes]:
-    for part in parts:
-        yield part.read_bytes()
-    yield TAR_END
 
 
 def _prepare_clip(job: _Job) -> float:
@@ -342,20 +344,16 @@ def _prepare_clip(job: _Job) -> float:
         AvsrError: something that concerns all clips, such as a missing face model.
         OSError: the part cannot be written.
     """
-    reason, clip = job.item.problem, None
-    if reason is None:
-        try:
-            clip = _load(job)
-            reason = _unusable(clip)
-        except MediaError as error:
-            reason = str(error)
-        except CLIP_TROUBLE as error:
-            reason = f"{type(error).__name__}: {error}"
-    if reason is not None or clip is None:
-        _write_skip(job, reason or "unknown")
+    try:
+        clip = _load(job)
+    except MediaError as error:
+        _write_skip(job, str(error))
+        return 0.0
+    except CLIP_TROUBLE as error:
+        _write_skip(job, f"{type(error).__name__}: {error}")
         return 0.0
     item = job.item
-    extra = {"split": item.split, "source": _source(job), "words": item.words and [list(word) for word in item.words]}
+    extra = {"split": item.split, "source": job.source, "words": item.words and [list(word) for word in item.words]}
     members = encode_clip(clip, extra | ({"note": item.note} if item.note else {}))
     write_file(job.part, [tar_fragment(members, shard_key(item.id))])
     return clip.duration_s
@@ -365,110 +363,28 @@ def _load(job: _Job) -> Clip:
     """The clip of a job.
 
     Raises:
-        MediaError: its file cannot be used.
+        MediaError: it cannot be used.
     """
     from avsr.preprocessing.media import probe
     from avsr.preprocessing.reader import load_clip
 
-    duration_s = probe(job.item.path).duration_s
+    item = job.item
+    if item.problem:
+        raise MediaError(item.problem)
+    duration_s = probe(item.path).duration_s
     if duration_s > MAX_CLIP_S:
         raise MediaError(f"{duration_s:.0f} s long, at most {MAX_CLIP_S:.0f} s: cut it into utterances")
-    return load_clip(job.item.path, id=job.item.id, face=job.face, text=job.item.text, speaker=job.item.speaker)
-
-
-def _unusable(clip: Clip) -> str | None:
-    """Why a clip that was read is not kept, or None."""
+    clip = load_clip(item.path, id=item.id, face=job.face, text=item.text, speaker=item.speaker)
     if clip.frames == 0:
-        return f"too short: less than one frame ({1000 // FPS} ms)"
+        raise MediaError(f"too short: less than one frame ({1000 // FPS} ms)")
     seen, heard = float(clip.video_present.mean()), float(clip.audio_present.mean())
     if max(seen, heard) < MIN_PRESENT:
-        return f"too little to use: a face in {seen:.0%} of the frames and sound in {heard:.0%}, one must reach 50%"
-    return None
-
-
-def _source(job: _Job) -> str:
-    return job.item.path.relative_to(job.src).as_posix()
+        share = f"a face in {seen:.0%} of the frames and sound in {heard:.0%}"
+        raise MediaError(f"too little to use: {share}, one must reach {MIN_PRESENT:.0%}")
+    return clip
 
 
 def _write_skip(job: _Job, reason: str) -> None:
     """Records a clip left out; paths are given below the source, so that the record says nothing of the machine."""
-    row = {"source": _source(job), "reason": reason.replace(f"{job.src}{os.sep}", "")}
+    row = {"source": job.source, "reason": reason.replace(f"{job.src}{os.sep}", "")}
     write_file(job.skip, [json.dumps(row, ensure_ascii=False).encode()])
-
-
-# --------------------------------------------------------------------------------------------------------- processes
-
-
-def _work(todo: deque[_Job], workers: int | None, on_done: Callable[[_Job, float], None]) -> None:
-    """Prepares the jobs, in this process or in several.
-
-    A file that kills its process (a crash in a decoder, memory) takes the pool with it: the clips then in the making
-    are tried one by one, and one that kills its process again is skipped under that reason.
-    """
-    if workers == 0:
-        while todo:
-            job = todo.popleft()
-            on_done(job, _prepare_clip(job))
-        return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    count = min(cores if workers is None else workers, len(todo))
-    while todo:
-        for suspect in _drain(todo, count, on_done):
-            if _drain(deque([suspect]), 1, on_done):
-                _write_skip(suspect, "reading it killed the process (a crash in a decoder, or out of memory)")
-                on_done(suspect, 0.0)
-
-
-def _drain(todo: deque[_Job], workers: int, on_done: Callable[[_Job, float], None]) -> list[_Job]:
-    """Works the queue off with a pool; returns the jobs that were running when one of its processes died.
-
-    Raises:
-        AvsrError: the processes do not even start, or a job's own.
-        OSError: a job's own.
-    """
-    from multiprocessing import get_context
-
-    running: dict[Any, _Job] = {}
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker) as pool:
-        try:
-            pool.submit(os.getpid).result()
-        except BrokenProcessPool as error:
-            raise AvsrError(
-                "worker processes do not start; call prepare() below `if __name__ == '__main__':`, or with workers=0"
-            ) from error
-        try:
-            while todo or running:
-                while todo and len(running) < 2 * workers:
-                    future = pool.submit(_prepare_clip, todo[0])
-                    running[future] = todo.popleft()
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    on_done(running[future], future.result())
-                    del running[future]
-        except BrokenProcessPool:
-            return list(running.values())
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return []
-
-
-def _start_worker() -> None:
-    """Sets a worker up: one thread each, the keyboard's interrupt left to the parent, and no life after it."""
-    import signal
-    from multiprocessing import parent_process
-
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = "1"
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-
-    def leave_with_parent() -> None:
-        # A pool's workers hold both ends of their queue and would wait for ever after the parent was killed.
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=leave_with_parent, daemon=True).start()
-    import cv2
-
-    cv2.setNumThreads(1)

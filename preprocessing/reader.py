@@ -39,7 +39,7 @@ def load_clip(
         audio: read the sound; if false, every frame's audio is marked absent.
         text: what is said, where known.
         speaker: who says it, where known.
-        model_path: the face landmark model; see face.face_model.
+        model_path: the face landmark model; see face_model.face_model.
 
     Returns:
         The whole file. Lips are zeros and video_present is false where there is no readable mouth.
@@ -80,7 +80,7 @@ def stream_clips(
         audio: read the sound; if false, every frame's audio is marked absent.
         text: what is said, where known.
         speaker: who says it, where known.
-        model_path: the face landmark model; see face.face_model.
+        model_path: the face landmark model; see face_model.face_model.
         progress: called with the seconds of media searched for faces so far.
 
     Yields:

@@ -72,7 +72,7 @@ def encode_clip(clip: Clip, extra: Mapping[str, Any] | None = None) -> dict[str,
     """
     import soundfile
 
-    from avsr.preprocessing.media import write_lips
+    from avsr.preprocessing.mp4 import write_lips
 
     if clip.frames == 0:
         raise AvsrError(f"clip {clip.id!r} has no frames; a shard holds clips of at least one frame (40 ms)")

@@ -1,30 +1,41 @@
 """A small talking-head corpus made from nothing: GRID's sentences, a synthetic voice, a portrait whose lips follow.
 
+    python -m avsr.preprocessing.synthetic OUT --clips 100              talking heads
+    python -m avsr.preprocessing.synthetic OUT --clips 2000 --voices    sound alone, by several engines: trains the ear
+
+Both are what `avsr prepare folder OUT DST` reads: each clip with its words in `.txt` and, where the engine tells them,
+their times in `.words.json`.
+
 For tests, continuous integration and the demo: a seed fixes everything but the speech engine's version. Sound and
 lips really carry the words; how well a model does on such clips says nothing about people.
 """
 
 from __future__ import annotations
 
+import argparse
+import io
 import json
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from avsr.preprocessing.clip import FPS, SAMPLES_PER_FRAME
+from avsr.preprocessing.clip import SAMPLE_RATE, SAMPLES_PER_FRAME
 from avsr.preprocessing.errors import AvsrError
 from avsr.preprocessing.puppet import frames_of, mouth_shapes
+from avsr.preprocessing.shards import write_file
 from avsr.preprocessing.voice import Utterance, speak, voices
 
 __all__ = [
     "GRAMMAR",
+    "SHARES",
     "WORDS",
     "Utterance",
-    "align_lines",
     "make_clip",
     "make_corpus",
+    "make_voices",
     "render",
     "sentence",
     "speak",
@@ -43,6 +54,11 @@ GRAMMAR: dict[str, tuple[str, ...]] = {
 
 WORDS: tuple[str, ...] = tuple(word for slot in GRAMMAR.values() for word in slot)
 """GRID's 51 words."""
+
+SHARES = {"espeak": 0.4, "flite": 0.28, "festival": 0.17, "formant": 0.15}
+"""Engine -> share of the utterances that `make_voices` gives it."""
+
+_PACKAGES = {"espeak": "espeak-ng", "flite": "flite", "festival": "festival festvox-kallpc16k"}  # of Debian
 
 
 def sentence(rng: np.random.Generator) -> str:
@@ -73,7 +89,7 @@ def render(utterance: Utterance, rng: np.random.Generator, width: int = 360, hei
 
 def _make(path: Path, text: str | None, seed: int, engine: str, size: tuple[int, int]) -> Utterance:
     """Writes one clip and returns what it says, with times."""
-    from avsr.preprocessing.media import write_video
+    from avsr.preprocessing.mp4 import write_video
 
     rng = np.random.default_rng(seed)
     utterance = speak(text if text is not None else sentence(rng), rng, engine=engine)
@@ -109,7 +125,7 @@ def make_corpus(
     engine: str = "auto",
     size: tuple[int, int] = (360, 288),
 ) -> list[str]:
-    """Writes n clips: `clip0000.mp4`, its words in `.txt`, their times in GRID's `.align` and in `.json`.
+    """Writes n talking heads, `clip0000.mp4` and so on, as the folder corpus reads them.
 
     Args:
         dst: folder, made where missing.
@@ -120,7 +136,11 @@ def make_corpus(
 
     Returns:
         The sentences, in order.
+
+    Raises:
+        AvsrError: n or seed below their least.
     """
+    _check(n, seed)
     folder = Path(dst)
     folder.mkdir(parents=True, exist_ok=True)
     texts = []
@@ -128,31 +148,89 @@ def make_corpus(
         stem = folder / f"clip{index:04d}"
         clip_seed = int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
         said = _make(stem.with_suffix(".mp4"), None, clip_seed, engine, size)
-        words = said.words or []
-        meta = {
-            "text": said.text,
-            "voice": said.voice,
-            "seed": clip_seed,
-            "words": [{"word": word, "start_s": round(a, 3), "end_s": round(b, 3)} for word, a, b in words],
-        }
-        _write(stem.with_suffix(".txt"), said.text + "\n")
-        _write(stem.with_suffix(".align"), align_lines(said))
-        _write(stem.with_suffix(".json"), json.dumps(meta, indent=1) + "\n")
+        _write_words(stem, said)
         texts.append(said.text)
     return texts
 
 
-def _write(path: Path, text: str) -> None:
-    """Beside and renamed: nobody sees half a file."""
-    beside = path.with_name(path.name + ".tmp")
-    beside.write_text(text)
-    os.replace(beside, path)
+def make_voices(dst: str | os.PathLike, n: int, seed: int = 0, engines: Sequence[str] = tuple(SHARES)) -> list[str]:
+    """Writes n utterances without a picture, `ENGINE/00000.wav` and so on, as the folder corpus reads them.
+
+    Args:
+        dst: folder, made where missing. Utterances that are there already are kept.
+        n: number of utterances.
+        seed: fixes all of them; utterance k is the same whatever n is.
+        engines: each speaks its share of SHARES; the same ones must be asked for to get the same utterances.
+
+    Returns:
+        The sentences, in order.
+
+    Raises:
+        AvsrError: n or seed below their least, or an engine that does not exist or is not installed.
+    """
+    import soundfile
+
+    _check(n, seed)
+    for engine in engines:
+        if engine not in SHARES:
+            raise AvsrError(f"unknown speech engine {engine!r}: choose among {', '.join(SHARES)}")
+        if not voices(engine):
+            raise AvsrError(f"{engine} is not on this machine: apt-get install {_PACKAGES[engine]}, or leave it out")
+    engines = [engine for engine in SHARES if engine in engines]  # in whatever order they were given
+    shares = np.array([SHARES[engine] for engine in engines])
+    texts = []
+    for index in range(n):
+        rng = np.random.default_rng([seed, index])
+        engine = str(rng.choice(engines, p=shares / shares.sum()))
+        texts.append(sentence(rng))
+        stem = Path(dst) / engine / f"{index:05d}"
+        if stem.with_suffix(".wav").exists():
+            continue
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        said = speak(texts[-1], rng, engine=engine)
+        _write_words(stem, said)
+        sound = io.BytesIO()
+        soundfile.write(sound, said.audio, SAMPLE_RATE, format="WAV")
+        write_file(stem.with_suffix(".wav"), [sound.getvalue()])  # last: where it is, the rest is too
+    return texts
 
 
-def align_lines(utterance: Utterance) -> str:
-    """Word times the way GRID writes them: "start end word", frames times 1000, silences as "sil"."""
-    words = utterance.words or []
-    spans = [("sil", 0.0, words[0][1] if words else utterance.duration_s), *words]
-    if words:
-        spans.append(("sil", words[-1][2], utterance.duration_s))
-    return "".join(f"{round(a * FPS * 1000)} {round(b * FPS * 1000)} {word}\n" for word, a, b in spans)
+def _check(n: int, seed: int) -> None:
+    if n < 1 or seed < 0:
+        raise AvsrError(f"{n} clips with seed {seed}: at least 1 clip and a seed of at least 0 are needed")
+
+
+def _write_words(stem: Path, said: Utterance) -> None:
+    """What is said, and when where that is known, beside the recording."""
+    write_file(stem.with_suffix(".txt"), [said.text.encode(), b"\n"])
+    if said.words:
+        write_file(stem.with_suffix(".words.json"), [json.dumps(said.words).encode()])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m avsr.preprocessing.synthetic",
+        description="Synthetic clips that `avsr prepare folder` reads: talking heads, or voices alone.",
+    )
+    parser.add_argument("out", metavar="OUT", help="folder, made where missing")
+    parser.add_argument("--clips", type=int, default=100, metavar="N", help="how many (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="fixes all of them (default %(default)s)")
+    parser.add_argument("--voices", action="store_true", help="sound alone, by several engines")
+    parser.add_argument("--engines", nargs="+", choices=SHARES, help="only these (with --voices; default all)")
+    options = parser.parse_args(arguments)
+    if options.engines and not options.voices:
+        parser.error("--engines needs --voices")
+    try:
+        if options.voices:
+            make_voices(options.out, options.clips, options.seed, options.engines or tuple(SHARES))
+        else:
+            make_corpus(options.out, options.clips, options.seed)
+    except (AvsrError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

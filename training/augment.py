@@ -162,10 +162,10 @@ def short_masks(frames: int, count: int, longest: int, rng: Generator) -> np.nda
 
 
 def mel_keep(frames: int, n_mels: int, masks: int, rng: Generator) -> np.ndarray:
-    """(4 T, M) bool, false inside time masks (up to 300 ms) and frequency masks (up to 20 bins)."""
+    """(4 T, M) bool, false inside time masks (up to 150 ms) and frequency masks (up to 20 bins)."""
     keep = np.ones((4 * frames, n_mels), bool)
     for _ in range(masks):
-        keep[short_masks(4 * frames, 1, 30, rng)] = False
+        keep[short_masks(4 * frames, 1, 15, rng)] = False
         keep[:, short_masks(n_mels, 1, 20, rng)] = False
     return keep
 

@@ -30,6 +30,7 @@ class AugmentConfig(_Section):
     splice: float = Field(0.0, ge=0, le=1, description="probability of a sentence spliced from clips of one speaker")
     speed: float = Field(0.1, ge=0, le=0.5, description="largest relative change of speed, sound and lips together")
     noise: float = Field(0.6, ge=0, le=1, description="probability of added noise")
+    noise_warmup: int = Field(6, ge=0, description="epochs over which that probability rises from nothing")
     snr_low_db: float = Field(-10.0, ge=-30, le=60)
     snr_high_db: float = Field(20.0, ge=-30, le=60)
     noise_dir: Path | None = Field(None, description="folder of noise recordings, 16 kHz wav")
@@ -52,14 +53,14 @@ class LossConfig(_Section):
     stream: float = Field(0.3, ge=0, description="CTC of each stream's own head")
     frame: float = Field(1.0, ge=0, description="frame targets from the word alignment, at the start")
     frame_end: float = Field(0.1, ge=0, description="the same at the end of the run")
-    distil: float = Field(0.5, ge=0, description="audio posteriors on clean sound teach the video stream")
-    distil_start: float = Field(0.1, ge=0, le=1, description="share of the run after which the teacher is trusted")
+    distil: float = Field(0.3, ge=0, description="audio posteriors on clean sound teach the video stream")
+    distil_start: float = Field(0.25, ge=0, le=1, description="share of the run after which the teacher is trusted")
 
 
 class OptimConfig(_Section):
     steps: int = Field(4000, ge=1)
-    lr: float = Field(2e-3, gt=0, le=1)
-    warmup: int = Field(300, ge=0)
+    lr: float = Field(1e-3, gt=0, le=1)
+    warmup: int = Field(200, ge=0)
     weight_decay: float = Field(0.02, ge=0, le=1)
     clip_norm: float = Field(2.0, gt=0)
     ema: float = Field(0.998, ge=0, lt=1, description="decay of the averaged weights, which are what is saved")

@@ -196,7 +196,7 @@ class TrainSet(Dataset):
         sample = self._speech(i, rng)
         ids = self.tokenizer.encode(sample.text)
         frames = sample.frames
-        audio = self._heard(sample, rng)
+        audio = self._heard(sample, rng, min(1.0, epoch / max(1, config.noise_warmup)))
         audio_present, video_present = sample.audio_present.copy(), sample.video_present.copy()
         lips = augment.picture(sample.lips, self.model.crop, config, rng) if video_present.any() else None
         if lips is None:
@@ -239,14 +239,14 @@ class TrainSet(Dataset):
         need = frames_needed(self.tokenizer.encode(sample.text))
         return sample if sample.frames >= need else original
 
-    def _heard(self, sample: Sample, rng: Generator) -> np.ndarray:
-        """The clip's sound (N,) float32 through a room and a channel and with noise."""
+    def _heard(self, sample: Sample, rng: Generator, ramp: float) -> np.ndarray:
+        """The clip's sound (N,) float32 through a room and a channel and with noise, whose probability is ramped."""
         config, audio = self.config, sample.audio
         room = self.rooms[int(rng.integers(len(self.rooms)))] if self.rooms and rng.random() < config.room else None
         equalise = rng.random() < config.equalise
         if room is not None or equalise:
             audio = augment.channel(audio, room, equalise, rng)
-        if rng.random() < config.noise:
+        if rng.random() < config.noise * ramp:
             noise = self._noise(len(audio), rng)
             audio = augment.add_noise(audio, noise, float(rng.uniform(config.snr_low_db, config.snr_high_db)))
         return audio
@@ -255,7 +255,7 @@ class TrainSet(Dataset):
         """Babble of other training clips, one other talker, a recording, or coloured noise."""
         kind = rng.random()
         if kind < 0.65 and len(self.store) > 1:
-            talkers = 1 if kind < 0.1 else int(rng.integers(3, 8))
+            talkers = 1 if kind < 0.05 else int(rng.integers(3, 8))
             picks = rng.integers(len(self.store), size=talkers)
             voices = [augment.fit(self.store.sample(int(j)).audio, samples, rng) for j in picks]
             return np.sum([voice / max(1e-4, float(voice.std())) for voice in voices], 0, dtype=np.float32)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import math
 import os
+import pickle
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +41,7 @@ def train(
     resume: bool = False,
     overrides: Sequence[str] = (),
     say: Any = print,
-) -> Path:
+) -> Path | None:
     """Trains a model and writes ``out/model.safetensors``.
 
     Args:
@@ -50,7 +53,7 @@ def train(
         say: takes one line of the log at a time.
 
     Returns:
-        Path of the model.
+        Path of the model; None in the processes that help the first one.
 
     Raises:
         AvsrError: anything about recipe, data or folder that the user can mend, or a loss that is not finite.
@@ -63,7 +66,9 @@ def train(
     if not data:
         raise AvsrError("no training data: give one or more prepared folders with --data")
     out.mkdir(parents=True, exist_ok=True)
-    return Run(config, [Path(d) for d in data], out, say).go(resume and started)
+    run = Run(config, [Path(d) for d in data], out, say)
+    path = run.go(resume and started)
+    return path if run.fabric.is_global_zero else None
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -248,7 +253,14 @@ class Run:
             "config": self.config.model_dump_json(),
         }
         part = self.out / f"{STATE}.tmp"
-        self.fabric.save(part, state)
+        try:
+            self.fabric.save(part, state)
+        except (OSError, RuntimeError) as error:  # torch's writer says a full disk with a RuntimeError
+            part.unlink(missing_ok=True)
+            raise AvsrError(
+                f"{self.out}: cannot save step {self.step} ({str(error).splitlines()[0]}): free some space, then "
+                f"continue from the last saved state with --resume"
+            ) from error
         if self.fabric.is_global_zero:
             os.replace(part, self.out / STATE)
             info = {"recipe": self.config.model_dump(mode="json"), "step": self.step, "clips": len(self.store)}
@@ -257,7 +269,12 @@ class Run:
         self.fabric.barrier()
 
     def _load_state(self) -> None:
-        state = torch.load(self.out / STATE, map_location="cpu", weights_only=True)
+        try:
+            state = torch.load(self.out / STATE, map_location="cpu", weights_only=True)  # tensors; runs no code
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise AvsrError(
+                f"{self.out / STATE}: not a saved state ({str(error).splitlines()[0]}): choose another --out"
+            ) from error
         if state["config"] != self.config.model_dump_json():
             old, new = json.loads(state["config"]), json.loads(self.config.model_dump_json())
             changed = sorted(key for key in new if new[key] != old.get(key))
@@ -276,6 +293,8 @@ def launch(config: TrainConfig) -> Any:
     from lightning.fabric import Fabric
     from lightning.fabric.strategies import DDPStrategy
 
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*(Grad strides do not match|find_unused_parameters)")
     several = config.devices * config.nodes > 1
     # A batch of sound alone leaves the picture network without gradients.
     strategy = DDPStrategy(find_unused_parameters=True) if several else "auto"

@@ -13,28 +13,9 @@ CORPORA = {
     "grid": "avsr.preprocessing.corpora.grid",
     "folder": "avsr.preprocessing.corpora.folder",
 }
-VIDEO_SUFFIXES = frozenset(
-    [
-        ".mp4",
-        ".m4v",
-        ".mov",
-        ".mkv",
-        ".webm",
-        ".avi",
-        ".mpg",
-        ".mpeg",
-        ".mpe",
-        ".vob",
-        ".ts",
-        ".mts",
-        ".m2ts",
-        ".3gp",
-        ".wmv",
-        ".flv",
-        ".ogv",
-    ]
-)
-AUDIO_SUFFIXES = frozenset([".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac"])
+_MPEG = {".mpg", ".mpeg", ".mpe", ".vob", ".ts", ".mts", ".m2ts"}
+VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".3gp", ".wmv", ".flv", ".ogv"} | _MPEG)
+AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac"})
 
 WordTimes = tuple[tuple[str, float, float], ...]
 

@@ -40,7 +40,7 @@ class FakeRecogniser:
         self.calls: list[tuple[str, dict]] = []
 
     def transcribe(self, path, modality="auto", beam=0, face="main", progress=None):
-        self.calls.append((str(path), {"modality": modality, "beam": beam}))
+        self.calls.append((str(path), {"modality": modality, "beam": beam, "face": face}))
         progress(0.5, 1.0)
         stem = Path(path).stem
         if stem.startswith("missing"):
@@ -89,7 +89,7 @@ def one_line(text: str) -> str:
 def test_one_file_prints_its_text(avsr, recogniser):
     assert avsr("transcribe", "a.mp4") == (0, "a one\na two\n", "")
     assert recogniser.loaded == [("default", "auto")]
-    assert recogniser.calls == [("a.mp4", {"modality": "auto", "beam": 0})]
+    assert recogniser.calls == [("a.mp4", {"modality": "auto", "beam": 0, "face": "main"})]
 
 
 def test_several_files_are_told_apart_by_a_column(avsr, recogniser):
@@ -99,12 +99,12 @@ def test_several_files_are_told_apart_by_a_column(avsr, recogniser):
 
 
 def test_options_reach_the_recogniser(avsr, recogniser):
-    options = ("--modality", "video", "--model", "m", "--beam", "7", "--device", "cpu", "-f", "json")
+    options = ("--modality", "video", "--model", "m", "--beam", "7", "--face", "left", "--device", "cpu", "-f", "json")
     status, out, _ = avsr("transcribe", "a.mp4", *options)
     assert status == 0
     assert json.loads(out)["file"] == "a.mp4"
     assert recogniser.loaded == [("m", "cpu")]
-    assert recogniser.calls == [("a.mp4", {"modality": "video", "beam": 7})]
+    assert recogniser.calls == [("a.mp4", {"modality": "video", "beam": 7, "face": "left"})]
 
 
 def test_folder_gets_every_format_named_by_stem(avsr, recogniser, tmp_path: Path):
@@ -157,6 +157,7 @@ def test_colliding_names_are_refused_before_any_work(avsr, recogniser, tmp_path:
         (("transcribe", "a.mp4", "--device", "tpu"), "'mps'"),
         (("transcribe", "a.mp4", "--beam", "-1"), "--beam"),
         (("transcribe", "a.mp4", "--beam", "wide"), "--beam"),
+        (("transcribe", "a.mp4", "--face", "middle"), "--face"),
         (("prepare", "lrs9", "a", "b"), "'grid'"),
         (("prepare", "grid", "a"), "DST"),
         (("train", "grid-tiny", "--set", "steps"), "KEY=VALUE"),

@@ -14,23 +14,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avsr.eval import conditions
+from avsr.eval import noise as noises
 from avsr.eval.conditions import (
     JOINT_PATTERNS,
     JOINT_RATES,
-    NOISES,
     PATTERNS,
     RATES,
     SNRS_DB,
-    CannotBuild,
     Condition,
-    Corpus,
-    Draw,
     Missing,
     Noise,
     Nothing,
     missing_units,
 )
+from avsr.eval.noise import NOISES, CannotBuild, Corpus, Draw
 from avsr.preprocessing.clip import SAMPLES_PER_FRAME, Clip
 from avsr.preprocessing.errors import AvsrError
 
@@ -240,7 +237,7 @@ def noise_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("b.wav", "a.wav", "readme.txt"):
         (tmp_path / name).write_bytes(b"")
     recordings = {"a.wav": np.sin(np.arange(9000) / 9), "b.wav": np.sign(np.sin(np.arange(70_000) / 50))}
-    monkeypatch.setattr(conditions, "_read_noise", lambda path: recordings[path.name].astype(np.float32))
+    monkeypatch.setattr(noises, "_read_noise", lambda path: recordings[path.name].astype(np.float32))
     return tmp_path
 
 
@@ -322,7 +319,7 @@ def slope_db_per_octave(noise: np.ndarray) -> float:
 
 
 def test_white_is_flat_and_normal_and_pink_falls_three_db_an_octave() -> None:
-    white, pink = conditions.white(160_000, Draw(1)), conditions.pink(160_000, Draw(1))
+    white, pink = noises.white(160_000, Draw(1)), noises.pink(160_000, Draw(1))
     assert slope_db_per_octave(white) == pytest.approx(0, abs=0.2)
     assert slope_db_per_octave(pink) == pytest.approx(-3.0, abs=0.5)
     normal = white / white.std()
@@ -390,12 +387,12 @@ def test_every_process_makes_the_same_bits() -> None:
 
 
 def test_bits_are_those_that_published_results_were_made_with() -> None:
-    """Raise conditions.VERSION where this must change, so that old hypotheses are not taken for new ones."""
+    """Raise VERSION of eval/conditions.py where this must change, so that old hypotheses are not taken for new ones."""
     mask = missing_units("frame", 12, 0.5, Draw("id", "video missing", "frame", 17))
     assert "".join("01"[int(lost)] for lost in mask) == "011010011010"
     bursts = missing_units("bursts", 12, 0.5, Draw("id", "video missing", "bursts", 17))
     assert "".join("01"[int(lost)] for lost in bursts) == "000001111110"
-    white, pink = conditions.white(64, Draw("white")), conditions.pink(64, Draw("pink"))
+    white, pink = noises.white(64, Draw("white")), noises.pink(64, Draw("pink"))
     assert hashlib.sha256(white.astype("<f4").tobytes()).hexdigest()[:16] == "5df114c49fc6150c"
     assert hashlib.sha256(pink.astype("<f4").tobytes()).hexdigest()[:16] == "8484eb61f2d76bb5"
 

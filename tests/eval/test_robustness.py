@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from avsr.eval import robustness
-from avsr.eval.robustness import evaluate, fingerprint, suite_rows
+from avsr.eval.robustness import evaluate, fingerprint
+from avsr.eval.suites import suite_rows
 from avsr.preprocessing.clip import SAMPLES_PER_FRAME, Clip
 from avsr.preprocessing.errors import AvsrError
 from avsr.preprocessing.shards import ShardIndex, ShardWriter

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from avsr.preprocessing.corpora import CORPORA, Item, corpus, grid
 from avsr.preprocessing.corpora import folder as folder_corpus
@@ -126,6 +128,27 @@ def test_folder_takes_the_text_beside_the_video(tmp_path: Path) -> None:
     assert (items["val/b"].speaker, items["val/b"].split) == (None, "val")
 
 
+def test_folder_takes_sound_alone_as_clips_without_a_picture(tmp_path: Path) -> None:
+    from avsr.preprocessing.reader import load_clip
+
+    sound = (np.sin(np.arange(16_000) / 5) * 10_000).astype(np.int16)
+    (tmp_path / "anna").mkdir()
+    soundfile.write(tmp_path / "anna" / "day.wav", sound, 16_000)
+    put(tmp_path / "anna" / "day.txt", "good day")
+    put(tmp_path / "notes.FLAC")
+    put(tmp_path / "b.mp4")
+    put(tmp_path / "b.txt", "bye")
+    items = by_id(folder_corpus.list_items(tmp_path))
+    assert list(items) == ["anna/day", "b", "notes"]
+    assert "notes.txt is not beside it" in (items["notes"].problem or "")
+    item = items["anna/day"]
+    assert (item.text, item.speaker, item.problem) == ("good day", "anna", None)
+    clip = load_clip(item.path, id=item.id, text=item.text)
+    assert clip.frames == 25
+    assert clip.audio_present.all()
+    assert not clip.video_present.any()
+
+
 @pytest.mark.parametrize(
     "words", ["{", "3", "[[1]]", '[["bye", 0, 1]]', '[["good", 0.5, 0.4], ["day", 0.6, 0.7]]', '[["good", null, 1]]']
 )
@@ -157,7 +180,7 @@ def test_folder_names_what_it_cannot_use(tmp_path: Path) -> None:
 def test_a_source_without_clips_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(AvsrError, match="no such folder"):
         corpus(name).list_items(tmp_path / "nowhere")
-    with pytest.raises(AvsrError, match=r"expected folders s1|no videos in it"):
+    with pytest.raises(AvsrError, match=r"expected folders s1|no video or sound in it"):
         corpus(name).list_items(tmp_path)
 
 

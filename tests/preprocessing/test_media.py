@@ -5,7 +5,6 @@ Films carry their own frame number as eight black or white blocks, and sound tha
 
 from __future__ import annotations
 
-import io
 import subprocess
 import tracemalloc
 import wave
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avsr.preprocessing import media
+from avsr.preprocessing import media, ticks
 from avsr.preprocessing.clip import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from avsr.preprocessing.errors import MediaError
 
@@ -187,7 +186,7 @@ def test_frame_shows_what_is_on_screen_at_its_time(film: Film, rate: str) -> Non
         "film.mp4", "-c:v", "libx264", "-c:a", "flac", "-strict", -2, rate=rate, frames=frames, sound=beeps(4, [2.0])
     )
     pieces = load(path)
-    expected = [int((t / FPS + media.ROUNDING_S) * per_second) for t in range(100)]
+    expected = [int((t / FPS + ticks.ROUNDING_S) * per_second) for t in range(100)]
     assert numbers(pieces)[:100] == expected
     assert onsets(sound_of(pieces)) == [pytest.approx(2.0, abs=1e-3)]
     assert media.probe(path).fps == pytest.approx(per_second, rel=1e-3)
@@ -563,82 +562,3 @@ def test_zero_length_streams(film: Film) -> None:
     (film.folder / "words.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nhello\n")
     film.run("-i", film.folder / "words.srt", subtitles)
     refused(subtitles)
-
-
-# ----------------------------------------------------------------------------------------------------------- writing
-
-
-def drifting_texture(frames: int, size: int = 96) -> np.ndarray:
-    """(T, size, size) uint8 with the smoothness and the grain of a real crop, over the whole grey range."""
-    rng = np.random.default_rng(3)
-    y, x = np.mgrid[:size, :size] / size
-    waves = [128 + 127 * np.sin(6 * x + 4 * y + t / 5) * np.cos(5 * y - t / 7) for t in range(frames)]
-    return np.clip(np.stack(waves) + rng.normal(0, 1.5, (frames, size, size)), 0, 255).astype(np.uint8)
-
-
-def test_lips_come_back_nearly_unchanged_and_fast(tmp_path: Path) -> None:
-    import time
-
-    lips = drifting_texture(75)
-    file = io.BytesIO()
-    media.write_lips(file, lips)
-    again = media.read_lips(file.getvalue())
-    assert again.shape == lips.shape
-    assert again.dtype == np.uint8
-    assert np.abs(again.astype(int) - lips).mean() <= 1.5
-    assert len(file.getvalue()) < lips.nbytes / 5
-    begin = time.perf_counter()
-    for _ in range(5):
-        media.read_lips(file.getvalue())
-    assert 5 * 75 / (time.perf_counter() - begin) > 1000  # crops a second; training reads them again every epoch
-    media.write_lips(tmp_path / "lips.mp4", lips[:3])
-    assert media.read_lips(tmp_path / "lips.mp4").shape == (3, 96, 96)
-    assert [path.name for path in tmp_path.iterdir()] == ["lips.mp4"]
-
-
-def test_lips_are_a_film_that_players_show_in_grey(film: Film) -> None:
-    lips = drifting_texture(10)
-    media.write_lips(film.folder / "lips.mp4", lips)
-    film.run("-i", film.folder / "lips.mp4", "-f", "rawvideo", "-pix_fmt", "rgb24", film.folder / "shown.rgb")
-    shown = np.fromfile(film.folder / "shown.rgb", np.uint8).reshape(10, 96, 96, 3).astype(int)
-    assert np.abs(shown - lips[..., None]).mean() < 3
-    info = media.probe(film.folder / "lips.mp4")
-    assert (info.width, info.height, info.fps, info.has_audio) == (96, 96, 25, False)
-
-
-def test_lips_that_are_none_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="uint8"):
-        media.write_lips(io.BytesIO(), np.zeros((3, 96, 96), np.float32))
-    with pytest.raises(ValueError, match="uint8"):
-        media.write_lips(io.BytesIO(), np.zeros((0, 96, 96), np.uint8))
-    with pytest.raises(MediaError):
-        media.read_lips(b"not a film")
-    with pytest.raises(MediaError):
-        media.read_lips(tmp_path / "none.mp4")
-
-
-@pytest.mark.parametrize("fps", [25, 30])
-def test_written_film_reads_back_in_step(tmp_path: Path, fps: int) -> None:
-    path = tmp_path / "film.mp4"
-    sound = beeps(2, [0.5, 1.5], SAMPLE_RATE)[:, 0] / 32_768
-    media.write_video(path, (counter(i) for i in range(2 * fps)), sound.astype(np.float32), fps=fps)
-    pieces = load(path)
-    assert numbers(pieces)[:50] == [int(t / FPS * fps + 0.01) for t in range(50)]
-    assert onsets(sound_of(pieces)) == pytest.approx([0.5, 1.5], abs=0.004)
-    assert [p.name for p in tmp_path.iterdir()] == ["film.mp4"]
-
-
-def test_written_film_of_odd_size_without_sound(tmp_path: Path) -> None:
-    media.write_video(tmp_path / "film.mp4", [counter(i, 131, 47) for i in range(5)])
-    info = media.probe(tmp_path / "film.mp4")
-    assert (info.width, info.height, info.has_audio) == (130, 46, False)
-
-
-def test_failed_writing_leaves_nothing_behind(tmp_path: Path) -> None:
-    def frames():
-        yield counter(0)
-        raise RuntimeError("the source broke")
-
-    with pytest.raises(RuntimeError, match="broke"):
-        media.write_video(tmp_path / "film.mp4", frames())
-    assert not list(tmp_path.iterdir())

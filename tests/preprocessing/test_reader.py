@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from avsr.preprocessing import face, media, reader
+from avsr.preprocessing import media, mp4, reader
 from avsr.preprocessing.errors import AvsrError, MediaError
+from avsr.preprocessing.face_model import MODEL_NAME
 from avsr.preprocessing.reader import load_clip, stream_clips
 
 
 @pytest.fixture
 def grid(shared: Path, monkeypatch) -> Path:
-    monkeypatch.setenv("AVSR_FACE_MODEL", str(shared / "models" / face.MODEL_NAME))
+    monkeypatch.setenv("AVSR_FACE_MODEL", str(shared / "models" / MODEL_NAME))
     return shared / "data" / "grid" / "s1"
 
 
@@ -70,7 +71,7 @@ def test_the_damaged_beginning_of_a_real_clip_is_absent(grid):
 
 def test_a_face_that_leaves_is_absent_from_then_on(grid, tmp_path):
     frames = _frames(grid / "bbaf2n.mp4", 12)
-    media.write_video(tmp_path / "leaves.mp4", frames + [np.full_like(frames[0], 90)] * 12, _tone(24))
+    mp4.write_video(tmp_path / "leaves.mp4", frames + [np.full_like(frames[0], 90)] * 12, _tone(24))
     clip = load_clip(tmp_path / "leaves.mp4")
     assert clip.video_present.tolist() == [True] * 12 + [False] * 12
     assert clip.audio_present[:24].all()
@@ -86,7 +87,7 @@ def test_sound_alone(tmp_path):
 
 
 def test_a_picture_without_a_face_serves_its_sound(grid, tmp_path):
-    media.write_video(tmp_path / "wall.mp4", [np.full((120, 160, 3), 90, np.uint8)] * 10, _tone(10))
+    mp4.write_video(tmp_path / "wall.mp4", [np.full((120, 160, 3), 90, np.uint8)] * 10, _tone(10))
     clip = load_clip(tmp_path / "wall.mp4")
     assert clip.frames >= 10
     assert clip.audio_present[:10].all()
@@ -94,7 +95,7 @@ def test_a_picture_without_a_face_serves_its_sound(grid, tmp_path):
 
 
 def test_a_silent_film_serves_its_lips(grid, tmp_path):
-    media.write_video(tmp_path / "silent.mp4", _frames(grid / "bbaf2n.mp4", 10))
+    mp4.write_video(tmp_path / "silent.mp4", _frames(grid / "bbaf2n.mp4", 10))
     clip = load_clip(tmp_path / "silent.mp4")
     assert clip.video_present.all()
     assert not clip.audio_present.any()
@@ -112,7 +113,7 @@ def test_one_modality_on_request(grid):
 
 
 def test_neither_face_nor_sound(grid, tmp_path):
-    media.write_video(tmp_path / "wall.mp4", [np.full((120, 160, 3), 90, np.uint8)] * 10)
+    mp4.write_video(tmp_path / "wall.mp4", [np.full((120, 160, 3), 90, np.uint8)] * 10)
     with pytest.raises(MediaError, match=r"wall.mp4: neither face nor sound"):
         load_clip(tmp_path / "wall.mp4")
     with pytest.raises(MediaError, match="neither face nor sound"):

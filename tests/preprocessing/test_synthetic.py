@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -10,16 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avsr.preprocessing import formant
+from avsr.preprocessing import formant, synthetic
 from avsr.preprocessing.clip import SAMPLE_RATE
+from avsr.preprocessing.corpora.folder import list_items
 from avsr.preprocessing.errors import AvsrError
 from avsr.preprocessing.puppet import JAW, OPEN, WIDTH, mouth_shapes
 from avsr.preprocessing.synthetic import (
     GRAMMAR,
     WORDS,
-    align_lines,
+    Utterance,
+    main,
     make_clip,
     make_corpus,
+    make_voices,
     render,
     sentence,
     speak,
@@ -46,7 +48,7 @@ def landmarks():
     import mediapipe as mp
     from mediapipe.tasks.python import BaseOptions, vision
 
-    from avsr.preprocessing.face import MODEL_NAME, face_model
+    from avsr.preprocessing.face_model import MODEL_NAME, face_model
 
     beside = Path(os.environ.get("AVSR_SHARED", Path(__file__).parents[3] / "shared")) / "models" / MODEL_NAME
     try:
@@ -207,7 +209,7 @@ def test_a_face_is_seen_in_every_frame_and_its_mouth_follows_the_sounds(landmark
         assert np.corrcoef(span(61, 291) / eyes, shapes[:, WIDTH])[0, 1] > 0.6
 
 
-def test_clip_and_corpus_files(tmp_path):
+def test_clip_is_a_film_with_sound(tmp_path: Path):
     from avsr.preprocessing.media import probe
 
     text = make_clip(tmp_path / "one.mp4", seed=7, engine="formant")
@@ -216,16 +218,73 @@ def test_clip_and_corpus_files(tmp_path):
     assert make_clip(tmp_path / "two.mp4", seed=7, engine="formant") == text
     assert make_clip(tmp_path / "two.mp4", "lay red in k six soon", engine="formant") == "lay red in k six soon"
 
-    texts = make_corpus(tmp_path / "corpus", 2, seed=1, engine="formant")
-    names = {path.name for path in (tmp_path / "corpus").iterdir()}
-    assert names == {f"clip000{i}.{kind}" for i in range(2) for kind in ("mp4", "txt", "align", "json")}
-    assert (tmp_path / "corpus" / "clip0001.txt").read_text() == texts[1] + "\n"
-    meta = json.loads((tmp_path / "corpus" / "clip0001.json").read_text())
-    assert [item["word"] for item in meta["words"]] == texts[1].split()
-    align = [line.split() for line in (tmp_path / "corpus" / "clip0001.align").read_text().splitlines()]
-    assert [word for *_, word in align] == ["sil", *texts[1].split(), "sil"]
-    assert int(align[1][0]) / 25_000 == pytest.approx(meta["words"][0]["start_s"], abs=1e-3)
-    assert make_corpus(tmp_path / "first", 1, seed=1, engine="formant") == texts[:1]
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def check_folder_corpus(folder: Path, texts: list[str]) -> None:
+    """The folder corpus takes every recording, with its text and word times."""
+    items = list_items(folder)
+    assert sorted(item.text for item in items) == sorted(texts)
+    for item in items:
+        assert item.problem is None
+        assert item.note is None
+        assert [word for word, *_ in item.words] == item.text.split()
+
+
+def test_talking_heads_are_what_the_folder_corpus_reads(tmp_path: Path):
+    texts = make_corpus(tmp_path / "two", 2, seed=1, engine="formant")
+    names = {f"clip000{i}.{kind}" for i in range(2) for kind in ("mp4", "txt", "words.json")}
+    assert contents(tmp_path / "two").keys() == names
+    check_folder_corpus(tmp_path / "two", texts)
+    assert make_corpus(tmp_path / "one", 1, seed=1, engine="formant") == texts[:1]
+
+
+def test_voices_are_what_the_folder_corpus_reads_and_come_again_after_an_interruption(tmp_path: Path):
+    texts = make_voices(tmp_path, 4, seed=1, engines=["formant"])
+    whole = contents(tmp_path)
+    assert whole.keys() == {f"formant/0000{i}.{kind}" for i in range(4) for kind in ("wav", "txt", "words.json")}
+    check_folder_corpus(tmp_path, texts)
+    (tmp_path / "formant" / "00001.wav").unlink()
+    kept = (tmp_path / "formant" / "00002.wav").stat().st_mtime_ns
+    assert make_voices(tmp_path, 4, seed=1, engines=["formant"]) == texts
+    assert contents(tmp_path) == whole
+    assert (tmp_path / "formant" / "00002.wav").stat().st_mtime_ns == kept
+
+
+def test_engines_and_sentences_are_those_that_models_were_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    said = []
+
+    def note(text: str, rng: np.random.Generator, engine: str) -> Utterance:
+        said.append((engine, text))
+        return Utterance(text, np.zeros(640, np.float32), None, None, engine)
+
+    monkeypatch.setattr(synthetic, "voices", lambda engine: [engine])
+    monkeypatch.setattr(synthetic, "speak", note)
+    make_voices(tmp_path, 9, seed=5)
+    assert " ".join(engine[:3] for engine, _ in said) == "fes fes esp fes esp fes fes fli for"
+    assert said[0] == ("festival", "bin white by m six now")
+    assert said[2] == ("espeak", "place green at o five please")
+
+
+def test_an_engine_that_is_not_there_is_named_with_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(AvsrError, match="festival is not on this machine: apt-get install festival festvox"):
+        make_voices(tmp_path / "new", 1, engines=["formant", "festival"])
+    with pytest.raises(AvsrError, match="'gramophone': choose among espeak"):
+        make_voices(tmp_path / "new", 1, engines=["gramophone"])
+    assert not (tmp_path / "new").exists()
+
+
+def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture):
+    out = str(tmp_path / "out")
+    assert main([out, "--clips", "2", "--seed", "3", "--voices", "--engines", "formant"]) == 0
+    assert len(list_items(out)) == 2
+    assert main([out, "--clips", "0"]) == 1
+    assert "at least 1 clip" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main([out, "--engines", "formant"])
 
 
 def test_a_voice_without_times_cannot_move_lips():
@@ -234,6 +293,5 @@ def test_a_voice_without_times_cannot_move_lips():
     said = speak("bin blue at f two now", _rng(), voice="festival:kal_diphone")
     assert said.words is None
     assert said.duration_s > 1
-    assert align_lines(said).split()[2] == "sil"
     with pytest.raises(AvsrError, match="no phone times"):
         render(said, _rng())

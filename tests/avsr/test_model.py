@@ -1,0 +1,137 @@
+"""The promises of the network: masks decide, padding does not matter, absent frames cannot speak."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from avsr.config import SIZES, ModelConfig
+from avsr.model import AVSR, Output, view_lips
+from avsr.tokenizer import BLANK
+
+TOKENS = (BLANK, " ", *"abcdefgh")
+SMALL = {"dim": 32, "heads": 2, "video_width": 4, "audio_width": 4, "crop": 32}
+FUSIONS = ("cross", "early", "late")
+
+
+def small_model(fusion: str = "cross", seed: int = 0) -> AVSR:
+    torch.manual_seed(seed)
+    model = AVSR(ModelConfig(tokens=TOKENS, fusion=fusion, **SMALL)).eval()
+    for name, parameter in model.named_parameters():  # open the gates, or cross-modal attention would not be tested
+        if name.endswith("gate"):
+            torch.nn.init.normal_(parameter)
+    return model
+
+
+def inputs(lens: tuple[int, ...], seed: int = 1) -> dict[str, torch.Tensor]:
+    """Random clips with random holes in both streams."""
+    generator = torch.Generator().manual_seed(seed)
+    frames = max(lens)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.rand(len(lens), *shape, generator=generator)
+
+    return {
+        "audio": draw(640 * frames) - 0.5,
+        "lips": (draw(frames, 96, 96) * 255).to(torch.uint8),
+        "audio_present": draw(frames) < 0.7,
+        "video_present": draw(frames) < 0.7,
+        "lens": torch.tensor(lens),
+    }
+
+
+def run(model: AVSR, batch: dict[str, torch.Tensor]) -> Output:
+    with torch.inference_mode():
+        return model(**batch)
+
+
+def tensors(output: Output) -> list[torch.Tensor]:
+    return [output.log_probs, output.audio_log_probs, output.video_log_probs, output.audio_weight]
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+class TestPromises:
+    def test_absent_frames_cannot_change_any_output(self, fusion: str) -> None:
+        model, batch = small_model(fusion), inputs((20, 20, 20))
+        batch["video_present"][1] = False
+        batch["audio_present"][2] = False
+        other = dict(batch)
+        here = batch["audio_present"].repeat_interleave(640, 1)
+        other["audio"] = torch.where(here, batch["audio"], 100 * torch.randn_like(batch["audio"]))
+        here = batch["video_present"][:, :, None, None]
+        other["lips"] = torch.where(here, batch["lips"], torch.randint_like(batch["lips"], 255))
+        for a, b in zip(tensors(run(model, batch)), tensors(run(model, other)), strict=True):
+            assert torch.equal(a, b)
+
+    def test_absent_not_a_number_stays_out(self, fusion: str) -> None:
+        model, batch = small_model(fusion), inputs((20,))
+        batch["audio"][~batch["audio_present"].repeat_interleave(640, 1)] = torch.nan
+        assert all(torch.isfinite(x).all() for x in tensors(run(model, batch)))
+
+    def test_a_clip_alone_and_in_a_padded_batch_agree(self, fusion: str) -> None:
+        model, batch = small_model(fusion), inputs((30, 17, 9))
+        together = tensors(run(model, batch))
+        for i, frames in enumerate((30, 17, 9)):
+            alone = {name: value[i : i + 1] for name, value in batch.items()}
+            alone |= {"audio": alone["audio"][:, : 640 * frames], "lips": alone["lips"][:, :frames]}
+            alone |= {name: alone[name][:, :frames] for name in ("audio_present", "video_present")}
+            for whole, single in zip(together, tensors(run(model, alone)), strict=True):
+                torch.testing.assert_close(whole[i, :frames], single[0], atol=1e-4, rtol=1e-4)
+
+    def test_one_pass_serves_every_mix_of_modalities(self, fusion: str) -> None:
+        model, batch = small_model(fusion), inputs((20, 20, 20, 20))
+        batch["audio_present"][:], batch["video_present"][:] = True, True
+        batch["video_present"][1] = batch["audio_present"][2] = False
+        batch["audio_present"][3] = batch["video_present"][3] = False
+        output = run(model, batch)
+        assert torch.isfinite(output.log_probs).all()
+        torch.testing.assert_close(output.log_probs.exp().sum(-1), torch.ones(4, 20), atol=1e-4, rtol=0)
+        assert (output.audio_weight[1] == 1).all()
+        assert (output.audio_weight[2] == 0).all()
+        assert (output.audio_weight[3] == 0).all()
+
+    def test_dropping_a_modality_late_equals_never_having_had_it(self, fusion: str) -> None:
+        model, batch = small_model(fusion), inputs((20,))
+        valid, nothing = torch.ones(1, 20, dtype=torch.bool), torch.zeros(1, 20, dtype=torch.bool)
+        with torch.inference_mode():
+            audio, audio_head = model.encode_audio(batch["audio"], batch["audio_present"], valid)
+            video, video_head = model.encode_video(batch["lips"], batch["video_present"], valid)
+            late, _ = model.fuse(audio, video, nothing, batch["video_present"], valid, (audio_head, video_head))
+        never = run(model, batch | {"audio_present": nothing})
+        torch.testing.assert_close(late, never.log_probs, atol=1e-5, rtol=1e-5)
+
+
+def test_closed_gates_keep_the_streams_apart() -> None:
+    torch.manual_seed(0)
+    model = AVSR(ModelConfig(tokens=TOKENS, **SMALL))
+    assert all((p == 0).all() for name, p in model.named_parameters() if name.endswith("gate"))
+
+
+def test_open_gates_let_one_stream_change_the_other() -> None:
+    model, batch = small_model("cross"), inputs((20,))
+    valid = torch.ones(1, 20, dtype=torch.bool)
+    block = model.audio_cross[0]
+    x = torch.randn(1, 20, 32)
+    with torch.inference_mode():
+        seen, _ = model.encode_video(batch["lips"], valid, valid)
+        assert not torch.allclose(block(x, valid, seen, valid), block(x, valid, 2 * seen + 1, valid))
+        assert torch.equal(block(x, valid, seen, ~valid), block(x, valid, 2 * seen + 1, ~valid))
+
+
+@pytest.mark.parametrize(("size", "low", "high"), [("grid-tiny", 2.5e6, 4e6), ("grid", 10e6, 15e6)])
+def test_sizes_are_what_they_say(size: str, low: float, high: float) -> None:
+    model = AVSR(ModelConfig(tokens=TOKENS, **SIZES[size]))
+    assert low <= sum(p.numel() for p in model.parameters()) <= high
+
+
+def test_at_full_resolution_the_view_is_the_middle_of_the_crop() -> None:
+    lips = torch.randint(0, 256, (2, 3, 96, 96), dtype=torch.uint8)
+    torch.testing.assert_close(view_lips(lips, 88), lips[:, :, 4:92, 4:92].float(), atol=1e-2, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "change", [{"heads": 5}, {"conv_kernel": 8}, {"fusion": "middle"}, {"unknown": 1}, {"dropout": 1.5}]
+)
+def test_impossible_configurations_are_refused(change: dict) -> None:
+    with pytest.raises(ValueError, match=next(iter(change))):
+        ModelConfig(tokens=TOKENS, **{**SMALL, **change})

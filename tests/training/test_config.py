@@ -1,0 +1,57 @@
+"""Recipes: what ships loads, and a mistake gets one line that names it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from avsr.preprocessing.errors import AvsrError
+from avsr.tokenizer import BLANK
+from avsr.training.config import load_recipe
+
+
+@pytest.mark.parametrize("name", ["grid-tiny", "grid"])
+def test_shipped_recipes_build_their_network(name: str) -> None:
+    assert load_recipe(name).network((BLANK, "a")).name == name
+
+
+def test_values_from_the_command_line_win(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('size = "grid"\n[optim]\nsteps = 7\n')
+    config = load_recipe(str(path), ["optim.steps=9", "model.fusion=late", "augment.noise_dir=some/where"])
+    assert (config.size, config.optim.steps, config.model) == ("grid", 9, {"fusion": "late"})
+    assert config.augment.noise_dir == Path("some/where")
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("optim.stepz=3", "optim.stepz"),
+        ("optim.lr=-1", "optim.lr"),
+        ("augment.flip=2", "augment.flip"),
+        ("optim.precision=int4", "optim.precision"),
+        ("nonsense", "nonsense"),
+        ("seed.x=1", "seed"),
+    ],
+)
+def test_mistakes_are_named_in_one_line(override: str, named: str) -> None:
+    base = ["seed=1"] if override.startswith("seed") else []
+    with pytest.raises(AvsrError, match=named) as error:
+        load_recipe("grid-tiny", [*base, override])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("override", ["size=huge", "model.dim=30", "model.colour=1"])
+def test_impossible_networks_are_named(override: str) -> None:
+    with pytest.raises(AvsrError, match=override.split("=")[0].split(".")[-1]):
+        load_recipe("grid-tiny", [override]).network((BLANK, "a"))
+
+
+def test_unknown_and_broken_recipes(tmp_path: Path) -> None:
+    with pytest.raises(AvsrError, match="grid-tiny"):
+        load_recipe("no-such-recipe")
+    broken = tmp_path / "broken.toml"
+    broken.write_text("[optim\n")
+    with pytest.raises(AvsrError, match="TOML"):
+        load_recipe(str(broken))

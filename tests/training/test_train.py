@@ -1,0 +1,184 @@
+"""Training as a user runs it: it learns, survives a kill to the bit, and stops on a bad loss."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from toy import TEXTS, make_clip
+
+from avsr import checkpoint
+from avsr.decoding import greedy
+from avsr.preprocessing.errors import AvsrError
+from avsr.tokenizer import Tokenizer
+from avsr.training import train as module
+from avsr.training.config import LossConfig, load_recipe
+from avsr.training.losses import distil, weights_at
+from avsr.training.train import learning_rate, train
+
+TINY = """
+size = "grid-tiny"
+log_every = 1
+val_every = 1000
+save_every = 3
+[model]
+dim = 32
+heads = 2
+video_width = 4
+audio_width = 4
+crop = 32
+stream_layers = 1
+joint_layers = 1
+[data]
+max_frames = 100
+workers = 0
+cache_gb = 1
+[optim]
+steps = 10
+warmup = 2
+precision = "32-true"
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> str:
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY)
+    return str(path)
+
+
+def quiet(_: str) -> None: ...
+
+
+def test_overfits_a_handful_of_clips_to_no_error(recipe: str, corpus: Callable[..., Path], tmp_path: Path) -> None:
+    plain = ["augment.speed=0", "augment.noise=0", "augment.equalise=0", "augment.spans=0", "augment.silent=0"]
+    plain += ["augment.mel_masks=0", "augment.video_masks=0", "augment.shift_px=0", "augment.rotate_deg=0"]
+    plain += ["augment.scale=0", "augment.flip=0", "augment.picture=0", "model.dropout=0", "optim.ema=0.9"]
+    plain += ["optim.steps=150", "optim.lr=3e-3", "save_every=150", "log_every=50"]
+    path = train(recipe, [corpus()], tmp_path / "run", overrides=plain, say=quiet)
+    model, _ = checkpoint.load(path)
+    tokenizer = Tokenizer(model.config.tokens)
+    for use_audio, use_video in ((True, True), (True, False), (False, True)):
+        for number, text in enumerate(TEXTS):
+            clip = make_clip(number, text)
+            with torch.inference_mode():
+                output = model(
+                    torch.from_numpy(clip.audio)[None],
+                    torch.from_numpy(clip.lips)[None],
+                    torch.from_numpy(clip.audio_present & use_audio)[None],
+                    torch.from_numpy(clip.video_present & use_video)[None],
+                    torch.tensor([clip.frames]),
+                )
+            assert tokenizer.decode(greedy(output.log_probs, output.lens)[0]) == text
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_ends_with_the_same_weights(
+    recipe: str, corpus: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = corpus()
+    whole = train(recipe, [folder], tmp_path / "whole", say=quiet)
+    out = tmp_path / "killed"
+    # Slow the victim down after its first state is saved, so that the kill falls between saves.
+    code = f"""
+import time
+from avsr.training.train import train
+def say(line):
+    if line.startswith("step 5/"):
+        print("now", flush=True)
+        time.sleep(60)
+train({recipe!r}, [{str(folder)!r}], {str(out)!r}, say=say)
+"""
+    victim = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert victim.stdout is not None
+    assert any(line.strip() == "now" for line in victim.stdout)
+    victim.kill()
+    victim.wait()
+    assert (out / "model.safetensors").read_bytes() != whole.read_bytes()
+    lines: list[str] = []
+    resumed = train(recipe, [folder], out, resume=True, say=lines.append)
+    assert any("step 3 of 10" in line for line in lines)
+    first, second = load_file(whole), load_file(resumed)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_run_is_not_overwritten_nor_resumed_with_another_recipe(
+    recipe: str, corpus: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder, out = corpus(), tmp_path / "run"
+    train(recipe, [folder], out, overrides=["optim.steps=1"], say=quiet)
+    with pytest.raises(AvsrError, match="--resume"):
+        train(recipe, [folder], out, say=quiet)
+    with pytest.raises(AvsrError, match="optim"):
+        train(recipe, [folder], out, resume=True, say=quiet)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(
+    recipe: str, corpus: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: object, batch: object, progress: float) -> dict:
+        return {"both": torch.tensor(torch.nan), "total": torch.tensor(torch.nan, requires_grad=True)}
+
+    monkeypatch.setattr(module.Objective, "forward", broken)
+    with pytest.raises(AvsrError, match=r"step 0: loss not finite \(both, total\)"):
+        train(recipe, [corpus()], tmp_path / "run", say=quiet)
+    saved = load_file(tmp_path / "run" / "bad_batch.safetensors")
+    assert {"audio", "lips", "targets"} <= saved.keys()
+
+
+def test_the_log_says_what_is_going_on(recipe: str, corpus: Callable[..., Path], tmp_path: Path) -> None:
+    lines: list[str] = []
+    val = corpus([make_clip(50, "bin a"), make_clip(51, "set b")], split="val")
+    clips = [*(make_clip(i, text) for i, text in enumerate(TEXTS)), make_clip(9, "bin a", frames=4)]
+    train(recipe, [corpus(clips), val], tmp_path / "run", overrides=["optim.steps=2", "val_every=2"], say=lines.append)
+    text = "\n".join(lines)
+    assert "dropped clip9" in text
+    assert "step 2/2 total" in text
+    assert "clips/s" in text
+    assert "min left" in text
+    assert "WER % on 2 validation clips: both" in text
+    assert list((tmp_path / "run" / "tensorboard").iterdir())
+
+
+def test_starting_from_a_model_keeps_its_vocabulary(recipe: str, corpus: Callable[..., Path], tmp_path: Path) -> None:
+    path = train(recipe, [corpus()], tmp_path / "a", overrides=["optim.steps=1"], say=quiet)
+    few = corpus([make_clip(0, "bin a")])
+    tuned = train(recipe, [few], tmp_path / "b", overrides=["optim.steps=1", f"init={path}"], say=quiet)
+    assert checkpoint.load(tuned)[0].config.tokens == checkpoint.load(path)[0].config.tokens
+
+
+@pytest.mark.parametrize("split", ["nowhere", "train"])
+def test_nothing_to_train_on_is_said(recipe: str, corpus: Callable[..., Path], tmp_path: Path, split: str) -> None:
+    folder = corpus([make_clip(0, "bin a", frames=2)])
+    with pytest.raises(AvsrError, match=split):
+        train(recipe, [folder], tmp_path / "run", overrides=[f"data.train_split={split}"], say=quiet)
+
+
+def test_learning_rate_warms_up_and_falls_to_zero() -> None:
+    config = load_recipe("grid-tiny", ["optim.steps=100", "optim.warmup=10", "optim.lr=1.0"])
+    rates = [learning_rate(step, config) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == pytest.approx(1.0)
+    assert rates[-1] < 0.001
+
+
+def test_the_teacher_waits_and_the_frame_targets_fade() -> None:
+    config = LossConfig(frame=1.0, frame_end=0.1, distil=0.5, distil_start=0.1)
+    assert weights_at(0.0, config).distil == 0
+    assert weights_at(0.2, config).distil == 0.5
+    assert [round(weights_at(p, config).frame, 3) for p in (0, 0.25, 0.5, 1)] == [1, 0.55, 0.1, 0.1]
+
+
+def test_a_student_who_agrees_has_nothing_to_learn() -> None:
+    teacher = torch.randn(2, 5, 4).log_softmax(-1)
+    everywhere = torch.ones(2, 5, dtype=torch.bool)
+    tokens = torch.tensor(3)
+    assert distil(teacher, teacher, everywhere, tokens).abs() < 1e-6
+    assert distil(teacher.flip(-1), teacher, everywhere, tokens) > 0
+    assert distil(teacher.flip(-1), teacher, ~everywhere, tokens) == 0
