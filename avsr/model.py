@@ -108,8 +108,7 @@ class VideoFrontend(nn.Module):
         )
         # Unit scale matters: blocks add to what they get, and would drown a faint embedding in their own noise.
         self.project = nn.Sequential(nn.Linear(widths[-1], dim), nn.LayerNorm(dim))
-        self.absent = nn.Parameter(torch.zeros(dim))
-        nn.init.normal_(self.absent, std=0.02)
+        self.absent = nn.Parameter(torch.randn(dim))  # of the scale of what it stands for
 
     def forward(self, lips: Tensor, present: Tensor) -> Tensor:
         """(B, T, H, H) float, (B, T) bool -> (B, T, D); absent frames hold one learned vector."""
@@ -146,8 +145,7 @@ class AudioFrontend(nn.Module):
         self.conv2 = nn.Conv2d(width, width, 3, 2, 1)
         bins = ((n_mels + 1) // 2 + 1) // 2
         self.project = nn.Sequential(nn.Linear(width * bins, dim), nn.LayerNorm(dim))
-        self.absent = nn.Parameter(torch.zeros(dim))
-        nn.init.normal_(self.absent, std=0.02)
+        self.absent = nn.Parameter(torch.randn(dim))  # of the scale of what it stands for
 
     def forward(self, mel: Tensor, present: Tensor, valid: Tensor) -> Tensor:
         """(B, S, M), (B, T) bool, (B, T) bool -> (B, T, D); absent frames hold one learned vector."""
@@ -291,7 +289,8 @@ class Fusion(nn.Module):
         super().__init__()
         self.audio, self.video = nn.Linear(dim, dim), nn.Linear(dim, dim)
         self.weigh = nn.Linear(2 * dim, 2)
-        self.nothing = nn.Parameter(torch.zeros(dim))
+        # A faint vector would be blown up by the layer norms that follow, and its gradients with it.
+        self.nothing = nn.Parameter(0.5 * torch.randn(dim))
         nn.init.zeros_(self.weigh.weight)
         nn.init.zeros_(self.weigh.bias)
 

@@ -321,7 +321,7 @@ def mask(clip: Clip, modality: str) -> Clip:
 
 def join(first: Clip, second: Clip) -> Clip:
     """Two clips that follow each other as one."""
-    together = {
+    together: dict[str, Any] = {
         name: np.concatenate([getattr(first, name), getattr(second, name)])
         for name in ("audio", "lips", "audio_present", "video_present")
     }

@@ -137,7 +137,7 @@ def _predicate(against: Callable[[Row], Row | None], counts: dict[Row, np.ndarra
         {"pass", "worst", "worst_row", "tolerance", "checks"}; `worst` is the largest WER(AV) - WER(one modality). Where
         no row could be checked, pass and worst are None.
     """
-    checks = []
+    checks: list[dict[str, Any]] = []
     for row in counts:
         other = against(row) if row.modality == "av" else None
         if other is None or other not in counts:

@@ -295,8 +295,12 @@ def _crop(track: FaceTrack, pieces: list[Piece], frames: int) -> int:
 
     matrices, present, _ = mouth_transforms(track, frames)
     pictures = [frame for piece in pieces for frame in piece.frames]
-    cut = [warp_mouth(pictures[t], matrices[t]) for t in range(frames) if present[t] and pictures[t] is not None]
-    return len(cut)
+    cut = 0
+    for picture, matrix, here in zip(pictures, matrices, present, strict=False):
+        if here and picture is not None:
+            warp_mouth(picture, matrix)
+            cut += 1
+    return cut
 
 
 def _synthetic(folder: Path) -> Path:

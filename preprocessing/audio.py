@@ -42,6 +42,9 @@ class LogMel(nn.Module):
     removes loudness and the colour of the microphone. Absent frames come out as zeros.
     """
 
+    filterbank: Tensor
+    window: Tensor
+
     def __init__(self, n_mels: int = 80) -> None:
         super().__init__()
         self.register_buffer("filterbank", mel_filterbank(n_mels))  # travels in the checkpoint

@@ -207,4 +207,5 @@ def _regroup(parts: Iterable[Clip], window: int | None) -> Iterator[Clip]:
 
 def _join(parts: list[Clip]) -> Clip:
     names = ("audio", "lips", "audio_present", "video_present", "quality")
-    return replace(parts[0], **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+    joined: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return replace(parts[0], **joined)

@@ -141,8 +141,8 @@ def _finish(text: str, voice: str, sound: np.ndarray, spans, phones, rng: np.ran
     def moved(items: list[Span] | None) -> list[Span] | None:
         if items is None:
             return None
-        clipped = [(what, *(float(np.clip(t + shift, start, end)) for t in times)) for what, *times in items]
-        return [(what, a, b) for what, a, b in clipped if b > a]
+        ends = [[float(np.clip(t + shift, start, end)) for t in times] for _, *times in items]
+        return [(item[0], a, b) for item, (a, b) in zip(items, ends, strict=True) if b > a]
 
     return Utterance(text, audio.astype(np.float32), moved(spans), moved(phones), voice)
 

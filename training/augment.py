@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,17 +65,12 @@ def splice(sample: Sample, donors: Sequence[Sample], rng: Generator) -> Sample:
     for _, b, e in pieces[:-1]:  # dip the seams for 3 ms, so that they do not click
         joint += (e - b) * SAMPLES_PER_FRAME
         audio[joint - 48 : joint + 48] *= np.abs(np.linspace(-1, 1, 96, dtype=np.float32))
-    return replace(
-        sample,
-        id=f"{sample.id}+splice",
-        text=" ".join(word for word, _, _ in words),
-        audio=audio,
-        words=words,
-        **{
-            name: np.concatenate([getattr(s, name)[b:e] for s, b, e in pieces])
-            for name in ("lips", "audio_present", "video_present")
-        },
-    )
+    joined: dict[str, Any] = {
+        name: np.concatenate([getattr(s, name)[b:e] for s, b, e in pieces])
+        for name in ("lips", "audio_present", "video_present")
+    }
+    text = " ".join(word for word, _, _ in words)
+    return replace(sample, id=f"{sample.id}+splice", text=text, audio=audio, words=words, **joined)
 
 
 def _frame(seconds: float, sample: Sample) -> int:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,15 +65,17 @@ class Batch:
         return torch.arange(self.lips.shape[1], device=self.lens.device) < self.lens[:, None]
 
     def to(self, device: torch.device) -> Batch:
-        return Batch(**{k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in self.items()})
+        moved: dict[str, Any] = {name: value.to(device, non_blocking=True) for name, value in self.tensors()}
+        return Batch(**moved, ids=self.ids)
 
     def take(self, rows: Tensor) -> Batch:
         """The clips at these positions, padding kept; rows (R,) int64."""
-        ids = [self.ids[i] for i in rows.tolist()]
-        return Batch(**{k: v[rows] for k, v in self.items() if isinstance(v, Tensor)}, ids=ids)
+        taken: dict[str, Any] = {name: value[rows] for name, value in self.tensors()}
+        return Batch(**taken, ids=[self.ids[i] for i in rows.tolist()])
 
-    def items(self) -> Iterator[tuple[str, Tensor | list[str]]]:
-        return ((field.name, getattr(self, field.name)) for field in fields(self))
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """All tensors by name."""
+        return ((field.name, getattr(self, field.name)) for field in fields(self) if field.name != "ids")
 
 
 def frames_needed(ids: Sequence[int]) -> int:
@@ -258,7 +261,7 @@ class TrainSet(Dataset):
             talkers = 1 if kind < 0.05 else int(rng.integers(3, 8))
             picks = rng.integers(len(self.store), size=talkers)
             voices = [augment.fit(self.store.sample(int(j)).audio, samples, rng) for j in picks]
-            return np.sum([voice / max(1e-4, float(voice.std())) for voice in voices], 0, dtype=np.float32)
+            return np.stack([voice / max(1e-4, float(voice.std())) for voice in voices]).sum(0)
         if kind < 0.85 and self.noises:
             return augment.fit(self.noises[int(rng.integers(len(self.noises)))], samples, rng)
         return augment.coloured_noise(samples, float(rng.uniform(0, 2)), rng)

@@ -71,21 +71,27 @@ class Weights:
 
     frame: float
     distil: float
+    stream: float
 
 
 def weights_at(progress: float, config: LossConfig) -> Weights:
-    """Frame targets fade linearly over the first half; the teacher comes in once it knows something."""
+    """Frame targets fade over the first half; the teacher comes in once it knows something."""
     fade = min(1.0, 2 * progress)
     ready = min(1.0, max(0.0, (progress - config.distil_start) / 0.05))
-    return Weights(config.frame + (config.frame_end - config.frame) * fade, config.distil * ready)
+    return Weights(
+        frame=config.frame + (config.frame_end - config.frame) * fade,
+        distil=config.distil * ready,
+        stream=1.0 if progress < config.streams_first else config.stream,
+    )
 
 
 class Objective(nn.Module):
     """The model together with the heads that only training needs; its forward pass gives the losses of a batch.
 
-    Each stream is encoded once. The fused part then runs on two views of the batch: both modalities with whatever the
-    augmentation took away, and only one of them, drawn clip by clip. So one step trains every way of using the model,
-    and costs little more than one view because the picture network dominates.
+    At first the streams learn alone, each from its own CTC head and the frame targets: while they know nothing, what
+    comes back through the fused part is mostly noise, and drowns what the streams could learn directly. Then each
+    stream is still encoded once, and the fused part runs on two views of the batch: both modalities with whatever the
+    augmentation took away, and only one of them, drawn clip by clip. So one step trains every way of using the model.
     """
 
     def __init__(self, model: AVSR, config: LossConfig) -> None:
@@ -98,42 +104,56 @@ class Objective(nn.Module):
 
     def forward(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         """Losses by name, ``total`` among them; progress in [0, 1] is the share of the run that is done."""
-        model, config, now = self.model, self.config, weights_at(progress, self.config)
-        valid, heard, seen = batch.valid, batch.audio_present, batch.video_present
+        model, now, valid = self.model, weights_at(progress, self.config), batch.valid
+        heard, seen = batch.audio_present, batch.video_present
         has_audio, has_video = heard.any(1), seen.any(1)
         audio, audio_head = model.encode_audio(batch.audio, heard, valid, batch.mel_keep)
         video, video_head = model.encode_video(batch.lips, seen, valid)
-        fused = model.fuse(audio, video, heard, seen, valid, (audio_head, video_head))[0]
         losses = {
-            "both": ctc(fused, batch),
             "audio_stream": ctc(audio_head, batch, has_audio),
             "audio_frame": frame_loss(self.audio_frames, audio, batch.frame_targets, heard),
+            "video_stream": ctc(video_head, batch, has_video),
+            "video_frame": frame_loss(self.video_frames, video, batch.frame_targets, seen),
         }
-        weights = {"both": 1.0, "audio_stream": config.stream, "audio_frame": now.frame}
-        if has_video.any():
-            # Clips with both: lips alone or, less often, sound alone. Clips without video have heard it all above.
-            rows = has_video.nonzero()[:, 0]
-            lips_only = torch.rand(len(rows), device=rows.device) < config.video_view
-            keep_audio = heard[rows] & ~lips_only[:, None]
-            keep_video = seen[rows] & (lips_only | ~has_audio[rows])[:, None]
-            one = model.fuse(
-                audio[rows], video[rows], keep_audio, keep_video, valid[rows], (audio_head[rows], video_head[rows])
-            )[0]
-            part = batch.take(rows)
-            losses["video"] = ctc(one, part, keep_video.any(1))
-            losses["audio"] = ctc(one, part, keep_audio.any(1))
-            losses["video_stream"] = ctc(video_head, batch, has_video)
-            losses["video_frame"] = frame_loss(self.video_frames, video, batch.frame_targets, seen)
-            weights |= {"video": 1.0, "audio": 0.5, "video_stream": config.stream, "video_frame": now.frame}
-            if now.distil > 0:
-                # The student sees what is in front of it; frames taken away are not its fault.
-                teacher, clear = self._teacher(part), part.clean_present.any(1)[:, None] & seen[rows]
-                tokens = part.target_lens.sum()
-                losses["distil"] = distil(one, teacher, clear & keep_video, tokens)
-                losses["distil"] = losses["distil"] + distil(video_head[rows], teacher, clear, tokens)
-                weights["distil"] = now.distil
-        losses["total"] = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
+        teacher = self._teacher(batch) if now.distil > 0 and has_video.any() else None
+        if teacher is not None:
+            losses["distil"] = distil(video_head, teacher, *self._taught(batch, seen))
+        if progress >= self.config.streams_first:
+            losses |= self._fused(batch, (audio, video), (audio_head, video_head), teacher)
+        weights = {
+            **dict.fromkeys(("audio_stream", "video_stream"), now.stream),
+            **dict.fromkeys(("audio_frame", "video_frame"), now.frame),
+            **dict.fromkeys(("distil", "distil_fused"), now.distil),
+        }
+        losses["total"] = torch.stack([weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
         return losses
+
+    def _fused(
+        self, batch: Batch, streams: tuple[Tensor, Tensor], heads: tuple[Tensor, Tensor], teacher: Tensor | None
+    ) -> dict[str, Tensor]:
+        """Losses of the fused output on both views."""
+        model, valid, heard, seen = self.model, batch.valid, batch.audio_present, batch.video_present
+        losses = {"both": ctc(model.fuse(*streams, heard, seen, valid, heads)[0], batch)}
+        # Clips with both: lips alone or sound alone. Clips without video have heard it all above.
+        rows = seen.any(1).nonzero()[:, 0]
+        if len(rows):
+            part = batch.take(rows)
+            lips_only = torch.rand(len(rows), device=rows.device) < self.config.video_view
+            keep_audio = heard[rows] & ~lips_only[:, None]
+            keep_video = seen[rows] & (lips_only | ~heard[rows].any(1))[:, None]
+            audio, video, audio_head, video_head = (x[rows] for x in (*streams, *heads))
+            one = model.fuse(audio, video, keep_audio, keep_video, part.valid, (audio_head, video_head))[0]
+            losses["audio"] = ctc(one, part, keep_audio.any(1))
+            losses["video"] = ctc(one, part, keep_video.any(1))
+            if teacher is not None:
+                losses["distil_fused"] = distil(one, teacher[rows], *self._taught(part, keep_video))
+        return losses
+
+    @staticmethod
+    def _taught(batch: Batch, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames (B, T) where the teacher heard and the student sees, and how many target tokens they stand for."""
+        frames = batch.clean_present.any(1)[:, None] & seen
+        return frames, (batch.target_lens * frames.any(1)).sum()
 
     @torch.no_grad()
     def _teacher(self, batch: Batch) -> Tensor:

@@ -32,6 +32,7 @@ from avsr.training.losses import Objective
 
 STATE = "state.ckpt"  # all that resuming needs; our own file, read as tensors only
 MODEL = "model.safetensors"
+SHOWN = ("total", "both", "audio", "video", "audio_stream", "video_stream", "distil")  # losses in the log line
 
 
 def train(
@@ -161,7 +162,7 @@ class Run:
     def _stop_on(self, batch: Batch, losses: dict[str, Tensor]) -> None:
         """Saves a batch whose loss is not finite and ends the run."""
         path = self.out / "bad_batch.safetensors"
-        tensors = {name: value.contiguous() for name, value in batch.items() if isinstance(value, Tensor)}
+        tensors = {name: value.contiguous() for name, value in batch.tensors()}
         values = {name: str(float(value)) for name, value in losses.items()}
         save_file(tensors, path, {"ids": json.dumps(batch.ids), "step": str(self.step), "losses": json.dumps(values)})
         bad = ", ".join(name for name, value in losses.items() if not torch.isfinite(value))
@@ -204,9 +205,7 @@ class Run:
         means = {name: float(np.mean([part[name] for part in parts if name in part])) for name in names}
         rate = learning_rate(self.step - 1, self.config)
         left_min = (self.config.optim.steps - self.step) * seconds / len(parts) / 60
-        shown = " ".join(
-            f"{name} {means[name]:.3f}" for name in ("total", "both", "audio", "video", "distil") if name in means
-        )
+        shown = " ".join(f"{name} {means[name]:.3f}" for name in SHOWN if name in means)
         self.say(
             f"step {self.step}/{self.config.optim.steps} {shown} lr {rate:.1e} {clips / seconds:.1f} clips/s "
             f"{left_min:.0f} min left"
