@@ -6,6 +6,7 @@ S  states of the text with a blank before, between and after its tokens, S = 2 L
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from avsr.decoding import BLANK
 from avsr.preprocessing.errors import AvsrError
 
 TAIL_FRAMES = 3  # CTC's spike marks the beginning of a word's last sound: up to 0.12 s of what follows is still it
+LETTER_GAP = 8  # frames (0.32 s) between two letters of a word; what lies further off has drifted into the silence
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,9 @@ def word_times(log_probs: Tensor, ids: Sequence[int], tokens: Sequence[str]) -> 
     """The words that `ids` spell, each with its frames and its confidence.
 
     A word starts with its first letter. It ends with its last one, or up to TAIL_FRAMES later, but never
-    after the next word starts. Its confidence is the mean over its letters of the posterior at their peak.
+    after the next word starts. Letters that drifted away from the others (CTC does not mind whether the first letter
+    of an utterance comes long before the sound, or the last one long after it) count as standing beside them. The
+    confidence of a word is the mean over its letters of the posterior at their peak.
 
     Args:
         log_probs: (T, U) float, frame posteriors of one clip without padding.
@@ -125,11 +129,31 @@ def word_times(log_probs: Tensor, ids: Sequence[int], tokens: Sequence[str]) -> 
         inside = True
 
     probs = log_probs.float().exp().cpu()
-    starts = [spans[word[0]][0] for word in words] + [len(log_probs)]
+    extents = [
+        _extent([spans[i] for i in word], opens=n == 0, closes=n == len(words) - 1) for n, word in enumerate(words)
+    ]
+    starts = [first for first, _ in extents] + [len(log_probs)]
     found = []
-    for n, word in enumerate(words):
+    for word, (first, last), following in zip(words, extents, starts[1:], strict=True):
         peaks = [float(probs[slice(*spans[i]), ids[i]].max()) for i in word]
-        last = min(spans[word[-1]][1] + TAIL_FRAMES, starts[n + 1])
         text = "".join(tokens[ids[i]] for i in word)
-        found.append(WordSpan(text, starts[n], last, sum(peaks) / len(peaks)))
+        found.append(WordSpan(text, first, min(last + TAIL_FRAMES, following), sum(peaks) / len(peaks)))
     return found
+
+
+def _extent(letters: Sequence[Sequence[int]], *, opens: bool, closes: bool) -> tuple[int, int]:
+    """First frame of a word and the frame after its last one, by those of its letters that lie together.
+
+    Args:
+        letters: [first, last + 1] frame of each letter.
+        opens: it is the first word: its letters drift forward in time, so the last of them are in place.
+        closes: it is the last word: its letters drift the other way. Otherwise most of its letters are in place.
+    """
+    runs = [[0]]  # positions in letters
+    for position, (before, letter) in enumerate(itertools.pairwise(letters), 1):
+        if letter[0] - before[1] > LETTER_GAP:
+            runs.append([])
+        runs[-1].append(position)
+    kept = max(runs, key=len) if opens == closes else runs[-1] if opens else runs[0]
+    # A frame for each letter that is elsewhere: there is room for it, since it has one there.
+    return letters[kept[0]][0] - kept[0], letters[kept[-1]][1] + len(letters) - 1 - kept[-1]

@@ -5,16 +5,15 @@ A file is enough to rebuild everything. Pickled checkpoints are refused: loading
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avsr.preprocessing.errors import AvsrError
+from avsr.preprocessing.shards import write_file
 
 if TYPE_CHECKING:
     import torch
@@ -63,13 +62,9 @@ def save(path: str | Path, model: AVSR, info: dict[str, Any], dtype: torch.dtype
         for name, tensor in model.state_dict().items()
     }
     about = {"config": model.config.model_dump(mode="json"), "info": info}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(to_bytes(weights, metadata={KEY: json.dumps(about)}))
-        os.replace(temporary, path)
+        write_file(path, [to_bytes(weights, metadata={KEY: json.dumps(about)})])
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise AvsrError(f"{path}: cannot be written ({error.strerror}): choose another folder or free space") from error
 
 
@@ -162,7 +157,7 @@ def _known() -> dict[str, tuple[Path, str]]:
     folders = [(bundled, "bundled"), (cache_folder(), "cached")]
     known: dict[str, tuple[Path, str]] = {}
     for folder, where in folders:
-        for path in sorted(folder.glob(f"*{SUFFIX}")):
+        for path in sorted(filter(Path.is_file, folder.glob(f"*{SUFFIX}"))):
             known.setdefault(path.stem, (path, where))
     return known
 
@@ -173,10 +168,11 @@ def _read_about(path: Path) -> dict[str, Any]:
 
     try:
         with path.open("rb") as file:
-            start = file.read(4)
+            start = file.read(9)
     except OSError as error:
         raise AvsrError(f"{path}: cannot be read ({error.strerror})") from error
-    if start[:1] == b"\x80" or start == b"PK\x03\x04":
+    # Safetensors begin with the length of their header, which may well be the bytes of a pickle, and an opening brace.
+    if start[8:] != b"{" and (start[:1] == b"\x80" or start[:4] == b"PK\x03\x04"):
         raise AvsrError(f"{path}: a pickled checkpoint is refused, loading one can run any program: {RETRAIN}")
     try:
         with safe_open(path, framework="np") as file:
@@ -226,6 +222,8 @@ def _compare(path: Path, expected: dict[str, Any], weights: dict[str, Any]) -> N
         if tensor.shape != weights[name].shape:
             found, wanted = tuple(weights[name].shape), tuple(tensor.shape)
             raise AvsrError(f"{path}: weights {name} are {found}, the configuration says {wanted}: {RETRAIN}")
+        if tensor.is_floating_point() != weights[name].is_floating_point():
+            raise AvsrError(f"{path}: weights {name} are {weights[name].dtype}, not {tensor.dtype}: {RETRAIN}")
 
 
 def _count_parameters(path: Path) -> int:

@@ -5,6 +5,7 @@ Exit status: 0 all well, 1 some input failed (the others are done), 2 wrong usag
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
@@ -130,7 +131,7 @@ def transcribe(
             if out is None:
                 text = writers.RENDERERS[names[0]](transcript)
                 if len(files) > 1:
-                    text = "".join(f"{file}\t{line}\n" for line in text.splitlines() or [""])
+                    text = "".join(f"{_one_line(str(file))}\t{line}\n" for line in text.splitlines() or [""])
                 print(text, end="", flush=True)
             else:
                 for name in names:
@@ -298,6 +299,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us (>&-): nobody reads it
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (stays open)
+    logging.getLogger("avsr").handlers = [_Lines(logging.WARNING)]
     try:
         status = app(args=arguments, prog_name="avsr", standalone_mode=False)
         sys.stdout.flush()
@@ -377,16 +382,30 @@ def _report(error: Exception, file: Path | None = None) -> None:
         message = str(error)
     elif isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("avsr"):
         message = f"{error.name} is not installed: pip install 'avsr[train]' brings what training needs"
+    elif isinstance(error, OSError) and error.strerror:  # a full disk, a file where a folder should be, ...
+        message = f"{error.filename or 'output'}: {error.strerror}: free space, or name another place"
     else:
         kind = type(error).__name__
         message = f"unexpected {kind}: {error} (set AVSR_DEBUG=1 for the traceback)"
-    where = f"{file}: " if file is not None and str(file) not in message else ""
+    where = f"{file}: " if file is not None and not message.startswith(f"{file}:") else ""
     _say(where + message)
 
 
 def _say(message: str) -> None:
     """One line on standard error, whatever is in the message."""
-    print("avsr:", " ".join(message.split()), file=sys.stderr, flush=True)
+    print("avsr:", _one_line(message), file=sys.stderr, flush=True)
+
+
+def _one_line(text: str) -> str:
+    """Text without line breaks and tabs, which a file's name may hold."""
+    return " ".join(text.split())
+
+
+class _Lines(logging.Handler):
+    """Hands the library's warnings, about damaged packets for instance, to `_say`."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _say(record.getMessage())
 
 
 def _log(line: str) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from avsr.preprocessing.clip import CROP_SIZE, FPS, SAMPLES_PER_FRAME, Clip
-from avsr.preprocessing.errors import AvsrError, MediaError
+from avsr.preprocessing.errors import AvsrError
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from avsr.preprocessing.media import MediaInfo
 
 MODALITIES = ("auto", "av", "audio", "video")
-WINDOW_S = 20.0  # a model may name its own in its checkpoint's info ("window_s")
+WINDOW_S = 20.0  # a model may name its own in its checkpoint's info ("window_s") ...
+WINDOW_RANGE_S = (1.0, 120.0)  # ... between these: a shorter one cuts words, a longer one has no bound on memory
 BATCH_FRAMES = 1600  # padded frames in one forward pass, about 20 GRID clips
 FACE_SHARE = 0.6  # of the time a video takes, for progress alone: finding faces comes before the first word
 PAUSE_S = 1.0  # silence between two words that ends a segment
@@ -113,7 +114,7 @@ class Recogniser:
         self.info = info
         self.device = device
         self.tokens: list[str] = list(model.config.tokens)
-        self.window_s = float(info.get("window_s", WINDOW_S))
+        self.window_s = _window_s(info)
 
     def recognise(self, clips: Sequence[Clip], modality: str = "auto", beam: int = 0) -> list[Hypothesis]:
         """Recognises clips short enough for one window each, several at a time.
@@ -370,6 +371,18 @@ def _segments(words: Sequence[Word], clip: Clip) -> list[Segment]:
     return found
 
 
+def _window_s(info: dict[str, Any]) -> float:
+    """The window that a model asks for, or the usual one.
+
+    Raises:
+        AvsrError: it is no number, or out of range.
+    """
+    value, (low, high) = info.get("window_s", WINDOW_S), WINDOW_RANGE_S
+    if not isinstance(value, (int, float)) or not low <= value <= high:
+        raise AvsrError(f"the model's window_s is {value!r}: must be {low:g} to {high:g} seconds; use another model")
+    return float(value)
+
+
 def _check(modality: str, beam: int) -> None:
     if modality not in MODALITIES:
         raise AvsrError(f"modality {modality!r} is unknown: use one of {', '.join(MODALITIES)}")
@@ -386,12 +399,8 @@ def _insist(path: str | Path, modality: str, *, sound: bool, picture: bool, what
 
 
 def _missing(path: str | Path, modality: str, media: MediaInfo, *, heard: bool, seen: bool) -> list[str]:
-    """What was not there in the whole file, in words; raises where that leaves nothing or was insisted on."""
+    """What was not there in the whole file, in words; raises where it was insisted on."""
     _insist(path, modality, sound=heard, picture=seen, what="face found")
-    if not heard and not seen:
-        sound = "no sound could be read" if media.has_audio else "no sound track"
-        face = "no face found" if media.has_video else "no picture"
-        raise MediaError(f"{path}: {sound} and {face}: nothing to transcribe")
     if modality != "auto":
         return []
     if not seen:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import html
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avsr.preprocessing.errors import AvsrError
+from avsr.preprocessing.shards import write_file
 
 if TYPE_CHECKING:
     from avsr.transcribe import Transcript
@@ -88,17 +87,14 @@ def write(transcript: Transcript, path: str | Path, format: str | None = None) -
 def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 with plain newlines beside the target and renames: readers never see half a file.
 
+    The bytes of a file name that is no UTF-8 come as \\udcxx, which in JSON is an escape that gives the name back.
+
     Raises:
         AvsrError: the file cannot be written (no such folder, no permission, disk full).
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        os.replace(temporary, path)
+        write_file(path, [text.encode("utf-8", "backslashreplace")])
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise AvsrError(f"{path}: cannot be written ({error.strerror}): choose another folder or free space") from error
 
 

@@ -25,7 +25,6 @@ JOINT_PATTERNS = ("complementary", "overlapping", "independent")
 RATES = (0.0, 0.1, 0.25, 0.3, 0.5, 0.75, 1.0)
 JOINT_RATES = (0.25, 0.5, 0.75)
 SNRS_DB = (-10.0, -7.5, -5.0, -2.5, 0.0, 2.5, 5.0, 7.5, 10.0)
-SEEDS = (17, 29, 43)
 
 MAX_BURSTS = 3
 PACKETS_PER_FRAME = 2  # sound is lost in packets of 20 ms

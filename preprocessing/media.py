@@ -112,7 +112,12 @@ def probe(path: str | os.PathLike[str]) -> MediaInfo:
 
 
 def read(
-    path: str | os.PathLike[str], *, piece_frames: int = 25, video: bool = True, audio: bool = True
+    path: str | os.PathLike[str],
+    *,
+    piece_frames: int = 25,
+    video: bool = True,
+    audio: bool = True,
+    report: bool = True,
 ) -> Iterator[Piece]:
     """Decodes a file piece by piece, in memory that does not grow with its length.
 
@@ -125,6 +130,7 @@ def read(
         piece_frames: frames in each piece but the last.
         video: False leaves the pictures out (None, and not decoded); the file then ends with its sound.
         audio: False leaves the sound out (zeros, absent); the file then ends with its pictures.
+        report: log, at the end, how much was damaged; False for the first of two passes over a file.
 
     Returns:
         Pieces in order. What is missing, lost or damaged is marked absent; trailing absence is not delivered.
@@ -144,10 +150,12 @@ def read(
         _close(pictures)
     if not audio:
         _close(sound)
-    return _pieces(Path(path), pictures if video else None, sound if audio else None, piece_frames)
+    return _pieces(Path(path), pictures if video else None, sound if audio else None, piece_frames, report)
 
 
-def _pieces(path: Path, pictures: Track | None, sound: Track | None, piece_frames: int) -> Iterator[Piece]:
+def _pieces(
+    path: Path, pictures: Track | None, sound: Track | None, piece_frames: int, report: bool
+) -> Iterator[Piece]:
     """Pairs the ticks of both streams and packs them; the shorter stream is absent for the rest."""
     silence = np.zeros(SAMPLES_PER_FRAME, np.float32)
     ticks = zip_longest(
@@ -167,7 +175,7 @@ def _pieces(path: Path, pictures: Track | None, sound: Track | None, piece_frame
             first += len(part)
     finally:
         for track in (pictures, sound):
-            if track and track.damaged:
+            if report and track and track.damaged:
                 log.warning("%s: skipped %d damaged %s packets", path, track.damaged, track.kind)
         _close(pictures, sound)
 

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from typing import TypeVar
 
 from avsr.preprocessing.errors import AvsrError
@@ -39,7 +39,7 @@ def work_off(
 
     Raises:
         AvsrError: the processes do not even start.
-        Exception: whatever the task raises; the jobs not yet begun are then left undone.
+        Exception: whatever the task raises; the jobs not yet done are then left undone.
     """
     if workers == 0:
         while todo:
@@ -64,6 +64,7 @@ def _drain(
         OSError: the task's own.
     """
     running: dict[Future[Result], Job] = {}
+    others = set(active_children())
     with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker) as pool:
         try:
             pool.submit(os.getpid).result()
@@ -81,7 +82,9 @@ def _drain(
                     del running[future]
         except BrokenProcessPool:
             return list(running.values())
-        except BaseException:
+        except BaseException:  # an interrupt, a full disk: no waiting for the jobs in the making
+            for worker in set(active_children()) - others:
+                worker.terminate()
             pool.shutdown(cancel_futures=True)
             raise
     return []

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from avsr.preprocessing.clip import FPS, Clip
-from avsr.preprocessing.corpora import Item
+from avsr.preprocessing.corpora import Item, plain
 from avsr.preprocessing.corpora import corpus as find_corpus
 from avsr.preprocessing.errors import AvsrError, MediaError
 from avsr.preprocessing.pool import work_off
@@ -104,7 +104,7 @@ class _Job:
 
     @property
     def source(self) -> str:
-        return self.item.path.relative_to(self.src).as_posix()
+        return plain(self.item.path.relative_to(self.src).as_posix())
 
 
 def prepare(
@@ -386,5 +386,5 @@ def _load(job: _Job) -> Clip:
 
 def _write_skip(job: _Job, reason: str) -> None:
     """Records a clip left out; paths are given below the source, so that the record says nothing of the machine."""
-    row = {"source": job.source, "reason": reason.replace(f"{job.src}{os.sep}", "")}
+    row = {"source": job.source, "reason": plain(reason.replace(f"{job.src}{os.sep}", ""))}
     write_file(job.skip, [json.dumps(row, ensure_ascii=False).encode()])

@@ -151,7 +151,8 @@ def _find_mouth(
 
     def counted() -> Iterator[Piece]:
         nonlocal total
-        for piece in media.read(path, piece_frames=PIECE_FRAMES, audio=False):  # on the same clock as with sound
+        # On the same clock as with sound.
+        for piece in media.read(path, piece_frames=PIECE_FRAMES, audio=False, report=False):
             yield piece
             total = piece.first_frame + len(piece.frames)
             if progress is not None:

@@ -50,10 +50,12 @@ class AugmentConfig(_Section):
 
 class LossConfig(_Section):
     streams_first: float = Field(0.25, ge=0, le=1, description="share of the run before the streams are fused")
-    video_view: float = Field(0.65, ge=0, le=1, description="share of lips only, not sound only, in the second view")
+    lips_only: float = Field(0.4, ge=0, le=1, description="share of clips whose sound is kept from the fused part")
+    sound_only: float = Field(0.2, ge=0, le=1, description="share of clips whose lips are kept from the fused part")
     stream: float = Field(0.5, ge=0, description="CTC of each stream's own head, once they are fused; 1 before")
     frame: float = Field(1.0, ge=0, description="frame targets from the word alignment, at the start")
     frame_end: float = Field(0.1, ge=0, description="the same from the middle of the run on")
+    quiet: float = Field(0.5, ge=0, description="blank where the word alignment has no word")
     distil: float = Field(0.3, ge=0, description="audio posteriors on clean sound teach the video stream")
     distil_start: float = Field(0.2, ge=0, le=1, description="share of the run after which the teacher is trusted")
 

@@ -52,6 +52,20 @@ def frame_loss(head: nn.Module, stream: Tensor, targets: Tensor, present: Tensor
     return total / (targets != UNKNOWN).sum().clamp_min(1)
 
 
+def quiet_loss(log_probs: Tensor, targets: Tensor) -> Tensor:
+    """Negative log-probability of the blank where the alignment has no word within two frames.
+
+    CTC alone does not mind where a letter stands: the first and the last of a clip drift to its ends, which spoils word
+    times and puts words into silence.
+
+    Args:
+        log_probs: (B, T, U).
+        targets: (B, T) token ids, 0 outside words, -1 where unknown.
+    """
+    near_word = F.max_pool1d((targets != 0).float().unsqueeze(1), 5, 1, 2).squeeze(1) > 0
+    return -(log_probs[..., 0] * ~near_word).sum() / (~near_word).sum().clamp_min(1)
+
+
 def distil(student: Tensor, teacher: Tensor, counts: Tensor, tokens: Tensor) -> Tensor:
     """KL divergence of the student's posteriors from the teacher's, frame by frame, per target token.
 
@@ -89,9 +103,9 @@ class Objective(nn.Module):
     """The model together with the heads that only training needs; its forward pass gives the losses of a batch.
 
     At first the streams learn alone, each from its own CTC head and the frame targets: while they know nothing, what
-    comes back through the fused part is mostly noise, and drowns what the streams could learn directly. Then each
-    stream is still encoded once, and the fused part runs on two views of the batch: both modalities with whatever the
-    augmentation took away, and only one of them, drawn clip by clip. So one step trains every way of using the model.
+    comes back through the fused part is mostly noise, and drowns what the streams could learn directly. Then they are
+    fused, and clip by clip it is drawn whether the fused part gets both or only one of them (modality dropout); the
+    streams themselves learn from every clip they have.
     """
 
     def __init__(self, model: AVSR, config: LossConfig) -> None:
@@ -115,12 +129,17 @@ class Objective(nn.Module):
             "video_stream": ctc(video_head, batch, has_video),
             "video_frame": frame_loss(self.video_frames, video, batch.frame_targets, seen),
         }
+        quiet = [quiet_loss(head, batch.frame_targets) for head in (audio_head, video_head)]
+        losses["quiet"] = torch.stack(quiet).sum()
         teacher = self._teacher(batch) if now.distil > 0 and has_video.any() else None
         if teacher is not None:
             losses["distil"] = distil(video_head, teacher, *self._taught(batch, seen))
         if progress >= self.config.streams_first:
             losses |= self._fused(batch, (audio, video), (audio_head, video_head), teacher)
         weights = {
+            **dict.fromkeys(("both", "video", "audio"), 0.0),  # parts of "fused", for the log
+            "fused": 2.0,
+            **dict.fromkeys(("quiet", "quiet_fused"), self.config.quiet),
             **dict.fromkeys(("audio_stream", "video_stream"), now.stream),
             **dict.fromkeys(("audio_frame", "video_frame"), now.frame),
             **dict.fromkeys(("distil", "distil_fused"), now.distil),
@@ -131,22 +150,24 @@ class Objective(nn.Module):
     def _fused(
         self, batch: Batch, streams: tuple[Tensor, Tensor], heads: tuple[Tensor, Tensor], teacher: Tensor | None
     ) -> dict[str, Tensor]:
-        """Losses of the fused output on both views."""
-        model, valid, heard, seen = self.model, batch.valid, batch.audio_present, batch.video_present
-        losses = {"both": ctc(model.fuse(*streams, heard, seen, valid, heads)[0], batch)}
-        # Clips with both: lips alone or sound alone. Clips without video have heard it all above.
-        rows = seen.any(1).nonzero()[:, 0]
-        if len(rows):
-            part = batch.take(rows)
-            lips_only = torch.rand(len(rows), device=rows.device) < self.config.video_view
-            keep_audio = heard[rows] & ~lips_only[:, None]
-            keep_video = seen[rows] & (lips_only | ~heard[rows].any(1))[:, None]
-            audio, video, audio_head, video_head = (x[rows] for x in (*streams, *heads))
-            one = model.fuse(audio, video, keep_audio, keep_video, part.valid, (audio_head, video_head))[0]
-            losses["audio"] = ctc(one, part, keep_audio.any(1))
-            losses["video"] = ctc(one, part, keep_video.any(1))
-            if teacher is not None:
-                losses["distil_fused"] = distil(one, teacher[rows], *self._taught(part, keep_video))
+        """Losses of the fused output, each clip with both modalities, lips only or sound only; drawn anew each time."""
+        heard, seen, config = batch.audio_present, batch.video_present, self.config
+        both = heard.any(1) & seen.any(1)
+        draw = torch.rand(len(both), device=both.device)
+        lips_only = both & (draw < config.lips_only)
+        sound_only = both & (draw > 1 - config.sound_only)
+        heard, seen = heard & ~lips_only[:, None], seen & ~sound_only[:, None]
+        log_probs = self.model.fuse(*streams, heard, seen, batch.valid, heads)[0]
+        lips_only, sound_only = seen.any(1) & ~heard.any(1), heard.any(1) & ~seen.any(1)
+        groups = {"both": ~lips_only & ~sound_only, "video": lips_only, "audio": sound_only}
+        tokens = batch.target_lens.sum()
+        groups = {name: group for name, group in groups.items() if group.any()}
+        losses = {name: ctc(log_probs, batch, group) for name, group in groups.items()}
+        shares = {name: (batch.target_lens * group).sum() / tokens for name, group in groups.items()}
+        losses["fused"] = torch.stack([losses[name] * shares[name] for name in groups]).sum()
+        losses["quiet_fused"] = quiet_loss(log_probs, batch.frame_targets)
+        if teacher is not None:
+            losses["distil_fused"] = distil(log_probs, teacher, *self._taught(batch, seen & lips_only[:, None]))
         return losses
 
     @staticmethod

@@ -66,7 +66,6 @@ def train(
         raise AvsrError(f"{out} holds a run already: continue it with --resume or choose another --out")
     if not data:
         raise AvsrError("no training data: give one or more prepared folders with --data")
-    out.mkdir(parents=True, exist_ok=True)
     run = Run(config, [Path(d) for d in data], out, say)
     path = run.go(resume and started)
     return path if run.fabric.is_global_zero else None
@@ -163,7 +162,7 @@ class Run:
         """Saves a batch whose loss is not finite and ends the run."""
         path = self.out / "bad_batch.safetensors"
         tensors = {name: value.contiguous() for name, value in batch.tensors()}
-        values = {name: str(float(value)) for name, value in losses.items()}
+        values = {name: str(float(value.detach())) for name, value in losses.items()}
         save_file(tensors, path, {"ids": json.dumps(batch.ids), "step": str(self.step), "losses": json.dumps(values)})
         bad = ", ".join(name for name, value in losses.items() if not torch.isfinite(value))
         raise AvsrError(
@@ -174,11 +173,13 @@ class Run:
     # ------------------------------------------------------------------------------------------------ log and files
 
     def _tell_dropped(self) -> None:
+        """Names the clips that cannot be trained on: some in the log, all in a file."""
         for name, reason in self.store.dropped[:10]:
             self.say(f"dropped {name}: {reason}")
         if len(self.store.dropped) > 10:
             self.say(f"dropped {len(self.store.dropped) - 10} more, all in {self.out / 'dropped.txt'}")
         if self.fabric.is_global_zero:
+            self.out.mkdir(parents=True, exist_ok=True)
             text = "".join(f"{name}\t{reason}\n" for name, reason in self.store.dropped)
             (self.out / "dropped.txt").write_text(text, encoding="utf-8")
 
@@ -261,9 +262,10 @@ class Run:
                 f"continue from the last saved state with --resume"
             ) from error
         if self.fabric.is_global_zero:
-            os.replace(part, self.out / STATE)
+            # The model first: a state that says the run is over must not be there without it.
             info = {"recipe": self.config.model_dump(mode="json"), "step": self.step, "clips": len(self.store)}
             checkpoint.save(self.out / MODEL, self.average, info)
+            os.replace(part, self.out / STATE)
             self.board.flush()
         self.fabric.barrier()
 

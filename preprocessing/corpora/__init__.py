@@ -66,6 +66,11 @@ def media_below(folder: Path, suffixes: frozenset[str] = VIDEO_SUFFIXES) -> list
     )
 
 
+def plain(name: str) -> str:
+    """A file's name with the bytes that are no UTF-8 spelt out (`caf\\udce9`): ids, indexes and logs are UTF-8."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 def source_folder(src: str | Path) -> Path:
     """The source as a folder that is there.
 

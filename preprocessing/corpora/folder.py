@@ -19,6 +19,7 @@ from avsr.preprocessing.corpora import (
     Item,
     WordTimes,
     media_below,
+    plain,
     source_folder,
     word_times_problem,
 )
@@ -47,9 +48,11 @@ def list_items(src: str | Path) -> list[Item]:
     seen: dict[str, Path] = {}
     for path in recordings:
         name = path.relative_to(root)
-        id = name.with_suffix("").as_posix()
+        id = plain(name.with_suffix("").as_posix())
         if id in seen:
-            items.append(Item(name.as_posix(), path, problem=f"same name as {seen[id].name}, which is used instead"))
+            items.append(
+                Item(plain(name.as_posix()), path, problem=f"same name as {seen[id].name}, which is used instead")
+            )
             continue
         seen[id] = path
         items.append(_item(id, path, name))
@@ -66,7 +69,7 @@ def _item(id: str, path: Path, name: Path) -> Item:
     """
     folders = list(name.parts[:-1])
     split = folders.pop(0) if folders and folders[0] in SPLITS else None
-    speaker = folders[-1] if folders else None
+    speaker = plain(folders[-1]) if folders else None
     text_path = path.with_suffix(".txt")
     if not text_path.is_file():
         return Item(id, path, None, speaker, None, split, problem=f"no text: {text_path.name} is not beside it")
@@ -88,6 +91,6 @@ def _word_times(path: Path, text: str) -> tuple[WordTimes | None, str | None]:
         rows = json.loads(path.read_text(encoding="utf-8-sig"))
         words = tuple((str(word), float(start_s), float(end_s)) for word, start_s, end_s in rows)
     except (ValueError, TypeError) as error:
-        return None, f"{path.name} dropped: not [[word, start_s, end_s], ...] ({error})"
+        return None, f"{plain(path.name)} dropped: not [[word, start_s, end_s], ...] ({error})"
     problem = word_times_problem(words, text)
-    return (None, f"{path.name} dropped: {problem}") if problem else (words, None)
+    return (None, f"{plain(path.name)} dropped: {problem}") if problem else (words, None)

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avsr.alignment import TAIL_FRAMES, forced_align, word_times
+from avsr.alignment import LETTER_GAP, TAIL_FRAMES, forced_align, word_times
 from avsr.preprocessing.errors import AvsrError
 
 TOKENS = ("<blank>", " ", "a", "b", "c")
@@ -77,6 +77,18 @@ def test_words_start_with_their_first_letter_and_end_shortly_after_their_last():
     words = word_times(sure("--ab----- ---c-b----------"), ids("ab cb"), TOKENS)
     assert [word.word for word in words] == ["ab", "cb"]
     assert [(w.first, w.last) for w in words] == [(2, 4 + TAIL_FRAMES), (13, 16 + TAIL_FRAMES)]
+
+
+def test_letters_that_drift_into_the_silence_around_do_not_stretch_their_word():
+    silence = "-" * 20
+    words = word_times(sure(f"a{silence}bc a-b-c c{silence}a-b"), ids("abc abc cab"), TOKENS)
+    assert [(w.word, w.first, w.last) for w in words] == [
+        ("abc", 20, 24),
+        ("abc", 24, 30),
+        ("cab", 30, 33 + TAIL_FRAMES),
+    ]
+    slow = word_times(sure(f"a{'-' * LETTER_GAP}b"), ids("ab"), TOKENS)
+    assert [(w.first, w.last) for w in slow] == [(0, LETTER_GAP + 2)]
 
 
 def test_a_word_ends_before_the_next_one_and_before_the_clip():

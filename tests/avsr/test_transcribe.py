@@ -188,7 +188,7 @@ def test_presence_of_a_segment_is_the_fraction_of_its_frames(recogniser: Recogni
 def test_windows_lose_and_double_no_word(words):
     """However the windows fall, the words and their times are those of the file recognised in one piece."""
     clip = spelt("--" + "".join(word + " " + "-" * gap for word, gap in words) + "-")
-    whole = Recogniser(Reader(), "reader", {"window_s": 1000}, torch.device("cpu"))  # type: ignore[arg-type]
+    whole = Recogniser(Reader(), "reader", {"window_s": 120}, torch.device("cpu"))  # type: ignore[arg-type]
     parts = Recogniser(Reader(), "reader", {"window_s": 3}, torch.device("cpu"))  # type: ignore[arg-type]
 
     def run(recogniser: Recogniser) -> list[Word]:
@@ -211,6 +211,12 @@ def test_cut_falls_into_the_widest_pause_of_the_last_third():
     assert cut_frame(words, clip) == 200
     assert cut_frame([], clip) == pytest.approx(196, abs=1)
     assert cut_frame([Word("a", 0, 9.9, 1, 1)], clip) == 167
+
+
+@pytest.mark.parametrize("window_s", ["20", None, [20], 0.04, 1e9, float("nan")])
+def test_a_window_that_a_model_cannot_mean_is_one_line(window_s: object):
+    with pytest.raises(AvsrError, match=r"window_s is .*: must be 1 to 120 seconds"):
+        Recogniser(Reader(), "reader", {"window_s": window_s}, torch.device("cpu"))  # type: ignore[arg-type]
 
 
 def test_a_short_file_is_one_window(recogniser: Recogniser, play):
@@ -259,7 +265,6 @@ def test_silence_is_reported(recogniser: Recogniser, play):
         ("av", False, True, False, True, "no sound, which modality 'av' needs"),
         ("video", True, False, True, False, "no picture, which modality 'video' needs: use audio or auto"),
         ("av", True, False, True, True, "no face found, which modality 'av' needs"),
-        ("auto", False, False, False, True, "no sound track and no face found: nothing to transcribe"),
     ],
 )
 def test_what_is_insisted_on_and_missing_is_one_line(

@@ -145,3 +145,20 @@ def test_full_disk_is_one_line_and_the_old_file_stays(tmp_path: Path, monkeypatc
 def test_missing_folder_is_one_line(tmp_path: Path):
     with pytest.raises(AvsrError, match="cannot be written"):
         write(TRANSCRIPT, tmp_path / "none" / "a.txt")
+
+
+def test_a_file_name_that_is_no_utf8_comes_back_from_the_json(tmp_path: Path):
+    name = os.fsdecode(b"caf\xe9.wav")
+    path = write(Transcript(name, "grid-tiny", 0.0, []), tmp_path / "a.json")
+    assert json.loads(path.read_text(encoding="utf-8"))["file"] == name
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_an_interrupt_while_writing_leaves_nothing_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def interrupted(_: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write(TRANSCRIPT, tmp_path / "a.txt")
+    assert os.listdir(tmp_path) == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -174,6 +176,18 @@ def test_folder_names_what_it_cannot_use(tmp_path: Path) -> None:
     assert "is empty" in (problems["empty.mp4"] or "")
     assert "not UTF-8" in (problems["latin.mp4"] or "")
     assert "same name as twice.avi" in (problems["twice.mp4"] or "")
+
+
+@pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="file names are Unicode here")
+def test_folder_names_that_are_no_utf8_are_spelt_out(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"ren\xe9")
+    put(folder / os.fsdecode(b"caf\xe9.mp4"))
+    put(folder / os.fsdecode(b"caf\xe9.txt"), "good day")
+    put(folder / os.fsdecode(b"caf\xe9.words.json"), "{")
+    (item,) = folder_corpus.list_items(tmp_path)
+    assert (item.id, item.speaker, item.text) == (r"ren\udce9/caf\udce9", r"ren\udce9", "good day")
+    assert (item.note or "").startswith(r"caf\udce9.words.json dropped")
+    assert item.path.is_file()
 
 
 @pytest.mark.parametrize("name", sorted(CORPORA))

@@ -60,3 +60,10 @@ def test_wrong_content_is_never_kept(monkeypatch):
     path = face_model.face_model()
     path.write_bytes(b"damaged")
     assert face_model.face_model().read_bytes() == CONTENT
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(monkeypatch, tmp_path):
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    monkeypatch.setattr(face_model, "_fetch_official", lambda: CONTENT)
+    with pytest.raises(AvsrError, match=r"cannot write .* set AVSR_FACE_MODEL"):
+        face_model.face_model()

@@ -149,6 +149,21 @@ def test_every_skipped_clip_is_named_with_its_reason(tmp_path: Path, reading: li
     assert (summary.clips, summary.skipped, summary.without_video, summary.without_audio) == (2, 6, 1, 1)
 
 
+@pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="file names are Unicode here")
+def test_file_names_that_are_no_utf8_stop_nothing(tmp_path: Path, reading: list[str]) -> None:
+    names = {os.fsdecode(b"caf\xe9"): "frames 2", os.fsdecode(b"th\xe9"): "broken", **dict.fromkeys("abcd", "frames 1")}
+    src = make_source(tmp_path / "src", {})
+    for name, content in names.items():
+        src.mkdir(exist_ok=True)
+        (src / f"{name}.mp4").write_text(content)
+        (src / f"{name}.txt").write_text("text")
+    prepare("folder", src, tmp_path / "dst", workers=0)
+    index = ShardIndex(tmp_path / "dst")
+    assert [entry.id for entry in index.entries] == ["a", "b", "c", r"caf\udce9", "d"]
+    assert index.load(3).frames == 2
+    assert [row["source"] for row in index.info["skipped"]] == [r"th\udce9.mp4"]
+
+
 def test_losing_too_much_fails_at_the_end_and_keeps_the_rest(tmp_path: Path, reading: list[str]) -> None:
     src = make_source(tmp_path / "src", {"a": "frames 2", "b": "broken", "c": "broken", "d": "frames 2"})
     for _ in range(2):  # the second time it is complete, and still not good

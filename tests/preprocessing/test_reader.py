@@ -69,6 +69,22 @@ def test_the_damaged_beginning_of_a_real_clip_is_absent(grid):
     assert clip.audio_present.all()
 
 
+def test_damage_is_told_once_though_the_pictures_are_read_twice(grid, monkeypatch, caplog):
+    packets = media.Track._packets
+
+    def lossy(track: media.Track):
+        for number, packet in enumerate(packets(track)):
+            if number == 40:
+                track.damaged += 1
+            else:
+                yield packet
+
+    monkeypatch.setattr(media.Track, "_packets", lossy)
+    load_clip(grid / "bbaf2n.mp4")
+    told = [record.getMessage().partition(": ")[2] for record in caplog.records]
+    assert told == ["skipped 1 damaged video packets", "skipped 1 damaged audio packets"]
+
+
 def test_a_face_that_leaves_is_absent_from_then_on(grid, tmp_path):
     frames = _frames(grid / "bbaf2n.mp4", 12)
     mp4.write_video(tmp_path / "leaves.mp4", frames + [np.full_like(frames[0], 90)] * 12, _tone(24))
