@@ -302,7 +302,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever started us (>&-): nobody reads it
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (stays open)
-    logging.getLogger("avsr").handlers = [_Lines(logging.WARNING)]
+    library, lines = logging.getLogger("avsr"), _Lines(logging.WARNING)
+    library.addHandler(lines)
     try:
         status = app(args=arguments, prog_name="avsr", standalone_mode=False)
         sys.stdout.flush()
@@ -320,6 +321,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _usage(error)
         _report(error)
         return 1
+    finally:
+        library.removeHandler(lines)
 
 
 def _usage(error: Exception) -> int:
