@@ -32,6 +32,7 @@ def shown_commands(program: str) -> list[str]:
     """Command lines in the documents that begin with a program: indented, fenced, or in backquotes within the text."""
     found = []
     for text in DOCUMENTS.values():
+        text = text.replace("\\\n", " ")  # a backslash at the end of a line goes on with the next
         found += [line.strip() for line in text.splitlines() if line.startswith("    ")]
         for body in re.findall(r"^```\w*\n(.*?)^```", text, re.M | re.S):
             found += [line.strip() for line in body.splitlines()]
