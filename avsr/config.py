@@ -31,6 +31,7 @@ class ModelConfig(BaseModel):
     stream_layers: int = Field(2, ge=0, le=24, description="conformer blocks in each stream before they meet")
     cross_layers: int = Field(1, ge=0, le=12, description="blocks in each stream with attention to the other")
     joint_layers: int = Field(2, ge=0, le=24, description="conformer blocks after fusion")
+    space_dim: int = Field(64, ge=8, le=512, description="P, width of the space that both streams share")
     self_conditioning: bool = Field(True, description="stream posteriors are fed back into the stream")
     dropout: float = Field(0.1, ge=0, lt=1)
 

@@ -5,6 +5,7 @@ Dimensions
     T  video frames, 25 a second   S  mel frames, 4 T
     M  mel bins                    H  side of a lip crop
     D  width of a block            U  vocabulary, blank first
+    P  width of the shared space
 
 What is missing is said by masks: ``audio_present`` and ``video_present`` (B, T). What stands in an absent frame is
 overwritten before anything can look at it, so it cannot change an output. Frames past a clip's length are absent in
@@ -14,6 +15,7 @@ both and also hidden from attention and convolution, so a clip alone and the sam
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -344,18 +346,20 @@ class AVSR(nn.Module):
         self.fusion = Fusion(config.dim)
         self.joint = nn.ModuleList(ConformerBlock(config) for _ in range(joint))
         self.head = nn.Linear(config.dim, len(config.tokens))
+        self.audio_space = nn.Linear(config.dim, config.space_dim)
+        self.video_space = nn.Linear(config.dim, config.space_dim)
 
     def encode_audio(
-        self, audio: Tensor, present: Tensor, valid: Tensor, keep: Tensor | None = None
+        self, audio: Tensor, present: Tensor, valid: Tensor, change: Callable[[Tensor], Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
         """Audio (B, N) -> stream (B, T, D) and its head's log-probabilities (B, T, U).
 
-        ``keep`` (B, S, M) bool blanks parts of the log-mel in training (SpecAugment, Park et al. 2019).
+        ``change`` is what training does to the log-mel (B, S, M).
         """
         with torch.autocast(audio.device.type, enabled=False):  # power spectra need the range of float32
             mel = self.audio_frontend.mel(audio.float(), present)
-        if keep is not None:
-            mel = mel * keep
+        if change is not None:
+            mel = change(mel)
         return self.audio_stream(self.audio_frontend(mel, present, valid), valid)
 
     def encode_video(self, lips: Tensor, present: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
@@ -363,6 +367,10 @@ class AVSR(nn.Module):
         if lips.shape[-1] != self.config.crop:
             lips = view_lips(lips, self.config.crop)
         return self.video_stream(self.video_frontend(lips.float(), present), valid)
+
+    def share(self, audio: Tensor, video: Tensor) -> tuple[Tensor, Tensor]:
+        """Encoded streams (B, T, D) -> unit vectors (B, T, P) of one space: sound and lips of one moment lie close."""
+        return F.normalize(self.audio_space(audio), dim=-1), F.normalize(self.video_space(video), dim=-1)
 
     def fuse(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,23 @@ DYNAMIC_RANGE = 8.0  # log10 units of power, 80 dB: what lies further below the 
 MIN_STD = 0.1  # log10 units; keeps a constant signal from being blown up
 
 
+KNEE_HZ, HZ_PER_MEL, OCTAVES_PER_MEL = 1000.0, 200 / 3, math.log2(6.4) / 27  # Slaney's scale: linear, then logarithmic
+KNEE = KNEE_HZ / HZ_PER_MEL
+TOP = KNEE + math.log2(SAMPLE_RATE / 2 / KNEE_HZ) / OCTAVES_PER_MEL  # mels at 8 kHz
+
+
+def mel_to_hz(mel: Tensor) -> Tensor:
+    """Slaney's mel scale as a share of its range, 1 at 8 kHz, to Hz."""
+    mel = mel * TOP
+    return torch.where(mel < KNEE, mel * HZ_PER_MEL, KNEE_HZ * 2 ** (OCTAVES_PER_MEL * (mel - KNEE)))
+
+
+def hz_to_mel(hz: Tensor) -> Tensor:
+    """The inverse of ``mel_to_hz``."""
+    above = KNEE + (hz / KNEE_HZ).clamp_min(1).log2() / OCTAVES_PER_MEL
+    return torch.where(hz < KNEE_HZ, hz / HZ_PER_MEL, above) / TOP
+
+
 def mel_filterbank(n_mels: int) -> Tensor:
     """Triangular filters on Slaney's mel scale (Auditory Toolbox, 1998), each of unit area, from 0 to 8 kHz.
 
@@ -24,10 +43,7 @@ def mel_filterbank(n_mels: int) -> Tensor:
     Returns:
         (N_FFT // 2 + 1, n_mels) float32.
     """
-    knee_hz, hz_per_mel, octaves_per_mel = 1000.0, 200 / 3, np.log2(6.4) / 27  # linear up to the knee, then logarithmic
-    knee = knee_hz / hz_per_mel
-    mels = np.linspace(0, knee + np.log2(SAMPLE_RATE / 2 / knee_hz) / octaves_per_mel, n_mels + 2)
-    edges = np.where(mels < knee, mels * hz_per_mel, knee_hz * 2 ** (octaves_per_mel * (mels - knee)))
+    edges = mel_to_hz(torch.linspace(0, 1, n_mels + 2, dtype=torch.float64, device="cpu")).numpy()
     bins = np.linspace(0, SAMPLE_RATE / 2, N_FFT // 2 + 1)[:, None]
     rising, falling = (bins - edges[:-2]) / np.diff(edges[:-1]), (edges[2:] - bins) / np.diff(edges[1:])
     weights = np.minimum(rising, falling).clip(0) * 2 / (edges[2:] - edges[:-2])

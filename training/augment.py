@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.random import Generator
+from torch import Tensor
 
 from avsr.model import VIEW, view_lips
+from avsr.preprocessing.audio import hz_to_mel, mel_to_hz
 from avsr.preprocessing.clip import CROP_SIZE, FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from avsr.training.config import AugmentConfig
 
@@ -71,6 +73,34 @@ def splice(sample: Sample, donors: Sequence[Sample], rng: Generator) -> Sample:
     }
     text = " ".join(word for word, _, _ in words)
     return replace(sample, id=f"{sample.id}+splice", text=text, audio=audio, words=words, **joined)
+
+
+def join(first: Sample, second: Sample, cut: int) -> Sample:
+    """The end of one sentence, from word ``cut`` on, the pause after it, and as many words of another as it lacks.
+
+    About as long as one sentence, but with a seam in the middle, as in any recording longer than a sentence.
+    """
+    assert first.words is not None
+    assert second.words is not None
+    begin = _frame(first.words[cut][1], first)
+    end = _frame(second.words[cut - 1][2], second)
+    shift_first, shift_second = -begin / FPS, (first.frames - begin) / FPS
+    words = [(w, a + shift_first, b + shift_first) for w, a, b in first.words[cut:]]
+    words += [(w, a + shift_second, b + shift_second) for w, a, b in second.words[:cut]]
+    joined: dict[str, Any] = {
+        name: np.concatenate([getattr(first, name)[begin:], getattr(second, name)[:end]])
+        for name in ("lips", "audio_present", "video_present")
+    }
+    audio = np.concatenate([first.audio[begin * SAMPLES_PER_FRAME :], second.audio[: end * SAMPLES_PER_FRAME]])
+    text = " ".join(word for word, _, _ in words)
+    return replace(first, id=f"{first.id}+{second.id}", text=text, audio=audio, words=words, **joined)
+
+
+def nothing(sample: Sample, noise: np.ndarray, rng: Generator) -> Sample:
+    """The clip with nobody speaking: silence or faint noise (N,), over one still frame, a black picture or none."""
+    level = 0.0 if rng.random() < 0.4 else 10 ** rng.uniform(-4, -1.5) / (float(noise.std()) + 1e-9)
+    still = np.repeat(sample.lips[:1] if rng.random() < 0.5 else np.zeros_like(sample.lips[:1]), sample.frames, 0)
+    return replace(sample, text="", audio=(noise * level).astype(np.float32), lips=still, words=[])
 
 
 def _frame(seconds: float, sample: Sample) -> int:
@@ -155,6 +185,17 @@ def short_masks(frames: int, count: int, longest: int, rng: Generator) -> np.nda
         start = int(rng.integers(0, max(1, frames - length)))
         out[start : start + length] = True
     return out
+
+
+def warp_mel(mel: Tensor, factors: Tensor) -> Tensor:
+    """Moves the formants of log-mels (B, S, M) by factors (B,): another vocal tract length (Jaitly & Hinton 2013)."""
+    centres = torch.arange(1, mel.shape[2] + 1, device=mel.device) / (mel.shape[2] + 1)
+    places = hz_to_mel(mel_to_hz(centres) * factors[:, None]) * (mel.shape[2] + 1) - 1  # bin each bin is read from
+    places = places.clamp(0, mel.shape[2] - 1)
+    low = places.floor().long().clamp_max(mel.shape[2] - 2)
+    share = (places - low)[:, None]
+    low = low[:, None].expand(-1, mel.shape[1], -1)
+    return mel.gather(2, low) * (1 - share) + mel.gather(2, low + 1) * share
 
 
 def mel_keep(frames: int, n_mels: int, masks: int, rng: Generator) -> np.ndarray:

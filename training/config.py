@@ -28,6 +28,8 @@ class DataConfig(_Section):
 
 class AugmentConfig(_Section):
     splice: float = Field(0.0, ge=0, le=1, description="probability of a sentence spliced from clips of one speaker")
+    join: float = Field(0.1, ge=0, le=1, description="probability of the end of one sentence and the start of the next")
+    nothing: float = Field(0.03, ge=0, le=0.5, description="share of clips in which nobody speaks")
     speed: float = Field(0.1, ge=0, le=0.5, description="largest relative change of speed, sound and lips together")
     noise: float = Field(0.6, ge=0, le=1, description="probability of added noise")
     noise_warmup: int = Field(6, ge=0, description="epochs over which that probability rises from nothing")
@@ -39,6 +41,7 @@ class AugmentConfig(_Section):
     equalise: float = Field(0.3, ge=0, le=1, description="probability of a coloured or band-limited channel")
     spans: float = Field(0.3, ge=0, le=1, description="probability, for each stream, of spans marked absent")
     silent: float = Field(0.08, ge=0, le=1, description="probability, for each stream, of an absence not marked")
+    formants: float = Field(0.15, ge=0, le=0.5, description="largest relative change of vocal tract length")
     mel_masks: int = Field(2, ge=0, le=10, description="time masks and frequency masks on the log-mel")
     video_masks: int = Field(2, ge=0, le=10, description="short spans of lips marked absent")
     shift_px: float = Field(4.0, ge=0, le=20)
@@ -57,6 +60,7 @@ class LossConfig(_Section):
     frame_end: float = Field(0.1, ge=0, description="the same from the middle of the run on")
     quiet: float = Field(0.5, ge=0, description="blank where the word alignment has no word")
     distil: float = Field(0.3, ge=0, description="audio posteriors on clean sound teach the video stream")
+    space: float = Field(0.2, ge=0, description="contrast of the two streams in the shared space")
     distil_start: float = Field(0.2, ge=0, le=1, description="share of the run after which the teacher is trusted")
 
 

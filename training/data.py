@@ -24,6 +24,7 @@ from avsr.training import augment
 from avsr.training.augment import Sample
 from avsr.training.config import AugmentConfig, DataConfig
 
+FRAMES_PER_TOKEN = 3  # of running speech, roughly
 FRAME_BYTES = CROP_SIZE**2 + 4 * SAMPLES_PER_FRAME + 2  # what a cached frame takes: lips, sound, two masks
 
 
@@ -39,6 +40,7 @@ class Batch:
         clean_present: (B, T) bool, before.
         video_present: (B, T) bool.
         mel_keep: (B, S, M) bool.
+        formants: (B,) float32, factors of the vocal tract length.
         lens: (B,) int64 frames.
         targets: (B, L) int64 token ids.
         target_lens: (B,) int64.
@@ -53,6 +55,7 @@ class Batch:
     clean_present: Tensor
     video_present: Tensor
     mel_keep: Tensor
+    formants: Tensor
     lens: Tensor
     targets: Tensor
     target_lens: Tensor
@@ -63,6 +66,11 @@ class Batch:
     def valid(self) -> Tensor:
         """(B, T) bool, false in the padding."""
         return torch.arange(self.lips.shape[1], device=self.lens.device) < self.lens[:, None]
+
+    @property
+    def tokens(self) -> Tensor:
+        """(B,) float, what a clip counts in a loss per token: its tokens, or what would fit where it has none."""
+        return torch.where(self.target_lens > 0, self.target_lens, self.lens / FRAMES_PER_TOKEN)
 
     def to(self, device: torch.device) -> Batch:
         moved: dict[str, Any] = {name: value.to(device, non_blocking=True) for name, value in self.tensors()}
@@ -197,9 +205,13 @@ class TrainSet(Dataset):
         epoch, i = key
         config, rng = self.config, default_rng([self.seed, epoch, i])
         sample = self._speech(i, rng)
+        if rng.random() < config.nothing:
+            sample = augment.nothing(sample, self._background(len(sample.audio), rng), rng)
+            audio = sample.audio
+        else:
+            audio = self._heard(sample, rng, min(1.0, epoch / max(1, config.noise_warmup)))
         ids = self.tokenizer.encode(sample.text)
         frames = sample.frames
-        audio = self._heard(sample, rng, min(1.0, epoch / max(1, config.noise_warmup)))
         audio_present, video_present = sample.audio_present.copy(), sample.video_present.copy()
         lips = augment.picture(sample.lips, self.model.crop, config, rng) if video_present.any() else None
         if lips is None:
@@ -223,7 +235,8 @@ class TrainSet(Dataset):
             "clean_present": sample.audio_present,
             "video_present": video_present,
             "mel_keep": augment.mel_keep(frames, self.model.n_mels, config.mel_masks, rng),
-            "targets": np.array(ids),
+            "formants": np.exp(rng.uniform(-config.formants, config.formants)) if rng.random() < 0.5 else 1.0,
+            "targets": np.array(ids, np.int64),
             "frame_targets": frame_targets(sample, self.tokenizer),
             "id": sample.id,
         }
@@ -232,7 +245,12 @@ class TrainSet(Dataset):
         """Clip i, perhaps spliced with others and faster or slower; unchanged where CTC would not fit."""
         original = sample = self.store.sample(i)
         others = self.store.group.get(i, [])
-        if sample.words and len(sample.words) > 1 and len(others) > 3 and rng.random() < self.config.splice:
+        draw = rng.random() if sample.words and len(sample.words) > 1 and len(others) > 3 else 1.0
+        if draw < self.config.join:
+            second = self.store.sample(int(rng.choice(others)))
+            if second.words and len(second.words) == len(sample.words):
+                sample = augment.join(sample, second, int(rng.integers(1, len(sample.words))))
+        elif draw < self.config.join + self.config.splice:
             donors = [self.store.sample(int(j)) for j in rng.choice(others, int(rng.integers(1, 4)))]
             donors = [donor for donor in donors if donor.words and len(donor.words) == len(sample.words)]
             if donors:
@@ -262,7 +280,11 @@ class TrainSet(Dataset):
             picks = rng.integers(len(self.store), size=talkers)
             voices = [augment.fit(self.store.sample(int(j)).audio, samples, rng) for j in picks]
             return np.stack([voice / max(1e-4, float(voice.std())) for voice in voices]).sum(0)
-        if kind < 0.85 and self.noises:
+        return self._background(samples, rng)
+
+    def _background(self, samples: int, rng: Generator) -> np.ndarray:
+        """Noise without words: a recording or coloured noise."""
+        if self.noises and rng.random() < 0.6:
             return augment.fit(self.noises[int(rng.integers(len(self.noises)))], samples, rng)
         return augment.coloured_noise(samples, float(rng.uniform(0, 2)), rng)
 
@@ -286,7 +308,7 @@ def read_recordings(folder: Path | None) -> list[np.ndarray]:
 def collate(items: list[dict]) -> Batch:
     """Pads clips to the longest; padding is absent everywhere and its frame targets are unknown."""
     frames = max(len(item["lips"]) for item in items)
-    length = max(len(item["targets"]) for item in items)
+    length = max(1, *(len(item["targets"]) for item in items))
 
     def pad(name: str, size: int, value: int = 0) -> Tensor:
         first = items[0][name]
@@ -299,6 +321,7 @@ def collate(items: list[dict]) -> Batch:
     names = ("audio", "clean_audio", "lips", "audio_present", "clean_present", "video_present", "mel_keep")
     return Batch(
         **{name: pad(name, frames * sizes.get(name, 1)) for name in names},
+        formants=torch.tensor([item["formants"] for item in items], dtype=torch.float32),
         lens=torch.tensor([len(item["lips"]) for item in items]),
         targets=pad("targets", length),
         target_lens=torch.tensor([len(item["targets"]) for item in items]),

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avsr.model import AVSR
+from avsr.training.augment import warp_mel
 from avsr.training.config import LossConfig
 from avsr.training.data import Batch
 
@@ -20,7 +21,7 @@ def ctc(log_probs: Tensor, batch: Batch, keep: Tensor | None = None) -> Tensor:
 
     Args:
         log_probs: (B, T, U).
-        batch: gives lengths and targets.
+        batch: gives lengths and targets; a clip without words asks for blanks only.
         keep: (B,) bool, clips that count; all by default.
     """
     losses = F.ctc_loss(
@@ -32,7 +33,7 @@ def ctc(log_probs: Tensor, batch: Batch, keep: Tensor | None = None) -> Tensor:
         zero_infinity=True,  # too short for its text: such clips are dropped and named when the data is read
     )
     keep = torch.ones_like(losses, dtype=torch.bool) if keep is None else keep
-    return (losses * keep).sum() / (batch.target_lens * keep).sum().clamp_min(1)
+    return (losses * keep).sum() / (batch.tokens * keep).sum().clamp_min(1)
 
 
 def frame_loss(head: nn.Module, stream: Tensor, targets: Tensor, present: Tensor) -> Tensor:
@@ -79,6 +80,36 @@ def distil(student: Tensor, teacher: Tensor, counts: Tensor, tokens: Tensor) -> 
     return (divergence * counts).sum() / tokens.clamp_min(1)
 
 
+def space_loss(audio: Tensor, video: Tensor, heard: Tensor, seen: Tensor, tau: float = 0.1) -> dict[str, Tensor]:
+    """Contrast of sound and lips: which moment of a clip, and which clip of the batch, do they share (InfoNCE).
+
+    The moments teach where in time lips and sound fit (as in Chung & Zisserman 2016, Out of time), the clips whose
+    lips go with a sound.
+
+    Args:
+        audio: (B, T, P) unit vectors.
+        video: (B, T, P) unit vectors.
+        heard: (B, T) bool.
+        seen: (B, T) bool.
+        tau: temperature.
+
+    Returns:
+        "moments" and "clips", means over both directions, in nats.
+    """
+    audio, video, both = audio.float(), video.float(), heard & seen
+    rows = both.any(1)
+    audio, video, both = audio[rows], video[rows], both[rows]
+    frames = torch.arange(both.shape[1], device=both.device)
+    near = (audio @ video.transpose(1, 2) / tau).masked_fill(~both[:, None], -1e4)  # (B, T, T), one row a sound frame
+    back = (video @ audio.transpose(1, 2) / tau).masked_fill(~both[:, None], -1e4)
+    target = frames.expand(both.shape)[both]
+    moments = [F.cross_entropy(scores[both], target) for scores in (near, back)]
+    pairs = both[:, None] & both[None]  # (B, B, T), moments at which sound i and lips j are both there
+    fit = torch.einsum("itp,jtp,ijt->ij", audio, video, pairs.float()) / pairs.sum(2).clamp_min(1)
+    clips = [F.cross_entropy(scores / tau, torch.arange(len(fit), device=fit.device)) for scores in (fit, fit.T)]
+    return {"moments": torch.stack(moments).mean(), "clips": torch.stack(clips).mean()}
+
+
 @dataclass
 class Weights:
     """Weights of the losses that change over the run."""
@@ -121,7 +152,9 @@ class Objective(nn.Module):
         model, now, valid = self.model, weights_at(progress, self.config), batch.valid
         heard, seen = batch.audio_present, batch.video_present
         has_audio, has_video = heard.any(1), seen.any(1)
-        audio, audio_head = model.encode_audio(batch.audio, heard, valid, batch.mel_keep)
+        audio, audio_head = model.encode_audio(
+            batch.audio, heard, valid, lambda mel: warp_mel(mel, batch.formants) * batch.mel_keep
+        )
         video, video_head = model.encode_video(batch.lips, seen, valid)
         losses = {
             "audio_stream": ctc(audio_head, batch, has_audio),
@@ -131,6 +164,9 @@ class Objective(nn.Module):
         }
         quiet = [quiet_loss(head, batch.frame_targets) for head in (audio_head, video_head)]
         losses["quiet"] = torch.stack(quiet).sum()
+        spoken = batch.frame_targets != 0  # closed lips look alike at any moment
+        if self.config.space > 0 and (heard & seen & spoken).any():
+            losses |= space_loss(*model.share(audio, video), heard & spoken, seen & spoken)
         teacher = self._teacher(batch) if now.distil > 0 and has_video.any() else None
         if teacher is not None:
             losses["distil"] = distil(video_head, teacher, *self._taught(batch, seen))
@@ -139,6 +175,7 @@ class Objective(nn.Module):
         weights = {
             **dict.fromkeys(("both", "video", "audio"), 0.0),  # parts of "fused", for the log
             "fused": 2.0,
+            **dict.fromkeys(("moments", "clips"), self.config.space),
             **dict.fromkeys(("quiet", "quiet_fused"), self.config.quiet),
             **dict.fromkeys(("audio_stream", "video_stream"), now.stream),
             **dict.fromkeys(("audio_frame", "video_frame"), now.frame),
@@ -160,10 +197,10 @@ class Objective(nn.Module):
         log_probs = self.model.fuse(*streams, heard, seen, batch.valid, heads)[0]
         lips_only, sound_only = seen.any(1) & ~heard.any(1), heard.any(1) & ~seen.any(1)
         groups = {"both": ~lips_only & ~sound_only, "video": lips_only, "audio": sound_only}
-        tokens = batch.target_lens.sum()
+        tokens = batch.tokens.sum()
         groups = {name: group for name, group in groups.items() if group.any()}
         losses = {name: ctc(log_probs, batch, group) for name, group in groups.items()}
-        shares = {name: (batch.target_lens * group).sum() / tokens for name, group in groups.items()}
+        shares = {name: (batch.tokens * group).sum() / tokens for name, group in groups.items()}
         losses["fused"] = torch.stack([losses[name] * shares[name] for name in groups]).sum()
         losses["quiet_fused"] = quiet_loss(log_probs, batch.frame_targets)
         if teacher is not None:

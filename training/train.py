@@ -32,7 +32,8 @@ from avsr.training.losses import Objective
 
 STATE = "state.ckpt"  # all that resuming needs; our own file, read as tensors only
 MODEL = "model.safetensors"
-SHOWN = ("total", "both", "audio", "video", "audio_stream", "video_stream", "distil")  # losses in the log line
+# losses in the log line
+LOSSES = ("total", "both", "audio", "video", "audio_stream", "video_stream", "distil", "moments", "clips")
 
 
 def train(
@@ -206,7 +207,7 @@ class Run:
         means = {name: float(np.mean([part[name] for part in parts if name in part])) for name in names}
         rate = learning_rate(self.step - 1, self.config)
         left_min = (self.config.optim.steps - self.step) * seconds / len(parts) / 60
-        shown = " ".join(f"{name} {means[name]:.3f}" for name in SHOWN if name in means)
+        shown = " ".join(f"{name} {means[name]:.3f}" for name in LOSSES if name in means)
         self.say(
             f"step {self.step}/{self.config.optim.steps} {shown} lr {rate:.1e} {clips / seconds:.1f} clips/s "
             f"{left_min:.0f} min left"
