@@ -1,7 +1,8 @@
-"""What is done to a clip before a recogniser sees it: missing sound, missing picture, noise, nothing at all.
+"""What is done to a clip before a recogniser sees it: every axis and level of the robustness protocol.
 
 A condition is a pure function of (clip id, condition, level, seed), given the corpus that lends its voices: the same
-bits in every process and on every machine (`noise.py` says how).
+bits in every process and on every machine (`noise.py` says how). Where a library's codec decides the bits, JPEG and the
+audio codecs, they depend on the versions that `library_versions` tells.
 
 The level scales and does not redraw where the pattern allows it: the frames lost at 25 % are among those lost at 50 %,
 and the noise at 0 dB is the noise at 5 dB, louder. The missing-video patterns follow Chang et al., "On Robustness to
@@ -10,115 +11,29 @@ Missing Video for Audiovisual Speech Recognition", arXiv 2312.10088; those of mi
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
+from avsr.eval.channels import AUDIO_CORRUPTIONS, AudioCorruption
+from avsr.eval.corruptions import VIDEO_CORRUPTIONS, VideoCorruption
+from avsr.eval.identity import IDENTITIES, SHIFTS_MS, Identity, OutOfStep
+from avsr.eval.masks import PACKETS_PER_FRAME, PATTERNS, lose_audio, lose_video, missing_units
 from avsr.eval.noise import BABBLE_TALKERS, NOISES, Corpus, Draw, add_noise, babble, pink, recorded, white
-from avsr.preprocessing.clip import SAMPLES_PER_FRAME, Clip
+from avsr.preprocessing.clip import Clip
 from avsr.preprocessing.errors import AvsrError
 
-PATTERNS = ("utterance", "frame", "start", "middle", "end", "bursts", "interval")
 JOINT_PATTERNS = ("complementary", "overlapping", "independent")
 RATES = (0.0, 0.1, 0.25, 0.3, 0.5, 0.75, 1.0)
 JOINT_RATES = (0.25, 0.5, 0.75)
 SNRS_DB = (-10.0, -7.5, -5.0, -2.5, 0.0, 2.5, 5.0, 7.5, 10.0)
 
-MAX_BURSTS = 3
-PACKETS_PER_FRAME = 2  # sound is lost in packets of 20 ms
 VERSION = 1  # raised when a condition's bits change, so that old results are not mixed with new ones
 
 Stream = Literal["audio", "video"]
-
-
-# ---- where something is missing
-
-
-def missing_units(pattern: str, units: int, rate: float, draw: Draw) -> np.ndarray:
-    """Which frames (or packets) of one clip are missing: exactly round(rate * units) of them, halves rounded up.
-
-    Args:
-        pattern: one of PATTERNS but "utterance", which is decided over the corpus.
-        units: how many there are.
-        rate: fraction to lose, 0 to 1.
-        draw: where the pattern is random.
-
-    Returns:
-        (units,) bool, true where missing.
-    """
-    lost = math.floor(rate * units + 0.5)
-    missing = np.zeros(units, np.bool_)
-    if pattern == "frame":
-        missing[draw.order(units)[:lost]] = True
-    elif pattern == "interval":  # spread evenly: at 25 % every fourth, at 75 % all but every fourth
-        steps = np.arange(units + 1) * lost // max(units, 1)
-        missing[:] = np.diff(steps) > 0
-    elif pattern == "bursts":
-        missing[:] = _bursts(units, lost, draw)
-    else:
-        first = {"start": 0, "middle": (units - lost) // 2, "end": units - lost}[pattern]
-        missing[first : first + lost] = True
-    return missing
-
-
-def _bursts(units: int, lost: int, draw: Draw) -> np.ndarray:
-    """One to three separate segments, `lost` units long together; lengths and places drawn."""
-    kept = units - lost
-    segments = min(1 + draw.below(MAX_BURSTS), lost, kept + 1)
-    lengths = _split(lost, segments, draw)
-    # Between two segments lies at least one unit; before the first and after the last there may be none.
-    gaps = _split(kept + 2, segments + 1, draw) - np.array([1] + [0] * (segments - 1) + [1])[: segments + 1]
-    missing = np.zeros(units, np.bool_)
-    place = 0
-    for gap, length in zip(gaps, lengths, strict=False):
-        missing[place + gap : place + gap + length] = True
-        place += gap + length
-    return missing
-
-
-def _split(total: int, parts: int, draw: Draw) -> np.ndarray:
-    """A random split of `total` into that many positive whole numbers, (parts,) int64."""
-    if parts <= 0:
-        return np.zeros(0, np.int64)
-    cuts = np.sort(draw.order(total - 1)[: parts - 1]) + 1
-    return np.diff(np.concatenate([[0], cuts, [total]]))
-
-
-def lose_audio(clip: Clip, missing: np.ndarray, *, signalled: bool = True) -> Clip:
-    """Silences the missing part of the sound.
-
-    Args:
-        clip: left as it is.
-        missing: (T,) bool per frame, or (2 T,) bool per 20 ms packet. The presence mask knows frames alone, so a frame
-            is marked absent where both of its packets are lost; half a frame lost stays present with silence in it.
-        signalled: say so in `audio_present`.
-    """
-    samples = np.repeat(missing, clip.frames * SAMPLES_PER_FRAME // max(len(missing), 1))
-    whole = missing.reshape(clip.frames, -1).all(axis=1) if clip.frames else missing
-    present = clip.audio_present & ~whole if signalled else clip.audio_present
-    return replace(clip, audio=np.where(samples, np.float32(0), clip.audio), audio_present=present)
-
-
-def lose_video(clip: Clip, missing: np.ndarray, *, signalled: bool = True, frozen: bool = False) -> Clip:
-    """Blackens, or freezes, the missing part of the picture.
-
-    Args:
-        clip: left as it is.
-        missing: (T,) bool.
-        signalled: say so in `video_present`.
-        frozen: show the last picture that was not missing, where there was one, in place of black.
-    """
-    lips = np.where(missing[:, None, None], np.uint8(0), clip.lips)
-    if frozen:
-        shown = np.maximum.accumulate(np.where(missing, -1, np.arange(clip.frames)))
-        held = missing & (shown >= 0)
-        lips[held] = clip.lips[shown[held]]
-    if not signalled:
-        return replace(clip, lips=lips)
-    quality = None if clip.quality is None else np.where(missing, np.float32(0), clip.quality)
-    return replace(clip, lips=lips, video_present=clip.video_present & ~missing, quality=quality)
 
 
 # ---- conditions
@@ -144,6 +59,7 @@ class Missing:
     rate: float
     signalled: bool = True
     frozen: bool = False
+    stage = 4
 
     def __post_init__(self) -> None:
         allowed = JOINT_PATTERNS if self.stream == "both" else PATTERNS
@@ -167,6 +83,14 @@ class Missing:
     @property
     def streams(self) -> set[str]:
         return {"audio", "video"} if self.stream == "both" else {self.stream}
+
+    @property
+    def lost(self) -> set[str]:
+        return self.streams
+
+    @property
+    def seeded(self) -> bool:
+        return self.pattern not in ("start", "middle", "end", "interval")
 
     @property
     def label(self) -> str:
@@ -215,7 +139,10 @@ class Noise:
     snr_db: float
     axis = "noise"
     signalled = True
+    seeded = True
     streams = frozenset({"audio"})
+    lost = frozenset[str]()
+    stage = 1
 
     def __post_init__(self) -> None:
         if self.kind not in NOISES:
@@ -256,7 +183,9 @@ class Nothing:
     axis = "nothing there"
     name = "silence and black"
     level = None
-    streams = frozenset({"audio", "video"})
+    seeded = False
+    streams = lost = frozenset({"audio", "video"})
+    stage = 4
 
     @property
     def label(self) -> str:
@@ -273,20 +202,25 @@ class Nothing:
         )
 
 
-Step = Missing | Noise | Nothing
+Step = Missing | Noise | Nothing | VideoCorruption | AudioCorruption | OutOfStep | Identity
+"""What all of them have: `axis`, `name` and `level` for the results, a `label` for people; `signalled`, false where
+something is gone and the masks do not say so; `seeded`, whether the seed changes anything; `streams`, which of sound
+and picture are changed; `lost`, which of these are not there for all or part of the clip; `stage`, the place in the
+order they are done in; and `apply(clip, seed, corpus) -> Clip`."""
 
 
 @dataclass(frozen=True)
 class Condition:
     """Steps done to a clip one after the other; none of them is the clean clip.
 
-    Noise comes before what is lost, as a room comes before a transmission.
+    They are done in the order in which they would happen: whose picture it is and the room, the noise in the room, the
+    channel of the sound, that of the picture, then what is moved in time or lost.
     """
 
     steps: tuple[Step, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "steps", tuple(sorted(self.steps, key=lambda step: not isinstance(step, Noise))))
+        object.__setattr__(self, "steps", tuple(sorted(self.steps, key=lambda step: step.stage)))
 
     @property
     def axis(self) -> str:
@@ -299,14 +233,25 @@ class Condition:
         return " + ".join(f"{step.axis} {step.name}" for step in self.steps) or "clean"
 
     @property
-    def level(self) -> float | list[float | None] | None:
-        """Rate (a fraction) or SNR (dB); one for each step where there are several."""
-        levels = [step.level for step in self.steps]
+    def level(self) -> float | str | list[float | str | None] | None:
+        """Rate (a fraction), SNR (dB), shift (ms) or strength; one for each step where there are several."""
+        levels: list[float | str | None] = [step.level for step in self.steps]
         return levels[0] if len(levels) == 1 else levels or None
 
     @property
     def signalled(self) -> bool:
+        """Whether the masks tell of everything that is gone."""
         return all(step.signalled for step in self.steps)
+
+    @property
+    def seeded(self) -> bool:
+        """Whether the seed changes anything; where not, one seed stands for all."""
+        return any(step.seeded for step in self.steps)
+
+    @property
+    def streams(self) -> set[str]:
+        """Which of "audio" and "video" are changed."""
+        return {stream for step in self.steps for stream in step.streams}
 
     @property
     def label(self) -> str:
@@ -319,12 +264,13 @@ class Condition:
         return any(isinstance(step, Nothing) for step in self.steps)
 
     def loses(self, stream: Stream) -> bool:
-        """Whether any of that stream is missing."""
-        return any(stream in step.streams for step in self.steps if not isinstance(step, Noise))
+        """Whether any of that stream is missing, or all of it somebody else's; corrupted is not missing."""
+        return any(stream in step.lost for step in self.steps)
 
     @property
     def noisy(self) -> bool:
-        return any(isinstance(step, Noise) for step in self.steps)
+        """Whether the sound is worse than it was: noise in it, or its channel bad."""
+        return any(isinstance(step, Noise | AudioCorruption) for step in self.steps)
 
     def without(self, stream: Stream) -> Condition:
         """The same condition with that stream left as it was."""
@@ -335,3 +281,63 @@ class Condition:
         for step in self.steps:
             clip = step.apply(clip, seed, corpus)
         return clip
+
+
+# ---- for the suites
+
+
+def corrupted_video() -> list[VideoCorruption]:
+    """Every corruption of the picture at every level, weakest first."""
+    return [VideoCorruption(kind, level) for kind, how in VIDEO_CORRUPTIONS.items() for level in how.levels]
+
+
+def corrupted_audio() -> list[AudioCorruption]:
+    """Every corruption of the sound at every level, weakest first."""
+    return [AudioCorruption(kind, level) for kind, how in AUDIO_CORRUPTIONS.items() for level in how.levels]
+
+
+def missing(stream: Literal["audio", "video", "both"]) -> list[Missing]:
+    """Every pattern and rate above zero, signalled and then silent; a missing picture also silent and frozen."""
+    patterns, rates = (JOINT_PATTERNS, JOINT_RATES) if stream == "both" else (PATTERNS, RATES[1:])
+    ways = [(True, False), (False, False), *([(False, True)] if stream == "video" else [])]
+    return [
+        Missing(stream, pattern, rate, signalled, frozen)
+        for signalled, frozen in ways
+        for pattern in patterns
+        for rate in rates
+    ]
+
+
+def all_steps() -> list[Step]:
+    """Every single step of the protocol at every level; crossing them is the suites' work."""
+    return [
+        *missing("video"),
+        *missing("audio"),
+        *missing("both"),
+        *(Noise(kind, snr_db) for kind in NOISES for snr_db in SNRS_DB),
+        *corrupted_video(),
+        *corrupted_audio(),
+        *(OutOfStep(shift_ms) for shift_ms in SHIFTS_MS),
+        *(Identity(kind) for kind in IDENTITIES),
+        Identity("no face", signalled=False),
+        Nothing(),
+        Nothing(signalled=True),
+    ]
+
+
+def library_versions() -> dict[str, str]:
+    """The libraries whose codecs decide bits of some conditions, and their versions; a run depends on them."""
+    import av
+    import cv2
+    import scipy
+
+    avcodec = ".".join(map(str, av.library_versions["libavcodec"]))
+    return {"opencv": cv2.__version__, "pyav": av.__version__, "libavcodec": avcodec, "scipy": scipy.__version__}
+
+
+def clip_digest(clip: Clip) -> str:
+    """SHA-256 of what a recogniser gets of a clip, so that a run can be audited clip by clip."""
+    total = hashlib.sha256()
+    for part in (clip.audio.astype("<f4"), clip.lips, clip.audio_present, clip.video_present):
+        total.update(np.ascontiguousarray(part).tobytes())
+    return total.hexdigest()

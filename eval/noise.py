@@ -54,7 +54,7 @@ class Draw:
 
 
 class Corpus:
-    """The clips that a condition may borrow from: the ids, who speaks, and the sound of each.
+    """The clips that a condition may borrow from: the ids, who speaks, what is said, the sound and lips of each.
 
     It should be the whole split that is evaluated, also where only a few of its clips are scored: then a limit on
     the number of clips does not change what any of them is mixed with.
@@ -62,8 +62,12 @@ class Corpus:
     Args:
         ids: of all clips.
         load_audio: gives (N,) float32 16 kHz for an id; called at most once an id while it is cached.
+        load_lips: gives (T, 96, 96) uint8 and (T,) bool, where a mouth is seen, for an id; the lips of another clip
+            need it.
+        texts: id -> what is said, where known; the lips of another clip need it.
         speakers: id -> speaker, where known.
         noise_dir: folder of recorded noises for the "recorded" noise.
+        rir_dir: folder of recorded impulse responses for the "recorded room".
     """
 
     def __init__(
@@ -71,13 +75,19 @@ class Corpus:
         ids: Iterable[str],
         load_audio: Callable[[str], np.ndarray],
         *,
+        load_lips: Callable[[str], tuple[np.ndarray, np.ndarray]] | None = None,
+        texts: Mapping[str, str | None] | None = None,
         speakers: Mapping[str, str | None] | None = None,
         noise_dir: str | Path | None = None,
+        rir_dir: str | Path | None = None,
     ) -> None:
         self.ids = tuple(sorted(ids))
+        self.texts = dict(texts or {})
         self.speakers = dict(speakers or {})
         self.noise_dir = Path(noise_dir) if noise_dir else None
+        self.rir_dir = Path(rir_dir) if rir_dir else None
         self.audio = lru_cache(maxsize=512)(load_audio)
+        self.lips = lru_cache(maxsize=32)(load_lips) if load_lips is not None else None
         self.noise = lru_cache(maxsize=32)(_read_noise)
         self.ranks = lru_cache(maxsize=64)(self._ranks)
 
@@ -94,10 +104,17 @@ class Corpus:
 
     def noise_files(self) -> list[Path]:
         """Recorded noises, sorted by name."""
-        suffixes = {".wav", ".flac", ".ogg", ".mp3"}
-        folder = self.noise_dir
-        files = [path for path in folder.iterdir() if path.suffix.lower() in suffixes] if folder else []
-        return sorted(files, key=lambda path: path.name)
+        return _sound_files(self.noise_dir)
+
+    def rir_files(self) -> list[Path]:
+        """Recorded impulse responses, sorted by name."""
+        return _sound_files(self.rir_dir)
+
+
+def _sound_files(folder: Path | None) -> list[Path]:
+    suffixes = {".wav", ".flac", ".ogg", ".mp3"}
+    files = [path for path in folder.iterdir() if path.suffix.lower() in suffixes] if folder else []
+    return sorted(files, key=lambda path: path.name)
 
 
 def energy(audio: np.ndarray) -> int:

@@ -16,15 +16,27 @@ from hypothesis import strategies as st
 
 from avsr.eval import noise as noises
 from avsr.eval.conditions import (
+    IDENTITIES,
     JOINT_PATTERNS,
     JOINT_RATES,
     PATTERNS,
     RATES,
+    SHIFTS_MS,
     SNRS_DB,
+    AudioCorruption,
     Condition,
+    Identity,
     Missing,
     Noise,
     Nothing,
+    OutOfStep,
+    VideoCorruption,
+    all_steps,
+    clip_digest,
+    corrupted_audio,
+    corrupted_video,
+    library_versions,
+    missing,
     missing_units,
 )
 from avsr.eval.noise import NOISES, CannotBuild, Corpus, Draw
@@ -242,7 +254,7 @@ def noise_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("kind", NOISES)
-@pytest.mark.parametrize("snr_db", [SNRS_DB[0], 0.0, SNRS_DB[-1]])
+@pytest.mark.parametrize("snr_db", SNRS_DB)
 def test_noise_has_the_stated_ratio(kind: str, snr_db: float, clips: dict[str, Clip], noise_dir: Path) -> None:
     corpus = Corpus(clips, lambda id: clips[id].audio, noise_dir=noise_dir)
     for id in ("k1", "k7"):
@@ -351,19 +363,31 @@ def every_condition() -> list[Condition]:
         *(Missing("both", pattern, 0.5) for pattern in JOINT_PATTERNS),
         *(Noise(kind, 0.0) for kind in NOISES if kind != "recorded"),
         Nothing(),
+        *corrupted_video(),
+        *(step for step in corrupted_audio() if step.kind != "recorded room"),
+        *(OutOfStep(shift_ms) for shift_ms in SHIFTS_MS),
+        *(Identity(kind) for kind in IDENTITIES),
     ]
     crossed = Condition((Missing("video", "bursts", 0.5), Noise("babble", -5.0)))
     return [Condition(), *(Condition((step,)) for step in steps), crossed]
 
 
+def lender(clips: dict[str, Clip]) -> Corpus:
+    """A corpus that lends everything but recordings."""
+    return Corpus(
+        clips,
+        lambda id: clips[id].audio,
+        load_lips=lambda id: (clips[id].lips, clips[id].video_present),
+        texts={id: f"says {id}" for id in clips},
+    )
+
+
 def digest(clips: dict[str, Clip], seed: int) -> str:
-    corpus = Corpus(clips, lambda id: clips[id].audio)
+    corpus = lender(clips)
     total = hashlib.sha256()
     for condition in every_condition():
         for clip in clips.values():
-            altered = condition.apply(clip, seed, corpus)
-            for part in (altered.audio, altered.lips, altered.audio_present, altered.video_present):
-                total.update(part.tobytes())
+            total.update(clip_digest(condition.apply(clip, seed, corpus)).encode())
     return total.hexdigest()
 
 
@@ -397,21 +421,70 @@ def test_bits_are_those_that_published_results_were_made_with() -> None:
     assert hashlib.sha256(pink.astype("<f4").tobytes()).hexdigest()[:16] == "8484eb61f2d76bb5"
 
 
-def test_a_clip_is_never_changed_in_place(clips: dict[str, Clip], corpus: Corpus) -> None:
-    clip = clips["k6"]
-    before = [part.copy() for part in (clip.audio, clip.lips, clip.audio_present, clip.video_present)]
+def test_bits_of_corruptions_are_those_that_published_results_were_made_with() -> None:
+    """But for those that a library's codec decides."""
+    clip = counted_clip()
+    corpus = lender({"count": clip})
+    coded = ("jpeg", "opus", "amr-nb", "mp3", "aac", "recorded room")
+    for steps, expected in ((corrupted_video(), "66934cbdae4d5a70"), (corrupted_audio(), "38520334c27b4331")):
+        altered = [step.apply(clip, SEED, corpus) for step in steps if step.kind not in coded]
+        assert hashlib.sha256("".join(map(clip_digest, altered)).encode()).hexdigest()[:16] == expected
+
+
+def counted_clip(frames: int = 30) -> Clip:
+    """Sound and pictures made of whole numbers alone."""
+    audio = (np.arange(frames * SAMPLES_PER_FRAME) ** 2 % 9973 - 4986).astype(np.float32) / np.float32(32_768)
+    t, y, x = np.ogrid[:frames, :96, :96]
+    there = np.ones(frames, np.bool_)
+    return Clip("count", audio, ((x * y + 31 * t) % 256).astype(np.uint8), there, there.copy())
+
+
+def test_a_clip_is_never_changed_in_place(clips: dict[str, Clip]) -> None:
+    clip, corpus = clips["k6"], lender(clips)
+    before = clip_digest(clip)
     for condition in every_condition():
         condition.apply(clip, SEED, corpus)
-    for old, new in zip(before, (clip.audio, clip.lips, clip.audio_present, clip.video_present), strict=True):
-        assert (old == new).all()
+    assert clip_digest(clip) == before
 
 
-def test_a_clip_of_no_frames_passes_through_every_condition(clips: dict[str, Clip]) -> None:
-    empty = clips["k1"].window(0, 0)
-    corpus = Corpus(clips, lambda id: clips[id].audio)
-    assert [condition.apply(empty, SEED, corpus).frames for condition in every_condition()] == [0] * len(
-        every_condition()
-    )
+@pytest.mark.parametrize("frames", [0, 1])
+def test_a_clip_of_hardly_any_frames_passes_through_every_condition(frames: int, clips: dict[str, Clip]) -> None:
+    short, corpus = clips["k1"].window(30, 30 + frames), lender(clips)
+    assert {condition.apply(short, SEED, corpus).frames for condition in every_condition()} == {frames}
+
+
+@pytest.mark.parametrize(
+    "seedless", [step for step in all_steps() if not step.seeded][::5], ids=lambda step: step.label
+)
+def test_where_the_seed_is_said_not_to_matter_it_does_not(seedless, clips: dict[str, Clip]) -> None:
+    corpus = lender(clips)
+    assert clip_digest(seedless.apply(clips["k2"], 17, corpus)) == clip_digest(seedless.apply(clips["k2"], 29, corpus))
+
+
+def test_every_step_of_the_protocol_is_there_once() -> None:
+    steps = all_steps()
+    assert len({step.label for step in steps}) == len(set(steps)) == len(steps)
+    axes = {step.axis for step in steps}
+    assert axes == {
+        "video missing", "audio missing", "both missing", "noise", "video corrupted", "audio corrupted", "out of step",
+        "identity", "nothing there",
+    }  # fmt: skip
+    for stream in ("audio", "video"):
+        for signalled in (True, False):
+            found = {(step.pattern, step.rate) for step in missing(stream) if step.signalled == signalled}
+            assert found == set(itertools.product(PATTERNS, RATES[1:]))
+    assert {step.shift_ms for step in steps if isinstance(step, OutOfStep)} == {
+        sign * ms for sign in (-1, 1) for ms in (40, 80, 160, 320)
+    }
+    for step in steps:
+        assert step.streams <= {"audio", "video"}
+        assert step.lost <= step.streams
+
+
+def test_library_versions_name_those_whose_codecs_decide_bits() -> None:
+    versions = library_versions()
+    assert {"opencv", "libavcodec"} <= versions.keys()
+    assert all(isinstance(version, str) and version[0].isdigit() for version in versions.values())
 
 
 def test_conditions_describe_themselves() -> None:
@@ -422,8 +495,40 @@ def test_conditions_describe_themselves() -> None:
     assert crossed.without("video") == Condition((Noise("babble", 0.0),))
     assert crossed.without("audio") == Condition((Missing("video", "bursts", 0.5),))
     assert (Condition().axis, Condition().name, Condition().level) == ("clean", "clean", None)
+    blurred = Condition((VideoCorruption("blur", "heavy"),))
+    assert (blurred.axis, blurred.name, blurred.level) == ("video corrupted", "blur", "heavy")
+    shifted = Condition((OutOfStep(-80),))
+    assert (shifted.axis, shifted.level, shifted.label) == ("out of step", -80, "audio leads 80 ms")
     silent = Condition((Missing("audio", "end", 0.1, signalled=False),))
     assert (silent.axis, silent.name, silent.level, silent.signalled) == ("audio missing", "end", 0.1, False)
+
+
+def test_comparisons_keep_what_was_done_to_the_stream_that_is_left() -> None:
+    blur, opus, shift = VideoCorruption("blur", "heavy"), AudioCorruption("opus", "heavy"), OutOfStep(160)
+    both = Condition((blur, opus, shift))
+    assert both.without("video") == Condition((opus, shift))  # audio only, on the same sound
+    assert both.without("audio") == Condition((blur,))  # video only, on the same picture
+    assert not both.loses("audio")
+    assert not both.loses("video")
+    assert both.streams == {"audio", "video"}
+    assert both.noisy
+    assert not Condition((blur, shift)).noisy
+    for kind in IDENTITIES:
+        somebody = Condition((Identity(kind),))
+        assert somebody.loses("video")
+        assert not somebody.loses("audio")
+        assert somebody.without("video") == Condition()
+
+
+def test_steps_are_done_in_the_order_in_which_they_happen() -> None:
+    steps = (
+        Missing("audio", "end", 0.5),
+        VideoCorruption("blur", "light"),
+        AudioCorruption("opus", "light"),
+        Noise("babble", 0.0),
+        AudioCorruption("reverberation", "heavy"),
+    )
+    assert Condition(steps).steps == (*reversed(steps[1:]), steps[0])  # room, noise in it, channel, picture, loss
 
 
 @pytest.mark.parametrize(
