@@ -1,8 +1,10 @@
-"""Results as something to read: a Markdown table with intervals and counts, and the two predicates."""
+"""Results as something to read: Markdown tables with intervals and counts, and what they share with the HTML page."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 MODALITIES = {"av": "audio + video", "audio": "audio only", "video": "video only"}
@@ -10,9 +12,183 @@ PREDICATES = {
     "R_V": "with lips missing in part or whole, never worse than hearing alone",
     "R_A": "with sound missing in part or whole, never worse than lip-reading alone",
 }
+HARM = {
+    "bad picture": "with lips that are there and bad, never worse than hearing alone",
+    "bad sound": "with sound that is there and bad, never worse than lip-reading alone",
+}
+"""Told beside the predicates and not part of them."""
+SINGLE = {"R_V": "audio", "R_A": "video", "bad picture": "audio", "bad sound": "video"}
+"""The one modality that each of these compares with."""
+UNITS = {"noise": " dB", "out of step": " ms"}  # of the levels of an axis; those of missing ones are rates
+STRENGTHS = ("none", "light", "medium", "heavy")
+NAMED_CHECKS = 8  # that break a predicate, worst first
+NAMED_LABELS = 3  # rows named in one note about rows that are not available
+
+Results = Mapping[str, Any]
 
 
-def to_markdown(results: Mapping[str, Any]) -> str:
+# ---- what the results say
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """The checks of one predicate on one axis, conditions by levels.
+
+    Attributes:
+        axis: "video missing", "noise" and so on.
+        conditions: lines, as text.
+        levels: columns, as text, from little to much.
+        cells: (condition, level) -> check; the worst of them where seeds were checked one by one; absent where the
+            results have no such row.
+    """
+
+    axis: str
+    conditions: tuple[str, ...]
+    levels: tuple[str, ...]
+    cells: Mapping[tuple[str, str], Mapping[str, Any]]
+
+
+def comparisons(results: Results) -> dict[str, Mapping[str, Any]]:
+    """The predicates, and after them what is told beside them, where any row could be compared."""
+    harm = {name: found for name, found in (results["summary"].get("harm") or {}).items() if found["checks"]}
+    return {**results["predicates"], **harm}
+
+
+def matrices(results: Results, found: Mapping[str, Any]) -> tuple[list[Matrix], list[Mapping[str, Any]]]:
+    """The checks of a predicate, laid out.
+
+    Args:
+        results: content of results.json.
+        found: one of its `comparisons`.
+
+    Returns:
+        A matrix for each axis that has levels, and the checks that fit into none: clean, crossed conditions.
+    """
+    rows = {row["key"]: row for row in results["rows"]}
+    placed: dict[str, list[tuple[str, Any, Mapping[str, Any] | None]]] = {}
+    rest: dict[str, Mapping[str, Any]] = {}
+    for check in found["checks"]:
+        what = {**rows.get(check["row"], {}), **check}
+        if what.get("axis", "crossed") == "crossed" or not _scalar(what.get("level")):
+            rest[check["label"]] = _worse(rest.get(check["label"]), check)
+        else:
+            placed.setdefault(what["axis"], []).append((condition_text(what), what["level"], check))
+    for row in results["rows"]:  # so that a row without a check leaves a hole that can be seen
+        if row["axis"] in placed and row["modality"] == "av" and _scalar(row["level"]):
+            placed[row["axis"]].append((condition_text(row), row["level"], None))
+    return [_matrix(axis, found) for axis, found in placed.items()], list(rest.values())
+
+
+def _matrix(axis: str, found: Sequence[tuple[str, Any, Mapping[str, Any] | None]]) -> Matrix:
+    cells: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for condition, level, check in found:
+        if check is not None:
+            place = condition, level_text(axis, level)
+            cells[place] = _worse(cells.get(place), check)
+    levels = ordered_levels([level for _, level, _ in found])
+    conditions = tuple(dict.fromkeys(condition for condition, _, _ in found))
+    return Matrix(axis, conditions, tuple(level_text(axis, level) for level in levels), cells)
+
+
+def _worse(one: Mapping[str, Any] | None, other: Mapping[str, Any]) -> Mapping[str, Any]:
+    return other if one is None or other["difference"] > one["difference"] else one
+
+
+def _scalar(level: Any) -> bool:
+    return level is not None and not isinstance(level, (list, dict))
+
+
+def ordered_levels(levels: Iterable[Any]) -> list[Any]:
+    """Each level once: figures in order and then clean (None); or clean, then names from light to heavy."""
+    unique = list({str(level): level for level in levels}.values())
+    clean = [level for level in unique if level is None]
+    figures = sorted(level for level in unique if isinstance(level, (int, float)))
+    names = [level for level in unique if level is not None and not isinstance(level, (int, float))]
+    names.sort(key=lambda name: STRENGTHS.index(name) if name in STRENGTHS else len(STRENGTHS))
+    return [*clean, *names] if names and not figures else [*figures, *names, *clean]
+
+
+def level_text(axis: str, level: Any) -> str:
+    """ "50 %", "-2.5 dB", "80 ms", "heavy"; "clean" for None."""
+    if level is None:
+        return "clean"
+    if isinstance(level, list):
+        return " / ".join(level_text("", part) for part in level)
+    if not isinstance(level, (int, float)):
+        return str(level)
+    return f"{100 * level:g} %" if axis.endswith("missing") else f"{level:g}{UNITS.get(axis, '')}"
+
+
+def condition_text(row: Mapping[str, Any]) -> str:
+    """A row's or curve's condition without its level: "bursts", "bursts, silent"."""
+    return row["condition"] + ("" if row.get("signalled", True) else ", silent")
+
+
+def seeds_of(results: Results) -> list[int]:
+    return list(results["seeds"]) if "seeds" in results else [results["seed"]]
+
+
+def clips_of(results: Results) -> int:
+    return results.get("clips", max((row.get("utterances", 0) for row in results["rows"]), default=0))
+
+
+def words_of(results: Results) -> int:
+    return max((row.get("words", 0) for row in results["rows"]), default=0)
+
+
+def snr_meaning(results: Results) -> str | None:
+    """What an SNR of these results is, as a sentence; None where there is no noise."""
+    over = next((row["snr"] for row in results["rows"] if "snr" in row), None)
+    if over == "whole clip":
+        return "SNR is over the whole clip, pauses included; while somebody speaks it is better than it says."
+    return over and f"SNR is over: {over}."
+
+
+def unavailable(results: Results) -> dict[str, list[str]]:
+    """Why rows have no figures -> labels of those rows."""
+    reasons: dict[str, dict[str, None]] = {}
+    for row in results["rows"]:
+        if "not_available" in row:
+            reasons.setdefault(row["not_available"], {})[row["label"]] = None
+    return {reason: list(labels) for reason, labels in reasons.items()}
+
+
+def curve_table(results: Results, axis: str) -> tuple[list[str], list[list[str]]]:
+    """The curves of one axis as a table: WER in % at each level, and the area under the curve where it has one.
+
+    Returns:
+        Head and lines; the first two columns are text.
+    """
+    curves = [curve for curve in results["curves"] if curve["axis"] == axis]
+    levels = ordered_levels(level for curve in curves for level in curve["levels"])
+    areas = any(curve.get("area") is not None for curve in curves)
+    lines = []
+    for curve in curves:
+        at = {str(level): rate for level, rate in zip(curve["levels"], curve["wer"], strict=True)}
+        cells = [percent(at[str(level)]) if str(level) in at else "" for level in levels]
+        area = [percent(curve.get("area")) if curve.get("area") is not None else ""] if areas else []
+        lines.append([condition_text(curve), MODALITIES[curve["modality"]], *cells, *area])
+    head = ["condition", "uses", *(level_text(axis, level) for level in levels), *(["area"] if areas else [])]
+    return head, lines
+
+
+def percent(fraction: float | None, low: float | None = None, high: float | None = None, *, sign: bool = False) -> str:
+    """ "12.3 [10.1, 14.8]"; "n/a" where there is no rate."""
+    if fraction is None or math.isnan(fraction):
+        return "n/a"
+    figure, *ends = (_points(value, sign) for value in (fraction, low, high) if value is not None)
+    return f"{figure} [{ends[0]}, {ends[1]}]" if len(ends) == 2 else figure
+
+
+def _points(fraction: float, sign: bool) -> str:
+    """A fraction in percent, one decimal; what rounds to nothing is not below zero."""
+    return f"{round(100 * fraction, 1) + 0.0:{'+' if sign else ''}.1f}"
+
+
+# ---- Markdown
+
+
+def to_markdown(results: Results) -> str:
     """The report of one run.
 
     Args:
@@ -21,17 +197,17 @@ def to_markdown(results: Mapping[str, Any]) -> str:
     Returns:
         Markdown that ends in a line break.
     """
-    rows = results["rows"]
+    curves = _curves(results)
     parts = [
         f"# {results['model']}: suite {results['suite']}",
         _head(results),
-        _predicates(results["predicates"]),
+        _verdicts(results),
+        *(_matrix_tables(results, name, found) for name, found in comparisons(results).items()),
+        f"## WER in % against the level\n\n{curves}" if curves else "",
+        "## Figures over the rows",
+        _summary(results),
         "## Rows",
-        table(
-            ["condition", "uses", "WER % [95 %]", "CER %", "S", "D", "I", "N", "difference to full input [95 %]"],
-            [_row(row) for row in rows],
-            text_columns=2,
-        ),
+        _rows(results),
         _notes(results),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -39,7 +215,7 @@ def to_markdown(results: Mapping[str, Any]) -> str:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, text_columns: int = 1) -> str:
     """A Markdown table; the first columns are text, the others figures, which stand to the right."""
-    cells = [[cell.replace("|", "\\|") for cell in line] for line in [head, *rows]]
+    cells = [[" ".join(cell.replace("|", "\\|").split()) for cell in line] for line in [head, *rows]]
     widths = [max(3, *(len(line[column]) for line in cells)) for column in range(len(head))]
 
     def aligned(line: Sequence[str]) -> str:
@@ -53,73 +229,154 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, text_columns: i
     return "\n".join([aligned(cells[0]), aligned(rule), *map(aligned, cells[1:])])
 
 
-def percent(fraction: float | None, low: float | None = None, high: float | None = None, *, sign: bool = False) -> str:
-    """ "12.3 [10.1, 14.8]"; "n/a" where there is no rate."""
-    if fraction is None:
-        return "n/a"
-    form = "+.1f" if sign else ".1f"
-    interval = "" if low is None or high is None else f" [{100 * low:{form}}, {100 * high:{form}}]"
-    return f"{100 * fraction:{form}}{interval}"
-
-
-def _head(results: Mapping[str, Any]) -> str:
-    first = results["rows"][0]
+def _head(results: Results) -> str:
     split = f", split {results['split']}" if results.get("split") else ""
-    clips = f"{first.get('utterances', 0)} clips, {first.get('words', 0)} words"
-    return f"{clips} of {results['data']}{split}; seed {results['seed']}; text normaliser `{results['normalizer']}`."
+    seeds = seeds_of(results)
+    drawn = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+    clips = f"{clips_of(results)} clips, {words_of(results)} words"
+    return f"{clips} of {results['data']}{split}; {drawn}; text normaliser `{results['normalizer']}`."
 
 
-def _row(row: Mapping[str, Any]) -> list[str]:
-    label = row["label"] + (" (comparison)" if row["role"] == "comparison" else "")
-    if "not_available" in row:
-        return [label, MODALITIES[row["modality"]], "n/a", *["" for _ in range(6)]]
-    return [
-        label,
-        MODALITIES[row["modality"]],
-        percent(row["wer"], row["wer_low"], row["wer_high"]),
-        percent(row["cer"]),
-        *(str(row[name]) for name in ("substitutions", "deletions", "insertions", "words")),
-        percent(row["delta_wer"], row["delta_low"], row["delta_high"], sign=True),
-    ]
-
-
-def _predicates(predicates: Mapping[str, Mapping[str, Any]]) -> str:
+def _verdicts(results: Results) -> str:
     """One line for each predicate, and under it each row that breaks it."""
     lines = []
-    for name, result in predicates.items():
+    for name, result in comparisons(results).items():
+        meaning = {**PREDICATES, **HARM}.get(name, "")
         if result["pass"] is None:
-            lines.append(f"- **{name}** not checked: no row to compare. ({PREDICATES[name]})")
+            lines.append(f"- **{name}** not checked: no row to compare. ({meaning})")
             continue
-        verdict = "pass" if result["pass"] else "FAIL"
-        worst, allowed = 100 * result["worst"], 100 * result["tolerance"]
-        where = next(check["label"] for check in result["checks"] if check["row"] == result["worst_row"])
         lines.append(
-            f"- **{name} {verdict}** ({PREDICATES[name]}): worst {worst:+.1f} points, at {where}; {allowed:g} allowed."
+            f"- **{name} {verdict(name, result)}** ({meaning}): worst {100 * result['worst']:+.1f} points, "
+            f"at {worst_label(result)}; {100 * result['tolerance']:g} allowed."
         )
+        broken = sorted((check for check in result["checks"] if not check["pass"]), key=lambda c: -c["difference"])
         lines += [
             f"  - {check['label']}: {percent(check['wer'])} % against {percent(check['against_wer'])} %, "
             f"{percent(check['difference'], check['low'], check['high'], sign=True)} points"
-            for check in result["checks"]
-            if not check["pass"]
+            for check in broken[:NAMED_CHECKS]
         ]
+        if len(broken) > NAMED_CHECKS:
+            lines.append(f"  - and {len(broken) - NAMED_CHECKS} more, in the tables below")
     return "\n".join(lines)
 
 
-def _notes(results: Mapping[str, Any]) -> str:
-    rows, summary = results["rows"], results["summary"]
+def verdict(name: str, found: Mapping[str, Any]) -> str:
+    """ "pass" or "FAIL"; what is told beside the predicates is "no harm" or "harm"; "not checked"."""
+    if found["pass"] is None:
+        return "not checked"
+    words = ("pass", "FAIL") if name in PREDICATES else ("no harm", "harm")
+    return words[0] if found["pass"] else words[1]
+
+
+def worst_label(predicate: Mapping[str, Any]) -> str:
+    """The label of the row that comes out worst."""
+    return next(check["label"] for check in predicate["checks"] if check["row"] == predicate["worst_row"])
+
+
+def mark(check: Mapping[str, Any]) -> str:
+    """ "✓ -1.2" or "✗ +3.4": the verdict and the difference in points."""
+    return f"{'✓' if check['pass'] else '✗'} {percent(check['difference'], sign=True)}"
+
+
+def _cell(grid: Matrix, condition: str, level: str) -> str:
+    check = grid.cells.get((condition, level))
+    return mark(check) if check else "n/a"
+
+
+def _matrix_tables(results: Results, name: str, found: Mapping[str, Any]) -> str:
+    grids, rest = matrices(results, found)
+    if not grids and not rest:
+        return ""
+    other = MODALITIES[SINGLE[name]]
+    parts = [f"## {name}: points of WER above {other}"]
+    for grid in grids:
+        lines = [
+            [condition, *(_cell(grid, condition, level) for level in grid.levels)] for condition in grid.conditions
+        ]
+        parts.append(table([grid.axis, *grid.levels], lines))
+    if rest:
+        parts.append(
+            table(
+                ["other conditions", "audio + video", other, "difference"],
+                [[check["label"], percent(check["wer"]), percent(check["against_wer"]), mark(check)] for check in rest],
+            )
+        )
+    return "\n\n".join(parts)
+
+
+def _curves(results: Results) -> str:
+    tables = []
+    for axis in dict.fromkeys(curve["axis"] for curve in results.get("curves", [])):
+        head, lines = curve_table(results, axis)
+        tables.append(table([axis, *head[1:]], lines, text_columns=2))
+    return "\n\n".join(tables)
+
+
+def _rows(results: Results) -> str:
+    """Every row; which seed only where there are several."""
+    several = len(seeds_of(results)) > 1
+    head = ["condition", "uses", *(["seed"] if several else [])]
+    head += ["WER % [95 %]", "CER %", "S", "D", "I", "N", "difference to full input [95 %]"]
+    lines = []
+    for row in results["rows"]:
+        label = row["label"] + (" (comparison)" if row["role"] == "comparison" else "")
+        line = [label, MODALITIES[row["modality"]], *([str(row["seed"])] if several else [])]
+        if "not_available" in row:
+            lines.append([*line, "n/a", *["" for _ in range(6)]])
+            continue
+        lines.append(
+            [
+                *line,
+                percent(row["wer"], row["wer_low"], row["wer_high"]),
+                percent(row["cer"]),
+                *(str(row[name]) for name in ("substitutions", "deletions", "insertions", "words")),
+                percent(row["delta_wer"], row["delta_low"], row["delta_high"], sign=True),
+            ]
+        )
+    return table(head, lines, text_columns=2)
+
+
+def _summary(results: Results) -> str:
+    summary = results["summary"]
     lines = []
     if summary["hallucination_rate"] is not None:
         lines.append(
             f"- Where nothing was there, {100 * summary['hallucination_rate']:.1f} % of the clips got words all the "
             f"same ({summary['hallucinated_words']} words, {summary['hallucinated_words_per_minute']:.1f} a minute)."
         )
+    for kind, gain in (summary.get("effective_snr_gain_db") or {}).items():
+        lines.append(f"- Effective SNR gain at 0 dB, {kind}: {gain_text(gain)}.")
+    if reliance := summary.get("visual_reliance"):
+        lines.append(
+            f"- Sound of one clip with the lips of another, {reliance['words']} words: "
+            f"{percent(reliance['follows_lips'])} % follow the lips, {percent(reliance['follows_sound'])} % the sound. "
+            f"{reliance['definition']}"
+        )
+    if trust := [point for point in summary.get("trust_curve") or [] if point["words"]]:
+        points = ", ".join(f"{point['audio_weight']:.2f} at {100 * point['audio_present']:.0f} %" for point in trust)
+        lines.append(f"- Mean audio weight of the words against how much of the sound was there: {points}.")
     if summary["real_time_factor"] is not None:
         lines.append(f"- Real-time factor of recognising prepared clips: {summary['real_time_factor']:.3f}.")
-    if any("snr" in row for row in rows):
-        lines.append("- SNR is over the whole clip, pauses included; while somebody speaks it is better than it says.")
+    return "\n".join(lines) or "None: no row to take them from."
+
+
+def gain_text(gain: Mapping[str, Any]) -> str:
+    """ "+4.2 dB" and its note; where the gain could not be measured, the note says why or what it is at least."""
+    parts = ["" if gain["gain_db"] is None else f"{gain['gain_db']:+.1f} dB", gain.get("note") or ""]
+    return ", ".join(part for part in parts if part) or "n/a"
+
+
+def _notes(results: Results) -> str:
+    rows = results["rows"]
+    lines = []
+    if meaning := snr_meaning(results):
+        lines.append(f"- {meaning}")
     if any(row["axis"] == "clean" for row in rows):
         lines.append("- Intervals: bootstrap over utterances; differences: paired bootstrap. Counts are pooled.")
     if results.get("clips_without_text"):
         lines.append(f"- {len(results['clips_without_text'])} clips have no text and were not scored.")
-    lines += [f"- n/a: {row['label']}: {row['not_available']}" for row in rows if "not_available" in row]
+    for reason, labels in unavailable(results).items():
+        more = len(labels) - NAMED_LABELS
+        named = ", ".join(labels[:NAMED_LABELS]) + (f" and {more} more" if more > 0 else "")
+        lines.append(f"- n/a: {named}: {reason}")
     return "\n".join(lines)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
-from avsr.eval.report import percent, table, to_markdown
+from avsr.eval.report import level_text, ordered_levels, percent, table, to_markdown
+
+sys.path.insert(0, str(Path(__file__).parent))  # test modules are not a package
+from sample_results import full_results, small_results
 
 
 def row(label: str, modality: str = "av", **changes: Any) -> dict[str, Any]:
@@ -76,6 +81,75 @@ def test_predicates_name_their_verdict_and_the_worst_row() -> None:
     assert "+10.0 points, at half; 0.5 allowed" in text
     assert "half: 20.0 % against 10.0 %, +10.0 [+5.0, +15.0] points" in text
     assert "**R_A** not checked" in text
+
+
+def lines_of(text: str, heading: str) -> dict[str, list[str]]:
+    """Cells of each line of the tables under a heading, by their first cell."""
+    body = text.partition(f"\n## {heading}")[2].partition("\n## ")[0]
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in body.splitlines() if line.startswith("|")]
+    return {line[0]: line[1:] for line in cells}
+
+
+def test_the_matrix_shows_each_condition_at_each_level() -> None:
+    matrix = lines_of(to_markdown(full_results()), "R_V: points of WER above audio only")
+    assert matrix["video missing"] == ["10 %", "25 %", "30 %", "50 %", "75 %", "100 %"]
+    assert all(cell.startswith("✓ ") for cell in matrix["bursts"])
+    assert matrix["bursts, silent"][-1] == "✗ +12.0"
+    assert matrix["babble 0 dB + video missing 50 %"][-1].startswith("✗ +")
+    assert lines_of(to_markdown(full_results()), "R_A: points of WER above video only")["audio missing"]
+
+
+def test_long_lists_of_violations_are_cut_and_say_so() -> None:
+    text = to_markdown(full_results())
+    assert "and 3 more, in the tables below" in text
+    assert "**bad picture harm**" in text
+
+
+def test_curves_are_tables_with_their_area() -> None:
+    curves = lines_of(to_markdown(full_results()), "WER in % against the level")
+    assert curves["video missing"] == ["uses", "0 %", "10 %", "25 %", "30 %", "50 %", "75 %", "100 %", "area"]
+    assert len(curves["frame"]) == len(curves["video missing"])
+    assert curves["noise"][1:] == [*(f"{snr:g} dB" for snr in (-10, -7.5, -5, -2.5, 0, 2.5, 5, 7.5, 10)), "clean"]
+    assert curves["video corrupted"][1:] == ["none", "light", "heavy"]
+
+
+def test_summary_figures_and_seeds() -> None:
+    text = to_markdown(full_results())
+    assert "seeds 17, 29, 43" in text
+    assert "Effective SNR gain at 0 dB, babble: +6.4 dB." in text
+    assert "Effective SNR gain at 0 dB, white: more than 10 dB: still no worse at -10 dB." in text
+    assert "31.0 % follow the lips, 52.0 % the sound" in text
+    assert "0.02 at 5 %" in text
+    assert lines_of(text, "Rows")["clean"][1] == "17"
+
+
+def test_rows_that_are_not_available_are_named_once_for_each_reason() -> None:
+    text = to_markdown(full_results())
+    notes = [line for line in text.splitlines() if line.startswith("- n/a:")]
+    assert notes == [
+        "- n/a: talker -10 dB, talker -7.5 dB, talker -5 dB and 6 more: the corpus has one talker only",
+    ]
+
+
+def test_a_clean_suite_has_a_report() -> None:
+    text = to_markdown(small_results())
+    assert "**R_V** not checked" in text
+    assert "against the level" not in text
+    assert "seed 17" in text
+
+
+def test_levels_in_order() -> None:
+    assert ordered_levels([None, 5.0, -10.0, 0, 5.0]) == [-10.0, 0, 5.0, None]
+    assert ordered_levels(["heavy", "medium", "none", "light"]) == ["none", "light", "medium", "heavy"]
+    assert level_text("video missing", 0.25) == "25 %"
+    assert level_text("out of step", -40) == "-40 ms"
+    assert level_text("noise", None) == "clean"
+    assert level_text("crossed", [0.0, "heavy"]) == "0 / heavy"
+
+
+def test_nothing_below_nothing() -> None:
+    assert percent(-0.0001, sign=True) == "+0.0"
+    assert percent(-0.0001) == "0.0"
 
 
 def test_tables_are_even_and_keep_bars_in_text_apart() -> None:
