@@ -1,0 +1,372 @@
+"""Adapters for recognisers of others: faster-whisper, a Python function, a command that reads a media file."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import inspect
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.parse import parse_qsl
+
+import numpy as np
+
+from avsr.eval.recognisers import MODALITIES, Adapter, as_given, digest
+from avsr.preprocessing.clip import SAMPLE_RATE, Clip
+from avsr.preprocessing.errors import AvsrError
+from avsr.transcribe import Hypothesis, Word
+
+# ---------------------------------------------------------------------------------------------------- faster-whisper
+
+WEIGHTS = "model.bin"  # in every folder that CTranslate2 loads
+WHISPER_OPTIONS = ("beam", "compute", "fallback", "language", "prompt", "times")
+TEMPERATURES = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]  # faster-whisper's fallbacks
+
+
+class FasterWhisper(Adapter):
+    """A Whisper model through faster-whisper (extra `peers`): sound alone, with word times on request.
+
+    Temperature 0 without its fallbacks, no voice activity detection, nothing carried from one 30 s window to the next:
+    the same sound gives the same words, also where they are one word over and over, as noise can make Whisper say. All
+    else is faster-whisper's default.
+
+    Args:
+        spec: SIZE_OR_FOLDER or SIZE_OR_FOLDER?option=value&option=value. A size ("tiny.en") or the name of a
+            repository ("owner/name") is downloaded by faster-whisper; a folder holds CTranslate2 weights; so may an
+            installed Python package, named as pip names it. Options:
+            beam: width, 5 unless given.
+            compute: type of the arithmetic as CTranslate2 names it; "default" keeps that of the weights.
+            fallback: "yes": what looks like a failure is decided again by drawing at random, which ends repetitions
+            and differs from run to run.
+            language: detected in every clip unless given; models whose name ends in ".en" have one.
+            prompt: text that sounds like what is said.
+            times: "yes": words with times and probabilities. faster-whisper then moves the ends of its windows to ends
+            of words, which changes what it says here and there.
+        device: "auto", "cpu" or "cuda".
+
+    Raises:
+        AvsrError: faster-whisper is not installed, no such weights, or wrong options.
+    """
+
+    modalities = ("audio",)
+
+    def __init__(self, spec: str, device: str = "auto") -> None:
+        weights, _, query = spec.partition("?")
+        self.name = f"faster-whisper:{spec}"  # options too: they make another recogniser
+        options = _whisper_options(self.name, query)
+        self.model, folder = _load_whisper(self.name, weights, device, options.get("compute", "default"))
+        self.settings: dict[str, Any] = {
+            "beam_size": int(options.get("beam", "5")),
+            "language": options.get("language"),
+            "initial_prompt": options.get("prompt"),
+            "temperature": TEMPERATURES if options.get("fallback") == "yes" else 0.0,
+            "vad_filter": False,
+            "condition_on_previous_text": False,
+            "word_timestamps": options.get("times") == "yes",
+        }
+        if self.settings["language"] not in (None, *self.model.supported_languages):
+            raise AvsrError(f"{self.name}: language {options['language']!r} is not one that it knows; use a code as en")
+        versions = {name: importlib.metadata.version(name) for name in ("faster-whisper", "ctranslate2")}
+        self.about = json.dumps({**self.settings, "compute": options.get("compute", "default"), **versions})
+        self.sha256 = digest([(folder / WEIGHTS).read_bytes(), self.about.encode()])
+
+    def hear(self, clip: Clip) -> Hypothesis:
+        segments = list(self.model.transcribe(clip.audio, **self.settings)[0])
+        words = [
+            Word(
+                word.word.strip(),
+                clip.start_s + float(word.start),
+                clip.start_s + float(word.end),
+                float(word.probability),
+                1.0,
+            )
+            for segment in segments
+            for word in segment.words or ()
+        ]
+        confidence = sum(word.confidence for word in words) / len(words) if words else 0.0
+        return Hypothesis("".join(segment.text for segment in segments).strip(), words, confidence)
+
+
+def _whisper_options(name: str, query: str) -> dict[str, str]:
+    """The options after the question mark, checked as far as no model is needed for it."""
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    for option in sorted(options.keys() - set(WHISPER_OPTIONS)):
+        raise AvsrError(f"{name}: option {option!r} is unknown; there are {', '.join(WHISPER_OPTIONS)}")
+    if not options.get("beam", "1").isdecimal() or int(options.get("beam", "1")) < 1:
+        raise AvsrError(f"{name}: beam {options['beam']!r} must be a whole number from 1 on")
+    for option in ("fallback", "times"):
+        if options.get(option, "no") not in ("no", "yes"):
+            raise AvsrError(f"{name}: {option} {options[option]!r} must be yes or no")
+    return options
+
+
+def _load_whisper(name: str, weights: str, device: str, compute: str) -> tuple[Any, Path]:
+    """The model and the folder of its weights."""
+    try:
+        import faster_whisper
+    except ModuleNotFoundError as error:
+        raise AvsrError(f"{name}: {error.name} is not installed: pip install 'avsr[peers]'") from error
+    place, _, index = device.partition(":")
+    if place not in ("auto", "cpu", "cuda") or not (index or "0").isdecimal():
+        raise AvsrError(f"{name}: cannot use device {device!r}: use auto, cpu or cuda")
+    try:
+        folder = _whisper_folder(name, weights, faster_whisper)
+        model = faster_whisper.WhisperModel(
+            str(folder), device=place, device_index=int(index or 0), compute_type=compute
+        )
+    except AvsrError:
+        raise
+    except Exception as error:  # whatever CTranslate2, the tokenizer or the download raise
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise AvsrError(
+            f"{name}: cannot be loaded ({reason}); without a network name a folder with {WEIGHTS}, or an installed "
+            "package that ships one"
+        ) from error
+    return model, folder
+
+
+def _whisper_folder(name: str, weights: str, library: Any) -> Path:
+    """Where the weights lie; downloads those that are named by size or repository."""
+    if Path(weights).is_dir():
+        if not (Path(weights) / WEIGHTS).is_file():
+            raise AvsrError(f"{name}: the folder has no {WEIGHTS}; name one that CTranslate2 can load")
+        return Path(weights)
+    sizes = library.available_models()
+    if weights in sizes or (weights.count("/") == 1 and not weights.startswith((".", "/", "~"))):
+        return Path(library.download_model(weights))
+    try:
+        shipped = [file for file in importlib.metadata.files(weights) or () if file.name == WEIGHTS]
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        shipped = []
+    if not shipped:
+        raise AvsrError(
+            f"{name}: neither a folder, nor an installed package that ships {WEIGHTS}, nor a size ({', '.join(sizes)})"
+        )
+    return Path(str(shipped[0].locate())).parent
+
+
+# --------------------------------------------------------------------------------------------------- Python function
+
+
+class PythonFunction(Adapter):
+    """A function of the user's, called once per clip: function(audio, lips, audio_present, video_present) -> str.
+
+    The arguments go by name: audio (N,) float32 in [-1, 1], 16 kHz mono, N = 640 T; lips (T, 96, 96) uint8 grey;
+    audio_present and video_present (T,) bool. It may return a `Hypothesis` in place of a string, to give word times.
+    An attribute `modalities` says what it takes ("av", "audio" and "video" unless set), `name` and `sha256` what it is.
+    An object with a method `recognise(clips, modality)` gets all clips of a batch at once. A class is instantiated
+    first, which is where to load weights.
+
+    Args:
+        spec: MODULE:FUNCTION; the function may be dotted ("asr:model.decode"), and the module may lie in the
+            working folder.
+
+    Raises:
+        AvsrError: it cannot be imported, or is nothing that can be called.
+    """
+
+    def __init__(self, spec: str) -> None:
+        self.spec = f"python:{spec}"
+        module, target = _imported(self.spec, spec)
+        if inspect.isclass(target):
+            target = self._guarded("cannot be made", target)
+        self.batched: Callable[..., Sequence[Any]] | None = getattr(target, "recognise", None)
+        if not callable(self.batched or target):
+            raise AvsrError(f"{self.spec}: is a {type(target).__name__}, not a function of (audio, lips, ...)")
+        self.function: Callable[..., Any] = target
+        self.name = str(getattr(target, "name", self.spec))
+        self.about = str(getattr(target, "about", ""))
+        self.modalities = _modalities(self.spec, getattr(target, "modalities", MODALITIES))
+        source = Path(getattr(module, "__file__", None) or "")
+        written = [source.read_bytes()] if source.is_file() else []
+        self.sha256 = str(getattr(target, "sha256", None) or digest([self.spec.encode(), *written]))
+
+    def recognise(self, clips: Sequence[Clip], modality: str) -> list[Hypothesis]:
+        if self.batched is None or modality not in self.modalities:
+            return super().recognise(clips, modality)
+        given = [as_given(clip, modality) for clip in clips]
+        found = self._guarded("failed", self.batched, given, modality)
+        if not hasattr(found, "__len__") or len(found) != len(given):
+            raise AvsrError(
+                f"{self.spec}: recognise must return a list with one hypothesis for each of the clips given"
+            )
+        return [self._hypothesis(said) for said in found]
+
+    def hear(self, clip: Clip) -> Hypothesis:
+        said = self._guarded(
+            f"failed on clip {clip.id!r}",
+            self.function,
+            audio=clip.audio,
+            lips=clip.lips,
+            audio_present=clip.audio_present,
+            video_present=clip.video_present,
+        )
+        return self._hypothesis(said)
+
+    def _hypothesis(self, said: Any) -> Hypothesis:
+        if isinstance(said, str):
+            return Hypothesis(said, [], 0.0)
+        if isinstance(getattr(said, "text", None), str):
+            return said
+        raise AvsrError(f"{self.spec}: returned a {type(said).__name__}; return the words as a string")
+
+    def _guarded(self, trouble: str, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
+        """Calls what the user wrote; whatever it raises becomes one line."""
+        try:
+            return function(*given, **named)
+        except Exception as error:
+            raise AvsrError(f"{self.spec}: {trouble}: {_in_one_line(error)}") from error
+
+
+def _imported(name: str, spec: str) -> tuple[Any, Any]:
+    """The module and what is named in it."""
+    module_name, colon, path = spec.partition(":")
+    if not colon or not all(part.isidentifier() for part in [*module_name.split("."), *path.split(".")]):
+        raise AvsrError(f"{name}: write python:MODULE:FUNCTION, for example python:my_asr:recognise")
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # last, so that nothing there hides an installed module
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise AvsrError(f"{name}: {module_name} cannot be imported ({_in_one_line(error)})") from error
+    target: Any = module
+    for part in path.split("."):
+        if not hasattr(target, part):
+            raise AvsrError(f"{name}: {module_name} has no {path}")
+        target = getattr(target, part)
+    return module, target
+
+
+def _modalities(name: str, declared: Any) -> tuple[str, ...]:
+    """What a system says it takes, checked."""
+    found = (declared,) if isinstance(declared, str) else tuple(declared)
+    if not found or not set(found) <= set(MODALITIES):
+        raise AvsrError(f"{name}: modalities {declared!r}: name some of {', '.join(MODALITIES)}")
+    return found
+
+
+# ----------------------------------------------------------------------------------------------------------- command
+
+PLACEHOLDERS = {"{media}": MODALITIES, "{wav}": ("audio",), "{video}": ("video",)}
+TIMEOUT_S = 300.0
+
+
+class Command(Adapter):
+    """A program that reads a media file and prints the words; it is run once per clip, without a shell.
+
+    What it takes follows from the file that it asks for:
+
+    - `{media}`: an mp4 with picture and sound. A stream that is missing all through is left out of the file, as real
+      files have it (sound alone is a wav); where one is missing in part, it is black or silent there.
+    - `{wav}`: the sound, 16 kHz mono, 16 bit; the program then has the modality "audio" alone.
+    - `{video}`: an mp4 without sound; modality "video" alone.
+
+    The picture is what prepared clips hold: the lip crop, 96 x 96 grey at 25 pictures a second, as H.264. Standard
+    output, its lines joined, is the hypothesis.
+
+    Args:
+        spec: the command, in the quoting of a POSIX shell.
+        timeout_s: for one clip.
+
+    Raises:
+        AvsrError: no such program, or not exactly one kind of file asked for.
+    """
+
+    def __init__(self, spec: str, timeout_s: float = TIMEOUT_S) -> None:
+        self.name = f"command:{spec}"
+        self.timeout_s = timeout_s
+        try:
+            self.arguments = shlex.split(spec)
+        except ValueError as error:
+            raise AvsrError(f"{self.name}: {error}; quote it as for a shell") from error
+        asked = [holder for holder in PLACEHOLDERS if any(holder in part for part in self.arguments)]
+        if len(asked) != 1 or asked[0] in self.arguments[0]:
+            raise AvsrError(f"{self.name}: name the file that it reads by one of {', '.join(PLACEHOLDERS)}")
+        self.placeholder = asked[0]
+        self.modalities = PLACEHOLDERS[self.placeholder]
+        program = shutil.which(self.arguments[0])
+        if program is None:
+            raise AvsrError(f"{self.name}: no program {self.arguments[0]!r} is found; install it or give its path")
+        # What the program reads besides, its weights for instance, is known only where it is named as an argument.
+        files = [Path(part) for part in [program, *self.arguments[1:]] if Path(part).is_file()]
+        self.sha256 = digest([self.name.encode(), *(path.read_bytes() for path in files)])
+
+    def hear(self, clip: Clip) -> Hypothesis:
+        with TemporaryDirectory(prefix="avsr-") as folder:
+            media = self._render(clip, Path(folder))
+            said = self._run([part.replace(self.placeholder, str(media)) for part in self.arguments], clip.id)
+        return Hypothesis(" ".join(said.split()), [], 0.0)
+
+    def _render(self, clip: Clip, folder: Path) -> Path:
+        """Writes the clip as a file, whose name tells nothing: in many corpora a clip's id gives its words away."""
+        seen = bool(clip.video_present.any())
+        if self.placeholder == "{wav}" or not seen:
+            import soundfile
+
+            path = folder / "clip.wav"
+            soundfile.write(path, clip.audio, SAMPLE_RATE, subtype="PCM_16")
+            return path
+        from avsr.preprocessing.mp4 import write_video
+
+        path = folder / "clip.mp4"
+        heard = self.placeholder == "{media}" and bool(clip.audio_present.any())
+        write_video(path, _in_colour(clip.lips), clip.audio if heard else None, crf=12)
+        return path
+
+    def _run(self, arguments: Sequence[str], id: str) -> str:
+        """Standard output of the program; what it started goes with it when its time is up."""
+        apart = os.name == "posix"  # a process group of its own, so that its children can be ended too
+        try:
+            process = subprocess.Popen(
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                start_new_session=apart,
+            )
+        except OSError as error:
+            raise AvsrError(f"{self.name}: cannot be run ({error.strerror})") from error
+        with process:
+            try:
+                said, complaints = process.communicate(timeout=self.timeout_s)
+            except subprocess.TimeoutExpired as error:
+                _end(process, apart)
+                raise AvsrError(
+                    f"{self.name}: gave no answer on clip {id!r} in {self.timeout_s:g} s; it was ended"
+                ) from error
+            except BaseException:  # Ctrl-C reaches only our own process group
+                _end(process, apart)
+                raise
+        if process.returncode:
+            last = next(reversed(complaints.strip().splitlines()), "nothing on standard error").strip()
+            raise AvsrError(f"{self.name}: exit status {process.returncode} on clip {id!r}: {last}")
+        return said
+
+
+def _in_colour(lips: np.ndarray) -> Iterator[np.ndarray]:
+    """(T, H, W) grey as (H, W, 3) RGB pictures, one at a time."""
+    return (np.repeat(picture[..., None], 3, axis=-1) for picture in lips)
+
+
+def _end(process: subprocess.Popen[str], apart: bool) -> None:
+    """Ends the program, and where it has a group of its own, everything in it."""
+    if apart:
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
