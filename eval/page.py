@@ -21,6 +21,7 @@ from avsr.eval.report import (
     MODALITIES,
     PREDICATES,
     SINGLE,
+    VACUOUS,
     Matrix,
     Results,
     clips_of,
@@ -175,14 +176,15 @@ def _predicate(results: Results, name: str, found: Mapping[str, Any]) -> str:
     """A verdict, its matrices, and every check with its interval."""
     other = MODALITIES[SINGLE[name]]
     tolerance = f"{100 * found['tolerance']:g}"
-    state = {None: "none", True: "pass", False: "fail"}[found["pass"]]
-    sign = {None: "", True: "✓ ", False: "✗ "}[found["pass"]]
+    passed = None if found["pass"] and found.get("vacuous") else found["pass"]
+    state = {None: "none", True: "pass", False: "fail"}[passed]
+    sign = {None: "", True: "✓ ", False: "✗ "}[passed]
     worst = "No row of these results can be compared."
     if found["pass"] is not None:
         held = sum(check["pass"] for check in found["checks"])
         worst = (
             f"Worst {100 * found['worst']:+.1f} points, at {worst_label(found)}; {tolerance} allowed. "
-            f"Checks that hold: {held} of {len(found['checks'])}."
+            f"Checks that hold: {held} of {len(found['checks'])}." + (f" {VACUOUS}" if found.get("vacuous") else "")
         )
     grids, rest = matrices(results, found)
     parts = [

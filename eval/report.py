@@ -17,6 +17,7 @@ HARM = {
     "bad sound": "with sound that is there and bad, never worse than lip-reading alone",
 }
 """Told beside the predicates and not part of them."""
+VACUOUS = "What it is compared with is no better than words without the clip, so no worse than that is no merit."
 SINGLE = {"R_V": "audio", "R_A": "video", "bad picture": "audio", "bad sound": "video"}
 """The one modality that each of these compares with."""
 UNITS = {"noise": " dB", "out of step": " ms"}  # of the levels of an axis; those of missing ones are rates
@@ -248,6 +249,7 @@ def _verdicts(results: Results) -> str:
         lines.append(
             f"- **{name} {verdict(name, result)}** ({meaning}): worst {100 * result['worst']:+.1f} points, "
             f"at {worst_label(result)}; {100 * result['tolerance']:g} allowed."
+            + (f" {VACUOUS}" if result.get("vacuous") else "")
         )
         broken = sorted((check for check in result["checks"] if not check["pass"]), key=lambda c: -c["difference"])
         lines += [
@@ -261,9 +263,11 @@ def _verdicts(results: Results) -> str:
 
 
 def verdict(name: str, found: Mapping[str, Any]) -> str:
-    """ "pass" or "FAIL"; what is told beside the predicates is "no harm" or "harm"; "not checked"."""
+    """ "pass" or "FAIL"; "no harm" or "harm" for what is told beside them; "not checked"; "says nothing"."""
     if found["pass"] is None:
         return "not checked"
+    if found["pass"] and found.get("vacuous"):  # no worse than a modality that knows nothing is no merit
+        return "says nothing"
     words = ("pass", "FAIL") if name in PREDICATES else ("no harm", "harm")
     return words[0] if found["pass"] else words[1]
 

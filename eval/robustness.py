@@ -1,241 +1,258 @@
 """A recogniser under every condition of a suite, on prepared clips; `scoring.py` makes results of what it heard.
 
-Each clip is decoded once and then put through every row. Hypotheses are written as they come, and a run that was cut
-off goes on where it stopped.
+The work is cut into jobs: a batch of clips under one condition. A batch holds the same clips whatever the number of
+processes and wherever a run was cut off, so neither changes a bit of the results.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+import platform
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from avsr.eval import report
-from avsr.eval.conditions import VERSION
-from avsr.eval.noise import CannotBuild, Corpus
+from avsr.eval.conditions import VERSION, library_versions
+from avsr.eval.jobs import BATCH_CLIPS, Bench, Job, Setup, do
 from avsr.eval.normalize import get_normalizer
-from avsr.eval.scoring import score
-from avsr.eval.suites import Row, suite_rows
-from avsr.preprocessing.clip import Clip
+from avsr.eval.recognisers import MODALITIES, load_recogniser
+from avsr.eval.report import to_markdown
+from avsr.eval.scoring import Scores
+from avsr.eval.store import HypothesisStore, writing
+from avsr.eval.suites import Row, fitting_rows, suite_rows
+from avsr.eval.summary import summarise
+from avsr.eval.worst import worst_examples
 from avsr.preprocessing.errors import AvsrError
-from avsr.preprocessing.shards import ShardIndex, write_file
+from avsr.preprocessing.pool import work_off
+from avsr.preprocessing.shards import ShardIndex, versions, write_file
 
 SCHEMA = 1
-BATCH_CLIPS = 16  # decoded and held at once
+SEEDS = (17,)
+TIMES = ("seconds", "real_time_factor")  # keys of what a clock says begin with these
 
 Progress = Callable[[float, float], None]
-"""Called with the clips recognised, counted once a row, and how many there are."""
-
-
-class Recogniser(Protocol):
-    """What can be evaluated: `avsr.transcribe.Recogniser` or anything like it."""
-
-    name: str
-
-    def recognise(self, clips: Sequence[Clip], modality: str) -> Sequence[Any]:
-        """One hypothesis with a `text` per clip."""
+"""Called with the clips recognised, counted once a row and seed, and how many there are."""
 
 
 def evaluate(
-    recogniser: Recogniser,
+    recogniser: Any,
     data_dir: str | Path,
     suite: str = "quick",
     *,
     split: str | None = None,
     limit: int | None = None,
-    seed: int = 17,
+    seeds: Sequence[int] = SEEDS,
+    conditions: str | None = None,
     out: str | Path | None = None,
     normalizer: str = "basic",
     noise_dir: str | Path | None = None,
+    rir_dir: str | Path | None = None,
+    workers: int = 1,
+    device: str = "auto",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Scores a recogniser on prepared clips.
 
     Args:
-        recogniser: what to score.
+        recogniser: what to score: a spec of `recognisers.load_recogniser`, or an object with `name`, `sha256` (our own
+            do without), `modalities` (all, where it does not say) and `recognise(clips, modality)`.
         data_dir: shards with their index.json.
-        suite: "clean" or "quick".
+        suite: one of `suites.SUITES`.
         split: score only clips of this split of the index.
         limit: score only so many clips, the first of the index; noise is still made of all.
-        seed: of masks, noise and bootstrap.
-        out: folder for results.json, report.md and hypotheses.jsonl. Hypotheses of the same model, data and seed that
-            are already there are used and not computed again; those of another model or data are replaced.
+        seeds: of masks and noise; each is measured, and curves and predicates count them all.
+        conditions: only rows that fit, see `suites.suite_rows`.
+        out: folder for results.json, report.md, report.html and hypotheses.jsonl. Hypotheses of the same model and
+            data that are already there are used and not computed again; those of another are replaced.
         normalizer: applied to references and hypotheses, see `normalize`.
         noise_dir: recorded noises, for rows that need them.
+        rir_dir: recorded impulse responses of rooms, for rows that need them.
+        workers: processes, each with one thread; several need a spec. 1 is this process.
+        device: where to compute, for a spec.
         progress: told how far it is.
 
     Returns:
-        The content of results.json: see `scoring.score` for the rows.
+        The content of results.json.
 
     Raises:
-        AvsrError: unknown suite or normaliser, nothing to score, or a folder that cannot be written.
+        AvsrError: unknown suite, conditions or normaliser, nothing to score, or a folder that cannot be written.
     """
-    rows = suite_rows(suite)
+    rows = suite_rows(suite, conditions)
     get_normalizer(normalizer)  # a wrong name is told now and not after all the work
+    _check(recogniser, seeds, workers, noise_dir, rir_dir)
     index = ShardIndex(data_dir)
-    pool_of = [i for i, entry in enumerate(index.entries) if split is None or entry.split == split]
-    chosen = _chosen(index, pool_of, limit)
-    if not chosen:
-        splits = sorted({str(entry.split) for entry in index.entries})
-        raise AvsrError(f"{data_dir}: no clip with a text in split {split!r}; its splits are {', '.join(splits)}")
-    corpus = _corpus(index, pool_of, noise_dir)
-    model_sha256 = fingerprint(recogniser)
-    run = _digest([VERSION, model_sha256, [asdict(index.entries[i]) for i in pool_of], _names(corpus)])
-    store = HypothesisStore(Path(out) if out is not None else None, run)
-    failed = _recognise(recogniser, index, chosen, rows, corpus, seed, store, progress)
+    chosen = _chosen(index, data_dir, split, limit)
+    setup = Setup(str(recogniser), str(data_dir), split, _text(noise_dir), _text(rir_dir), device)
+    hears = load_recogniser(str(recogniser), device) if isinstance(recogniser, (str, Path)) else recogniser
+    bench = Bench(hears, index, setup)
+    rows, failed = _fitting(rows, seeds, hears)
+    model_sha256 = fingerprint(hears)
+    store = HypothesisStore(Path(out) if out is not None else None, bench.run(VERSION, model_sha256))
+    work = Work(store, {i: index.entries[i].id for i in chosen}, failed, progress)
+    todo = jobs([row for row in rows if row.key(seeds[0]) not in failed], seeds, chosen)
+    work.through(todo, partial(do, setup) if workers > 1 else bench.do, workers)
+    scores = Scores(rows, seeds, [index.entries[i] for i in chosen], store.lines, failed, normalizer)
+    scored = scores.results()
     results = {
         "schema": SCHEMA,
-        "model": recogniser.name,
+        "model": hears.name,
         "model_sha256": model_sha256,
         "data": str(data_dir),
         "split": split,
         "suite": suite,
-        "seed": seed,
+        "conditions": conditions,
+        "seeds": list(seeds),
         "normalizer": normalizer,
-        "clips_without_text": [index.entries[i].id for i in pool_of if index.entries[i].text is None],
-        **score(rows, [index.entries[i] for i in chosen], store.lines, failed, seed=seed, normalizer=normalizer),
+        "clips": len(chosen),
+        "clips_without_text": [index.entries[i].id for i in bench.places if index.entries[i].text is None],
+        "versions": _versions(),
+        **scored,
+        "summary": summarise(scores, scored["rows"]),
     }
     if out is not None:
         store.finish()
-        _write(Path(out), results)
+        _write(Path(out), results, scores, bench)
     return results
 
 
-def _chosen(index: ShardIndex, pool_of: Sequence[int], limit: int | None) -> list[int]:
+def without_times(value: Any) -> Any:
+    """The same results (or any part of them) but for what a clock says: all else is the same in every run."""
+    if isinstance(value, Mapping):
+        return {key: without_times(item) for key, item in value.items() if not key.startswith(TIMES)}
+    return [without_times(item) for item in value] if isinstance(value, list) else value
+
+
+# ---- what is to be done
+
+
+def _check(
+    recogniser: Any, seeds: Sequence[int], workers: int, noise_dir: str | Path | None, rir_dir: str | Path | None
+) -> None:
+    """Refuses, before any work, what cannot be."""
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise AvsrError(f"seeds {list(seeds)}: give one or more, each once")
+    if workers < 1:
+        raise AvsrError(f"workers {workers} is too few; give 1 or more processes")
+    if workers > 1 and not isinstance(recogniser, (str, Path)):
+        raise AvsrError(f"workers {workers}: several processes need a recogniser by its name, which each can load")
+    for folder in (noise_dir, rir_dir):
+        if folder is not None and not Path(folder).is_dir():
+            raise AvsrError(f"{folder}: no such folder; give one with .wav, .flac, .ogg or .mp3 files")
+
+
+def _chosen(index: ShardIndex, data_dir: str | Path, split: str | None, limit: int | None) -> list[int]:
     """Places in the index of the clips to score."""
     if limit is not None and limit < 1:
         raise AvsrError(f"limit {limit} is too small; give 1 or more clips, or none for all")
-    return [i for i in pool_of if index.entries[i].text is not None][:limit]
+    in_split = [i for i, entry in enumerate(index.entries) if split in (None, entry.split)]
+    chosen = [i for i in in_split if index.entries[i].text is not None][:limit]
+    if not chosen:
+        splits = sorted({str(entry.split) for entry in index.entries})
+        raise AvsrError(f"{data_dir}: no clip with a text in split {split!r}; its splits are {', '.join(splits)}")
+    return chosen
 
 
-def _write(folder: Path, results: dict[str, Any]) -> None:
-    """Writes results.json and report.md."""
-    body = json.dumps(results, ensure_ascii=False, indent=1, allow_nan=False)
-    with _writing(folder):
-        write_file(folder / "report.md", [report.to_markdown(results).encode()])
-        write_file(folder / "results.json", [body.encode(), b"\n"])
+def _fitting(rows: Sequence[Row], seeds: Sequence[int], recogniser: Any) -> tuple[list[Row], dict[str, str]]:
+    """The rows that the recogniser has, and key -> why for those that it cannot give."""
+    fitted, unavailable = fitting_rows(rows, getattr(recogniser, "modalities", MODALITIES), recogniser.name)
+    return fitted, {row.key(seed): why for row, why in unavailable.items() for seed in row.seeds(seeds)}
 
 
-def _recognise(
-    recogniser: Recogniser,
-    index: ShardIndex,
-    chosen: Sequence[int],
-    rows: Sequence[Row],
-    corpus: Corpus,
-    seed: int,
-    store: HypothesisStore,
-    progress: Progress | None,
-) -> dict[str, str]:
-    """Fills the store with each row of each clip.
+def jobs(rows: Sequence[Row], seeds: Sequence[int], chosen: Sequence[int]) -> list[Job]:
+    """All rows of all clips, batch after batch; rows of one condition share a job, and so what was done to the clips.
 
-    Returns:
-        Key of each row that this corpus cannot give -> why.
+    Args:
+        rows: of the suite.
+        seeds: of the rows in which something is drawn.
+        chosen: places of the clips in the index.
     """
-    failed: dict[str, str] = {}
-    done = 0
-    for first in range(0, len(chosen), BATCH_CLIPS):
-        batch = chosen[first : first + BATCH_CLIPS]
-        clips: list[Clip] = []
-        for row in rows:
-            key = row.key(seed)
-            # A batch is redone whole, so that going on gives the padding, and so the bits, of a run in one go.
-            if key not in failed and not all((key, index.entries[i].id) in store.lines for i in batch):
-                clips = clips or [index.load(i) for i in batch]
-                try:
-                    altered = [row.condition.apply(clip, seed, corpus) for clip in clips]
-                except CannotBuild as error:
-                    failed[key] = str(error)
-                else:
-                    store.add(_timed(recogniser, row, key, clips, altered))
-            done += len(batch)
-            if progress is not None:
-                progress(done, len(chosen) * len(rows))
-    return failed
-
-
-def _timed(
-    recogniser: Recogniser, row: Row, key: str, clips: Sequence[Clip], altered: Sequence[Clip]
-) -> list[dict[str, Any]]:
-    """Recognises one batch of one row.
-
-    Returns:
-        A line for each clip: what was said, what was heard, what the masks said, and its share of the seconds.
-    """
-    begin = time.perf_counter()
-    hypotheses = recogniser.recognise(altered, modality=row.modality)
-    seconds = (time.perf_counter() - begin) / max(sum(clip.frames for clip in altered), 1)
+    conditions: dict[Any, list[Row]] = {}
+    for row in rows:
+        conditions.setdefault(row.condition, []).append(row)
     return [
-        {
-            "row": key,
-            "id": clip.id,
-            "reference": "" if row.condition.empty else clip.text,
-            "hypothesis": hypothesis.text,
-            "audio_present": round(float(given.audio_present.mean()) if given.frames else 0.0, 4),
-            "video_present": round(float(given.video_present.mean()) if given.frames else 0.0, 4),
-            "seconds": round(seconds * clip.frames, 6),
-        }
-        for clip, given, hypothesis in zip(clips, altered, hypotheses, strict=True)
+        Job(tuple(chosen[first : first + BATCH_CLIPS]), seed, tuple(same))
+        for first in range(0, len(chosen), BATCH_CLIPS)
+        for same in conditions.values()
+        for seed in same[0].seeds(seeds)
     ]
 
 
-class HypothesisStore:
-    """Hypotheses by (row key, clip id); on disk as lines of hypotheses.jsonl, added as they come.
+# ---- doing it
+
+
+class Work:
+    """Fills a store with jobs, those of them that are not there yet.
 
     Args:
-        folder: where the file is kept; None keeps everything in memory.
-        run: what the lines depend on; lines of another run are dropped. So is a last line cut short by a kill.
+        store: of the hypotheses, those of an earlier run among them.
+        ids: place in the index -> id of the clip.
+        failed: row key -> why there is no such row; what turns out to be impossible is added.
+        progress: told how far it is.
     """
 
-    def __init__(self, folder: Path | None, run: str) -> None:
-        self.path = folder / "hypotheses.jsonl" if folder else None
-        self.run = run
-        self.lines: dict[tuple[str, str], dict[str, Any]] = {}
-        if self.path is None:
-            return
-        with _writing(self.path.parent):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            if self.path.exists():
-                self._keep(_parsed(self.path.read_text(encoding="utf-8", errors="replace").splitlines()))
-        self.finish()
+    def __init__(
+        self, store: HypothesisStore, ids: Mapping[int, str], failed: dict[str, str], progress: Progress | None
+    ) -> None:
+        self.store, self.ids, self.failed = store, ids, failed
+        self.progress = progress or (lambda done, total: None)
+        self.left: deque[Job] = deque()
+        self.done = self.total = 0
 
-    def _keep(self, lines: Iterable[dict[str, Any]]) -> None:
-        self.lines.update({(line["row"], line["id"]): line for line in lines if line.get("run") == self.run})
+    def through(self, todo: Sequence[Job], task: Callable[[Job], Any], workers: int) -> None:
+        """Does the jobs, in order.
 
-    def add(self, lines: Sequence[dict[str, Any]]) -> None:
-        """Keeps the lines, and appends them to the file in one write."""
-        stamped = [{"run": self.run, **line} for line in lines]
-        self._keep(stamped)
-        if self.path is not None:
-            with _writing(self.path.parent), open(self.path, "a", encoding="utf-8") as file:
-                file.write("".join(_jsonl(line) for line in stamped))
+        Args:
+            todo: every job of the run.
+            task: does one, see `jobs.Bench.do`.
+            workers: processes; 1 is this one.
+        """
+        # A batch is done whole, so that going on gives the padding, and so the bits, of a run in one go.
+        self.left = deque(job for job in todo if not self.store.has(job.keys, [self.ids[i] for i in job.batch]))
+        self.total = sum(job.size for job in todo)
+        self.done = self.total - sum(job.size for job in self.left)
+        self.progress(self.done, self.total)
+        work_off(self.left, task, workers if workers > 1 else 0, self._finished, _crashed)
 
-    def finish(self) -> None:
-        """Writes the file anew in an order that does not depend on when a line came."""
-        if self.path is not None:
-            with _writing(self.path.parent):
-                write_file(self.path, (_jsonl(self.lines[key]).encode() for key in sorted(self.lines)))
-
-
-def _parsed(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """The lines that are whole."""
-    for line in lines:
-        try:
-            value = json.loads(line)
-        except ValueError:
-            continue  # cut short; its clips are recognised again
-        if isinstance(value, dict) and {"row", "id", "reference", "hypothesis"} <= value.keys():
-            yield value
+    def _finished(self, job: Job, found: Any) -> None:
+        self.done += job.size
+        if isinstance(found, str):
+            self.failed.update(dict.fromkeys(job.keys, found))
+            vain = [other for other in self.left if other.keys == job.keys]
+            for other in vain:
+                self.left.remove(other)
+                self.done += other.size
+        else:
+            self.store.add(found)
+        self.progress(self.done, self.total)
 
 
-# ---- what a run depends on
+def _crashed(job: Job) -> None:
+    raise AvsrError(
+        f"{job.rows[0].condition.label}: the recogniser took its process down twice (out of memory?); what is done is "
+        "kept: try fewer workers"
+    )
 
 
-def fingerprint(recogniser: Recogniser) -> str:
+# ---- what comes out
+
+
+def _write(folder: Path, results: dict[str, Any], scores: Scores, bench: Bench) -> None:
+    """Writes results.json, report.md and report.html."""
+    from avsr.eval.page import to_html
+
+    body = json.dumps(results, ensure_ascii=False, indent=1, allow_nan=False)
+    page = to_html(results, worst_examples(scores, bench))
+    with writing(folder):
+        write_file(folder / "report.md", [to_markdown(results).encode()])
+        write_file(folder / "report.html", [page.encode()])
+        write_file(folder / "results.json", [body.encode(), b"\n"])
+
+
+def fingerprint(recogniser: Any) -> str:
     """Hash that tells one model from another: its `sha256` where it has one, else that of its weights.
 
     Raises:
@@ -254,30 +271,16 @@ def fingerprint(recogniser: Recogniser) -> str:
     return total.hexdigest()
 
 
-def _corpus(index: ShardIndex, pool_of: Sequence[int], noise_dir: str | Path | None) -> Corpus:
-    places = {index.entries[i].id: i for i in pool_of}
-    speakers = {index.entries[i].id: index.entries[i].speaker for i in pool_of}
-    return Corpus(places, lambda id: index.load(places[id]).audio, speakers=speakers, noise_dir=noise_dir)
+def _versions() -> dict[str, str]:
+    """Versions of what decides what a recogniser is given and what it makes of it."""
+    found = {**versions(), **library_versions(), "conditions": str(VERSION), "python": platform.python_version()}
+    for name in ("torch", "jiwer"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "unknown"
+    return found
 
 
-def _names(corpus: Corpus) -> list[str]:
-    return [path.name for path in corpus.noise_files()]
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _jsonl(line: dict[str, Any]) -> str:
-    return json.dumps(line, ensure_ascii=False) + "\n"
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Turns a full disk or a folder that cannot be written into one line."""
-    try:
-        yield
-    except OSError as error:
-        raise AvsrError(
-            f"{folder}: cannot write results ({error.strerror or error}); free space or name another"
-        ) from error
+def _text(path: str | Path | None) -> str | None:
+    return None if path is None else str(path)

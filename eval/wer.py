@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import zip_longest
 from typing import Literal
 
 import numpy as np
@@ -18,6 +20,7 @@ SUBSTITUTIONS, DELETIONS, INSERTIONS, UNITS = range(4)  # columns of a table of 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 _INDEX_BUDGET = 2_000_000  # drawn indices held at once: 16 MB whatever the size of the corpus
+_TIMES_BUDGET = 8_000_000  # entries of a table that is kept: 64 MB
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,26 @@ def _count_chunks(chunks: Sequence) -> tuple[int, int, int]:
     return totals["substitute"], totals["delete"], totals["insert"]
 
 
+def align(reference: str, hypothesis: str, *, normalizer: str = "basic") -> list[tuple[str | None, str | None]]:
+    """Which word stands for which, in the alignment with the fewest errors.
+
+    Returns:
+        Pairs (word of the reference, word of the hypothesis) in order; None where there is none on that side.
+    """
+    import jiwer
+
+    normalize = get_normalizer(normalizer)
+    spoken, heard = normalize(reference).split(), normalize(hypothesis).split()
+    if not spoken or not heard:
+        return [*((word, None) for word in spoken), *((None, word) for word in heard)]
+    pairs: list[tuple[str | None, str | None]] = []
+    for chunk in jiwer.process_words(" ".join(spoken), " ".join(heard)).alignments[0]:
+        left = spoken[chunk.ref_start_idx : chunk.ref_end_idx]
+        right = heard[chunk.hyp_start_idx : chunk.hyp_end_idx]
+        pairs += zip_longest(left, right)
+    return pairs
+
+
 def pool(counts: np.ndarray, *, seed: int = 0, resamples: int = RESAMPLES) -> ErrorRate:
     """Pools counts of utterances into one rate with its interval.
 
@@ -164,10 +187,23 @@ def _interval(totals: np.ndarray, seed: int, resamples: int) -> tuple[float | No
     """Percentile interval of sum(totals[:, 0]) / sum(totals[:, 1]) over utterances drawn with replacement."""
     if totals[:, 1].sum() == 0:
         return None, None
-    drawn = np.concatenate([totals[rows].sum(axis=1) for rows in _resampled_rows(len(totals), seed, resamples)])
+    if len(totals) * resamples <= _TIMES_BUDGET:  # whole numbers in float64: the very same sums, and much faster
+        drawn = _times_drawn(len(totals), seed, resamples) @ totals.astype(np.float64)
+    else:
+        drawn = np.concatenate([totals[rows].sum(axis=1) for rows in _resampled_rows(len(totals), seed, resamples)])
     drawn = drawn[drawn[:, 1] > 0]  # a resample of empty references alone has no rate
     low, high = np.quantile(drawn[:, 0] / drawn[:, 1], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
+
+
+@lru_cache(maxsize=2)
+def _times_drawn(utterances: int, seed: int, resamples: int) -> np.ndarray:
+    """(resamples, n) float64: how often each utterance is in each resample; every row of a suite asks for the same."""
+    tables = [
+        np.apply_along_axis(np.bincount, 1, rows, minlength=utterances)
+        for rows in _resampled_rows(utterances, seed, resamples)
+    ]
+    return np.concatenate(tables).astype(np.float64)
 
 
 def _resampled_rows(utterances: int, seed: int, resamples: int) -> Iterator[np.ndarray]:

@@ -105,6 +105,7 @@ def test_interval_does_not_depend_on_the_memory_at_hand(monkeypatch: pytest.Monk
     counts = errors_at(0.2, 40, 3)
     whole = pool(counts)
     monkeypatch.setattr(module, "_INDEX_BUDGET", 100)
+    monkeypatch.setattr(module, "_TIMES_BUDGET", 0)
     assert pool(counts) == whole
 
 

@@ -1,0 +1,204 @@
+"""Whole runs: several processes, a real kill, the full suite, recognisers that can do less, clips that hold less."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from avsr.eval.robustness import evaluate, without_times
+from avsr.eval.suites import suite_rows
+from avsr.preprocessing.clip import SAMPLES_PER_FRAME, Clip
+from avsr.preprocessing.shards import ShardWriter
+
+RECOGNISER = """
+import os, time
+import numpy as np
+
+def listen(audio, lips, audio_present, video_present):
+    if os.environ.get("CALLS"):
+        with open(os.environ["CALLS"], "a") as file:
+            file.write(".")
+        time.sleep(0.02)
+    sums = int(np.abs(audio).sum() * 1000) + int(lips.astype(np.int64).sum()) + int(video_present.sum())
+    return " ".join(("bin", "lay", "place", "set")[sums // 4**place % 4] for place in range(4))
+"""
+
+
+def make_clip(number: int, frames: int = 12, speaker: str = "s1", text: str | None = None) -> Clip:
+    rng = np.random.default_rng(number)
+    audio = np.round(rng.normal(0, 0.05, frames * SAMPLES_PER_FRAME) * 32768) / 32768
+    lips = rng.integers(0, 255, (frames, 96, 96), np.uint8)
+    there = np.ones(frames, np.bool_)
+    said = " ".join(rng.choice(["bin", "lay", "place", "set"], 4)) if text is None else text
+    return Clip(f"clip{number:02d}", audio.astype(np.float32), lips, there, there, 0.0, said, speaker)
+
+
+def write_corpus(folder: Path, clips: Sequence[Clip]) -> Path:
+    with ShardWriter(folder) as writer:
+        for clip in clips:
+            writer.add(clip)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    clips = [make_clip(number, speaker=f"s{number % 2}") for number in range(18)]
+    return write_corpus(tmp_path_factory.mktemp("corpus") / "shards", clips)
+
+
+@pytest.fixture
+def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A recogniser that can be named, and so loaded by every process."""
+    (tmp_path / "listening.py").write_text(RECOGNISER)
+    monkeypatch.chdir(tmp_path)
+    return "python:listening:listen"
+
+
+class Says:
+    """Says the same words, one after the other, of whatever it is given; keeps what it was asked."""
+
+    name = sha256 = "says"
+
+    def __init__(self, *texts: str, modalities: Sequence[str] = ("av", "audio", "video"), **more: Any) -> None:
+        self.texts, self.modalities, self.more = texts or ("bin lay",), tuple(modalities), more
+        self.asked: Counter[str] = Counter()
+
+    def recognise(self, clips: Sequence[Clip], modality: str) -> list[SimpleNamespace]:
+        self.asked[modality] += len(clips)
+        return [SimpleNamespace(text=self.texts[i % len(self.texts)], **self.more) for i in range(len(clips))]
+
+
+def lines_of(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "hypotheses.jsonl").read_text().splitlines()]
+
+
+def test_numbers_do_not_depend_on_processes_or_the_day(corpus: Path, spec: str, tmp_path: Path) -> None:
+    options = {"seeds": [17, 29], "conditions": "babble*,video missing*"}
+    found = [evaluate(spec, corpus, "quick", out=tmp_path / str(n), workers=n, **options) for n in (1, 2)]
+    found.append(evaluate(spec, corpus, "quick", **options))
+    assert without_times(found[0]) == without_times(found[1]) == without_times(found[2])
+    assert [without_times(line) for line in lines_of(tmp_path / "1")] == [
+        without_times(line) for line in lines_of(tmp_path / "2")
+    ]
+    # Half of a picture is drawn for both seeds; a whole one and the clean clip are the same for both.
+    counted = Counter((row["label"], row["modality"]) for row in found[0]["rows"])
+    assert counted["video missing 50 % (bursts)", "av"] == counted["babble 0 dB", "audio"] == 2
+    assert counted["video missing 100 % (bursts)", "av"] == counted["clean", "av"] == 1
+    pair = [row for row in found[0]["rows"] if row["label"] == "babble 0 dB" and row["modality"] == "av"]
+    check = next(check for check in found[0]["predicates"]["R_V"]["checks"] if check["label"] == "babble 0 dB")
+    assert check["wer"] == pytest.approx(sum(row["wer"] for row in pair) / 2)
+    assert check["row"] == pair[0]["key"]
+
+
+def test_a_killed_run_computes_nothing_twice(
+    corpus: Path, spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, calls = tmp_path / "out", tmp_path / "calls"
+    monkeypatch.setenv("CALLS", str(calls))
+    command = [sys.executable, "-m", "avsr", "evaluate", spec, str(corpus), "--suite", "quick", "--out", str(out)]
+    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    hypotheses = out / "hypotheses.jsonl"
+    while run.poll() is None and not (hypotheses.exists() and hypotheses.stat().st_size):
+        time.sleep(0.01)
+    run.send_signal(signal.SIGKILL)
+    assert run.wait() == -signal.SIGKILL  # it was killed in the middle, and had not ended by itself
+    done, asked = len(lines_of(out)), len(calls.read_text())
+    assert 0 < done < 11 * 18
+    results = evaluate(spec, corpus, "quick", out=out)
+    assert len(calls.read_text()) - asked <= 11 * 18 - 9 - done + 48  # silent rows are not asked; one job was lost
+    monkeypatch.delenv("CALLS")
+    assert without_times(results) == without_times(evaluate(spec, corpus, "quick"))
+    assert (out / "results.json").exists()
+
+
+def test_every_row_of_the_full_suite_can_be_had(corpus: Path, tmp_path: Path) -> None:
+    noise = tmp_path / "noise"
+    noise.mkdir()
+    soundfile.write(noise / "hum.wav", np.random.default_rng(0).normal(0, 0.1, 16_000), 16_000)
+    results = evaluate(Says(), corpus, "full", limit=2, noise_dir=noise, rir_dir=noise, out=tmp_path / "out")
+    assert [row["label"] for row in results["rows"] if "not_available" in row] == []
+    assert len(results["rows"]) == len(suite_rows("full"))
+    for axis, condition in (("video missing", "frame"), ("audio missing", "utterance")):
+        curve = next(c for c in results["curves"] if (c["axis"], c["condition"]) == (axis, condition))
+        assert curve["levels"] == [0.0, 0.1, 0.25, 0.3, 0.5, 0.75, 1.0]
+        assert curve["area"] == pytest.approx(curve["wer"][0])  # it says the same whatever it is given
+        assert curve["rows"][-1] == [f"{axis} 100 % (bursts) | av | seed 17"]
+    assert set(results["summary"]["effective_snr_gain_db"]) == {"babble", "white", "pink", "recorded", "talker"}
+    assert results["summary"]["harm"]["bad picture"]["pass"] is True
+    body = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert body == results
+    assert "<html" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_recorded_noise_needs_a_folder_and_says_so(corpus: Path) -> None:
+    results = evaluate(Says(), corpus, "full", limit=1, conditions="recorded 0 dB")
+    told = [row["not_available"] for row in results["rows"] if row["label"] == "recorded 0 dB"]
+    assert len(told) == 2
+    assert all("needs a folder" in reason for reason in told)
+
+
+def test_a_recogniser_of_sound_gets_its_rows_and_no_others(corpus: Path, tmp_path: Path) -> None:
+    ear = Says("bin lay place", modalities=["audio"])
+    results = evaluate(ear, corpus, "quick", limit=3, out=tmp_path)
+    assert set(ear.asked) == {"audio"}
+    had = {row["label"]: row for row in results["rows"] if "not_available" not in row}
+    assert set(had) == {"clean", "audio missing 50 % (bursts)", "audio missing 100 % (bursts)", "babble 0 dB"}
+    assert all(row["modality"] == "audio" and row["delta_wer"] == 0 for row in had.values())
+    others = [row for row in results["rows"] if "not_available" in row]
+    assert {row["wer"] for row in others} == {None}
+    assert {row["not_available"] for row in others} == {"says takes audio only"}
+    assert results["predicates"]["R_V"]["pass"] is None
+    assert "n/a" in (tmp_path / "report.md").read_text()
+
+
+def test_without_word_times_there_is_no_audio_weight(corpus: Path) -> None:
+    plain = evaluate(Says(), corpus, "quick", limit=2)
+    assert {row["audio_weight"] for row in plain["rows"]} == {None}
+    assert plain["summary"]["trust_curve"] == []
+    words = [SimpleNamespace(audio_weight=weight) for weight in (0.25, 0.75)]
+    told = evaluate(Says(words=words), corpus, "quick", limit=2)
+    assert {row["audio_weight"] for row in told["rows"]} == {0.5}
+    # clean, half and all of the sound missing: bins at the ends and in the middle
+    curve = {point["audio_present"]: point["words"] for point in told["summary"]["trust_curve"]}
+    assert curve == {0.05: 4, 0.55: 4, 0.95: 4}
+
+
+def test_empty_texts_and_silent_and_faceless_clips_have_stated_answers(tmp_path: Path) -> None:
+    first, second, third = make_clip(1), make_clip(2), make_clip(3, text="")
+    absent = np.zeros(first.frames, np.bool_)
+    clips = [
+        replace(first, lips=np.zeros_like(first.lips), video_present=absent),  # no face was found
+        replace(second, audio=np.zeros_like(second.audio)),  # a sound track without sound
+        third,  # nothing is said
+    ]
+    results = evaluate(Says(""), write_corpus(tmp_path / "shards", clips), "quick")
+    rows = {(row["label"], row["modality"]): row for row in results["rows"]}
+    clean = rows["clean", "av"]
+    assert (clean["wer"], clean["deletions"], clean["words"], clean["utterances"]) == (1.0, 8, 8, 3)
+    assert clean["video_present"] == pytest.approx(2 / 3, abs=1e-3)
+    assert not [row["label"] for row in results["rows"] if "not_available" in row]
+    wordy = evaluate(Says("bin"), tmp_path / "shards", "clean")["rows"][0]
+    assert wordy["hallucinating_utterances"] == 1
+    assert wordy["insertions"] == 1
+
+
+def test_clips_that_all_say_the_same_have_no_other_lips(tmp_path: Path) -> None:
+    clips = [make_clip(number, text="bin lay") for number in range(3)]
+    results = evaluate(Says(), write_corpus(tmp_path / "shards", clips), "full", conditions="identity")
+    rows = {row["label"]: row for row in results["rows"]}
+    assert "texts that differ" in rows["other lips"]["not_available"]
+    assert rows["still face"]["wer"] == 0
+    assert results["summary"]["visual_reliance"] is None
