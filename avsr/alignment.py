@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,18 +17,78 @@ from torch import Tensor
 from avsr.decoding import BLANK
 from avsr.preprocessing.errors import AvsrError
 
-TAIL_FRAMES = 3  # CTC's spike marks the beginning of a word's last sound: up to 0.12 s of what follows is still it
 LETTER_GAP = 8  # frames (0.32 s) between two letters of a word; what lies further off has drifted into the silence
+
+
+FRAMES = range(11)  # that a word may reach beyond its spikes
 
 
 @dataclass(frozen=True)
 class WordSpan:
-    """A word on the frame clock: frames first to last (exclusive), and the mean posterior of its letters."""
+    """A word on the frame clock.
+
+    Attributes:
+        word: as it is spelt.
+        first, last: its frames, the last one exclusive.
+        letters: the same of its letters alone, see `Timing`.
+        confidence: mean over its letters of the posterior at their peak.
+        weakest: the lowest of those.
+    """
 
     word: str
     first: int
     last: int
+    letters: tuple[int, int]
     confidence: float
+    weakest: float
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How far words reach beyond their letters' spikes, which lie anywhere in a sound; it differs between models.
+
+    Attributes:
+        lead_frames: a word begins up to so many frames before its first letter.
+        tail_frames: and ends up to so many after its last one.
+    """
+
+    lead_frames: int = 0
+    tail_frames: int = 3
+
+    def stretch(self, extents: Sequence[tuple[int, int]], frames: int) -> list[tuple[int, int]]:
+        """Words from their letters: each goes beyond its own as far as the letters of its neighbours let it.
+
+        Args:
+            extents: [first, last + 1] frame of the letters of each word of an utterance, in order.
+            frames: T of the utterance. What two words could share belongs to the later one.
+        """
+        ends = [0, *(last for _, last in extents)]
+        starts = [max(first - self.lead_frames, end) for (first, _), end in zip(extents, ends, strict=False)]
+        limits = [*starts[1:], frames]
+        return [
+            (start, min(last + self.tail_frames, limit))
+            for start, (_, last), limit in zip(starts, extents, limits, strict=False)
+        ]
+
+    def to_info(self) -> dict[str, int]:
+        """What stands in a model's info under "word_times"."""
+        return asdict(self)
+
+    @classmethod
+    def from_info(cls, info: dict[str, Any]) -> Timing:
+        """What a model brings along, or the usual.
+
+        Raises:
+            AvsrError: no whole numbers of frames, or too many.
+        """
+        entry = info.get("word_times", {})
+        known = cls().to_info().keys()
+        if not isinstance(entry, dict) or not entry.keys() <= known or not all(n in FRAMES for n in entry.values()):
+            raise AvsrError(
+                f"the model's word_times are {entry!r}: must be {' and '.join(known)} of {FRAMES[0]} to {FRAMES[-1]}; "
+                "fit them again with python -m avsr.eval.calibration"
+            )
+        return cls(**{name: int(frames) for name, frames in entry.items()})
 
 
 def forced_align(log_probs: Tensor, ids: Sequence[int]) -> Tensor:
@@ -97,18 +158,20 @@ def _viterbi(emit: Tensor, states: Tensor) -> _Moves:
     return _Moves(back, final if torch.isfinite(score[final + 2]) else None)
 
 
-def word_times(log_probs: Tensor, ids: Sequence[int], tokens: Sequence[str]) -> list[WordSpan]:
+def word_times(
+    log_probs: Tensor, ids: Sequence[int], tokens: Sequence[str], timing: Timing | None = None
+) -> list[WordSpan]:
     """The words that `ids` spell, each with its frames and its confidence.
 
-    A word starts with its first letter. It ends with its last one, or up to TAIL_FRAMES later, but never
-    after the next word starts. Letters that drifted away from the others (CTC does not mind whether the first letter
-    of an utterance comes long before the sound, or the last one long after it) count as standing beside them. The
-    confidence of a word is the mean over its letters of the posterior at their peak.
+    A word reaches from its first letter to its last one and a little beyond, see `Timing`. Letters that drifted away
+    from the others (CTC does not mind whether the first letter of an utterance comes long before the sound, or the last
+    one long after it) count as standing beside them.
 
     Args:
         log_probs: (T, U) float, frame posteriors of one clip without padding.
         ids: the tokens of the text, without blanks.
         tokens: the string of each id; the one for " " separates words.
+        timing: how far words reach beyond their letters.
 
     Returns:
         One span per word, in order.
@@ -132,12 +195,12 @@ def word_times(log_probs: Tensor, ids: Sequence[int], tokens: Sequence[str]) -> 
     extents = [
         _extent([spans[i] for i in word], opens=n == 0, closes=n == len(words) - 1) for n, word in enumerate(words)
     ]
-    starts = [first for first, _ in extents] + [len(log_probs)]
     found = []
-    for word, (first, last), following in zip(words, extents, starts[1:], strict=True):
+    stretched = (timing or Timing()).stretch(extents, len(log_probs))
+    for word, letters, (first, last) in zip(words, extents, stretched, strict=True):
         peaks = [float(probs[slice(*spans[i]), ids[i]].max()) for i in word]
         text = "".join(tokens[ids[i]] for i in word)
-        found.append(WordSpan(text, first, min(last + TAIL_FRAMES, following), sum(peaks) / len(peaks)))
+        found.append(WordSpan(text, first, last, letters, sum(peaks) / len(peaks), min(peaks)))
     return found
 
 

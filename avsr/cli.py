@@ -8,15 +8,15 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from avsr.console import Lines, failing_alone, log, note, one_line, progress, report, say, usage
 from avsr.preprocessing.errors import AvsrError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -59,6 +59,14 @@ class Corpus(StrEnum):
 class Suite(StrEnum):
     clean = "clean"
     quick = "quick"
+    masked = "masked"
+    full = "full"
+
+
+class Normalizer(StrEnum):
+    none = "none"
+    basic = "basic"
+    grid = "grid"
 
 
 FACES = ("main", "largest", "left", "right")
@@ -94,7 +102,22 @@ def transcribe(
         Modality.auto
     ),
     model: Annotated[str, typer.Option(metavar="NAME|PATH", help="A name from `avsr models`, or a file.")] = "default",
-    beam: Annotated[int, typer.Option(min=0, max=1000, help="Width of the beam search; 0 is greedy, fastest.")] = 0,
+    beam: Annotated[
+        int | None,
+        typer.Option(min=0, max=1000, help="Width of the beam search; 0 is greedy, fastest; with --lm 16."),
+    ] = None,
+    lm: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="An n-gram model of words (ARPA) that makes likely texts win."),
+    ] = None,
+    lm_weight: Annotated[
+        float | None,
+        typer.Option(min=0, max=10, help="How much the n-gram model counts, 0.3 by default."),
+    ] = None,
+    grammar: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|FILE", help="Only sentences of this grammar: grid, or a file of your own."),
+    ] = None,
     face: Annotated[
         str,
         typer.Option(metavar="RULE", help="Whose lips: main (longest and largest), largest, left, right, or a number."),
@@ -111,27 +134,28 @@ def transcribe(
         raise typer.BadParameter(f"{face!r}: use {', '.join(FACES)} or the number of a face", param_hint="--face")
     names = writers.formats(format.value)
     _refuse_output(files, out, names)
+    from avsr import language
     from avsr.transcribe import load_model
 
-    recogniser = load_model(model, device.value)
-    _note(f"model {recogniser.name} on {recogniser.device}")
+    spoken = language.load(lm, grammar=grammar, lm_weight=lm_weight)
+    recogniser = load_model(model, device.value).with_decoding(beam, spoken)
+    note(f"model {recogniser.name} on {recogniser.device}")
     failed = False
     for file in files:
-        with _failing_alone(file) as outcome:
-            with _progress(file.name) as tell:
+        with failing_alone(file) as outcome:
+            with progress(file.name) as tell:
                 transcript = recogniser.transcribe(
                     file,
                     modality=modality.value,
-                    beam=beam,
                     face=int(face) if face.isdecimal() else face,
                     progress=tell,
                 )
             for warning in transcript.warnings:
-                _say(f"{file}: {warning}")
+                say(f"{file}: {warning}")
             if out is None:
                 text = writers.RENDERERS[names[0]](transcript)
                 if len(files) > 1:
-                    text = "".join(f"{_one_line(str(file))}\t{line}\n" for line in text.splitlines() or [""])
+                    text = "".join(f"{one_line(str(file))}\t{line}\n" for line in text.splitlines() or [""])
                 print(text, end="", flush=True)
             else:
                 for name in names:
@@ -153,7 +177,7 @@ def prepare(
     """Cut a corpus into shards of lips and sound, ready to train on. Run it again to go on after a stop."""
     from avsr.preprocessing.prepare import prepare as run
 
-    with _progress(f"{corpus.value} {src}", unit="clips") as tell:
+    with progress(f"{corpus.value} {src}", unit="clips") as tell:
         summary = run(corpus.value, src, dst, workers=workers, progress=lambda done, total, _: tell(done, total))
     print(summary)
 
@@ -183,21 +207,34 @@ def train(
     from avsr.training.train import train as run
 
     folder = out or Path("runs") / Path(recipe).stem
-    path = run(recipe, list(data or []), folder, resume, overrides, say=_log)
+    path = run(recipe, list(data or []), folder, resume, overrides, say=log)
     if path is not None:
         print(path)
 
 
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name from `avsr models`, or a file.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A name from `avsr models`, a .safetensors file, faster-whisper:SIZE, python:MODULE:FUNCTION or "
+            "command:'PROGRAM {media}'.",
+        ),
+    ],
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Shards made by `avsr prepare`.")],
-    suite: Annotated[Suite, typer.Option(help="clean: undisturbed clips. quick: noise and missing modalities too.")] = (
-        Suite.clean
-    ),
+    suite: Annotated[
+        Suite,
+        typer.Option(
+            help="clean: undisturbed clips, 3 rows. quick: noise and missing modalities too, 11 rows. masked: all that "
+            "can be missing, 111 rows. full: the whole protocol, 320 rows. Drawn masks and noise: once for each seed."
+        ),
+    ] = Suite.clean,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder for results.json, report.md and every hypothesis; goes on there."),
+        typer.Option(
+            metavar="DIR", help="Folder for results.json, report.md, report.html and every hypothesis; goes on there."
+        ),
     ] = None,
     split: Annotated[
         str | None,
@@ -207,19 +244,94 @@ def evaluate(
         int | None,
         typer.Option(min=1, help="Only the first so many clips."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of masks and noise: the same seed, the same conditions.")] = 17,
+    seeds: Annotated[
+        str,
+        typer.Option(metavar="N,N,...", help="Of masks and noise: the same seed, the same conditions."),
+    ] = "17",
+    conditions: Annotated[
+        str | None,
+        typer.Option(metavar="PATTERN,...", help="Only rows whose label or axis fits, as in 'babble*,video missing'."),
+    ] = None,
+    require: Annotated[
+        str | None,
+        typer.Option(
+            metavar="R_V,R_A,wer:ROW<=PERCENT", help="Exit with status 1, and say why, unless all of these hold."
+        ),
+    ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(min=1, help="Processes, each with one thread and a model of its own."),
+    ] = 1,
+    normalizer: Annotated[
+        Normalizer,
+        typer.Option(help="What is done to both texts before they are compared; grid spells digits out as well."),
+    ] = Normalizer.basic,
+    noise_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Recorded noises for the rows that want them."),
+    ] = None,
+    rir_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Recorded impulse responses for the rows that want them."),
+    ] = None,
     device: DeviceOption = Device.auto,
 ) -> None:
-    """Score a model where sound or picture is noisy or missing."""
+    """Score a recogniser where sound or picture is noisy, missing, corrupted or out of step.
+
+    Standard output gets the report. With --out, a run that was stopped goes on where it was.
+    """
+    from avsr.eval import requirements
     from avsr.eval.report import to_markdown
     from avsr.eval.robustness import evaluate as run
-    from avsr.transcribe import load_model
+    from avsr.eval.suites import suite_rows
 
-    recogniser = load_model(model, device.value)
-    _note(f"model {recogniser.name} on {recogniser.device}")
-    with _progress(f"{suite.value} {data}", unit="clips") as tell:
-        results = run(recogniser, data, suite.value, split=split, limit=limit, seed=seed, out=out, progress=tell)
+    drawn = _seeds(seeds)
+    try:
+        required = requirements.parse(require) if require is not None else []
+        rows = suite_rows(suite.value, conditions)
+        requirements.check_labels(required, [(row.condition.label, row.modality) for row in rows])
+    except AvsrError as error:
+        raise typer.BadParameter(str(error)) from error
+    with progress(f"{suite.value} {data}", unit="clips") as tell:
+        results = run(
+            model,
+            data,
+            suite.value,
+            split=split,
+            limit=limit,
+            seeds=drawn,
+            conditions=conditions,
+            out=out,
+            normalizer=normalizer.value,
+            noise_dir=noise_dir,
+            rir_dir=rir_dir,
+            workers=workers,
+            device=device.value,
+            progress=tell,
+        )
     print(to_markdown(results), end="")
+    violated = requirements.violations(required, results)
+    for line in violated:
+        say(line)
+    raise typer.Exit(int(bool(violated)))
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", help="Folder of `avsr evaluate --out`, or its results.json.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Another one, of the same clips.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write compare.json, compare.md and the plot compare.svg here as well."),
+    ] = None,
+) -> None:
+    """Tell which differences between two evaluations are real, row by row."""
+    from avsr.eval.compare import compare_runs, save, to_markdown
+
+    comparison = compare_runs(a, b)
+    if out is not None:
+        save(comparison, out)
+    print(to_markdown(comparison), end="")
 
 
 @app.command()
@@ -232,7 +344,7 @@ def bench(
     """Measure the speed of every step on this machine."""
     from avsr.eval.speed import bench as run
 
-    print(run(file, progress=_note).to_markdown(), end="")
+    print(run(file, progress=note).to_markdown(), end="")
 
 
 @app.command()
@@ -245,7 +357,7 @@ def models() -> None:
 
     found = checkpoint.list_models()
     if not found:
-        _say(f"no model is installed; put one into {checkpoint.cache_folder()}")
+        say(f"no model is installed; put one into {checkpoint.cache_folder()}")
     columns = ("name", "where", "MB", "parameters", "tokens", "knows", "sha256")
     table = Table(*columns, box=None, pad_edge=False)
     for entry in found:
@@ -275,12 +387,12 @@ def demo(
         folder = keep or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
         clip = folder / f"demo-{seed}.mp4"
-        with _progress("making the clip", unit="") as tell:
+        with progress("making the clip", unit="") as tell:
             tell(0, 1)
             spoken = make_clip(clip, seed=seed)
         print(f"{'spoken':<16}{spoken}")
         for modality, label in (("av", "heard and seen"), ("audio", "heard only"), ("video", "lips only")):
-            with _progress(label) as tell:
+            with progress(label) as tell:
                 transcript = recogniser.transcribe(clip, modality=modality, progress=tell)
             print(f"{label:<16}{transcript.text or '(nothing)'}", flush=True)
     if keep:
@@ -302,7 +414,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever started us (>&-): nobody reads it
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (stays open)
-    library, lines = logging.getLogger("avsr"), _Lines(logging.WARNING)
+    library, lines = logging.getLogger("avsr"), Lines(logging.WARNING)
     library.addHandler(lines)
     try:
         status = app(args=arguments, prog_name="avsr", standalone_mode=False)
@@ -311,26 +423,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise KeyboardInterrupt
         return status if isinstance(status, int) else 0
     except (KeyboardInterrupt, typer.Abort):
-        _say("interrupted")
+        say("interrupted")
         return INTERRUPTED
     except BrokenPipeError:  # the reader (head, less) has seen enough; nor may the last flush complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
         if hasattr(error, "format_message"):  # click's usage errors, whichever click typer brings
-            return _usage(error)
-        _report(error)
+            return usage(error)
+        report(error)
         return 1
     finally:
         library.removeHandler(lines)
 
 
-def _usage(error: Exception) -> int:
-    """One line about wrong usage, with where to look it up."""
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context is not None else "avsr"
-    _say(f"{error.format_message()} ({command} --help shows what is allowed)")  # type: ignore[attr-defined]
-    return 2
+def _seeds(text: str) -> list[int]:
+    """Whole numbers with commas between them, each once."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts) or len(set(map(int, parts))) < len(parts):
+        raise typer.BadParameter(f"{text!r}: write different whole numbers, as 17,29,43", param_hint="--seeds")
+    return [int(part) for part in parts]
 
 
 def _refuse_output(files: Sequence[Path], out: Path | None, names: Sequence[str]) -> None:
@@ -358,93 +470,6 @@ def _refuse_output(files: Sequence[Path], out: Path | None, names: Sequence[str]
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise AvsrError(f"{out}: no folder can be made there ({error.strerror}): choose another with -o") from error
-
-
-class _Outcome:
-    failed = False
-
-
-@contextmanager
-def _failing_alone(file: Path) -> Iterator[_Outcome]:
-    """One file's trouble is one line, and the next file's turn."""
-    outcome = _Outcome()
-    try:
-        yield outcome
-    except BrokenPipeError:
-        raise
-    except Exception as error:
-        outcome.failed = True
-        _report(error, file)
-
-
-def _report(error: Exception, file: Path | None = None) -> None:
-    """One line about an error: as it is where it was made for users, else with its type and how to see more."""
-    if os.environ.get("AVSR_DEBUG"):
-        traceback.print_exception(error)
-    if isinstance(error, AvsrError):
-        message = str(error)
-    elif isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("avsr"):
-        message = f"{error.name} is not installed: pip install 'avsr[train]' brings what training needs"
-    elif isinstance(error, OSError) and error.strerror:  # a full disk, a file where a folder should be, ...
-        message = f"{error.filename or 'output'}: {error.strerror}: free space, or name another place"
-    else:
-        kind = type(error).__name__
-        message = f"unexpected {kind}: {error} (set AVSR_DEBUG=1 for the traceback)"
-    where = f"{file}: " if file is not None and not message.startswith(f"{file}:") else ""
-    _say(where + message)
-
-
-def _say(message: str) -> None:
-    """One line on standard error, whatever is in the message."""
-    print("avsr:", _one_line(message), file=sys.stderr, flush=True)
-
-
-def _one_line(text: str) -> str:
-    """Text without line breaks and tabs, which a file's name may hold."""
-    return " ".join(text.split())
-
-
-class _Lines(logging.Handler):
-    """Hands the library's warnings, about damaged packets for instance, to `_say`."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        _say(record.getMessage())
-
-
-def _log(line: str) -> None:
-    """A line of a long run's log; its result alone goes to standard output."""
-    print(line, file=sys.stderr, flush=True)
-
-
-def _note(message: str) -> None:
-    """Something nice to know, for people at a terminal."""
-    if sys.stderr.isatty():
-        _say(message)
-
-
-@contextmanager
-def _progress(what: str, unit: str = "s") -> Iterator[Callable[[float, float], None]]:
-    """A bar on standard error with seconds of media (or clips) and the time left; silent where there is no terminal.
-
-    Yields:
-        To be called with what is done and what there is.
-    """
-    if not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn(escape(what)),
-        BarColumn(),
-        TextColumn("{task.completed:.0f} of {task.total:.0f} " + unit),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=1)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 if __name__ == "__main__":

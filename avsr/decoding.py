@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -16,8 +17,18 @@ from torch import Tensor
 BLANK = 0
 PRUNE_LOG_PROB = -8.0  # a token below this share of a frame (0.03 %) is not tried by the beam
 
-Scorer = Callable[[tuple[int, ...], int | None], float]
-"""Scores a prefix's next token (None: the end of the utterance) in log domain, its weight included."""
+
+class Scorer(Protocol):
+    """What the beam search asks about the language: log scores, their weight included, and a state for each prefix."""
+
+    def start(self) -> Hashable:
+        """The state of the empty text."""
+
+    def extend(self, state: Any, token: str) -> tuple[Any, float]:
+        """The state after one more token, and what that token adds to the score."""
+
+    def finish(self, state: Any) -> float:
+        """What the end of the text adds to the score."""
 
 
 def greedy(log_probs: Tensor, lens: Tensor) -> list[list[int]]:
@@ -59,7 +70,13 @@ class _Mass:
 
 
 def beam_search(
-    log_probs: Tensor, width: int = 8, scorer: Scorer | None = None, prune: float = PRUNE_LOG_PROB
+    log_probs: Tensor,
+    width: int = 8,
+    scorer: Scorer | None = None,
+    prune: float = PRUNE_LOG_PROB,
+    *,
+    tokens: Sequence[str] = (),
+    closed: bool = True,
 ) -> list[Beam]:
     """Prefix beam search: sums over all CTC paths of a text, where greedy follows a single one.
 
@@ -69,8 +86,10 @@ def beam_search(
     Args:
         log_probs: (T, U) float, frame posteriors of one clip without padding.
         width: prefixes kept after each frame, at least 1.
-        scorer: log score of a prefix's next token, for a language model or a grammar; None for CTC alone.
+        scorer: a language model; None for CTC alone.
         prune: tokens with a lower log probability in a frame are not tried there; -inf tries all.
+        tokens: the string of each id, for the scorer.
+        closed: the text ends with the clip; otherwise the scorer is not asked about its end.
 
     Returns:
         At most `width` candidates, the best first; never empty.
@@ -81,23 +100,27 @@ def beam_search(
     if width < 1:
         raise ValueError(f"beam width {width}: must be at least 1")
     beams: dict[tuple[int, ...], _Mass] = {(): _Mass(blank=0.0)}
-    language: dict[tuple[int, ...], float] = {(): 0.0}  # the scorer's part of each prefix seen
+    heard: dict[tuple[int, ...], tuple[Any, float]] = {}  # prefix -> state and score of the language
+    if scorer is not None:
+        heard[()] = scorer.start(), 0.0
     for frame in log_probs.double().cpu():
-        tokens = [(i, frame[i].item()) for i in torch.nonzero(frame > prune).flatten().tolist() if i != BLANK]
-        beams = _step(beams, float(frame[BLANK]), tokens, frame.tolist())
+        likely = [(i, frame[i].item()) for i in torch.nonzero(frame > prune).flatten().tolist() if i != BLANK]
+        beams = _step(beams, float(frame[BLANK]), likely, frame.tolist())
         if scorer is not None:
-            for prefix in beams:
-                if prefix not in language:
-                    language[prefix] = language[prefix[:-1]] + scorer(prefix[:-1], prefix[-1])
-        ranked = sorted(beams, key=lambda p: beams[p].total + language.get(p, 0.0), reverse=True)[:width]
-        beams = {prefix: beams[prefix] for prefix in ranked}
-        if scorer is not None:
-            language = {prefix: language[prefix] for prefix in beams}
-    finished = [
-        Beam(p, m.total, m.total + (language[p] + scorer(p, None) if scorer is not None else 0.0))
-        for p, m in beams.items()
-    ]
-    return sorted(finished, key=lambda beam: beam.score, reverse=True)
+            for prefix in beams.keys() - heard.keys():
+                state, score = heard[prefix[:-1]]
+                state, more = scorer.extend(state, tokens[prefix[-1]])
+                heard[prefix] = state, score + more
+        scores = {prefix: mass.total + (heard[prefix][1] if heard else 0.0) for prefix, mass in beams.items()}
+        kept = sorted(beams, key=scores.__getitem__, reverse=True)[:width]
+        beams = {prefix: beams[prefix] for prefix in kept}
+        heard = {prefix: heard[prefix] for prefix in kept if heard}
+    found = []
+    for prefix, mass in beams.items():
+        state, score = heard.get(prefix, (None, 0.0))
+        ending = scorer.finish(state) if scorer is not None and closed else 0.0
+        found.append(Beam(prefix, mass.total, mass.total + score + ending))
+    return sorted(found, key=lambda beam: beam.score, reverse=True)
 
 
 def _step(

@@ -5,6 +5,7 @@ B  clips in a batch        T  frames, 25 a second        N  audio samples, 640 T
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -14,17 +15,21 @@ import numpy as np
 
 from avsr.preprocessing.clip import CROP_SIZE, FPS, SAMPLES_PER_FRAME, Clip
 from avsr.preprocessing.errors import AvsrError
+from avsr.windows import cut_frame, join, units, with_more
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from avsr.alignment import WordSpan
+    from avsr.language import Decoding, Language
     from avsr.model import AVSR
     from avsr.preprocessing.media import MediaInfo
 
 MODALITIES = ("auto", "av", "audio", "video")
 WINDOW_S = 20.0  # a model may name its own in its checkpoint's info ("window_s") ...
 WINDOW_RANGE_S = (1.0, 120.0)  # ... between these: a shorter one cuts words, a longer one has no bound on memory
+MOST_WINDOWS = 3  # that are joined where a sentence of a grammar is longer than a window
 BATCH_FRAMES = 1600  # padded frames in one forward pass, about 20 GRID clips
 FACE_SHARE = 0.6  # of the time a video takes, for progress alone: finding faces comes before the first word
 PAUSE_S = 1.0  # silence between two words that ends a segment
@@ -105,9 +110,14 @@ class Recogniser:
         info: what its maker says about it (data, numbers, limits).
         device: where it runs.
         window_s: longest stretch recognised at once in transcribe; shorter files are one window.
+        decoding: how, where a call does not say; greedy unless made by with_decoding.
     """
 
     def __init__(self, model: AVSR, name: str, info: dict[str, Any], device: torch.device) -> None:
+        from avsr.alignment import Timing
+        from avsr.confidence import Calibration
+        from avsr.language import Decoding
+
         self.model = model
         self.name = name
         self.config = model.config
@@ -115,58 +125,103 @@ class Recogniser:
         self.device = device
         self.tokens: list[str] = list(model.config.tokens)
         self.window_s = _window_s(info)
+        self.timing = Timing.from_info(info)
+        self.calibration = Calibration.from_info(info)
+        self.decoding = Decoding()
 
-    def recognise(self, clips: Sequence[Clip], modality: str = "auto", beam: int = 0) -> list[Hypothesis]:
+    def with_decoding(self, beam: int | None = None, language: Language | None = None) -> Recogniser:
+        """The same recogniser with another decoding than greedy where a call does not name one.
+
+        Args:
+            beam: width of the prefix beam search; None for the usual one.
+            language: from `avsr.language.load`; None for none.
+
+        Raises:
+            AvsrError: as in `Decoding.choose`.
+        """
+        from avsr.language import Decoding
+
+        other = copy.copy(self)
+        other.decoding = Decoding.choose(beam, language, self.tokens)
+        return other
+
+    def recognise(
+        self,
+        clips: Sequence[Clip],
+        modality: str = "auto",
+        beam: int | None = None,
+        language: Language | None = None,
+    ) -> list[Hypothesis]:
         """Recognises clips short enough for one window each, several at a time.
 
         Args:
             clips: what to recognise; word times count from their start_s.
             modality: "auto" and "av" use all that is present, "audio" and "video" hide the other.
-            beam: width of the prefix beam search, 0 for greedy.
+            beam: width of the prefix beam search, 0 for greedy; None for the usual one.
+            language: an n-gram model or a grammar, see `avsr.language.load`.
 
         Returns:
             One hypothesis per clip, in the order given. A clip in which nothing is present says nothing.
 
         Raises:
-            AvsrError: unknown modality or a negative beam.
+            AvsrError: unknown modality, or a beam or language that cannot be used.
         """
-        _check(modality, beam)
+        return self._recognise(clips, modality, self._decoding(modality, beam, language))
+
+    def _recognise(
+        self, clips: Sequence[Clip], modality: str, decoding: Decoding, closed: bool = True
+    ) -> list[Hypothesis]:
+        """As recognise; not closed: what is said goes on after the clips."""
         visible = [mask(clip, modality) for clip in clips]
         found = [Hypothesis("", [], 0.0)] * len(visible)
         usable = [i for i, clip in enumerate(visible) if clip.audio_present.any() or clip.video_present.any()]
         for batch in _batches(usable, [clip.frames for clip in visible]):
-            for i, hypothesis in zip(batch, self._forward([visible[i] for i in batch], beam), strict=True):
+            hypotheses = self._forward([visible[i] for i in batch], decoding, closed)
+            for i, hypothesis in zip(batch, hypotheses, strict=True):
                 found[i] = hypothesis
         return found
+
+    def _decoding(self, modality: str, beam: int | None, language: Language | None) -> Decoding:
+        """How to decode, from what a call names; raises where that, or the modality, makes no sense."""
+        from avsr.language import Decoding
+
+        if modality not in MODALITIES:
+            raise AvsrError(f"modality {modality!r} is unknown: use one of {', '.join(MODALITIES)}")
+        if beam is None and language is None:
+            return self.decoding
+        return Decoding.choose(beam, language, self.tokens)
 
     def transcribe(
         self,
         path: str | Path,
         modality: str = "auto",
-        beam: int = 0,
+        beam: int | None = None,
         face: str | int = "main",
         progress: Progress | None = None,
+        language: Language | None = None,
     ) -> Transcript:
         """Recognises a media file of any length; memory does not grow with it.
 
         Args:
             path: any container that FFmpeg reads.
             modality: "auto" uses what is there; "av", "audio" and "video" insist on it.
-            beam: width of the prefix beam search, 0 for greedy.
+            beam: width of the prefix beam search, 0 for greedy; None for the usual one.
             face: whose lips: "main", "largest", "left", "right" or a track's number.
             progress: told how far it is.
+            language: an n-gram model or a grammar, see `avsr.language.load`.
 
         Returns:
             The words with their times, and a warning for each modality that is missing.
 
         Raises:
-            AvsrError: unknown modality, a modality insisted on is missing, or neither sound nor a face.
+            AvsrError: unknown modality, a modality insisted on is missing, neither sound nor a face, or a beam or
+                language that cannot be used.
             MediaError: the file cannot be read.
         """
         from avsr.preprocessing.media import probe
         from avsr.preprocessing.reader import stream_clips
 
-        _check(modality, beam)
+        decoding = self._decoding(modality, beam, language)
         media = probe(path)
         _insist(path, modality, sound=media.has_audio, picture=media.has_video)
         faces = modality != "audio" and media.has_video  # faces are searched in a first pass over the file
@@ -182,7 +237,7 @@ class Recogniser:
         )
         segments: list[Segment] = []
         frames = heard = seen = 0
-        for clip, hypothesis in self._windows(stream, modality, beam):
+        for clip, hypothesis in self._windows(stream, modality, decoding):
             segments += _segments(hypothesis.words, clip)
             frames += clip.frames
             heard += int(clip.audio_present.sum())
@@ -193,50 +248,67 @@ class Recogniser:
             warnings.append("no words recognised")
         return Transcript(str(path), self.name, frames / FPS, segments, warnings)
 
-    def _windows(self, stream: Iterable[Clip], modality: str, beam: int) -> Iterator[tuple[Clip, Hypothesis]]:
-        """Windows cut between words: what follows the cut is recognised again with the next window."""
+    def _windows(self, stream: Iterable[Clip], modality: str, decoding: Decoding) -> Iterator[tuple[Clip, Hypothesis]]:
+        """Windows cut between words, or sentences: what follows the cut is recognised again with the next window."""
         rest: Clip | None = None
-        for clip, more in _with_more(stream):
+        for clip, more in with_more(stream):
             clip = mask(clip if rest is None else join(rest, clip), modality)
-            (hypothesis,) = self.recognise([clip], modality, beam)
+            (hypothesis,) = self._recognise([clip], modality, decoding, closed=not more)
             if not more:
                 yield clip, hypothesis
                 return
-            cut = cut_frame(hypothesis.words, clip)
+            cut = cut_frame(units(hypothesis.words, decoding.language), clip, MOST_WINDOWS * self.window_s)
             words = [word for word in hypothesis.words if word.end_s <= clip.start_s + cut / FPS]
-            yield clip.window(0, cut), replace(hypothesis, text=" ".join(w.word for w in words), words=words)
+            if cut:
+                yield clip.window(0, cut), replace(hypothesis, text=" ".join(w.word for w in words), words=words)
             rest = clip.window(cut, clip.frames)
 
-    def _forward(self, clips: list[Clip], beam: int) -> list[Hypothesis]:
-        """One forward pass over clips in which something is present."""
+    def spans(
+        self, clips: Sequence[Clip], decoding: Decoding | None = None, closed: bool = True
+    ) -> list[tuple[list[WordSpan], list[float]]]:
+        """The words of clips on their own frame clock, as the posteriors have them, from one forward pass.
+
+        Args:
+            clips: in which something is present; together they must fit into memory.
+            decoding: the recogniser's own by default.
+            closed: what is said ends with the clips.
+
+        Returns:
+            Per clip its words, their confidence not calibrated, and the audio_weight of each: over its letters, because
+            what lies around them belongs to it only more or less.
+        """
         import torch
 
         from avsr.alignment import word_times
-        from avsr.decoding import beam_search, greedy
 
         with torch.inference_mode():
             output = self.model(*(tensor.to(self.device) for tensor in collate(clips)))
         log_probs, lens, weight = output.log_probs.float().cpu(), output.lens.cpu(), output.audio_weight.float().cpu()
-        if beam == 0:
-            spelt: list[Sequence[int]] = [*greedy(log_probs, lens)]
-        else:
-            posteriors = zip(log_probs, lens.tolist(), strict=True)
-            spelt = [beam_search(clip[:frames], width=beam)[0].ids for clip, frames in posteriors]
         found = []
-        for i, clip in enumerate(clips):
-            spans = word_times(log_probs[i, : int(lens[i])], spelt[i], self.tokens)
-            words = [
-                Word(
-                    span.word,
-                    clip.start_s + span.first / FPS,
-                    clip.start_s + span.last / FPS,
-                    span.confidence,
-                    float(weight[i, span.first : span.last].mean()),
-                )
-                for span in spans
-            ]
+        for i, ids in enumerate((decoding or self.decoding).ids(log_probs, lens, self.tokens, closed)):
+            words = word_times(log_probs[i, : int(lens[i])], ids, self.tokens, self.timing)
+            found.append((words, [float(weight[i, slice(*word.letters)].mean()) for word in words]))
+        return found
+
+    def _forward(self, clips: list[Clip], decoding: Decoding, closed: bool) -> list[Hypothesis]:
+        """One forward pass over clips in which something is present."""
+        found = []
+        for clip, (spans, heard) in zip(clips, self.spans(clips, decoding, closed), strict=True):
+            words = self._words(spans, heard, clip)
             found.append(Hypothesis(" ".join(w.word for w in words), words, _mean([w.confidence for w in words])))
         return found
+
+    def _words(self, spans: Sequence[WordSpan], heard: Sequence[float], clip: Clip) -> list[Word]:
+        """Words in seconds of the source, their confidence calibrated where the model says how."""
+        from avsr.confidence import word_features
+
+        sure = [span.confidence for span in spans]
+        if self.calibration is not None:
+            sure = [self.calibration(features) for features in word_features(spans, heard)]
+        return [
+            Word(span.word, clip.start_s + span.first / FPS, clip.start_s + span.last / FPS, confidence, weight)
+            for span, confidence, weight in zip(spans, sure, heard, strict=True)
+        ]
 
 
 def load_model(name: str | Path = "default", device: str = "auto") -> Recogniser:
@@ -263,7 +335,7 @@ def transcribe(path: str | Path, model: str | Path = "default", device: str = "a
         path: any container that FFmpeg reads.
         model: as in load_model.
         device: as in load_model.
-        options: modality, beam, face and progress, see Recogniser.transcribe.
+        options: modality, beam, face, progress and language, see Recogniser.transcribe.
     """
     return load_model(model, device).transcribe(path, **options)
 
@@ -320,31 +392,6 @@ def mask(clip: Clip, modality: str) -> Clip:
     return clip
 
 
-def join(first: Clip, second: Clip) -> Clip:
-    """Two clips that follow each other as one."""
-    together: dict[str, Any] = {
-        name: np.concatenate([getattr(first, name), getattr(second, name)])
-        for name in ("audio", "lips", "audio_present", "video_present")
-    }
-    return replace(first, **together, quality=None)
-
-
-def cut_frame(words: Sequence[Word], clip: Clip) -> int:
-    """Where to cut a window that has a successor: in the widest pause of its last third.
-
-    Pauses are taken from the words themselves, so they are found in a silent film as well as in noise. The
-    last second stays with the next window, because a word may be cut in half there.
-    """
-    earliest = clip.start_s + clip.duration_s * 2 / 3
-    latest = clip.start_s + clip.duration_s - min(1.0, clip.duration_s / 6)
-    ends = [clip.start_s, *(word.end_s for word in words)]
-    starts = [*(word.start_s for word in words), latest]
-    pauses = [(max(end, earliest), min(start, latest)) for end, start in zip(ends, starts, strict=True)]
-    begin, end = max(pauses, key=lambda pause: pause[1] - pause[0])
-    at = (begin + end) / 2 if begin <= end else earliest  # no pause at all: one sound fills the last third
-    return min(max(1, round((at - clip.start_s) * FPS)), clip.frames)
-
-
 def _segments(words: Sequence[Word], clip: Clip) -> list[Segment]:
     """Words grouped where no pause is longer than PAUSE_S."""
     groups: list[list[Word]] = []
@@ -383,13 +430,6 @@ def _window_s(info: dict[str, Any]) -> float:
     return float(value)
 
 
-def _check(modality: str, beam: int) -> None:
-    if modality not in MODALITIES:
-        raise AvsrError(f"modality {modality!r} is unknown: use one of {', '.join(MODALITIES)}")
-    if beam < 0:
-        raise AvsrError(f"beam {beam}: must be 0 (greedy) or a width of at least 1")
-
-
 def _insist(path: str | Path, modality: str, *, sound: bool, picture: bool, what: str = "picture") -> None:
     """Raises unless everything the modality names is there."""
     if modality in ("av", "audio") and not sound:
@@ -408,17 +448,6 @@ def _missing(path: str | Path, modality: str, media: MediaInfo, *, heard: bool, 
     if not heard:
         return ["no sound could be read: lips only" if media.has_audio else "no sound track: lips only"]
     return []
-
-
-def _with_more(items: Iterable[Clip]) -> Iterator[tuple[Clip, bool]]:
-    """Each item with whether another one follows."""
-    held: Clip | None = None
-    for item in items:
-        if held is not None:
-            yield held, True
-        held = item
-    if held is not None:
-        yield held, False
 
 
 def _batches(indices: Iterable[int], frames: Sequence[int]) -> Iterator[list[int]]:

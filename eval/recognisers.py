@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import parse_qsl
 
 import numpy as np
 
@@ -19,8 +20,8 @@ from avsr.transcribe import Hypothesis, load_model, mask
 
 MODALITIES = ("av", "audio", "video")
 FORMS = (
-    "a name from `avsr models`, a .safetensors file, faster-whisper:SIZE_OR_FOLDER, python:MODULE:FUNCTION "
-    "or command:'PROGRAM {media}'"
+    "a name from `avsr models`, a .safetensors file, either with ?grammar=grid or ?beam=8 behind it, "
+    "faster-whisper:SIZE_OR_FOLDER, python:MODULE:FUNCTION or command:'PROGRAM {media}'"
 )
 
 
@@ -77,7 +78,8 @@ class Checkpoint:
     """A model of ours.
 
     Args:
-        name: as in `load_model`.
+        spec: a name or path as in `load_model`, and how to decode where that is not greedily:
+            "default?beam=8", "default?grammar=grid", "default?lm=words.arpa&lm_weight=0.3".
         device: as in `load_model`.
 
     Attributes:
@@ -87,18 +89,30 @@ class Checkpoint:
 
     modalities: tuple[str, ...] = MODALITIES
 
-    def __init__(self, name: str | Path, device: str = "auto") -> None:
-        from avsr import checkpoint
+    def __init__(self, spec: str | Path, device: str = "auto") -> None:
+        from avsr import checkpoint, language
 
+        name, _, query = str(spec).partition("?")
+        options = dict(parse_qsl(query, keep_blank_values=True))
+        try:
+            beam = int(options.pop("beam")) if "beam" in options else None
+            lm, grammar, weight = (options.pop(key, None) for key in ("lm", "grammar", "lm_weight"))
+            spoken = language.load(lm, grammar=grammar, lm_weight=None if weight is None else float(weight))
+        except ValueError as error:
+            raise AvsrError(f"recogniser {spec}: {error}; beam is a whole number and lm_weight a number") from error
+        if options:
+            raise AvsrError(f"recogniser {spec}: {next(iter(options))!r} is unknown; give beam, lm, lm_weight, grammar")
         try:
             path = checkpoint.resolve(name)
         except AvsrError as error:
             raise AvsrError(f"{error}; a recogniser is {FORMS}") from error
-        self.recogniser = load_model(path, device)
+        self.recogniser = load_model(path, device).with_decoding(beam, spoken)
         self.name = self.recogniser.name
-        self.sha256 = digest([path.read_bytes()])
+        files = [path, *(Path(file) for file in (lm, grammar) if file and Path(file).is_file())]
+        # Greedy is the plain model: its results are those of the file alone.
+        self.sha256 = digest([*(file.read_bytes() for file in files), *([query.encode()] if query else [])])
         self.device = self.recogniser.device
-        self.about = f"avsr on {self.device}, greedy"
+        self.about = f"avsr on {self.device}, {self.recogniser.decoding}"
 
     def recognise(self, clips: Sequence[Clip], modality: str = "av") -> list[Hypothesis]:
         return self.recogniser.recognise(clips, modality)

@@ -16,6 +16,7 @@ import typer
 
 import avsr
 from avsr import cli
+from avsr.grammar import GRAMMARS
 from avsr.training.config import load_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,7 +47,7 @@ def shown_commands(program: str) -> list[str]:
 def test_the_documents_show_commands():
     """So that the tests below do not pass because nothing was found."""
     shown = {line.split()[1] for line in shown_commands("avsr") if " " in line}
-    assert {"transcribe", "prepare", "train", "evaluate", "bench", "models", "demo"} <= shown
+    assert {"transcribe", "prepare", "train", "evaluate", "compare", "bench", "models", "demo"} <= shown
 
 
 @pytest.mark.parametrize("line", shown_commands("avsr"))
@@ -78,10 +79,11 @@ def test_every_make_target_shown_exists(line):
 
 def test_the_table_of_options_is_that_of_transcribe():
     rows = re.findall(r"^\| (`-[^|]*) \| ([^|]*) \|", README, re.M)
-    table = {frozenset(re.findall(r"--?[a-z]+", cell)): re.findall(r"`(\w+)`", values) for cell, values in rows}
+    table = {frozenset(re.findall(r"--?[a-z][a-z-]*", cell)): re.findall(r"`(\w+)`", values) for cell, values in rows}
     options = {frozenset(p.opts) for p in COMMANDS["transcribe"].params if p.opts[0].startswith("-")}
     assert set(table) == options - {frozenset({"--help"})}
     choices = {"--format": cli.Format, "--modality": cli.Modality, "--device": cli.Device, "--face": cli.FACES}
+    choices["--grammar"] = GRAMMARS
     for names, values in table.items():
         assert values == [str(choice) for name in names for choice in choices.get(name, ())]
 

@@ -64,9 +64,9 @@ def splice(sample: Sample, donors: Sequence[Sample], rng: Generator) -> Sample:
         start += end - begin
     audio = np.concatenate([s.audio[b * SAMPLES_PER_FRAME : e * SAMPLES_PER_FRAME] for s, b, e in pieces])
     joint = 0
-    for _, b, e in pieces[:-1]:  # dip the seams for 3 ms, so that they do not click
+    for _, b, e in pieces[:-1]:
         joint += (e - b) * SAMPLES_PER_FRAME
-        audio[joint - 48 : joint + 48] *= np.abs(np.linspace(-1, 1, 96, dtype=np.float32))
+        _soften(audio, joint)
     joined: dict[str, Any] = {
         name: np.concatenate([getattr(s, name)[b:e] for s, b, e in pieces])
         for name in ("lips", "audio_present", "video_present")
@@ -84,6 +84,8 @@ def join(first: Sample, second: Sample, cut: int) -> Sample:
     assert second.words is not None
     begin = _frame(first.words[cut][1], first)
     end = _frame(second.words[cut - 1][2], second)
+    if begin == first.frames or end == 0:
+        return first  # a word without a frame
     shift_first, shift_second = -begin / FPS, (first.frames - begin) / FPS
     words = [(w, a + shift_first, b + shift_first) for w, a, b in first.words[cut:]]
     words += [(w, a + shift_second, b + shift_second) for w, a, b in second.words[:cut]]
@@ -92,6 +94,7 @@ def join(first: Sample, second: Sample, cut: int) -> Sample:
         for name in ("lips", "audio_present", "video_present")
     }
     audio = np.concatenate([first.audio[begin * SAMPLES_PER_FRAME :], second.audio[: end * SAMPLES_PER_FRAME]])
+    _soften(audio, (first.frames - begin) * SAMPLES_PER_FRAME)
     text = " ".join(word for word, _, _ in words)
     return replace(first, id=f"{first.id}+{second.id}", text=text, audio=audio, words=words, **joined)
 
@@ -101,6 +104,12 @@ def nothing(sample: Sample, noise: np.ndarray, rng: Generator) -> Sample:
     level = 0.0 if rng.random() < 0.4 else 10 ** rng.uniform(-4, -1.5) / (float(noise.std()) + 1e-9)
     still = np.repeat(sample.lips[:1] if rng.random() < 0.5 else np.zeros_like(sample.lips[:1]), sample.frames, 0)
     return replace(sample, text="", audio=(noise * level).astype(np.float32), lips=still, words=[])
+
+
+def _soften(audio: np.ndarray, at: int) -> None:
+    """Dips a seam for 3 ms each way, in place, so that it does not click."""
+    around = audio[max(at - 48, 0) : at + 48]
+    around *= np.abs(np.linspace(-1, 1, len(around), dtype=np.float32))
 
 
 def _frame(seconds: float, sample: Sample) -> int:
@@ -188,7 +197,10 @@ def short_masks(frames: int, count: int, longest: int, rng: Generator) -> np.nda
 
 
 def warp_mel(mel: Tensor, factors: Tensor) -> Tensor:
-    """Moves the formants of log-mels (B, S, M) by factors (B,): another vocal tract length (Jaitly & Hinton 2013)."""
+    """Moves the formants of log-mels (B, S, M) by factors (B,): another vocal tract (Jaitly & Hinton 2013).
+
+    A factor above 1 stands for a longer one: every bin shows what stood higher, so formants come out lower.
+    """
     centres = torch.arange(1, mel.shape[2] + 1, device=mel.device) / (mel.shape[2] + 1)
     places = hz_to_mel(mel_to_hz(centres) * factors[:, None]) * (mel.shape[2] + 1) - 1  # bin each bin is read from
     places = places.clamp(0, mel.shape[2] - 1)

@@ -217,16 +217,16 @@ class TrainSet(Dataset):
         if lips is None:
             lips = np.zeros((frames, self.model.crop, self.model.crop), np.uint8)
         video_present &= ~augment.short_masks(frames, config.video_masks, 8, rng)
-        if video_present.any():  # a clip with one modality keeps it
-            if rng.random() < config.spans:
-                audio_present &= ~augment.spans(frames, rng)
-            elif rng.random() < config.spans:
-                video_present &= ~augment.spans(frames, rng)
-            if rng.random() < config.silent:
-                gone = augment.spans(frames, rng)
+        if audio_present.any() and video_present.any():  # a clip with one modality keeps it, and one of two stays whole
+            gone, black, draw = augment.spans(frames, rng), rng.random() < 0.5, rng.random()
+            if draw < config.spans:
+                audio_present &= ~gone
+            elif draw < 2 * config.spans:
+                video_present &= ~gone
+            elif draw < 2 * config.spans + config.silent:
                 audio = audio * ~gone.repeat(SAMPLES_PER_FRAME)
-            elif rng.random() < config.silent:
-                lips[augment.spans(frames, rng)] = 0 if rng.random() < 0.5 else lips[0]
+            elif draw < 2 * (config.spans + config.silent):
+                lips[gone] = 0 if black else lips[0]
         return {
             "audio": audio,
             "clean_audio": sample.audio,

@@ -295,7 +295,8 @@ def launch(config: TrainConfig) -> Any:
     from lightning.fabric import Fabric
     from lightning.fabric.strategies import DDPStrategy
 
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for name in ("lightning.fabric", "lightning.pytorch"):  # whichever was imported last speaks for both
+        logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*(Grad strides do not match|find_unused_parameters)")
     several = config.devices * config.nodes > 1
     # A batch of sound alone leaves the picture network without gradients.

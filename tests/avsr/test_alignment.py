@@ -9,9 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avsr.alignment import LETTER_GAP, TAIL_FRAMES, forced_align, word_times
+from avsr.alignment import LETTER_GAP, Timing, forced_align, word_times
 from avsr.preprocessing.errors import AvsrError
 
+TAIL_FRAMES = Timing().tail_frames
 TOKENS = ("<blank>", " ", "a", "b", "c")
 
 
@@ -96,6 +97,35 @@ def test_a_word_ends_before_the_next_one_and_before_the_clip():
     assert [(w.first, w.last) for w in words] == [(0, 3), (3, 4)]
 
 
+@pytest.mark.parametrize(
+    ("timing", "expected"),
+    [
+        (Timing(0, 0), [(5, 7), (8, 9), (15, 16)]),
+        (Timing(1, 2), [(4, 7), (7, 11), (14, 18)]),
+        (Timing(10, 10), [(0, 7), (7, 9), (9, 20)]),  # up to the neighbours' letters; what is shared is the later one's
+    ],
+)
+def test_words_reach_beyond_their_letters_as_far_as_their_neighbours_let_them(timing, expected):
+    assert timing.stretch([(5, 7), (8, 9), (15, 16)], 20) == expected
+    words = word_times(sure("-----ab c -----b----"), ids("ab c b"), TOKENS, timing)
+    assert [(w.first, w.last) for w in words] == expected
+    assert [w.letters for w in words] == [(5, 7), (8, 9), (15, 16)]
+
+
+def test_a_model_brings_its_timing_along():
+    assert Timing.from_info({}) == Timing()
+    assert Timing.from_info({"word_times": {"lead_frames": 4}}) == Timing(4, Timing().tail_frames)
+    assert Timing.from_info({"word_times": Timing(2, 1).to_info()}) == Timing(2, 1)
+
+
+@pytest.mark.parametrize(
+    "entry", [3, None, {"lead": 1}, {"lead_frames": 11}, {"tail_frames": -1}, {"lead_frames": "2"}]
+)
+def test_a_timing_that_a_model_cannot_mean_is_one_line(entry: object):
+    with pytest.raises(AvsrError, match=r"word_times are .*: must be .* of 0 to 10; fit"):
+        Timing.from_info({"word_times": entry})
+
+
 def test_outer_and_doubled_spaces_make_no_words():
     words = word_times(sure("- -a - -b- -"), ids(" a  b "), TOKENS)
     assert [word.word for word in words] == ["a", "b"]
@@ -105,6 +135,7 @@ def test_confidence_is_the_mean_posterior_of_the_letters():
     log_probs = torch.full((3, 5), 1e-9)
     log_probs[0, 2], log_probs[1, 3], log_probs[2, 0] = 0.8, 0.4, 1.0
     (word,) = word_times(log_probs.log(), ids("ab"), TOKENS)
+    assert word.weakest == pytest.approx(0.4)
     assert word.confidence == pytest.approx(0.6, abs=1e-3)
 
 

@@ -23,7 +23,7 @@ from avsr import cli
 from avsr.preprocessing.errors import AvsrError, MediaError
 from avsr.transcribe import Segment, Transcript, Word
 
-COMMANDS = ("transcribe", "prepare", "train", "evaluate", "bench", "models", "demo")
+COMMANDS = ("transcribe", "prepare", "train", "evaluate", "compare", "bench", "models", "demo")
 
 
 def transcript(file: Path, text: str, warnings: list[str] | None = None) -> Transcript:
@@ -38,9 +38,14 @@ class FakeRecogniser:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, dict]] = []
+        self.decodings: list[tuple[int | None, str | None]] = []
 
-    def transcribe(self, path, modality="auto", beam=0, face="main", progress=None):
-        self.calls.append((str(path), {"modality": modality, "beam": beam, "face": face}))
+    def with_decoding(self, beam=None, language=None):
+        self.decodings.append((beam, language and language.name))
+        return self
+
+    def transcribe(self, path, modality="auto", face="main", progress=None):
+        self.calls.append((str(path), {"modality": modality, "face": face}))
         progress(0.5, 1.0)
         stem = Path(path).stem
         if stem.startswith("missing"):
@@ -89,7 +94,8 @@ def one_line(text: str) -> str:
 def test_one_file_prints_its_text(avsr, recogniser):
     assert avsr("transcribe", "a.mp4") == (0, "a one\na two\n", "")
     assert recogniser.loaded == [("default", "auto")]
-    assert recogniser.calls == [("a.mp4", {"modality": "auto", "beam": 0, "face": "main"})]
+    assert recogniser.calls == [("a.mp4", {"modality": "auto", "face": "main"})]
+    assert recogniser.decodings == [(None, None)]
 
 
 def test_several_files_are_told_apart_by_a_column(avsr, recogniser):
@@ -110,7 +116,25 @@ def test_options_reach_the_recogniser(avsr, recogniser):
     assert status == 0
     assert json.loads(out)["file"] == "a.mp4"
     assert recogniser.loaded == [("m", "cpu")]
-    assert recogniser.calls == [("a.mp4", {"modality": "video", "beam": 7, "face": "left"})]
+    assert recogniser.calls == [("a.mp4", {"modality": "video", "face": "left"})]
+    assert recogniser.decodings == [(7, None)]
+
+
+def test_languages_reach_the_recogniser(avsr, recogniser, tmp_path: Path):
+    arpa = tmp_path / "m.arpa"
+    arpa.write_text("\\data\\\nngram 1=1\n\n\\1-grams:\n-1 a\n\\end\\\n")
+    assert avsr("transcribe", "a.mp4", "--lm", arpa, "--lm-weight", "0.5", "--beam", "3")[0] == 0
+    assert avsr("transcribe", "a.mp4", "--grammar", "grid")[0] == 0
+    assert recogniser.decodings == [(3, str(arpa)), (None, "grid")]
+    for options, message in (
+        (("--lm", arpa, "--grammar", "grid"), "choose one"),
+        (("--lm", tmp_path / "none.arpa"), "cannot be read"),
+        (("--lm-weight", "0.5"), "lm weight 0.5 without"),
+        (("--grammar", "grit"), "grammar 'grit'"),
+    ):
+        status, out, err = avsr("transcribe", "a.mp4", *options)
+        assert (status, out) == (1, "")
+        assert message in one_line(err)
 
 
 @pytest.mark.parametrize("closed", [("stdout",), ("stderr",), ("stdout", "stderr")])
@@ -180,6 +204,7 @@ def test_colliding_names_are_refused_before_any_work(avsr, recogniser, tmp_path:
         (("transcribe", "a.mp4", "--device", "tpu"), "'mps'"),
         (("transcribe", "a.mp4", "--beam", "-1"), "--beam"),
         (("transcribe", "a.mp4", "--beam", "wide"), "--beam"),
+        (("transcribe", "a.mp4", "--lm-weight", "11"), "--lm-weight"),
         (("transcribe", "a.mp4", "--face", "middle"), "--face"),
         (("prepare", "lrs9", "a", "b"), "'grid'"),
         (("prepare", "grid", "a"), "DST"),
@@ -187,6 +212,15 @@ def test_colliding_names_are_refused_before_any_work(avsr, recogniser, tmp_path:
         (("train", "grid-tiny", "--set", "=5"), "KEY=VALUE"),
         (("evaluate", "m", "d", "--suite", "huge"), "'quick'"),
         (("evaluate", "m", "d", "--limit", "0"), "--limit"),
+        (("evaluate", "m", "d", "--workers", "0"), "--workers"),
+        (("evaluate", "m", "d", "--seeds", "17,x"), "17,29,43"),
+        (("evaluate", "m", "d", "--seeds", "17,17"), "different"),
+        (("evaluate", "m", "d", "--conditions", "rain"), "no row of the suite"),
+        (("evaluate", "m", "d", "--require", "R_X"), "R_V, R_A or wer:"),
+        (("evaluate", "m", "d", "--require", "wer:clean<2"), "wer:clean<=2"),
+        (("evaluate", "m", "d", "--require", "wer:claen<=2"), "like it are clean"),
+        (("compare", "a"), "B"),
+        (("compare", "a", "b", "--plot"), "--plot"),
         (("bench", "a", "b"), "b"),
         (("demo", "--seed", "-1"), "--seed"),
         (("sing",), "sing"),
@@ -279,24 +313,41 @@ def test_missing_extra_says_what_to_install(avsr, monkeypatch: pytest.MonkeyPatc
     assert "pip install 'avsr[train]'" in one_line(err)
 
 
-def test_evaluate_passes_everything_on(avsr, recogniser, monkeypatch: pytest.MonkeyPatch):
+def test_evaluate_passes_everything_on(avsr, monkeypatch: pytest.MonkeyPatch):
     calls = []
 
-    def evaluate(found, data, suite, *, split, limit, seed, out, progress):
+    def evaluate(model, data, suite, *, progress, **options):
         progress(1, 1)
-        calls.append((found, str(data), suite, split, limit, seed, out))
+        calls.append((model, str(data), suite, options))
         return {"wer": 0}
 
     stub(monkeypatch, "avsr.eval.robustness", evaluate=evaluate)
     stub(monkeypatch, "avsr.eval.report", to_markdown=lambda results: f"table of {results}\n")
     assert avsr("evaluate", "m", "d") == (0, "table of {'wer': 0}\n", "")
-    options = ("--suite", "quick", "--out", "o", "--split", "val", "--limit", "3", "--seed", "29", "--device", "cpu")
-    assert avsr("evaluate", "m", "d", *options)[0] == 0
-    assert calls == [
-        (recogniser, "d", "clean", None, None, 17, None),
-        (recogniser, "d", "quick", "val", 3, 29, Path("o")),
-    ]
-    assert recogniser.loaded == [("m", "auto"), ("m", "cpu")]
+    options = ("--suite", "masked", "--out", "o", "--split", "val", "--limit", "3", "--seeds", "29, 43")
+    options += ("--device", "cpu", "--normalizer", "grid")
+    options += ("--conditions", "video missing", "--workers", "2", "--noise-dir", "n", "--rir-dir", "r")
+    assert avsr("evaluate", "python:m:f", "d", *options)[0] == 0
+    plain = {"split": None, "limit": None, "seeds": [17], "conditions": None, "out": None, "noise_dir": None}
+    plain |= {"rir_dir": None, "workers": 1, "device": "auto", "normalizer": "basic"}
+    given = {"split": "val", "limit": 3, "seeds": [29, 43], "conditions": "video missing", "out": Path("o")}
+    given |= {"noise_dir": Path("n"), "rir_dir": Path("r"), "workers": 2, "device": "cpu", "normalizer": "grid"}
+    assert calls == [("m", "d", "clean", plain), ("python:m:f", "d", "masked", given)]
+
+
+def test_requirements_are_a_gate(avsr, monkeypatch: pytest.MonkeyPatch):
+    counts = {"substitutions": 3, "deletions": 0, "insertions": 0, "words": 100}
+    row = {"label": "clean", "modality": "av", **counts}
+    results = {"rows": [row], "predicates": {"R_V": {"pass": True}, "R_A": {"pass": None, "checks": []}}}
+    stub(monkeypatch, "avsr.eval.robustness", evaluate=lambda *_, **options: results)
+    stub(monkeypatch, "avsr.eval.report", to_markdown=lambda _: "report\n")
+    assert avsr("evaluate", "m", "d", "--require", "R_V,wer:clean<=3") == (0, "report\n", "")
+    status, out, err = avsr("evaluate", "m", "d", "--require", "R_V,R_A,wer:clean<=2.9")
+    assert (status, out) == (1, "report\n")
+    lines = err.splitlines()
+    assert lines[0].startswith("avsr: R_A: could not be checked")
+    assert lines[1] == "avsr: wer:clean<=2.9: WER is 3.00 % (3 errors in 100 words)"
+    assert len(lines) == 2
 
 
 def test_bench_prints_its_table(avsr, monkeypatch: pytest.MonkeyPatch):

@@ -70,22 +70,54 @@ def test_beam_finds_the_text_whose_paths_together_win():
     assert beam_search(log_probs, width=4)[0].ids == (1,)
 
 
+class Judge:
+    """A scorer that knows the text so far and gives each ending of it a score."""
+
+    def __init__(self, scores: dict[str, float], endings: dict[str, float] | None = None) -> None:
+        self.scores, self.endings = scores, endings or {}
+
+    def start(self) -> str:
+        return ""
+
+    def extend(self, state: str, token: str) -> tuple[str, float]:
+        return state + token, self.scores.get(state + token, 0.0)
+
+    def finish(self, state: str) -> float:
+        return self.endings.get(state, 0.0)
+
+
 def test_scorer_decides_between_texts_that_sound_alike():
     log_probs = torch.tensor([[0.02, 0.5, 0.48], [0.98, 0.01, 0.01]]).log()
-
-    def prefer_two(prefix: tuple[int, ...], token: int | None) -> float:
-        return 0.0 if token in (2, None) else -1.0
-
     assert beam_search(log_probs, width=4)[0].ids == (1,)
-    best = beam_search(log_probs, width=4, scorer=prefer_two)[0]
+    best = beam_search(log_probs, width=4, scorer=Judge({"a": -1.0}), tokens="_ab")[0]
     assert best.ids == (2,)
     assert best.score == pytest.approx(best.ctc)
 
 
-def test_scorer_sees_the_end_of_the_utterance():
+def test_scorer_is_asked_about_the_end_where_there_is_one():
     log_probs = torch.tensor([[0.1, 0.5, 0.4]]).log()
-    best = beam_search(log_probs, width=4, scorer=lambda prefix, token: -9.0 if (prefix, token) == ((1,), None) else 0)
-    assert best[0].ids == (2,)
+    judge = Judge({}, {"a": -9.0})
+    assert beam_search(log_probs, width=4, scorer=judge, tokens="_ab")[0].ids == (2,)
+    assert beam_search(log_probs, width=4, scorer=judge, tokens="_ab", closed=False)[0].ids == (1,)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 4))
+def test_wide_beam_with_a_scorer_finds_the_best_sum_of_both(seed, length):
+    generator = torch.Generator().manual_seed(seed)
+    log_probs = torch.randn(length, 3, generator=generator).mul(2).log_softmax(-1)
+    texts = ["".join(text) for n in range(length + 1) for text in itertools.product("ab", repeat=n)]
+    scores, ends = (dict(zip(texts, torch.randn(len(texts), generator=generator).tolist(), strict=True)) for _ in "12")
+    truth = all_texts(log_probs)
+
+    def total(ids: tuple[int, ...]) -> float:
+        text = "".join("_ab"[i] for i in ids)
+        language = sum(scores[text[:n]] for n in range(1, len(text) + 1)) + ends[text]
+        return math.log(truth[ids]) + language if truth[ids] else -math.inf
+
+    best = beam_search(log_probs, width=1000, scorer=Judge(scores, ends), prune=-math.inf, tokens="_ab")[0]
+    assert best.ids == max(truth, key=total)
+    assert best.score == pytest.approx(total(best.ids), abs=1e-4)
 
 
 def test_nothing_and_nonsense():

@@ -15,11 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import avsr
+from avsr.confidence import FEATURES, logit
 from avsr.config import ModelConfig
+from avsr.language import load
 from avsr.model import AVSR
 from avsr.preprocessing.clip import CROP_SIZE, FPS, SAMPLES_PER_FRAME, Clip
 from avsr.preprocessing.errors import AvsrError, MediaError
-from avsr.transcribe import Recogniser, Word, collate, cut_frame, pick_device
+from avsr.transcribe import Recogniser, Word, collate, pick_device
+from avsr.windows import cut_frame
 
 TOKENS = ("<blank>", " ", *"abcdefghijklmnopqrstuvwxyz")
 
@@ -117,7 +120,47 @@ def test_beam_gives_the_same_words_on_clear_speech(recogniser: Recogniser):
     assert recogniser.recognise([clip], beam=4) == recogniser.recognise([clip])
 
 
-@pytest.mark.parametrize(("options", "message"), [({"modality": "smell"}, "smell"), ({"beam": -1}, "beam -1")])
+def test_a_grammar_mends_what_is_misspelt(recogniser: Recogniser):
+    clip = spelt("-bim -blu- -at -f- -tho -no--")
+    assert recogniser.recognise([clip])[0].text == "bim blu at f tho no"
+    grammar = load(grammar="grid")
+    (found,) = recogniser.recognise([clip], language=grammar)
+    assert found.text == "bin blue at f two now"
+    assert recogniser.with_decoding(language=grammar).recognise([clip]) == [found]
+    assert recogniser.decoding.language is None
+    (quiet,) = recogniser.recognise([spelt("-" * 40)], language=grammar)
+    assert quiet.words == []
+
+
+def test_confidences_are_calibrated_where_the_model_says_how():
+    halved = {"features": list(FEATURES), "weights": [0.0, 0.0, 1.0, 0.0], "bias": logit(0.2)}
+    recogniser = Recogniser(Reader(), "reader", {"calibration": halved}, torch.device("cpu"))  # type: ignore[arg-type]
+    (found,) = recogniser.recognise([spelt("ab-")])
+    assert found.words[0].confidence == pytest.approx(0.2)
+    assert found.confidence == pytest.approx(0.2)
+
+
+def test_word_times_are_those_the_model_says():
+    info = {"word_times": {"lead_frames": 2, "tail_frames": 1}}
+    recogniser = Recogniser(Reader(), "reader", info, torch.device("cpu"))  # type: ignore[arg-type]
+    (found,) = recogniser.recognise([spelt("-----ab-----")])
+    assert (found.words[0].start_s, found.words[0].end_s) == (pytest.approx(3 / FPS), pytest.approx(8 / FPS))
+
+
+@pytest.mark.parametrize("name", ["calibration", "word_times"])
+def test_what_a_model_says_of_itself_is_checked(name: str):
+    with pytest.raises(AvsrError, match=f"the model's {name} "):
+        Recogniser(Reader(), "reader", {name: "good"}, torch.device("cpu"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"modality": "smell"}, "smell"),
+        ({"beam": -1}, "beam -1"),
+        ({"beam": 4, "language": load(grammar="grid")}, "exact"),
+    ],
+)
 def test_wrong_options_are_one_line(recogniser: Recogniser, options: dict, message: str):
     with pytest.raises(AvsrError, match=message):
         recogniser.recognise([spelt("a")], **options)
@@ -194,7 +237,7 @@ def test_windows_lose_and_double_no_word(words):
     def run(recogniser: Recogniser) -> list[Word]:
         size = round(recogniser.window_s * FPS)
         stream = [clip.window(i, min(i + size, clip.frames)) for i in range(0, clip.frames, size)]
-        found = list(recogniser._windows(stream, "auto", 0))
+        found = list(recogniser._windows(stream, "auto", recogniser.decoding))
         assert sum(part.frames for part, _ in found) == clip.frames
         return [word for _, hypothesis in found for word in hypothesis.words]
 
@@ -203,6 +246,24 @@ def test_windows_lose_and_double_no_word(words):
     assert [word.start_s for word in found] == pytest.approx([word.start_s for word in expected])
     # a cut may end a word's tail early, never the word itself
     assert all(-1e-6 <= a.end_s - b.end_s < 0.13 for a, b in zip(expected, found, strict=True))
+
+
+@settings(max_examples=8, deadline=None)
+@given(gaps=st.lists(st.integers(1, 30), min_size=1, max_size=12), inside=st.integers(1, 25))
+def test_windows_cut_no_sentence_of_a_grammar(gaps, inside):
+    """Even where the pauses within sentences are longer than those between them, and windows shorter than sentences."""
+    sentence = (" " + "-" * inside).join(["bin", "blue", "at", "f", "two", "now"])
+    clip = spelt("--" + "".join(sentence + " " + "-" * gap for gap in gaps) + "--")
+    recogniser = Recogniser(Reader(), "reader", {"window_s": 5}, torch.device("cpu"))  # type: ignore[arg-type]
+    recogniser = recogniser.with_decoding(language=load(grammar="grid"))
+    stream = [clip.window(i, min(i + 125, clip.frames)) for i in range(0, clip.frames, 125)]
+    found = [word.word for _, part in recogniser._windows(stream, "auto", recogniser.decoding) for word in part.words]
+    assert found == ["bin", "blue", "at", "f", "two", "now"] * len(gaps)
+
+
+def test_a_cut_comes_before_what_fills_the_last_third():
+    clip = spelt("-" * 250)
+    assert cut_frame([Word("a", 1, 4, 1, 1), Word("b", 4.4, 9.9, 1, 1)], clip) == 110
 
 
 def test_cut_falls_into_the_widest_pause_of_the_last_third():

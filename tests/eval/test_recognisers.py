@@ -477,3 +477,16 @@ def test_whisper_here_is_the_whisper_called_directly(shared: Path):
             rate = wer(spoken, said, normalizer="grid").rate
             assert rate is not None
             assert rate < 0.5
+
+
+def test_a_checkpoint_may_name_its_decoding():
+    plain, beam, grammar = (load_recogniser(spec) for spec in ("default", "default?beam=4", "default?grammar=grid"))
+    assert (str(beam.recogniser.decoding), str(grammar.recogniser.decoding)) == ("beam 4", "grammar grid")
+    assert len({plain.sha256, beam.sha256, grammar.sha256}) == 3  # results of one are not taken for another's
+
+
+@pytest.mark.parametrize("query", ["beam=wide", "bean=4", "grammar=nowhere", "lm=nowhere.arpa", "lm_weight=0.3"])
+def test_a_decoding_that_makes_no_sense_is_one_line(query: str):
+    with pytest.raises(AvsrError) as error:
+        load_recogniser(f"default?{query}")
+    assert "\n" not in str(error.value)

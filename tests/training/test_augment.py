@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
+from avsr.preprocessing.audio import LogMel, hz_to_mel, mel_to_hz
 from avsr.training import augment
 from avsr.training.augment import Sample
 from avsr.training.config import AugmentConfig
@@ -101,3 +103,109 @@ def test_pictures_are_changed_alike_in_all_frames() -> None:
         lips, 64, AugmentConfig(picture=0, scale=0, rotate_deg=0, shift_px=0, flip=1), np.random.default_rng(0)
     )
     np.testing.assert_allclose(plain[0, :, ::-1].astype(int), mirrored[0].astype(int), atol=1)
+
+
+# -------------------------------------------------------------------------------------------- joined, or nobody speaks
+
+
+@pytest.mark.parametrize("cut", [1, 2])
+def test_joining_keeps_sound_lips_and_words_together(cut: int) -> None:
+    first, second = sample(0), sample(1, frames=60)
+    out = augment.join(first, second, cut)
+    assert len(out.audio) == 640 * out.frames
+    assert len(out.audio_present) == len(out.video_present) == out.frames
+    heads, tails = ["bin0", "blue0", "now0"], ["bin1", "blue1", "now1"]
+    assert out.text.split() == [word for word, _, _ in out.words] == heads[cut:] + tails[:cut]
+    heard = out.audio[320::640].round().astype(int)
+    np.testing.assert_array_equal(heard % 251, out.lips[:, 0, 0])
+    sources = {"0": first, "1": second}
+    for word, start, end in out.words:
+        middle = int((start + end) / 2 * 25)
+        assert heard[middle] // 100 == int(word[-1])  # the word's time points into the clip it came from
+        source = {w: (a + b) / 2 for w, a, b in sources[word[-1]].words}[word]
+        assert abs(heard[middle] % 100 - source * 25) <= 1.5
+    seam = int(np.flatnonzero(heard >= 100)[0])
+    assert heard[seam - 1] == first.frames - 1  # the pause after the first sentence is kept whole
+    assert heard[seam] == 100
+    assert all(end <= out.frames / 25 + 0.04 for _, _, end in out.words)
+
+
+def test_joining_carries_the_masks_of_each_half() -> None:
+    first, second = sample(0), sample(1)
+    first.audio_present[:], second.video_present[:] = False, False
+    out = augment.join(first, second, 1)
+    seam = int(out.audio_present.argmax())
+    assert out.audio_present.tolist() == [False] * seam + [True] * (out.frames - seam)
+    assert out.video_present.tolist() == [True] * seam + [False] * (out.frames - seam)
+
+
+def test_where_nobody_speaks_there_is_no_text_no_speech_and_no_moving_mouth() -> None:
+    rng = np.random.default_rng(0)
+    levels, pictures = [], set()
+    for _ in range(60):
+        before = sample(3)
+        noise = rng.normal(0, 5.0, 640 * before.frames).astype(np.float32)
+        out = augment.nothing(before, noise, rng)
+        assert (out.text, out.words) == ("", [])
+        assert out.frames == before.frames
+        assert out.audio.shape == before.audio.shape
+        assert out.audio.dtype == np.float32
+        assert out.lips.dtype == np.uint8
+        assert (out.lips == out.lips[0]).all()
+        levels.append(float(out.audio.std()))
+        assert levels[-1] < 10**-1.4
+        assert abs(np.corrcoef(out.audio + 1e-9 * noise, noise)[0, 1]) > 0.99  # the noise, and nothing of the clip
+        pictures.add(int(out.lips[0, 0, 0]))
+        np.testing.assert_array_equal(out.audio_present, before.audio_present)
+        np.testing.assert_array_equal(out.video_present, before.video_present)
+    assert pictures == {0, 49}  # black, or the first picture of the clip
+    assert 0 < sum(level == 0 for level in levels) < len(levels)
+    silent = np.zeros(640 * 50, np.float32)
+    assert not augment.nothing(sample(3), silent, rng).audio.any()
+
+
+# ------------------------------------------------------------------------------------------------- vocal tract length
+
+
+def warped(mel: np.ndarray, factor: float) -> np.ndarray:
+    """Independent of the code: each bin read at `factor` times its centre in Hz, linear between the bins' places."""
+    bins = mel.shape[1]
+    centres = np.arange(1, bins + 1) / (bins + 1)
+    hz = mel_to_hz(torch.from_numpy(centres).double()) * factor
+    places = hz_to_mel(hz).numpy()
+    return np.stack([np.interp(places, centres, row) for row in mel])
+
+
+@pytest.mark.parametrize("factor", [0.86, 0.97, 1.0, 1.05, 1.16])
+def test_formants_move_as_an_interpolation_says(factor: float) -> None:
+    mel = np.random.default_rng(0).normal(size=(2, 12, 80)).astype(np.float32)
+    out = augment.warp_mel(torch.from_numpy(mel), torch.tensor([factor, 1.0]))
+    np.testing.assert_allclose(out[0].numpy(), warped(mel[0], factor), atol=2e-3)
+    np.testing.assert_allclose(out[1].numpy(), mel[1], atol=2e-3)  # each clip has its own factor; 1 changes nothing
+
+
+def test_a_longer_vocal_tract_has_lower_formants() -> None:
+    """A tone of 1200 Hz, read by a factor of 1.2 from higher bins, looks like one of 1000 Hz."""
+    log_mel = LogMel()
+    times = torch.arange(640 * 25) / 16000
+
+    def loudest(hz: float, factor: float) -> int:
+        mel = log_mel.power(torch.sin(2 * torch.pi * hz * times)[None]).clamp_min(1e-10).log10()
+        return int(augment.warp_mel(mel, torch.tensor([factor]))[0, 50].argmax())
+
+    assert abs(loudest(1200, 1.2) - loudest(1000, 1.0)) <= 1
+    assert abs(loudest(2400, 0.8) - loudest(3000, 1.0)) <= 1
+    assert loudest(1200, 1.2) < loudest(1200, 1.0) < loudest(1200, 0.8)
+    absent = augment.warp_mel(
+        log_mel(torch.zeros(1, 640 * 25), torch.zeros(1, 25, dtype=torch.bool)), torch.tensor([1.1])
+    )
+    assert not absent.any()  # what is absent stays zero
+
+
+def test_warping_reads_nothing_from_beyond_the_highest_bin() -> None:
+    mel = torch.arange(80.0).expand(1, 4, 80)
+    out = augment.warp_mel(mel, torch.tensor([1.15]))
+    assert out.max() == 79
+    assert (out.diff(dim=-1) >= 0).all()
+    assert (out >= mel - 1e-3).all()  # from higher bins
+    assert (augment.warp_mel(mel, torch.tensor([0.87])) <= mel + 1e-3).all()

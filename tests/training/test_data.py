@@ -14,10 +14,20 @@ from avsr.config import ModelConfig
 from avsr.tokenizer import Tokenizer
 from avsr.training.augment import Sample
 from avsr.training.config import AugmentConfig, DataConfig
-from avsr.training.data import ClipStore, Plan, TrainSet, collate, frame_targets, frames_needed, plan_epoch
+from avsr.training.data import (
+    FRAMES_PER_TOKEN,
+    ClipStore,
+    Plan,
+    TrainSet,
+    collate,
+    frame_targets,
+    frames_needed,
+    plan_epoch,
+)
 
 TOKENIZER = Tokenizer.from_texts(TEXTS)
 MODEL = ModelConfig(tokens=TOKENIZER.tokens, crop=32, dim=32, heads=2)
+ARRAYS = ("audio", "lips", "audio_present", "video_present")
 
 
 @pytest.mark.parametrize(("ids", "frames"), [([], 0), ([1], 1), ([1, 2], 2), ([1, 1], 3), ([2, 2, 2], 5)])
@@ -92,3 +102,77 @@ def test_frame_targets_spread_letters_over_words() -> None:
     sample = Sample("a", "bin", None, nothing, np.zeros((20, 1)), nothing, nothing, [("bin", 0.2, 0.44)])
     text = "".join("-" if i == 0 else TOKENIZER.tokens[i] for i in frame_targets(sample, TOKENIZER))
     assert text == "-----bbiinn---------"
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_items_agree_with_themselves_whatever_is_done_to_them(corpus: Callable[..., Path], seed: int) -> None:
+    store = ClipStore([corpus([make_clip(i, text, 40) for i, text in enumerate(TEXTS)])], "train", TOKENIZER)
+    config = AugmentConfig(join=0.4, splice=0.3, nothing=0.2, spans=0.5, silent=0.5)
+    dataset = TrainSet(store, TOKENIZER, MODEL, config, seed)
+    kinds = set()
+    for item in (dataset[(epoch, i)] for epoch in range(6) for i in range(len(store))):
+        frames = len(item["lips"])
+        text = TOKENIZER.decode(item["targets"].tolist())
+        kinds.add("nothing" if not text else "join" if item["id"].count("clip") == 2 else "one")
+        assert len(item["audio"]) == len(item["clean_audio"]) == 640 * frames
+        assert item["audio"].dtype == item["clean_audio"].dtype == np.float32
+        assert item["mel_keep"].shape == (4 * frames, MODEL.n_mels)
+        assert all(len(item[name]) == frames for name in ("audio_present", "video_present", "frame_targets"))
+        assert frames >= frames_needed(item["targets"].tolist())
+        assert len(text.split()) in (0, 2)
+        spoken = set(item["frame_targets"][item["frame_targets"] > 0].tolist())
+        assert spoken <= set(item["targets"].tolist())
+        if not text:
+            assert not spoken
+            assert (item["frame_targets"] == 0).all()
+    assert kinds == {"nothing", "join", "one"}
+
+
+def test_a_joined_clip_begins_in_the_middle_of_one_sentence_and_ends_in_another(corpus: Callable[..., Path]) -> None:
+    store = ClipStore([corpus([make_clip(i, text, 40) for i, text in enumerate(TEXTS)])], "train", TOKENIZER)
+    dataset = TrainSet(store, TOKENIZER, MODEL, AugmentConfig(join=1, splice=0, nothing=0, speed=0), 3)
+    endings, beginnings = {t.split()[1] for t in TEXTS}, {t.split()[0] for t in TEXTS}
+    for i in range(len(store)):
+        item = dataset[(0, i)]
+        first, second = TOKENIZER.decode(item["targets"].tolist()).split()
+        assert first in endings
+        assert second in beginnings
+
+
+def test_augmentation_leaves_the_cached_clips_alone(corpus: Callable[..., Path]) -> None:
+    store = ClipStore([corpus()], "train", TOKENIZER, cache_gb=1)
+    store.preload()
+    before = [{name: np.copy(getattr(store.sample(i), name)) for name in ARRAYS} for i in range(len(store))]
+    config = AugmentConfig(join=0.3, splice=0.3, nothing=0.2, spans=1, silent=1, picture=1)
+    dataset = TrainSet(store, TOKENIZER, MODEL, config, 0)
+    for epoch in range(8):
+        for i in range(len(store)):
+            dataset[(epoch, i)]
+    for i, arrays in enumerate(before):
+        for name, value in arrays.items():
+            np.testing.assert_array_equal(getattr(store.sample(i), name), value)
+
+
+def test_clips_without_lips_make_whole_batches(corpus: Callable[..., Path]) -> None:
+    heard = [make_clip(i, text, video=False) for i, text in enumerate(TEXTS)]
+    store = ClipStore([corpus(heard)], "train", TOKENIZER)
+    batches = plan_epoch(store, DataConfig(max_frames=75, audio_only_share=0.25), 0, 0)
+    assert sorted(i for batch in batches for _, i in batch) == list(range(6))
+    dataset = TrainSet(store, TOKENIZER, MODEL, AugmentConfig(spans=1, silent=1), 0)
+    batch = collate([dataset[key] for key in batches[0]])
+    assert batch.lips.shape[2:] == (MODEL.crop, MODEL.crop)
+    assert not batch.video_present.any()
+    assert (batch.audio_present == batch.valid).all()  # a clip with one modality keeps it
+
+
+def test_a_clip_without_words_counts_as_much_as_one_with(corpus: Callable[..., Path]) -> None:
+    store = ClipStore([corpus()], "train", TOKENIZER)
+    dataset = TrainSet(store, TOKENIZER, MODEL, AugmentConfig(nothing=0.5, join=0, speed=0), 1)
+    batch = collate([dataset[(0, i)] for i in range(len(store))])
+    empty = batch.target_lens == 0
+    assert empty.any()
+    assert not empty.all()
+    torch.testing.assert_close(batch.tokens[empty], batch.lens[empty] / FRAMES_PER_TOKEN)
+    torch.testing.assert_close(batch.tokens[~empty], batch.target_lens[~empty].float())
+    one = collate([dataset[(0, i)] for i in range(len(store)) if empty[i]][:1])
+    assert one.targets.shape == (1, 1)  # no target at all still has a column

@@ -1,0 +1,239 @@
+"""Sound and lips in one space: is the sound in step with the picture, and whose lips go with a voice.
+
+Each stream is encoded without the other, so that frames of sound and frames of lips can be compared in any pairing.
+Training draws those of one moment together (contrast of sound and lips, as in Chung & Zisserman, "Out of time", 2016).
+
+T  frames, 25 a second        P  width of the shared space
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from avsr.preprocessing.clip import FPS, Clip
+from avsr.preprocessing.errors import AvsrError
+from avsr.transcribe import Recogniser, _batches, collate, mask
+
+MAX_FRAMES = 15  # search range of an offset, 0.6 s either way
+MIN_FRAMES = 12  # fewer frames of speech with sound and lips both there, half a second, say nothing
+REACH = 3  # frames around a letter that the lips spell, in which they count as speaking
+SLACK = 1  # frames that sound and lips may be apart in `match`: of s1's clips in GRID 15 % are found one frame off
+NO_MATCH = -np.inf  # score of a pair that has too little in common; below every cosine
+
+
+@dataclass(frozen=True)
+class SharedSpace:
+    """One clip in the space that sound and lips share.
+
+    Attributes:
+        id: of the clip.
+        audio: (T, P) float32 unit vectors, zeros where there is no sound.
+        video: (T, P) float32 unit vectors, zeros where there are no lips.
+        audio_present: (T,) bool.
+        video_present: (T,) bool.
+        speaking: (T,) bool, frames in which the lips spell something: closed lips look alike at any moment.
+    """
+
+    id: str
+    audio: np.ndarray
+    video: np.ndarray
+    audio_present: np.ndarray
+    video_present: np.ndarray
+    speaking: np.ndarray
+
+
+@dataclass(frozen=True)
+class Offset:
+    """How far the sound lags behind the picture.
+
+    Attributes:
+        frames: 40 ms frames by which the sound comes later than the picture; negative where it comes earlier.
+        score: mean cosine of sound and lips at that lag, -1 to 1.
+        confidence: how far that stands above the median of all lags, 0 to 2; the less the lag stands out, as with
+            noise, or a voice that is not that of these lips, the lower. No probability.
+        lags: (L,) int64, the lags that could be judged, frames.
+        scores: (L,) float64, mean cosine at each of them.
+    """
+
+    frames: int
+    score: float
+    confidence: float
+    lags: np.ndarray = field(repr=False, compare=False)
+    scores: np.ndarray = field(repr=False, compare=False)
+
+    @property
+    def seconds(self) -> float:
+        """The same in seconds."""
+        return self.frames / FPS
+
+
+def embed(recogniser: Recogniser, clips: Sequence[Clip]) -> list[SharedSpace]:
+    """Brings clips into the shared space, several at a time.
+
+    Args:
+        recogniser: of `avsr.load_model`, with a trained shared space.
+        clips: short enough for one window each, as in `Recogniser.recognise`; what is absent is left out.
+
+    Returns:
+        One for each clip, in the order given.
+
+    Raises:
+        AvsrError: the model's shared space was not trained.
+    """
+    _check_trained(recogniser)
+    found = [_nowhere(clip, recogniser.config.space_dim) for clip in clips]
+    usable = [i for i, clip in enumerate(clips) if clip.audio_present.any() or clip.video_present.any()]
+    for batch in _batches(usable, [clip.frames for clip in clips]):
+        for i, space in zip(batch, _encode(recogniser, [clips[i] for i in batch]), strict=True):
+            found[i] = space
+    return found
+
+
+def offset(recogniser: Recogniser, clip: Clip, max_frames: int = MAX_FRAMES) -> Offset | None:
+    """By how much the sound of a clip lags behind its lips; see `find_offset`.
+
+    Args:
+        recogniser: of `avsr.load_model`, with a trained shared space.
+        clip: the clip as it is in the file; a second or more of speech.
+        max_frames: largest lag that is looked for, either way.
+
+    Raises:
+        AvsrError: the model's shared space was not trained, or max_frames is less than 1.
+    """
+    _check_range(max_frames)
+    return find_offset(embed(recogniser, [clip])[0], max_frames)
+
+
+def find_offset(space: SharedSpace, max_frames: int = MAX_FRAMES) -> Offset | None:
+    """The lag at which sound and lips are most alike, over the frames in which the lips speak.
+
+    Lags at which fewer than half as many frames meet as without a lag are left out: few frames fit by chance.
+
+    Args:
+        space: of `embed`.
+        max_frames: largest lag that is looked for, either way.
+
+    Returns:
+        The offset; None where sound and speaking lips are there together for less than half a second.
+
+    Raises:
+        AvsrError: max_frames is less than 1.
+    """
+    _check_range(max_frames)
+    met = {lag: _meet(space, space, lag) for lag in range(-max_frames, max_frames + 1)}
+    if met[0][1] < MIN_FRAMES:
+        return None
+    judged = [lag for lag, (_, count) in met.items() if count >= max(MIN_FRAMES, met[0][1] / 2)]
+    scores = np.array([met[lag][0] for lag in judged], np.float64)
+    best = int(scores.argmax())
+    confidence = float(scores[best] - np.median(scores))
+    return Offset(judged[best], float(scores[best]), confidence, np.array(judged, np.int64), scores)
+
+
+def match(recogniser: Recogniser, sounds: Sequence[Clip], pictures: Sequence[Clip], slack: int = SLACK) -> np.ndarray:
+    """How well the sound of each clip goes with the lips of each other; see `compare`.
+
+    One sound and several face tracks of the same stretch of time tell who is speaking: the largest score of the row.
+
+    Args:
+        recogniser: of `avsr.load_model`, with a trained shared space.
+        sounds: n clips whose sound is meant.
+        pictures: m clips whose lips are meant; frame t of each is set against frame t of a sound.
+        slack: frames by which the two may be out of step.
+
+    Returns:
+        (n, m) float64, see `compare`.
+
+    Raises:
+        AvsrError: the model's shared space was not trained, or the slack is negative.
+    """
+    heard = embed(recogniser, [mask(clip, "audio") for clip in sounds])
+    seen = embed(recogniser, [mask(clip, "video") for clip in pictures])
+    return compare(heard, seen, slack)
+
+
+def compare(sounds: Sequence[SharedSpace], pictures: Sequence[SharedSpace], slack: int = SLACK) -> np.ndarray:
+    """Mean cosine of each sound and each pair of lips, frame by frame, over the frames in which the lips speak.
+
+    Args:
+        sounds: n clips of `embed` whose sound is meant.
+        pictures: m clips of `embed` whose lips are meant.
+        slack: frames by which the two may be out of step; the best lag within it counts.
+
+    Returns:
+        (n, m) float64 in [-1, 1]; minus infinity for a pair whose sound and speaking lips are there together for
+        less than half a second.
+
+    Raises:
+        AvsrError: the slack is negative.
+    """
+    if slack < 0:
+        raise AvsrError(f"slack {slack} is negative: give 0 or more frames, {SLACK} is usual")
+    scores = np.full((len(sounds), len(pictures)), NO_MATCH)
+    for i, sound in enumerate(sounds):
+        for j, picture in enumerate(pictures):
+            met = (_meet(sound, picture, lag) for lag in range(-slack, slack + 1))
+            scores[i, j] = max((score for score, count in met if count >= MIN_FRAMES), default=NO_MATCH)
+    return scores
+
+
+def _meet(sound: SharedSpace, picture: SharedSpace, lag: int) -> tuple[float, int]:
+    """Mean cosine of sound t + lag and lips t, over the frames t in which the lips speak, and how many these are."""
+    first, last = max(0, -lag), min(len(picture.video), len(sound.audio) - lag)
+    lips, ears = slice(first, max(first, last)), slice(first + lag, max(first, last) + lag)
+    both = sound.audio_present[ears] & (picture.video_present & picture.speaking)[lips]
+    count = int(both.sum())
+    if count == 0:
+        return NO_MATCH, 0
+    return float((sound.audio[ears][both] * picture.video[lips][both]).sum() / count), count
+
+
+def _check_range(max_frames: int) -> None:
+    if max_frames < 1:
+        raise AvsrError(f"max_frames {max_frames} is too small: give 1 or more, {MAX_FRAMES} is usual")
+
+
+def _check_trained(recogniser: Recogniser) -> None:
+    """Raises one line where the model's shared space holds nothing: all zeros, or never trained."""
+    model = recogniser.model
+    recipe = recogniser.info.get("recipe")
+    loss = recipe.get("loss") if isinstance(recipe, dict) else None
+    left_out = isinstance(loss, dict) and loss.get("space") == 0  # then the weights are those of the start
+    if left_out or not (model.audio_space.weight.any() and model.video_space.weight.any()):
+        raise AvsrError(
+            f"model {recogniser.name!r} has no trained space of sound and lips: use a model trained with loss.space > 0"
+        )
+
+
+def _nowhere(clip: Clip, width: int) -> SharedSpace:
+    """A clip in which nothing is present."""
+    empty, absent = np.zeros((clip.frames, width), np.float32), np.zeros(clip.frames, np.bool_)
+    return SharedSpace(clip.id, empty, empty, absent, absent, absent)
+
+
+def _encode(recogniser: Recogniser, clips: list[Clip]) -> list[SharedSpace]:
+    """One pass of both streams over clips in which something is present."""
+    import torch
+    from torch.nn import functional as F
+
+    model = recogniser.model
+    with torch.inference_mode():
+        audio, lips, heard, seen, lens = (tensor.to(recogniser.device) for tensor in collate(clips))
+        valid = torch.arange(lips.shape[1], device=lens.device) < lens[:, None]
+        sound, _ = model.encode_audio(audio, heard, valid)
+        picture, letters = model.encode_video(lips, seen, valid)
+        spoken = (letters.argmax(-1) != 0) & seen
+        # Heads put a letter into one frame or two; the mouth moves before and after.
+        spoken = F.max_pool1d(spoken.float().unsqueeze(1), 2 * REACH + 1, 1, REACH).squeeze(1) > 0
+        shared = zip(model.share(sound, picture), (heard, seen), strict=True)
+        ears, eyes = ((x.float() * there.unsqueeze(-1)).cpu().numpy() for x, there in shared)
+        speaking = (spoken & seen).cpu().numpy()
+    found = []
+    for i, clip in enumerate(clips):
+        own = slice(0, clip.frames)
+        present = clip.audio_present, clip.video_present
+        found.append(SharedSpace(clip.id, ears[i, own], eyes[i, own], *present, speaking[i, own]))
+    return found

@@ -1,0 +1,209 @@
+"""Losses say what they are for: blanks where nothing is said, sound and lips of one moment drawn together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+from toy import FRAMES, TEXTS, make_clip
+
+from avsr.config import ModelConfig
+from avsr.model import AVSR
+from avsr.tokenizer import Tokenizer
+from avsr.training.config import AugmentConfig, LossConfig
+from avsr.training.data import FRAMES_PER_TOKEN, Batch, ClipStore, TrainSet, collate
+from avsr.training.losses import Objective, ctc, frame_loss, quiet_loss, space_loss
+
+TOKENIZER = Tokenizer.from_texts(TEXTS)
+MODEL = ModelConfig(
+    tokens=TOKENIZER.tokens,
+    crop=32,
+    dim=32,
+    heads=2,
+    video_width=4,
+    audio_width=4,
+    stream_layers=1,
+    joint_layers=1,
+    dropout=0,
+)
+PLAIN = AugmentConfig(join=0, nothing=0, speed=0, spans=0, silent=0, video_masks=0)
+
+
+def batch_of(folder: Path, config: AugmentConfig = PLAIN) -> Batch:
+    store = ClipStore([folder], "train", TOKENIZER)
+    dataset = TrainSet(store, TOKENIZER, MODEL, config, 0)
+    return collate([dataset[(0, i)] for i in range(len(store))])
+
+
+@pytest.fixture
+def objective() -> Objective:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Objective(AVSR(MODEL), LossConfig(streams_first=0.25, distil_start=0.2))
+
+
+def unit(*shape: int, seed: int = 0) -> torch.Tensor:
+    return F.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+
+# ---------------------------------------------------------------------------------------------------------------- CTC
+
+
+def test_a_clip_without_words_asks_for_blanks_only(corpus: Callable[..., Path]) -> None:
+    silent = batch_of(corpus()).take(torch.tensor([0, 1]))
+    silent.target_lens[:] = 0
+    log_probs = torch.randn(2, FRAMES, len(TOKENIZER)).log_softmax(-1)
+    blanks = -log_probs[..., 0].sum() / (2 * FRAMES / FRAMES_PER_TOKEN)
+    torch.testing.assert_close(ctc(log_probs, silent), blanks)
+    log_probs.requires_grad_()
+    ctc(log_probs, silent).backward()
+    assert log_probs.grad is not None
+    assert torch.isfinite(log_probs.grad).all()
+    assert (log_probs.grad[..., 0] < 0).all()  # more of the blank is less loss
+
+
+def test_ctc_is_per_token_of_the_clips_that_count(corpus: Callable[..., Path]) -> None:
+    batch = batch_of(corpus())
+    log_probs = torch.randn(len(TEXTS), FRAMES, len(TOKENIZER)).log_softmax(-1)
+    keep = torch.tensor([True, False, True, False, False, False])
+    alone = ctc(log_probs[keep], batch.take(torch.tensor([0, 2])))
+    torch.testing.assert_close(ctc(log_probs, batch, keep), alone)
+    reference = F.ctc_loss(
+        log_probs[0][:, None], batch.targets[:1], torch.tensor([FRAMES]), batch.target_lens[:1], reduction="sum"
+    )
+    first = ctc(log_probs, batch, torch.arange(6) == 0)
+    torch.testing.assert_close(first, reference / len(TOKENIZER.encode(TEXTS[0])))
+    assert ctc(log_probs, batch, torch.zeros(6, dtype=torch.bool)) == 0
+
+
+def test_quiet_frames_two_away_from_a_word_want_the_blank() -> None:
+    targets = torch.tensor([[0, 0, 0, 0, 5, 0, 0, 0, 0], [-1] * 9])
+    log_probs = torch.full((2, 9, 3), 1 / 3).log()
+    torch.testing.assert_close(quiet_loss(log_probs, targets), torch.tensor(3.0).log())
+    inside = log_probs.clone()
+    inside[0, 2:7, 0] = -50.0
+    inside[1, :, 0] = -50.0  # where no alignment is known, nothing is quiet
+    torch.testing.assert_close(quiet_loss(inside, targets), quiet_loss(log_probs, targets))
+    outside = log_probs.clone()
+    outside[0, 1, 0] = -50.0
+    assert quiet_loss(outside, targets) > 10
+    assert quiet_loss(log_probs, torch.full((2, 9), -1)) == 0
+
+
+def test_frame_targets_count_only_where_the_stream_is_there() -> None:
+    head = torch.nn.Linear(4, 3)
+    stream, targets = torch.randn(1, 5, 4), torch.tensor([[1, 2, -1, 0, 1]])
+    present = torch.tensor([[True, True, True, False, False]])
+    cut = frame_loss(head, stream[:, :2], targets[:, :2], present[:, :2])
+    torch.testing.assert_close(frame_loss(head, stream, targets, present), cut)
+    assert frame_loss(head, stream, targets, torch.zeros_like(present)) == 0
+
+
+# -------------------------------------------------------------------------------------------------------- shared space
+
+
+def test_sound_and_lips_in_step_lose_less_than_shuffled_ones() -> None:
+    there = torch.ones(4, 20, dtype=torch.bool)
+    audio = unit(4, 20, 16)
+    fits = space_loss(audio, audio, there, there)
+    late = space_loss(audio.roll(3, 1), audio, there, there)
+    foreign = space_loss(audio.roll(1, 0), audio, there, there)
+    assert fits["moments"] < 0.1
+    assert fits["clips"] < 0.01
+    assert late["moments"] > 3
+    assert foreign["moments"] > 3
+    assert foreign["clips"] > 3
+    chance = space_loss(torch.ones(4, 20, 16) / 4, audio, there, there)  # a sound that tells nothing
+    assert chance["clips"] == pytest.approx(np.log(4), abs=0.5)
+
+
+def test_a_sound_that_is_alike_at_every_moment_costs_what_guessing_costs() -> None:
+    there = torch.ones(3, 20, dtype=torch.bool)
+    same = torch.zeros(3, 20, 16)
+    same[..., 0] = 1
+    losses = space_loss(same, same, there, there)
+    assert losses["moments"] == pytest.approx(np.log(20), abs=1e-4)
+    assert losses["clips"] == pytest.approx(np.log(3), abs=1e-4)
+
+
+def test_frames_that_are_absent_in_one_stream_play_no_part() -> None:
+    audio, video = unit(3, 20, 16), unit(3, 20, 16, seed=1)
+    heard, seen = torch.ones(3, 20, dtype=torch.bool), torch.ones(3, 20, dtype=torch.bool)
+    heard[0, 12:], seen[1, :5], seen[2] = False, False, False
+    losses = space_loss(audio, video, heard, seen)
+    other_audio, other_video = audio.clone(), video.clone()
+    other_audio[0, 12:], other_video[1, :5], other_audio[2] = 9.0, -9.0, 5.0
+    other_video[0, 12:], other_audio[1, :5] = 3.0, -3.0  # their partners have nobody to be compared with
+    changed = space_loss(other_audio, other_video, heard, seen)
+    pair = space_loss(audio[:2], video[:2], heard[:2], seen[:2])
+    for name in ("moments", "clips"):
+        torch.testing.assert_close(changed[name], losses[name])
+        torch.testing.assert_close(pair[name], losses[name])  # the clip without lips is left out
+
+
+def test_moments_agree_with_a_plain_sum() -> None:
+    audio, video = unit(2, 6, 8), unit(2, 6, 8, seed=1)
+    both = torch.tensor([[True] * 6, [True, True, False, True, False, False]])
+    terms = []
+    for clip in range(2):
+        frames = [t for t in range(6) if both[clip, t]]
+        for a, b in ((audio[clip], video[clip]), (video[clip], audio[clip])):
+            for t in frames:
+                scores = torch.stack([a[t] @ b[u] / 0.1 for u in frames])
+                terms.append(scores.logsumexp(0) - a[t] @ b[t] / 0.1)
+    torch.testing.assert_close(space_loss(audio, video, both, both)["moments"], torch.stack(terms).mean())
+
+
+# ----------------------------------------------------------------------------------------------------- the whole batch
+
+
+@pytest.mark.parametrize("progress", [0.0, 1.0])
+@pytest.mark.parametrize("video", [True, False])
+def test_every_batch_has_finite_losses_and_gradients(
+    corpus: Callable[..., Path], objective: Objective, video: bool, progress: float
+) -> None:
+    """Also one of sound alone, as an epoch with clips without video has."""
+    batch = batch_of(corpus([make_clip(i, text, video=video) for i, text in enumerate(TEXTS)]))
+    losses = objective(batch, progress)
+    assert all(torch.isfinite(value) for value in losses.values())
+    assert ("moments" in losses) == video
+    assert ("fused" in losses) == (progress == 1.0)
+    assert losses["video_stream"].item() > 0 if video else losses["video_stream"].item() == 0
+    losses["total"].backward()
+    gradients = {name: p.grad for name, p in objective.named_parameters() if p.grad is not None}
+    assert all(torch.isfinite(gradient).all() for gradient in gradients.values())
+    assert any("audio_frontend" in name for name in gradients)
+    seen = [gradient.abs().sum() for name, gradient in gradients.items() if "video_frontend.stem" in name]
+    assert (sum(seen) > 0) == video
+
+
+def test_a_batch_in_which_nobody_speaks_has_finite_losses(corpus: Callable[..., Path], objective: Objective) -> None:
+    batch = batch_of(corpus())
+    batch.target_lens[:] = 0
+    batch.frame_targets[:] = 0
+    losses = objective(batch, 1.0)
+    assert all(torch.isfinite(value) for value in losses.values())
+    assert "moments" not in losses  # closed lips look alike at any moment
+
+
+def test_without_weight_the_space_costs_nothing(corpus: Callable[..., Path]) -> None:
+    objective = Objective(AVSR(MODEL), LossConfig(space=0))
+    assert not {"moments", "clips"} & objective(batch_of(corpus()), 0.0).keys()
+
+
+def test_the_formants_of_a_batch_reach_the_ear_and_not_the_eye(
+    corpus: Callable[..., Path], objective: Objective
+) -> None:
+    batch = batch_of(corpus(), PLAIN.model_copy(update={"formants": 0.0}))
+    batch.mel_keep[:] = True
+    objective.eval()
+    with torch.no_grad():
+        plain = objective(batch, 0.0)
+        batch.formants[:] = 1.2
+        moved = objective(batch, 0.0)
+    assert plain["audio_stream"] != moved["audio_stream"]
+    assert plain["video_stream"] == moved["video_stream"]
