@@ -134,7 +134,7 @@ def _key(stream: str, signal: Tensor, present: Tensor, valid: Tensor) -> bytes:
     frames = signal.reshape(*present.shape, -1)[present]
     digest = hashlib.sha256(f"{stream} {tuple(present.shape)}".encode())
     for tensor in (present, valid, frames):
-        digest.update(tensor.contiguous().cpu().numpy())
+        digest.update(tensor.contiguous().cpu().numpy().data)
     return digest.digest()
 
 

@@ -57,7 +57,7 @@ class FasterWhisper(Adapter):
         AvsrError: faster-whisper is not installed, no such weights, or wrong options.
     """
 
-    modalities = ("audio",)
+    modalities: tuple[str, ...] = ("audio",)
 
     def __init__(self, spec: str, device: str = "auto") -> None:
         weights, _, query = spec.partition("?")

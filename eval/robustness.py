@@ -264,7 +264,7 @@ def fingerprint(recogniser: Any) -> str:
     model = getattr(recogniser, "model", None)
     if model is None or not hasattr(model, "state_dict"):
         raise AvsrError(f"recogniser {recogniser.name!r} cannot be told from others; give it an attribute `sha256`")
-    total = hashlib.sha256(str(getattr(recogniser, "config", "")).encode())
+    total = hashlib.sha256(f"{getattr(recogniser, 'config', '')} {getattr(recogniser, 'decoding', '')}".encode())
     for name, tensor in sorted(model.state_dict().items()):
         total.update(name.encode())
         total.update(tensor.detach().cpu().float().numpy().tobytes())

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from scipy.integrate import trapezoid
 
 from avsr.eval.noise import SNR_DEFINITION
 from avsr.eval.suites import AGAINST, Row, curve_rows, shared_by
@@ -207,7 +208,7 @@ class Scores:
             "wer": wers,
             "wer_low": [rate.low for *_, rate in known],
             "wer_high": [rate.high for *_, rate in known],
-            "area": float(np.trapezoid(wers, levels)) if whole else None,
+            "area": float(trapezoid(np.array(wers, np.float64), levels)) if whole else None,
             "rows": [[row.key(seed) for seed in row.seeds(self.seeds)] for _, row, _ in known],
         }
 

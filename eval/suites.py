@@ -31,6 +31,7 @@ from avsr.eval.noise import NOISES
 from avsr.preprocessing.errors import AvsrError
 
 SUITES = ("clean", "quick", "masked", "full")
+STREAMS: tuple[Literal["video", "audio"], ...] = ("video", "audio")
 PARTS = (0.1, 0.25, 0.3, 0.5, 0.75)  # rates at which a pattern is a pattern; at 0 and 1 all of them are the same
 SHARED = "bursts"  # the pattern in whose name the whole of a stream is missing
 CROSSED_SNRS_DB = (5.0, 0.0, -5.0)
@@ -125,11 +126,11 @@ def _quick() -> list[Row]:
 def _masked() -> list[Row]:
     """Everything that is missing in part or whole, with the masks saying so and without."""
     rows = _clean()
-    for stream in ("video", "audio"):
+    for stream in STREAMS:
         rows += [_row(Missing(stream, pattern, rate)) for pattern, rate in product(PATTERNS, PARTS)]
         rows.append(_row(Missing(stream, SHARED, 1.0)))
     rows += [_row(Missing("both", pattern, rate)) for pattern, rate in product(JOINT_PATTERNS, JOINT_RATES)]
-    for stream in ("video", "audio"):
+    for stream in STREAMS:
         unsaid = [Missing(stream, name, rate, signalled=False) for name, rate in product((SHARED, "utterance"), PARTS)]
         rows += [_row(step) for step in (*unsaid, Missing(stream, SHARED, 1.0, signalled=False))]
     return rows + [_row(Missing("video", SHARED, rate, signalled=False, frozen=True)) for rate in PARTS]
@@ -140,7 +141,8 @@ def _full() -> list[Row]:
     rows = _masked()
     for kind, snr_db in product(NOISES, SNRS_DB):
         rows += [_row(Noise(kind, snr_db)), Row(Condition((Noise(kind, snr_db),)), "audio")]
-    rows += [_row(step) for step in (*corrupted_video(), *corrupted_audio())]
+    corruptions: list[Step] = [*corrupted_video(), *corrupted_audio()]
+    rows += [_row(step) for step in corruptions]
     rows += [_row(OutOfStep(shift_ms)) for shift_ms in SHIFTS_MS]
     rows += [_row(Identity(kind)) for kind in IDENTITIES]
     rows += [_row(Nothing()), _row(Nothing(signalled=True))]
@@ -259,9 +261,9 @@ def curve_rows(rows: Sequence[Row]) -> list[list[tuple[float | str | None, Row]]
         if axis == "noise":
             points = [*sorted(points, key=_level), (None, clean)]
         elif axis.endswith("missing"):
-            whole = Row(Condition((Missing(_stream(axis), SHARED, 1.0, signalled),)), modality) if _one(axis) else None
-            shared = [(1.0, whole)] if whole in rows and points[-1][0] != 1.0 else []
-            points = [(0.0, clean), *sorted(points, key=_level), *shared]
+            points = [(0.0, clean), *sorted(points, key=_level)]
+            if _one(axis) and points[-1][0] != 1.0:
+                points.append((1.0, Row(Condition((Missing(_stream(axis), SHARED, 1.0, signalled),)), modality)))
         elif axis == "out of step":
             points = sorted([*points, (0, clean)], key=_level)
         else:

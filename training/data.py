@@ -245,14 +245,15 @@ class TrainSet(Dataset):
         """Clip i, perhaps spliced with others and faster or slower; unchanged where CTC would not fit."""
         original = sample = self.store.sample(i)
         others = self.store.group.get(i, [])
-        draw = rng.random() if sample.words and len(sample.words) > 1 and len(others) > 3 else 1.0
+        count = len(sample.words or ())
+        draw = rng.random() if count > 1 and len(others) > 3 else 1.0
         if draw < self.config.join:
             second = self.store.sample(int(rng.choice(others)))
-            if second.words and len(second.words) == len(sample.words):
-                sample = augment.join(sample, second, int(rng.integers(1, len(sample.words))))
+            if second.words and len(second.words) == count:
+                sample = augment.join(sample, second, int(rng.integers(1, count)))
         elif draw < self.config.join + self.config.splice:
             donors = [self.store.sample(int(j)) for j in rng.choice(others, int(rng.integers(1, 4)))]
-            donors = [donor for donor in donors if donor.words and len(donor.words) == len(sample.words)]
+            donors = [donor for donor in donors if donor.words and len(donor.words) == count]
             if donors:
                 sample = augment.splice(sample, donors, rng)
         if self.config.speed and rng.random() < 0.5:
