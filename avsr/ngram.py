@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import math
 import sys
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from avsr.preprocessing.shards import ShardIndex, write_file
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 BEAM = 16  # prefixes kept, where nobody says how many
+LARGEST_BACKOFF = 1000.0  # log10; -99 is usual for never
 WEIGHT = 0.3  # of the n-gram's log probability against the recogniser's
 OOV_PENALTY = -6.0  # natural log; on top of what the model gives to <unk>, for each word it does not know
 UNSEEN_LOG10 = -7.0  # of an unknown word, where a model has no <unk>
@@ -82,6 +84,8 @@ def read_arpa(path: str | Path) -> Arpa:
     if missing := [n for n in sorted({*counts, *found}) if counts.get(n, 0) != found[n]]:
         n = missing[0]
         raise AvsrError(f"{path}: {found[n]} {n}-grams where it promises {counts.get(n, 0)}: cut short? Make it again")
+    if not counts.get(1):
+        raise AvsrError(f"{path}: no 1-grams in it, so no word: give an n-gram model of words")
     return Arpa(max(counts), model.grams, model.backoff)
 
 
@@ -94,7 +98,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
                 if line.strip() == "\\end\\":
                     return
                 yield number, line.strip()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise AvsrError(f"{path}: cannot be read as an n-gram model ({reason}): give an ARPA file") from error
     except UnicodeDecodeError as error:
@@ -123,6 +127,8 @@ def _add_gram(model: Arpa, line: str, size: int, where: str) -> None:
         model.grams[words] = float(fields[0])
         if len(fields) == size + 2:
             model.backoff[words] = float(fields[-1])
+        if not (model.grams[words] <= 0 and abs(model.backoff.get(words, 0.0)) < LARGEST_BACKOFF):  # no NaN either
+            raise ValueError
     except ValueError as error:
         raise AvsrError(
             f"{where}: a probability, {size} words and perhaps a backoff weight belong here, not {line[:60]!r}"

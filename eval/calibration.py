@@ -276,6 +276,9 @@ def _run(options: argparse.Namespace) -> None:
     from avsr import checkpoint
     from avsr.transcribe import load_model
 
+    for file in filter(None, (options.out, options.json)):
+        if not Path(file).resolve().parent.is_dir():  # told now and not after all the work
+            raise AvsrError(f"{file}: its folder does not exist: make it, or name another file")
     recogniser, index = load_model(options.model, options.device), ShardIndex(options.data)
     progress = _tell if sys.stderr.isatty() else None
     after = recogniser
@@ -297,11 +300,13 @@ def _run(options: argparse.Namespace) -> None:
         ece = {f"{row['condition']}, {row['modality']}": round(row["ece"], 4) for row in results["rows"]}
         after.info["calibration"]["ece"] = {"split": options.report_split, **ece}
         results["fitted"] = {name: after.info[name] for name in ("calibration", "word_times") if name in after.info}
+    if after is not recogniser and options.out is not None:
+        save_calibrated(checkpoint.resolve(options.model), options.out, after)
     if options.json is not None:
         write_file(options.json, [json.dumps(results, indent=1, allow_nan=False).encode(), b"\n"])
     print(to_markdown(results), end="")
-    if after is not recogniser and options.out is not None:
-        save_calibrated(checkpoint.resolve(options.model), options.out, after)
+    if after is not recogniser and options.out is None:
+        print("avsr: fitted for this report alone: --out FILE keeps it", file=sys.stderr)
 
 
 def _tell(done: int, of: int) -> None:

@@ -217,7 +217,7 @@ class PythonFunction(Adapter):
             return Hypothesis(said, [], 0.0)
         if isinstance(getattr(said, "text", None), str):
             return said
-        raise AvsrError(f"{self.spec}: returned a {type(said).__name__}; return the words as a string")
+        raise AvsrError(f"{self.spec}: returned {type(said).__name__}; return the words as a string")
 
     def _guarded(self, trouble: str, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
         """Calls what the user wrote; whatever it raises becomes one line."""

@@ -99,7 +99,7 @@ class Checkpoint:
             lm, grammar, weight = (options.pop(key, None) for key in ("lm", "grammar", "lm_weight"))
             spoken = language.load(lm, grammar=grammar, lm_weight=None if weight is None else float(weight))
         except ValueError as error:
-            raise AvsrError(f"recogniser {spec}: {error}; beam is a whole number and lm_weight a number") from error
+            raise AvsrError(f"recogniser {spec}: give beam as a whole number and lm_weight as a number") from error
         if options:
             raise AvsrError(f"recogniser {spec}: {next(iter(options))!r} is unknown; give beam, lm, lm_weight, grammar")
         try:

@@ -20,7 +20,8 @@ class HypothesisStore:
 
     Args:
         folder: where the file is kept; None keeps everything in memory.
-        run: what the lines depend on; lines of another run are dropped. So is a last line cut short by a kill.
+        run: what the lines depend on; a file of another run is kept under another name, hypotheses.jsonl.RUN, and comes
+            back when that run does. A last line cut short by a kill is dropped.
     """
 
     def __init__(self, folder: Path | None, run: str) -> None:
@@ -31,10 +32,23 @@ class HypothesisStore:
             return
         with writing(self.path.parent):
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._make_way()
             if self.path.exists():
                 with open(self.path, encoding="utf-8", errors="replace") as file:
                     self._keep(_parsed(file))
         self.finish()
+
+    def _make_way(self) -> None:
+        """Puts the file of another run aside, and that of this run back in its place."""
+        assert self.path is not None
+        if self.path.exists():
+            with open(self.path, encoding="utf-8", errors="replace") as file:
+                other = next((str(line.get("run")) for line in _parsed(file)), self.run)
+            if other != self.run:
+                self.path.rename(self.path.with_name(f"{FILE}.{other}"))
+        aside = self.path.with_name(f"{FILE}.{self.run}")
+        if aside.exists() and not self.path.exists():
+            aside.rename(self.path)
 
     def _keep(self, lines: Iterable[dict[str, Any]]) -> None:
         self.lines.update({(line["row"], line["id"]): line for line in lines if line.get("run") == self.run})

@@ -189,3 +189,11 @@ def test_command_makes_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_a_model_of_another_alphabet_is_one_line():
     with pytest.raises(AvsrError, match="can spell none of its words, for example 'HELLO'"):
         Ngram("m.arpa", estimate(["HELLO WORLD"])).check(TOKENS)
+
+
+@pytest.mark.parametrize("number", ["99999", "nan", "0.1"])
+def test_what_is_no_probability_is_refused(tmp_path: Path, number: str):
+    path = tmp_path / "bad.arpa"
+    path.write_text(f"\\data\\\nngram 1=1\n\n\\1-grams:\n{number} bin\n\n\\end\\\n")
+    with pytest.raises(AvsrError, match="a probability"):
+        read_arpa(path)

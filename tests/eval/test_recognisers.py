@@ -204,8 +204,8 @@ def test_a_class_is_made_once_and_may_take_clips_together(module):
     ("body", "says"),
     [
         ("raise ValueError('two\\nlines')", "failed on clip 'clip': ValueError: two lines"),
-        ("return None", "returned a NoneType; return the words as a string"),
-        ("return ['a']", "returned a list"),
+        ("return None", "returned NoneType; return the words as a string"),
+        ("return ['a']", "returned list"),
     ],
 )
 def test_what_goes_wrong_in_a_function_is_one_line(module, body, says):

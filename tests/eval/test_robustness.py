@@ -14,6 +14,7 @@ import pytest
 
 from avsr.eval import requirements, robustness
 from avsr.eval.robustness import evaluate, fingerprint, without_times
+from avsr.eval.store import HypothesisStore
 from avsr.preprocessing.clip import SAMPLES_PER_FRAME, Clip
 from avsr.preprocessing.errors import AvsrError
 from avsr.preprocessing.shards import ShardIndex, ShardWriter
@@ -340,3 +341,13 @@ def test_models_are_told_apart_by_their_weights() -> None:
     assert fingerprint(with_weight(1.0)) != fingerprint(with_weight(2.0))
     with pytest.raises(AvsrError, match="sha256"):
         fingerprint(SimpleNamespace(name="nameless"))
+
+
+def test_hypotheses_of_another_run_are_put_aside_and_come_back(tmp_path: Path):
+    def line(text: str) -> dict:
+        return {"row": "clean", "id": "a", "reference": "a", "hypothesis": text, "seconds": 0.0}
+
+    HypothesisStore(tmp_path, "first").add([line("long work")])
+    HypothesisStore(tmp_path, "second").add([line("another")])
+    assert HypothesisStore(tmp_path, "first").lines["clean", "a"]["hypothesis"] == "long work"
+    assert HypothesisStore(tmp_path, "second").lines["clean", "a"]["hypothesis"] == "another"
