@@ -50,20 +50,31 @@ class Output:
     lens: Tensor
 
 
-def view_lips(lips: Tensor, size: int, affine: Tensor | None = None) -> Tensor:
+def view_grid(size: int, affine: Tensor | None = None) -> Tensor:
+    """Where in a stored crop each pixel of the view is read, (B, size, size, 2) in [-1, 1].
+
+    Args:
+        size: side of the view, pixels.
+        affine: (B, 2, 3) maps output to input coordinates; by default the middle 88 pixels, B = 1.
+    """
+    if affine is None:
+        affine = torch.eye(2, 3).mul(VIEW / CROP_SIZE)[None]
+    return F.affine_grid(affine, [len(affine), 1, size, size], align_corners=False)
+
+
+def view_lips(lips: Tensor, size: int, grid: Tensor | None = None) -> Tensor:
     """Resamples stored crops to what the network sees.
 
     Args:
         lips: (B, T, 96, 96) uint8 or float.
         size: side of the result, pixels.
-        affine: (B, 2, 3) maps output to input coordinates in [-1, 1]; by default the middle 88 pixels.
+        grid: (B, size, size, 2), see ``view_grid``; by default the middle 88 pixels.
 
     Returns:
         (B, T, size, size) float32.
     """
-    if affine is None:
-        affine = torch.eye(2, 3, device=lips.device).mul(VIEW / CROP_SIZE).expand(len(lips), 2, 3)
-    grid = F.affine_grid(affine, [len(lips), 1, size, size], align_corners=False)
+    if grid is None:
+        grid = view_grid(size).to(lips.device).expand(len(lips), -1, -1, -1)
     # All frames of a clip share one grid, so frames can pose as channels.
     return F.grid_sample(lips.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
 
@@ -171,6 +182,17 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return x * cos + turned * sin
 
 
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+    """(B, heads, T, E) queries over S keys where mask (B, 1, 1, S) -> (B, heads, T, E). No dropout: it rules out kernels.
+
+    On a CPU the fused kernel's backward pass is the slow part of training (a fifth of a step), so there it is written out.
+    """
+    if not (query.requires_grad and query.device.type == "cpu"):
+        return F.scaled_dot_product_attention(query, key, value, mask)
+    scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
+    return scores.masked_fill(~mask, -1e9).softmax(-1).to(value.dtype) @ value
+
+
 class Attention(nn.Module):
     """Multi-head attention with rotary positions, of a stream to itself or to the other stream.
 
@@ -196,7 +218,7 @@ class Attention(nn.Module):
         query, key = rotate(query, cos, sin), rotate(key, cos, sin)
         key, value = F.pad(key, (0, 0, 0, 1)), F.pad(value, (0, 0, 0, 1))
         mask = F.pad(source_mask, (0, 1), value=True)[:, None, None]
-        y = F.scaled_dot_product_attention(query, key, value, mask)  # no dropout inside: it rules out the fast kernels
+        y = attend(query, key, value, mask)
         return self.out(y.transpose(1, 2).reshape(batch, frames, dim))
 
 

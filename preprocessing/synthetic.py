@@ -55,7 +55,7 @@ GRAMMAR: dict[str, tuple[str, ...]] = {
 WORDS: tuple[str, ...] = tuple(word for slot in GRAMMAR.values() for word in slot)
 """GRID's 51 words."""
 
-SHARES = {"espeak": 0.4, "flite": 0.28, "festival": 0.17, "formant": 0.15}
+SHARES = {"espeak": 0.4, "flite": 0.28, "festival": 0.17, "formant": 0.15, "pico": 0.1}
 """Engine -> share of the utterances that `make_voices` gives it."""
 
 _PACKAGES = {"espeak": "espeak-ng", "flite": "flite", "festival": "festival festvox-kallpc16k"}  # of Debian
@@ -175,7 +175,8 @@ def make_voices(dst: str | os.PathLike, n: int, seed: int = 0, engines: Sequence
         if engine not in SHARES:
             raise AvsrError(f"unknown speech engine {engine!r}: choose among {', '.join(SHARES)}")
         if not voices(engine):
-            raise AvsrError(f"{engine} is not on this machine: apt-get install {_PACKAGES[engine]}, or leave it out")
+            how = "pip install ttspico" if engine == "pico" else f"apt-get install {_PACKAGES[engine]}"
+            raise AvsrError(f"{engine} is not on this machine: {how}, or name the others with --engines")
     engines = [engine for engine in SHARES if engine in engines]  # in whatever order they were given
     shares = np.array([SHARES[engine] for engine in engines])
     texts = []

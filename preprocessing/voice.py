@@ -1,13 +1,14 @@
 """Spoken sentences with word and phone times, from whatever speech engine the machine has.
 
-Engines: espeak-ng (its library, in a process of its own), flite and festival (programs), and a formant synthesiser
-of our own that needs nothing and knows GRID's 51 words. All give 16 kHz mono with a little room noise and silence at
-both ends.
+Engines: espeak-ng (its library, in a process of its own), flite and festival (programs), SVOX Pico (the Python package
+ttspico) and a formant synthesiser of our own that needs nothing and knows GRID's 51 words. All give 16 kHz mono with a
+little room noise and silence at both ends.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib.util
 import itertools
 import json
 import shutil
@@ -24,7 +25,7 @@ from avsr.preprocessing.clip import SAMPLE_RATE
 from avsr.preprocessing.errors import AvsrError
 from avsr.preprocessing.formant import PRONUNCIATIONS, Span
 
-ENGINES = ("auto", "espeak", "flite", "festival", "formant")
+ENGINES = ("auto", "espeak", "flite", "festival", "pico", "formant")
 SILENCE = "PAU"
 
 _ESPEAK_VOICES = [
@@ -32,6 +33,7 @@ _ESPEAK_VOICES = [
     for accent in ("en", "en-us", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd")
     for variant in ("m1", "m2", "m3", "m4", "m5", "m6", "m7", "f1", "f2", "f3", "f4")
 ]
+_PICO_VOICES = ["en-GB", "en-US"]
 _FLITE_VOICES = ["kal", "kal16", "awb", "rms", "slt"]
 _FORMANT_SPEAKERS = {
     **{"m1": formant.Speaker(95, 0.94), "m2": formant.Speaker(112, 1.0), "m3": formant.Speaker(130, 0.97, 1.1)},
@@ -93,6 +95,8 @@ def voices(engine: str = "auto") -> list[str]:
     elif engine == "festival":
         found = Path("/usr/share/festival/voices").glob("*/*") if shutil.which("text2wave") else ()
         names = sorted(path.name for path in found if path.is_dir())
+    elif engine == "pico":
+        names = _PICO_VOICES if importlib.util.find_spec("ttspico") else []
     else:
         names = list(_FORMANT_SPEAKERS)
     return [f"{engine}:{name}" for name in names]
@@ -325,4 +329,27 @@ def _speak_festival(words: list[str], name: str, rng: np.random.Generator):
     return sound, None, None
 
 
-_SPEAKERS = {"formant": _speak_formant, "espeak": _speak_espeak, "flite": _speak_flite, "festival": _speak_festival}
+# ---------------------------------------------------------------- SVOX Pico
+
+
+@functools.cache
+def _pico(name: str):
+    import ttspico
+
+    return ttspico.TtsEngine(name)
+
+
+def _speak_pico(words: list[str], name: str, rng: np.random.Generator):
+    engine = _pico(name)
+    engine.rate, engine.pitch = int(rng.integers(80, 131)), int(rng.integers(70, 141))  # percent
+    sound = engine.speak(" ".join(_spelt(words)))  # 16 kHz
+    return np.frombuffer(sound, np.int16).astype(np.float32) / 32768, None, None
+
+
+_SPEAKERS = {
+    "formant": _speak_formant,
+    "espeak": _speak_espeak,
+    "flite": _speak_flite,
+    "festival": _speak_festival,
+    "pico": _speak_pico,
+}

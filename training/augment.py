@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.random import Generator
+from scipy.fft import next_fast_len
 from torch import Tensor
 
-from avsr.model import VIEW, view_lips
+from avsr.model import VIEW, view_grid, view_lips
 from avsr.preprocessing.audio import hz_to_mel, mel_to_hz
 from avsr.preprocessing.clip import CROP_SIZE, FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from avsr.training.config import AugmentConfig
@@ -75,28 +76,72 @@ def splice(sample: Sample, donors: Sequence[Sample], rng: Generator) -> Sample:
     return replace(sample, id=f"{sample.id}+splice", text=text, audio=audio, words=words, **joined)
 
 
-def join(first: Sample, second: Sample, cut: int) -> Sample:
-    """The end of one sentence, from word ``cut`` on, the pause after it, and as many words of another as it lacks.
+def join(first: Sample, second: Sample, rng: Generator) -> Sample:
+    """One sentence after the other, as in any recording longer than a sentence; some of the pause between them is cut.
 
-    About as long as one sentence, but with a seam in the middle, as in any recording longer than a sentence.
+    Args:
+        first: must have words.
+        second: likewise.
+        rng: draws how much of the pause is left on either side of the seam.
     """
     assert first.words is not None
     assert second.words is not None
-    begin = _frame(first.words[cut][1], first)
-    end = _frame(second.words[cut - 1][2], second)
-    if begin == first.frames or end == 0:
-        return first  # a word without a frame
-    shift_first, shift_second = -begin / FPS, (first.frames - begin) / FPS
-    words = [(w, a + shift_first, b + shift_first) for w, a, b in first.words[cut:]]
-    words += [(w, a + shift_second, b + shift_second) for w, a, b in second.words[:cut]]
+    end = int(rng.integers(min(_frame(first.words[-1][2], first) + 1, first.frames), first.frames + 1))
+    begin = int(rng.integers(0, max(_frame(second.words[0][1], second), 1)))
+    shift = (end - begin) / FPS
+    words = first.words + [(word, a + shift, b + shift) for word, a, b in second.words]
     joined: dict[str, Any] = {
-        name: np.concatenate([getattr(first, name)[begin:], getattr(second, name)[:end]])
+        name: np.concatenate([getattr(first, name)[:end], getattr(second, name)[begin:]])
         for name in ("lips", "audio_present", "video_present")
     }
-    audio = np.concatenate([first.audio[begin * SAMPLES_PER_FRAME :], second.audio[: end * SAMPLES_PER_FRAME]])
-    _soften(audio, (first.frames - begin) * SAMPLES_PER_FRAME)
-    text = " ".join(word for word, _, _ in words)
+    audio = np.concatenate([first.audio[: end * SAMPLES_PER_FRAME], second.audio[begin * SAMPLES_PER_FRAME :]])
+    _soften(audio, end * SAMPLES_PER_FRAME)
+    text = f"{first.text} {second.text}"
     return replace(first, id=f"{first.id}+{second.id}", text=text, audio=audio, words=words, **joined)
+
+
+def with_lips_of(sample: Sample, other: Sample) -> Sample:
+    """The clip with the picture of another one, its last frame held where it is too short."""
+    picks = np.minimum(np.arange(sample.frames), other.frames - 1)
+    return replace(sample, lips=other.lips[picks], video_present=other.video_present[picks])
+
+
+def out_of_step(sample: Sample, frames: int) -> Sample:
+    """The clip with its lips late by a number of frames, or early by a negative one; the frame at the end is held."""
+    picks = np.clip(np.arange(sample.frames) - frames, 0, sample.frames - 1)
+    return replace(sample, lips=sample.lips[picks], video_present=sample.video_present[picks])
+
+
+def change_voice(audio: np.ndarray, pitch: float, formants: float) -> np.ndarray:
+    """The same words at the same time in another voice: (N,) float32 -> (N,) float32.
+
+    A phase vocoder stretches the sound by ``pitch`` and resampling brings it back to its length, which moves pitch and
+    formants alike; the spectral envelope (from the cepstrum) is moved beforehand so that formants end up where wanted.
+
+    Args:
+        audio: 16 kHz.
+        pitch: factor of the fundamental frequency.
+        formants: factor of the formant frequencies.
+    """
+    import librosa
+
+    spectrum = librosa.stft(audio, n_fft=512, hop_length=160)  # (257, frames)
+    log_magnitude = np.log(np.abs(spectrum) + 1e-6)
+    cepstrum = np.fft.irfft(log_magnitude, axis=0)
+    cepstrum[40:-39] = 0  # what repeats faster than every 2.5 ms is the voice's pitch, the rest its envelope
+    envelope = np.fft.rfft(cepstrum, axis=0).real
+    bins = np.arange(len(envelope)) * (pitch / formants)
+    low = np.minimum(bins.astype(int), len(envelope) - 2)
+    share = np.minimum(bins - low, 1.0)[:, None]
+    moved = envelope[low] * (1 - share) + envelope[low + 1] * share
+    spectrum = spectrum * np.exp(np.clip(moved - envelope, -6, 6))
+    stretched = librosa.istft(librosa.phase_vocoder(spectrum, rate=1 / pitch, hop_length=160), hop_length=160)
+    if pitch > 1:  # what would fold back
+        low_pass = np.fft.rfft(stretched, next_fast_len(len(stretched), real=True))
+        low_pass[int(len(low_pass) / pitch) :] = 0
+        stretched = np.fft.irfft(low_pass)
+    times = np.arange(len(audio), dtype=np.float32) * np.float32(pitch)
+    return np.interp(times, np.arange(len(stretched), dtype=np.float32), stretched).astype(np.float32)
 
 
 def nothing(sample: Sample, noise: np.ndarray, rng: Generator) -> Sample:
@@ -158,7 +203,7 @@ def fit(audio: np.ndarray, samples: int, rng: Generator) -> np.ndarray:
 
 def channel(audio: np.ndarray, rir: np.ndarray | None, equalise: bool, rng: Generator) -> np.ndarray:
     """Passes audio (N,) through a room and a coloured, perhaps band-limited, channel; one transform for all of it."""
-    size = len(audio) + (len(rir) if rir is not None else 0)
+    size = next_fast_len(len(audio) + (len(rir) if rir is not None else 0), real=True)
     spectrum = np.fft.rfft(audio, size)
     if rir is not None:
         rir = rir[int(np.argmax(np.abs(rir))) :]  # the direct sound stays where it was: lips and voice keep in step
@@ -224,12 +269,16 @@ def picture(lips: np.ndarray, size: int, config: AugmentConfig, rng: Generator) 
     import cv2
 
     zoom = VIEW / CROP_SIZE * np.exp(rng.uniform(-config.scale, config.scale))
+    wide = np.exp(rng.uniform(-config.scale, config.scale))  # mouths differ in their proportions
     angle = np.deg2rad(rng.uniform(-config.rotate_deg, config.rotate_deg))
     shift = rng.uniform(-config.shift_px, config.shift_px, 2) * 2 / CROP_SIZE
     mirror = -1.0 if rng.random() < config.flip else 1.0
     cos, sin = zoom * np.cos(angle), zoom * np.sin(angle)
-    affine = torch.tensor([[[mirror * cos, -sin, shift[0]], [mirror * sin, cos, shift[1]]]], dtype=torch.float32)
-    out = view_lips(torch.from_numpy(lips)[None], size, affine)[0].round_().to(torch.uint8).numpy()
+    affine = [[mirror * wide * cos, -sin / wide, shift[0]], [mirror * wide * sin, cos / wide, shift[1]]]
+    bend = rng.normal(0, rng.uniform(0, config.warp_px) * 2 / CROP_SIZE, (4, 4, 2))
+    warp = cv2.resize(bend, (size, size), interpolation=cv2.INTER_CUBIC)
+    places = view_grid(size, torch.tensor([affine], dtype=torch.float32)) + torch.from_numpy(warp).float()
+    out = view_lips(torch.from_numpy(lips)[None], size, places)[0].round_().to(torch.uint8).numpy()
     if rng.random() < config.picture:
         curve = 255 * (np.arange(256) / 255) ** np.exp(rng.uniform(-0.5, 0.5))
         out = curve.round().astype(np.uint8)[out]

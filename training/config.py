@@ -22,13 +22,13 @@ class DataConfig(_Section):
     val_split: str = "val"
     max_frames: int = Field(1800, ge=75, description="frames in a batch, padding included, on each device")
     audio_only_share: float = Field(0.25, ge=0, lt=1, description="share of clips without video in an epoch")
+    join: float = Field(0.1, ge=0, le=1, description="share of clips that another sentence of the speaker follows")
     cache_gb: float = Field(4.0, ge=0, description="clips are kept decoded in memory up to this size")
     workers: int = Field(1, ge=0, le=64)
 
 
 class AugmentConfig(_Section):
     splice: float = Field(0.0, ge=0, le=1, description="probability of a sentence spliced from clips of one speaker")
-    join: float = Field(0.1, ge=0, le=1, description="probability of the end of one sentence and the start of the next")
     nothing: float = Field(0.03, ge=0, le=0.5, description="share of clips in which nobody speaks")
     speed: float = Field(0.1, ge=0, le=0.5, description="largest relative change of speed, sound and lips together")
     noise: float = Field(0.6, ge=0, le=1, description="probability of added noise")
@@ -41,6 +41,10 @@ class AugmentConfig(_Section):
     equalise: float = Field(0.3, ge=0, le=1, description="probability of a coloured or band-limited channel")
     spans: float = Field(0.3, ge=0, le=1, description="probability, for each stream, of spans marked absent")
     silent: float = Field(0.08, ge=0, le=1, description="probability, for each stream, of an absence not marked")
+    voice: float = Field(0.2, ge=0, le=1, description="probability of another pitch and other formants, lips unchanged")
+    wrong_lips: float = Field(0.05, ge=0, le=0.5, description="share of clips that show the lips of another one")
+    out_of_step: float = Field(0.08, ge=0, le=0.5, description="share of clips whose lips come too early or too late")
+    talker: float = Field(0.12, ge=0, le=1, description="share of added noise that is one other voice")
     formants: float = Field(0.15, ge=0, le=0.5, description="largest relative change of vocal tract length")
     mel_masks: int = Field(2, ge=0, le=10, description="time masks and frequency masks on the log-mel")
     video_masks: int = Field(2, ge=0, le=10, description="short spans of lips marked absent")
@@ -48,6 +52,9 @@ class AugmentConfig(_Section):
     rotate_deg: float = Field(6.0, ge=0, le=45)
     scale: float = Field(0.1, ge=0, le=0.5)
     flip: float = Field(0.5, ge=0, le=1)
+    warp_px: float = Field(
+        4.0, ge=0, le=10, description="largest deviation of a smooth warp that gives the mouth another shape"
+    )
     picture: float = Field(0.3, ge=0, le=1, description="probability, each, of gamma, blur, noise, occlusion")
 
 

@@ -24,6 +24,7 @@ from avsr.training import augment
 from avsr.training.augment import Sample
 from avsr.training.config import AugmentConfig, DataConfig
 
+Key = tuple[int, int, int]  # epoch, clip, the clip that follows it or -1
 FRAMES_PER_TOKEN = 3  # of running speech, roughly
 FRAME_BYTES = CROP_SIZE**2 + 4 * SAMPLES_PER_FRAME + 2  # what a cached frame takes: lips, sound, two masks
 
@@ -41,6 +42,7 @@ class Batch:
         video_present: (B, T) bool.
         mel_keep: (B, S, M) bool.
         formants: (B,) float32, factors of the vocal tract length.
+        in_step: (B,) bool, false where the lips are another clip's or come too early or too late.
         lens: (B,) int64 frames.
         targets: (B, L) int64 token ids.
         target_lens: (B,) int64.
@@ -56,6 +58,7 @@ class Batch:
     video_present: Tensor
     mel_keep: Tensor
     formants: Tensor
+    in_step: Tensor
     lens: Tensor
     targets: Tensor
     target_lens: Tensor
@@ -123,6 +126,7 @@ class ClipStore:
         for i, (index, _, entry) in enumerate(self.entries):
             if entry.video_present and entry.speaker and entry.text:
                 by_speaker[index.location, entry.speaker, len(entry.text.split())].append(i)
+        self.seen = [i for i, (_, _, entry) in enumerate(self.entries) if entry.video_present]
         self.group = {i: members for members in by_speaker.values() for i in members}
 
     def __len__(self) -> int:
@@ -189,7 +193,7 @@ def frame_targets(sample: Sample, tokenizer: Tokenizer) -> np.ndarray:
 
 
 class TrainSet(Dataset):
-    """Augmented clips; item (epoch, i) is the same whenever and wherever it is asked for."""
+    """Augmented clips; item (epoch, i, follower or -1) is the same whenever and wherever it is asked for."""
 
     def __init__(
         self, store: ClipStore, tokenizer: Tokenizer, model: ModelConfig, config: AugmentConfig, seed: int
@@ -201,15 +205,23 @@ class TrainSet(Dataset):
     def __len__(self) -> int:
         return len(self.store)
 
-    def __getitem__(self, key: tuple[int, int]) -> dict:
-        epoch, i = key
+    def __getitem__(self, key: Key) -> dict:
+        epoch, i, follower = key
         config, rng = self.config, default_rng([self.seed, epoch, i])
-        sample = self._speech(i, rng)
+        sample = self._speech(i, follower, rng)
+        mismatch, wrong = rng.random(), False
+        in_step = mismatch > config.wrong_lips + config.out_of_step or not sample.video_present.any()
         if rng.random() < config.nothing:
-            sample = augment.nothing(sample, self._background(len(sample.audio), rng), rng)
+            sample, in_step = augment.nothing(sample, self._background(len(sample.audio), rng), rng), True
             audio = sample.audio
         else:
-            audio = self._heard(sample, rng, min(1.0, epoch / max(1, config.noise_warmup)))
+            wrong = not in_step and mismatch < config.wrong_lips
+            if wrong:
+                sample = augment.with_lips_of(sample, self._other_lips(i, rng))
+            elif not in_step:
+                sample = augment.out_of_step(sample, int(rng.integers(2, 11)) * int(rng.choice([-1, 1])))
+            # With wrong lips only the sound tells the words: it must be there to be heard.
+            audio = self._heard(sample, rng, min(1.0, epoch / max(1, config.noise_warmup)), 5.0 if wrong else -np.inf)
         ids = self.tokenizer.encode(sample.text)
         frames = sample.frames
         audio_present, video_present = sample.audio_present.copy(), sample.video_present.copy()
@@ -217,7 +229,9 @@ class TrainSet(Dataset):
         if lips is None:
             lips = np.zeros((frames, self.model.crop, self.model.crop), np.uint8)
         video_present &= ~augment.short_masks(frames, config.video_masks, 8, rng)
-        if audio_present.any() and video_present.any():  # a clip with one modality keeps it, and one of two stays whole
+        if (
+            audio_present.any() and video_present.any() and not wrong
+        ):  # a clip with one modality keeps it, and one of two stays whole
             gone, black, draw = augment.spans(frames, rng), rng.random() < 0.5, rng.random()
             if draw < config.spans:
                 audio_present &= ~gone
@@ -236,22 +250,22 @@ class TrainSet(Dataset):
             "video_present": video_present,
             "mel_keep": augment.mel_keep(frames, self.model.n_mels, config.mel_masks, rng),
             "formants": np.exp(rng.uniform(-config.formants, config.formants)) if rng.random() < 0.5 else 1.0,
+            "in_step": in_step,
             "targets": np.array(ids, np.int64),
             "frame_targets": frame_targets(sample, self.tokenizer),
             "id": sample.id,
         }
 
-    def _speech(self, i: int, rng: Generator) -> Sample:
-        """Clip i, perhaps spliced with others and faster or slower; unchanged where CTC would not fit."""
+    def _speech(self, i: int, follower: int, rng: Generator) -> Sample:
+        """Clip i, spliced, followed by another, faster or slower, as may be; unchanged where CTC would not fit."""
         original = sample = self.store.sample(i)
         others = self.store.group.get(i, [])
         count = len(sample.words or ())
-        draw = rng.random() if count > 1 and len(others) > 3 else 1.0
-        if draw < self.config.join:
-            second = self.store.sample(int(rng.choice(others)))
-            if second.words and len(second.words) == count:
-                sample = augment.join(sample, second, int(rng.integers(1, count)))
-        elif draw < self.config.join + self.config.splice:
+        if follower >= 0:
+            second = self.store.sample(follower)
+            if sample.words and second.words:
+                original = sample = augment.join(sample, second, rng)
+        elif count > 1 and len(others) > 3 and rng.random() < self.config.splice:
             donors = [self.store.sample(int(j)) for j in rng.choice(others, int(rng.integers(1, 4)))]
             donors = [donor for donor in donors if donor.words and len(donor.words) == count]
             if donors:
@@ -261,23 +275,35 @@ class TrainSet(Dataset):
         need = frames_needed(self.tokenizer.encode(sample.text))
         return sample if sample.frames >= need else original
 
-    def _heard(self, sample: Sample, rng: Generator, ramp: float) -> np.ndarray:
-        """The clip's sound (N,) float32 through a room and a channel and with noise, whose probability is ramped."""
+    def _other_lips(self, i: int, rng: Generator) -> Sample:
+        """Another clip with a picture."""
+        others = self.store.seen
+        return self.store.sample(others[(others.index(i) + int(rng.integers(1, max(2, len(others))))) % len(others)])
+
+    def _heard(self, sample: Sample, rng: Generator, ramp: float, least_snr_db: float) -> np.ndarray:
+        """The clip's sound (N,) float32 in another voice, through a room and a channel and with noise.
+
+        The probability of noise is ramped; no noise is louder than the least SNR allows.
+        """
         config, audio = self.config, sample.audio
+        if rng.random() < config.voice:
+            formants = float(np.exp(rng.uniform(-0.1, 0.2)))  # from a man's; women's and children's are shorter
+            audio = augment.change_voice(audio, float(np.exp(rng.uniform(-0.25, 0.6))), formants)
         room = self.rooms[int(rng.integers(len(self.rooms)))] if self.rooms and rng.random() < config.room else None
         equalise = rng.random() < config.equalise
         if room is not None or equalise:
             audio = augment.channel(audio, room, equalise, rng)
         if rng.random() < config.noise * ramp:
             noise = self._noise(len(audio), rng)
-            audio = augment.add_noise(audio, noise, float(rng.uniform(config.snr_low_db, config.snr_high_db)))
+            low = max(config.snr_low_db, least_snr_db)
+            audio = augment.add_noise(audio, noise, float(rng.uniform(low, max(low, config.snr_high_db))))
         return audio
 
     def _noise(self, samples: int, rng: Generator) -> np.ndarray:
         """Babble of other training clips, one other talker, a recording, or coloured noise."""
         kind = rng.random()
         if kind < 0.65 and len(self.store) > 1:
-            talkers = 1 if kind < 0.05 else int(rng.integers(3, 8))
+            talkers = 1 if kind < self.config.talker else int(rng.integers(3, 8))
             picks = rng.integers(len(self.store), size=talkers)
             voices = [augment.fit(self.store.sample(int(j)).audio, samples, rng) for j in picks]
             return np.stack([voice / max(1e-4, float(voice.std())) for voice in voices]).sum(0)
@@ -322,6 +348,7 @@ def collate(items: list[dict]) -> Batch:
     names = ("audio", "clean_audio", "lips", "audio_present", "clean_present", "video_present", "mel_keep")
     return Batch(
         **{name: pad(name, frames * sizes.get(name, 1)) for name in names},
+        in_step=torch.tensor([item["in_step"] for item in items]),
         formants=torch.tensor([item["formants"] for item in items], dtype=torch.float32),
         lens=torch.tensor([len(item["lips"]) for item in items]),
         targets=pad("targets", length),
@@ -331,8 +358,8 @@ def collate(items: list[dict]) -> Batch:
     )
 
 
-def plan_epoch(store: ClipStore, config: DataConfig, seed: int, epoch: int) -> list[list[tuple[int, int]]]:
-    """The batches of an epoch as lists of (epoch, clip): every clip with video once, and a share without.
+def plan_epoch(store: ClipStore, config: DataConfig, seed: int, epoch: int) -> list[list[Key]]:
+    """The batches of an epoch: every clip with video once, some with another one after it, and a share without video.
 
     Clips of like length go together and batches come in random order. A batch holds at most ``max_frames`` frames,
     padding and the slowest change of speed included only in so far as the lengths in the index tell.
@@ -343,16 +370,21 @@ def plan_epoch(store: ClipStore, config: DataConfig, seed: int, epoch: int) -> l
     if seen and heard:
         wanted = round(len(seen) * config.audio_only_share / (1 - config.audio_only_share))
         heard = [int(i) for i in rng.choice(heard, min(wanted, len(heard)), replace=False)]
+    keys = []
+    for i in seen + heard:
+        joined = i in store.group and rng.random() < config.join
+        keys.append((epoch, i, int(rng.choice(store.group[i])) if joined else -1))
+    frames = [store.frames(i) + (store.frames(j) if j >= 0 else 0) for _, i, j in keys]
     # A little noise on the lengths, so that the same clips do not always meet.
-    order = sorted(seen + heard, key=lambda i: store.frames(i) * rng.uniform(0.85, 1.15))
-    batches: list[list[tuple[int, int]]] = [[]]
+    order = np.argsort(np.array(frames) * rng.uniform(0.85, 1.15, len(frames)))
+    batches: list[list[Key]] = [[]]
     longest = 0
-    for i in order:
-        longest = max(longest, store.frames(i))
+    for place in order:
+        longest = max(longest, frames[place])
         if batches[-1] and longest * (len(batches[-1]) + 1) > config.max_frames:
             batches.append([])
-            longest = store.frames(i)
-        batches[-1].append((epoch, i))
+            longest = frames[place]
+        batches[-1].append(keys[place])
     return [batches[int(i)] for i in rng.permutation(len(batches))]
 
 
@@ -368,7 +400,7 @@ class Plan:
     def __len__(self) -> int:
         return self.last - self.first
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[Key]]:
         epoch, start = 0, 0  # start: global number of the epoch's first batch
         batches = plan_epoch(*self.args, epoch)
         for step in range(self.first, self.last):

@@ -151,7 +151,10 @@ class Objective(nn.Module):
         """Losses by name, ``total`` among them; progress in [0, 1] is the share of the run that is done."""
         model, now, valid = self.model, weights_at(progress, self.config), batch.valid
         heard, seen = batch.audio_present, batch.video_present
-        has_audio, has_video = heard.any(1), seen.any(1)
+        # Lips that do not go with the sound teach the fused part whom to believe, and the eye nothing.
+        fitting = seen & batch.in_step[:, None]
+        lip_targets = batch.frame_targets.masked_fill(~batch.in_step[:, None], UNKNOWN)
+        has_audio, has_video = heard.any(1), fitting.any(1)
         audio, audio_head = model.encode_audio(
             batch.audio, heard, valid, lambda mel: warp_mel(mel, batch.formants) * batch.mel_keep
         )
@@ -160,16 +163,15 @@ class Objective(nn.Module):
             "audio_stream": ctc(audio_head, batch, has_audio),
             "audio_frame": frame_loss(self.audio_frames, audio, batch.frame_targets, heard),
             "video_stream": ctc(video_head, batch, has_video),
-            "video_frame": frame_loss(self.video_frames, video, batch.frame_targets, seen),
+            "video_frame": frame_loss(self.video_frames, video, lip_targets, fitting),
         }
-        quiet = [quiet_loss(head, batch.frame_targets) for head in (audio_head, video_head)]
-        losses["quiet"] = torch.stack(quiet).sum()
+        losses["quiet"] = quiet_loss(audio_head, batch.frame_targets) + quiet_loss(video_head, lip_targets)
         spoken = batch.frame_targets != 0  # closed lips look alike at any moment
-        if self.config.space > 0 and (heard & seen & spoken).any():
-            losses |= space_loss(*model.share(audio, video), heard & spoken, seen & spoken)
+        if self.config.space > 0 and (heard & fitting & spoken).any():
+            losses |= space_loss(*model.share(audio, video), heard & spoken, fitting & spoken)
         teacher = self._teacher(batch) if now.distil > 0 and has_video.any() else None
         if teacher is not None:
-            losses["distil"] = distil(video_head, teacher, *self._taught(batch, seen))
+            losses["distil"] = distil(video_head, teacher, *self._taught(batch, fitting))
         if progress >= self.config.streams_first:
             losses |= self._fused(batch, (audio, video), (audio_head, video_head), teacher)
         weights = {
@@ -191,7 +193,7 @@ class Objective(nn.Module):
         heard, seen, config = batch.audio_present, batch.video_present, self.config
         both = heard.any(1) & seen.any(1)
         draw = torch.rand(len(both), device=both.device)
-        lips_only = both & (draw < config.lips_only)
+        lips_only = both & batch.in_step & (draw < config.lips_only)
         sound_only = both & (draw > 1 - config.sound_only)
         heard, seen = heard & ~lips_only[:, None], seen & ~sound_only[:, None]
         log_probs = self.model.fuse(*streams, heard, seen, batch.valid, heads)[0]

@@ -103,7 +103,7 @@ class Run:
         decay = [p for p in objective.parameters() if p.ndim > 1]
         plain = [p for p in objective.parameters() if p.ndim <= 1]
         groups = [{"params": decay, "weight_decay": config.optim.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, lr=config.optim.lr, betas=(0.9, 0.98))
+        optimizer = torch.optim.AdamW(groups, lr=config.optim.lr, betas=(0.9, 0.98), fused=True)
         self.model = model
         self.objective, self.optimizer = self.fabric.setup(objective, optimizer)
         self.dataset = TrainSet(self.store, self.tokenizer, network, config.augment, config.seed)
