@@ -183,9 +183,9 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
-    """(B, heads, T, E) queries over S keys where mask (B, 1, 1, S) -> (B, heads, T, E). No dropout: it rules out kernels.
+    """(B, heads, T, E) queries over S keys where mask (B, 1, 1, S) -> (B, heads, T, E); no dropout inside.
 
-    On a CPU the fused kernel's backward pass is the slow part of training (a fifth of a step), so there it is written out.
+    On a CPU the backward pass of the fused kernel took a fifth of a training step, so there it is written out.
     """
     if not (query.requires_grad and query.device.type == "cpu"):
         return F.scaled_dot_product_attention(query, key, value, mask)

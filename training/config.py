@@ -18,6 +18,7 @@ class _Section(BaseModel):
 
 
 class DataConfig(_Section):
+    use: Literal["both", "audio", "video"] = Field("both", description="what is shown; a specialist sees one modality")
     train_split: str = "train"
     val_split: str = "val"
     max_frames: int = Field(1800, ge=75, description="frames in a batch, padding included, on each device")
@@ -93,6 +94,8 @@ class TrainConfig(_Section):
     val_clips: int = Field(40, ge=0)
     save_every: int = Field(200, ge=1)
     init: Path | None = Field(None, description="checkpoint whose weights the run starts from")
+    init_parts: tuple[str, ...] = Field((), description="parts of the network taken from init; all by default")
+    freeze: tuple[str, ...] = Field((), description="parts that are not trained, such as video_frontend")
     model: dict[str, Any] = Field(default_factory=dict, description="changes to the size's network")
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -196,9 +196,16 @@ class TrainSet(Dataset):
     """Augmented clips; item (epoch, i, follower or -1) is the same whenever and wherever it is asked for."""
 
     def __init__(
-        self, store: ClipStore, tokenizer: Tokenizer, model: ModelConfig, config: AugmentConfig, seed: int
+        self,
+        store: ClipStore,
+        tokenizer: Tokenizer,
+        model: ModelConfig,
+        config: AugmentConfig,
+        seed: int,
+        use: Literal["both", "audio", "video"] = "both",
     ) -> None:
         self.store, self.tokenizer, self.model, self.config, self.seed = store, tokenizer, model, config, seed
+        self.use = use
         self.noises = read_recordings(config.noise_dir)
         self.rooms = read_recordings(config.rir_dir)
 
@@ -209,6 +216,10 @@ class TrainSet(Dataset):
         epoch, i, follower = key
         config, rng = self.config, default_rng([self.seed, epoch, i])
         sample = self._speech(i, follower, rng)
+        if self.use == "audio":
+            sample = replace(sample, video_present=np.zeros_like(sample.video_present))
+        elif self.use == "video":
+            sample = replace(sample, audio_present=np.zeros_like(sample.audio_present))
         mismatch, wrong = rng.random(), False
         in_step = mismatch > config.wrong_lips + config.out_of_step or not sample.video_present.any()
         if rng.random() < config.nothing:
@@ -367,6 +378,8 @@ def plan_epoch(store: ClipStore, config: DataConfig, seed: int, epoch: int) -> l
     rng = default_rng([seed, epoch])
     seen = [i for i in range(len(store)) if store.has_video(i)]
     heard = [i for i in range(len(store)) if not store.has_video(i)]
+    if config.use == "video":
+        heard = []
     if seen and heard:
         wanted = round(len(seen) * config.audio_only_share / (1 - config.audio_only_share))
         heard = [int(i) for i in rng.choice(heard, min(wanted, len(heard)), replace=False)]

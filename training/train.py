@@ -97,7 +97,9 @@ class Run:
         network = config.network(self.tokenizer.tokens)
         model = AVSR(network)
         if init:
-            load_matching(model, init)
+            load_matching(model, init, config.init_parts)
+        for name in config.freeze:
+            part(model, name).requires_grad_(False).eval()
         self.average = copy.deepcopy(model).eval().requires_grad_(False).to(self.fabric.device)
         objective = Objective(model, config.loss)
         decay = [p for p in objective.parameters() if p.ndim > 1]
@@ -106,7 +108,7 @@ class Run:
         optimizer = torch.optim.AdamW(groups, lr=config.optim.lr, betas=(0.9, 0.98), fused=True)
         self.model = model
         self.objective, self.optimizer = self.fabric.setup(objective, optimizer)
-        self.dataset = TrainSet(self.store, self.tokenizer, network, config.augment, config.seed)
+        self.dataset = TrainSet(self.store, self.tokenizer, network, config.augment, config.seed, config.data.use)
         self.val = validation_clips(data, config)
         self.step = 0
 
@@ -338,8 +340,19 @@ def validation_clips(data: Sequence[Path], config: TrainConfig) -> list:
     return [places[i][0].load(places[i][1]) for i in picks]
 
 
-def load_matching(model: nn.Module, source: nn.Module) -> None:
-    """Copies every weight whose name and shape agree; the rest keeps its fresh start."""
+def part(model: nn.Module, name: str) -> nn.Module:
+    """A part of the network by its name, such as ``video_frontend``."""
+    parts = dict(model.named_children())
+    if name not in parts:
+        raise AvsrError(f"no part {name!r} in the network: choose among {', '.join(parts)}")
+    return parts[name]
+
+
+def load_matching(model: nn.Module, source: nn.Module, parts: Sequence[str] = ()) -> None:
+    """Copies every weight whose name and shape agree, of some parts or all; the rest keeps its fresh start."""
+    for name in parts:
+        part(model, name)
     own = model.state_dict()
-    own.update({k: v for k, v in source.state_dict().items() if k in own and own[k].shape == v.shape})
+    wanted = {k: v for k, v in source.state_dict().items() if not parts or k.partition(".")[0] in parts}
+    own.update({k: v for k, v in wanted.items() if k in own and own[k].shape == v.shape})
     model.load_state_dict(own)
