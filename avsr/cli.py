@@ -103,16 +103,13 @@ def transcribe(
     ),
     model: Annotated[str, typer.Option(metavar="NAME|PATH", help="A name from `avsr models`, or a file.")] = "default",
     beam: Annotated[
-        int | None,
-        typer.Option(min=0, max=1000, help="Width of the beam search; 0 is greedy, fastest; with --lm 16."),
+        int | None, typer.Option(min=0, max=1000, help="Width of the beam search; 0 is greedy, fastest; with --lm 16.")
     ] = None,
     lm: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="An n-gram model of words (ARPA) that makes likely texts win."),
+        Path | None, typer.Option(metavar="FILE", help="An n-gram model of words (ARPA) that makes likely texts win.")
     ] = None,
     lm_weight: Annotated[
-        float | None,
-        typer.Option(min=0, max=10, help="How much the n-gram model counts, 0.3 by default."),
+        float | None, typer.Option(min=0, max=10, help="How much the n-gram model counts, 0.3 by default.")
     ] = None,
     grammar: Annotated[
         str | None,
@@ -170,8 +167,7 @@ def prepare(
     src: Annotated[Path, typer.Argument(metavar="SRC", help="The corpus.")],
     dst: Annotated[Path, typer.Argument(metavar="DST", help="Folder for the shards.")],
     workers: Annotated[
-        int | None,
-        typer.Option(min=0, help="Processes; one for each core by default, 0 works in this one."),
+        int | None, typer.Option(min=0, help="Processes; one for each core by default, 0 works in this one.")
     ] = None,
 ) -> None:
     """Cut a corpus into shards of lips and sound, ready to train on. Run it again to go on after a stop."""
@@ -186,12 +182,10 @@ def prepare(
 def train(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A bundled recipe's name, or a .toml file.")],
     data: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="DIR", help="Shards made by `avsr prepare`; may be repeated."),
+        list[Path] | None, typer.Option(metavar="DIR", help="Shards made by `avsr prepare`; may be repeated.")
     ] = None,
     out: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Folder of the run; runs/<recipe> by default."),
+        Path | None, typer.Option(metavar="DIR", help="Folder of the run; runs/<recipe> by default.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     set_values: Annotated[
@@ -236,17 +230,10 @@ def evaluate(
             metavar="DIR", help="Folder for results.json, report.md, report.html and every hypothesis; goes on there."
         ),
     ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(help="Only clips of this part of the corpus, for example val."),
-    ] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(min=1, help="Only the first so many clips."),
-    ] = None,
+    split: Annotated[str | None, typer.Option(help="Only clips of this part of the corpus, for example val.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many clips.")] = None,
     seeds: Annotated[
-        str,
-        typer.Option(metavar="N,N,...", help="Of masks and noise: the same seed, the same conditions."),
+        str, typer.Option(metavar="N,N,...", help="Of masks and noise: the same seed, the same conditions.")
     ] = "17",
     conditions: Annotated[
         str | None,
@@ -258,21 +245,16 @@ def evaluate(
             metavar="R_V,R_A,wer:ROW<=PERCENT", help="Exit with status 1, and say why, unless all of these hold."
         ),
     ] = None,
-    workers: Annotated[
-        int,
-        typer.Option(min=1, help="Processes, each with one thread and a model of its own."),
-    ] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes, each with one thread and a model of its own.")] = 1,
     normalizer: Annotated[
         Normalizer,
         typer.Option(help="What is done to both texts before they are compared; grid spells digits out as well."),
     ] = Normalizer.basic,
     noise_dir: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Recorded noises for the rows that want them."),
+        Path | None, typer.Option(metavar="DIR", help="Recorded noises for the rows that want them.")
     ] = None,
     rir_dir: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Recorded impulse responses for the rows that want them."),
+        Path | None, typer.Option(metavar="DIR", help="Recorded impulse responses for the rows that want them.")
     ] = None,
     device: DeviceOption = Device.auto,
 ) -> None:
@@ -286,12 +268,9 @@ def evaluate(
     from avsr.eval.suites import suite_rows
 
     drawn = _seeds(seeds)
-    try:
-        required = requirements.parse(require) if require is not None else []
-        rows = suite_rows(suite.value, conditions)
-        requirements.check_labels(required, [(row.condition.label, row.modality) for row in rows])
-    except AvsrError as error:
-        raise typer.BadParameter(str(error)) from error
+    required = requirements.parse(require) if require is not None else []
+    rows = suite_rows(suite.value, conditions)
+    requirements.check_labels(required, [(row.condition.label, row.modality) for row in rows])
     with progress(f"{suite.value} {data}", unit="clips") as tell:
         results = run(
             model,
@@ -336,10 +315,7 @@ def compare(
 
 @app.command()
 def bench(
-    file: Annotated[
-        Path | None,
-        typer.Argument(metavar="FILE", help="A video; a synthetic clip by default."),
-    ] = None,
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="A video; a synthetic clip by default.")] = None,
 ) -> None:
     """Measure the speed of every step on this machine."""
     from avsr.eval.speed import bench as run
@@ -371,10 +347,7 @@ def models() -> None:
 @app.command()
 def demo(
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another sentence and voice.")] = 0,
-    keep: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Keep the clip here."),
-    ] = None,
+    keep: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the clip here.")] = None,
 ) -> None:
     """Make a talking-head clip and transcribe it three ways: no input needed."""
     from tempfile import TemporaryDirectory
@@ -431,8 +404,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if hasattr(error, "format_message"):  # click's usage errors, whichever click typer brings
             return usage(error)
-        report(error)
-        return 1
+        return report(error)
     finally:
         library.removeHandler(lines)
 

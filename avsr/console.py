@@ -1,4 +1,4 @@
-"""What the command line says to people on standard error: mistakes in one line, logs, progress."""
+"""What command lines say to people on standard error: mistakes in one line, logs, progress."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import logging
 import os
 import sys
 import traceback
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
-from avsr.preprocessing.errors import AvsrError
+from avsr.preprocessing.errors import AvsrError, UsageError
 
 
 def usage(error: Exception) -> int:
@@ -38,8 +40,12 @@ def failing_alone(file: Path) -> Iterator[Outcome]:
         report(error, file)
 
 
-def report(error: Exception, file: Path | None = None) -> None:
-    """One line about an error: as it is where it was made for users, else with its type and how to see more."""
+def report(error: Exception, file: Path | None = None, prefix: str = "avsr") -> int:
+    """One line about an error: as it is where it was made for users, else with its type and how to see more.
+
+    Returns:
+        The exit status.
+    """
     if os.environ.get("AVSR_DEBUG"):
         traceback.print_exception(error)
     if isinstance(error, AvsrError):
@@ -52,12 +58,13 @@ def report(error: Exception, file: Path | None = None) -> None:
         kind = type(error).__name__
         message = f"unexpected {kind}: {error} (set AVSR_DEBUG=1 for the traceback)"
     where = f"{file}: " if file is not None and not message.startswith(f"{file}:") else ""
-    say(where + message)
+    say(where + message, prefix)
+    return 2 if isinstance(error, UsageError) else 1
 
 
-def say(message: str) -> None:
+def say(message: str, prefix: str = "avsr") -> None:
     """One line on standard error, whatever is in the message."""
-    print("avsr:", one_line(message), file=sys.stderr, flush=True)
+    print(f"{prefix}:", one_line(message), file=sys.stderr, flush=True)
 
 
 def one_line(text: str) -> str:
@@ -106,3 +113,34 @@ def progress(what: str, unit: str = "s") -> Iterator[Callable[[float, float], No
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=1)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+# ---- tools of their own, run as python -m
+
+
+class ToolParser(ArgumentParser):
+    """Reads a tool's options; wrong usage is one line, as everywhere."""
+
+    def error(self, message: str) -> NoReturn:
+        say(f"{message} ({self.prog} --help shows what is allowed)", "error")
+        raise SystemExit(2)
+
+
+def positive(text: str) -> int:
+    """A whole number of 1 or more, as `type` of an option."""
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} must be a whole number of 1 or more")
+    return int(text)
+
+
+def run_tool(task: Callable[[], None]) -> int:
+    """Does what a tool is for; every mistake is one line that begins with "error:".
+
+    Returns:
+        The exit status.
+    """
+    try:
+        task()
+    except Exception as error:
+        return report(error, prefix="error")
+    return 0

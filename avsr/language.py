@@ -12,7 +12,7 @@ from torch import Tensor
 from avsr.decoding import beam_search, greedy
 from avsr.grammar import load_grammar
 from avsr.ngram import WEIGHT, Ngram, read_arpa
-from avsr.preprocessing.errors import AvsrError
+from avsr.preprocessing.errors import UsageError
 
 WEIGHTS = (0.0, 10.0)
 BEAMS = (0, 1000)
@@ -52,14 +52,15 @@ def load(
         None where nothing is named.
 
     Raises:
-        AvsrError: both are named, a weight without a model or out of range, or a file that cannot be used.
+        UsageError: both are named, or a weight without a model or out of range.
+        AvsrError: a file that cannot be used.
     """
     if lm is not None and grammar is not None:
-        raise AvsrError("an n-gram model and a grammar at once cannot be used: choose one of them")
+        raise UsageError("an n-gram model and a grammar at once cannot be used: choose one of them")
     if lm_weight is not None and lm is None:
-        raise AvsrError(f"lm weight {lm_weight:g} without an n-gram model: name one, or leave the weight out")
+        raise UsageError(f"lm weight {lm_weight:g} without an n-gram model: name one, or leave the weight out")
     if lm_weight is not None and not WEIGHTS[0] <= lm_weight <= WEIGHTS[1]:
-        raise AvsrError(f"lm weight {lm_weight:g}: must be {WEIGHTS[0]:g} to {WEIGHTS[1]:g}; {WEIGHT:g} is usual")
+        raise UsageError(f"lm weight {lm_weight:g}: must be {WEIGHTS[0]:g} to {WEIGHTS[1]:g}; {WEIGHT:g} is usual")
     if grammar is not None:
         return load_grammar(grammar)
     if lm is not None:
@@ -89,18 +90,19 @@ class Decoding:
             tokens: of the model that it is for.
 
         Raises:
-            AvsrError: a beam out of range or of no use to the language, or tokens that cannot spell it.
+            UsageError: a beam out of range or of no use to the language.
+            AvsrError: tokens that cannot spell it.
         """
         usual = language.beam if language is not None else 0
         if beam is None:
             beam = usual
         if not BEAMS[0] <= beam <= BEAMS[1]:
-            raise AvsrError(f"beam {beam}: must be 0 (greedy) or a width of 1 to {BEAMS[1]}")
+            raise UsageError(f"beam {beam}: must be 0 (greedy) or a width of 1 to {BEAMS[1]}")
         if language is not None:
             if usual and not beam:
-                raise AvsrError(f"beam 0 with the n-gram model {language.name}: it needs one of at least 1")
+                raise UsageError(f"beam 0 with the n-gram model {language.name}: it needs one of at least 1")
             if beam and not usual:
-                raise AvsrError(f"beam {beam} with grammar {language.name}: its search is exact, leave the beam out")
+                raise UsageError(f"beam {beam} with grammar {language.name}: its search is exact, leave the beam out")
             language.check(tokens)
         return cls(beam, language)
 

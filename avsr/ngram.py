@@ -260,10 +260,19 @@ def write_arpa(path: str | Path, model: Arpa) -> None:
 
 
 def texts_of(source: str | Path, split: str | None = "train") -> list[str]:
-    """Sentences of a text file (one a line), or those of a split of prepared shards."""
+    """Sentences of a text file (one a line), or those of a split of prepared shards.
+
+    Raises:
+        AvsrError: cannot be read, or no text in the split.
+    """
     path = Path(source)
     if path.is_dir():
-        return [entry.text for entry in ShardIndex(path).entries if entry.text and split in (None, entry.split)]
+        entries = [entry for entry in ShardIndex(path).entries if entry.text]
+        found = [entry.text for entry in entries if entry.text and split in (None, entry.split)]
+        if not found:
+            splits = ", ".join(sorted({str(entry.split) for entry in entries}))
+            raise AvsrError(f"{path}: no text in split {split!r}; splits with texts are {splits or 'none'}")
+        return found
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -272,21 +281,20 @@ def texts_of(source: str | Path, split: str | None = "train") -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """python -m avsr.ngram TEXTS OUT.arpa"""
-    from argparse import ArgumentParser
+    from avsr.console import ToolParser, run_tool
 
-    parser = ArgumentParser(prog="python -m avsr.ngram", description="Make an n-gram model of the words of texts.")
+    parser = ToolParser(prog="python -m avsr.ngram", description="Make an n-gram model of the words of texts.")
     parser.add_argument("texts", help="a text file with a sentence a line, or a folder of shards")
     parser.add_argument("out", help="the .arpa file to write")
     parser.add_argument("--order", type=int, choices=ORDERS, default=3, help="longest n-gram (%(default)s)")
     parser.add_argument("--split", default="train", help="clips of the shards to take (%(default)s)")
     chosen = parser.parse_args(arguments)
-    try:
+
+    def make() -> None:
         write_arpa(chosen.out, estimate(texts_of(chosen.texts, chosen.split), chosen.order))
-    except AvsrError as error:
-        print(f"avsr: {error}", file=sys.stderr)
-        return 1
-    print(chosen.out)
-    return 0
+        print(chosen.out)
+
+    return run_tool(make)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import numpy as np
 
 from avsr.preprocessing.clip import FPS, Clip
 from avsr.preprocessing.errors import AvsrError
-from avsr.transcribe import Recogniser, _batches, collate, mask
+from avsr.transcribe import Recogniser, batches_by_length, collate, mask
 
 MAX_FRAMES = 15  # search range of an offset, 0.6 s either way
 MIN_FRAMES = 12  # fewer frames of speech with sound and lips both there, half a second, say nothing
@@ -86,7 +86,7 @@ def embed(recogniser: Recogniser, clips: Sequence[Clip]) -> list[SharedSpace]:
     _check_trained(recogniser)
     found = [_nowhere(clip, recogniser.config.space_dim) for clip in clips]
     usable = [i for i, clip in enumerate(clips) if clip.audio_present.any() or clip.video_present.any()]
-    for batch in _batches(usable, [clip.frames for clip in clips]):
+    for batch in batches_by_length(usable, [clip.frames for clip in clips]):
         for i, space in zip(batch, _encode(recogniser, [clips[i] for i in batch]), strict=True):
             found[i] = space
     return found

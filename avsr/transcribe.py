@@ -175,7 +175,7 @@ class Recogniser:
         visible = [mask(clip, modality) for clip in clips]
         found = [Hypothesis("", [], 0.0)] * len(visible)
         usable = [i for i, clip in enumerate(visible) if clip.audio_present.any() or clip.video_present.any()]
-        for batch in _batches(usable, [clip.frames for clip in visible]):
+        for batch in batches_by_length(usable, [clip.frames for clip in visible]):
             hypotheses = self._forward([visible[i] for i in batch], decoding, closed)
             for i, hypothesis in zip(batch, hypotheses, strict=True):
                 found[i] = hypothesis
@@ -359,6 +359,26 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def batches_by_length(indices: Iterable[int], frames: Sequence[int]) -> Iterator[list[int]]:
+    """Clips of like length together, longest first, so that little is padded.
+
+    Args:
+        indices: of the clips to batch.
+        frames: length of every clip, those left out among them.
+
+    Yields:
+        Indices of one batch: a single clip, or at most BATCH_FRAMES padded frames.
+    """
+    batch: list[int] = []
+    for i in sorted(indices, key=lambda i: frames[i], reverse=True):
+        if batch and frames[batch[0]] * (len(batch) + 1) > BATCH_FRAMES:
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
+
+
 def collate(clips: Sequence[Clip]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Clips as one padded batch, in the order the model takes; padding is marked absent.
 
@@ -448,18 +468,6 @@ def _missing(path: str | Path, modality: str, media: MediaInfo, *, heard: bool, 
     if not heard:
         return ["no sound could be read: lips only" if media.has_audio else "no sound track: lips only"]
     return []
-
-
-def _batches(indices: Iterable[int], frames: Sequence[int]) -> Iterator[list[int]]:
-    """Clips of like length together, at most BATCH_FRAMES padded frames at once."""
-    batch: list[int] = []
-    for i in sorted(indices, key=lambda i: frames[i], reverse=True):
-        if batch and frames[batch[0]] * (len(batch) + 1) > BATCH_FRAMES:
-            yield batch
-            batch = []
-        batch.append(i)
-    if batch:
-        yield batch
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -12,9 +12,9 @@ error of confidences is counted.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ import numpy as np
 
 from avsr.alignment import FRAMES, Timing
 from avsr.confidence import FEATURES, Calibration, word_features
+from avsr.console import ToolParser, positive, run_tool
 from avsr.eval.conditions import Condition, Noise
 from avsr.eval.noise import Corpus, Draw
 from avsr.eval.normalize import get_normalizer
@@ -245,7 +246,7 @@ def save_calibrated(source: Path, target: Path, recogniser: Recogniser) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
+    parser = ToolParser(
         prog="python -m avsr.eval.calibration",
         description="Fit a model's confidences and word times to prepared clips, and measure how true they are.",
     )
@@ -253,26 +254,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("data", metavar="DATA", help="shards made by `avsr prepare`")
     parser.add_argument("--split", default="train", help="clips to fit on (default %(default)s)")
     parser.add_argument("--report-split", default="val", help="clips to measure on (default %(default)s)")
-    parser.add_argument("--clips", type=int, default=FIT_CLIPS, metavar="N", help="of each condition (%(default)s)")
-    parser.add_argument("--limit", type=int, metavar="N", help="measure on so many clips only")
+    parser.add_argument(
+        "--clips", type=positive, default=FIT_CLIPS, metavar="N", help="of each condition (%(default)s)"
+    )
+    parser.add_argument("--limit", type=positive, metavar="N", help="measure on so many clips only")
     parser.add_argument("--seed", type=int, default=17, metavar="S", help="of noise and draws (default %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default %(default)s)")
     parser.add_argument("--no-fit", action="store_true", help="measure the model as it is, and write nothing")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the calibrated model; may be the file it came from")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results as JSON")
     options = parser.parse_args(arguments)
-    for name in ("clips", "limit"):
-        if getattr(options, name) is not None and getattr(options, name) < 1:
-            parser.error(f"--{name} {getattr(options, name)}: must be at least 1")
-    try:
-        _run(options)
-    except (AvsrError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_tool(lambda: _run(options))
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run(options: Namespace) -> None:
     from avsr import checkpoint
     from avsr.transcribe import load_model
 

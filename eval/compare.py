@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from avsr.eval.report import MODALITIES, percent, table
+from avsr.eval.report import MODALITIES, percent, recogniser_name, table
 from avsr.eval.wer import CONFIDENCE, INSERTIONS, UNITS, compare, count_errors, pool
 from avsr.preprocessing.errors import AvsrError
 from avsr.preprocessing.shards import write_file
@@ -244,7 +244,7 @@ def _adjust(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _about(run: Run) -> dict[str, Any]:
-    kept = ("model", "model_sha256", "data", "split", "suite", "seeds")
+    kept = ("model", "model_sha256", "decoding", "data", "split", "suite", "seeds")
     return {"results": str(run.path), **{name: run.results.get(name) for name in kept}}
 
 
@@ -262,7 +262,7 @@ def to_markdown(comparison: Mapping[str, Any]) -> str:
     """
     rated = [row for row in comparison["rows"] if row["p"] is not None]
     parts = [
-        f"# {comparison['a']['model']} (A) and {comparison['b']['model']} (B)",
+        f"# {recogniser_name(comparison['a'])} (A) and {recogniser_name(comparison['b'])} (B)",
         _verdict(rated),
         table(
             ["condition", "uses", "N", "A WER %", "B WER %", "B - A, points [95 %]", "better", "after Holm"],

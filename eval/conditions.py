@@ -23,8 +23,9 @@ from avsr.eval.corruptions import VIDEO_CORRUPTIONS, VideoCorruption
 from avsr.eval.identity import IDENTITIES, SHIFTS_MS, Identity, OutOfStep
 from avsr.eval.masks import PACKETS_PER_FRAME, PATTERNS, lose_audio, lose_video, missing_units
 from avsr.eval.noise import BABBLE_TALKERS, NOISES, Corpus, Draw, add_noise, babble, pink, recorded, white
-from avsr.preprocessing.clip import Clip
+from avsr.preprocessing.clip import FPS, Clip
 from avsr.preprocessing.errors import AvsrError
+from avsr.preprocessing.shards import to_runs
 
 JOINT_PATTERNS = ("complementary", "overlapping", "independent")
 RATES = (0.0, 0.1, 0.25, 0.3, 0.5, 0.75, 1.0)
@@ -271,6 +272,20 @@ class Condition:
     def noisy(self) -> bool:
         """Whether the sound is worse than it was: noise in it, or its channel bad."""
         return any(isinstance(step, Noise | AudioCorruption) for step in self.steps)
+
+    def missing_ms(self, clip: Clip, seed: int, corpus: Corpus) -> dict[str, list[list[int]]]:
+        """The masks of what is missing, signalled or not, for the record.
+
+        Returns:
+            "audio", "video", both or neither -> [start, end] of each missing stretch in ms from the clip's start.
+        """
+        steps = [step for step in self.steps if isinstance(step, Missing)]
+        masks = {stream: mask for step in steps for stream, mask in step.masks(clip, seed, corpus).items()}
+        unit_ms = {stream: 1000 * clip.frames // FPS // max(len(mask), 1) for stream, mask in masks.items()}
+        return {
+            stream: [[first * unit_ms[stream], last * unit_ms[stream]] for first, last in to_runs(mask)]
+            for stream, mask in masks.items()
+        }
 
     def without(self, stream: Stream) -> Condition:
         """The same condition with that stream left as it was."""

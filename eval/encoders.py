@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from avsr.model import AVSR, Output
+    from avsr.transcribe import Recogniser
 
 HELD = 32  # encodings of a batch held at once, about 1 MB each for the bundled model
 
@@ -50,7 +51,7 @@ class Listener:
     """
 
     def __init__(self, recogniser: Any, *, share: bool = True) -> None:
-        ours = _ours(recogniser) if share else None
+        ours = our_recogniser(recogniser) if share else None
         self._encoder: SharedEncoder | None = None
         self._recognise: Callable[..., Sequence[Any]] = recogniser.recognise
         if ours is not None:
@@ -155,7 +156,7 @@ def _timed(tensor: Tensor) -> Iterator[_Clock]:
     clock.seconds = time.perf_counter() - begin
 
 
-def _ours(recogniser: Any) -> Any | None:
+def our_recogniser(recogniser: Any) -> Recogniser | None:
     """The `avsr.transcribe.Recogniser` that this is, or that it wraps as its attribute `recogniser`."""
     from avsr.transcribe import Recogniser
 

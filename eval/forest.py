@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from avsr.eval.compare import several_seeds
-from avsr.eval.report import MODALITIES, percent
+from avsr.eval.report import MODALITIES, percent, recogniser_name
 
 LINE = 20  # px from one row to the next
 FIELD = 420  # px, width of the part with the intervals
@@ -55,7 +55,8 @@ def draw(comparison: Mapping[str, Any]) -> str:
         parts.append(f'<text x="{left - 10}" y="{y + 4}" text-anchor="end">{escape(name)}</text>')
         parts.append(_interval(row, name, x, y))
     height = bottom + BOTTOM
-    title = escape(f"{comparison['b']['model']} minus {comparison['a']['model']}: difference of WER in points")
+    a, b = (recogniser_name(comparison[side]) for side in "ab")
+    title = escape(f"{b} minus {a}: difference of WER in points")
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
         f'role="img" aria-label="{title}">\n<style>{STYLE}</style>\n<rect width="100%" height="100%" fill="#fff"/>\n'
@@ -71,7 +72,7 @@ def _name(row: Mapping[str, Any], seeds: bool) -> str:
 
 def _head(comparison: Mapping[str, Any], zero: float) -> list[str]:
     """Who is compared, and what the marks mean."""
-    a, b = (escape(str(comparison[side]["model"])) for side in "ab")
+    a, b = (escape(recogniser_name(comparison[side])) for side in "ab")
     return [
         f'<text class="axis" x="{MARGIN}" y="20">A: {a}, B: {b}</text>',
         f'<text class="soft" x="{MARGIN}" y="37">bar: 95 % interval; coloured: real by itself; filled: real after Holm'

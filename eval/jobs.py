@@ -164,10 +164,12 @@ class Bench:
         return self._batch[1]
 
     def _same(self, job: Job, clip: Clip, given: Clip) -> dict[str, Any]:
-        """What lines of all modalities share: a hash of the clip as it was given; what the lips say, if another's."""
+        """What lines of all modalities share: a hash of the clip as it was given, what is missing of it, whose lips."""
+        condition = job.rows[0].condition
         found: dict[str, Any] = {"clip_sha256": clip_digest(given)[:16]}
-        steps = job.rows[0].condition.steps
-        if any(isinstance(step, Identity) and step.kind == "other lips" for step in steps):
+        if missing := condition.missing_ms(clip, job.seed, self.corpus):
+            found["missing_ms"] = missing
+        if any(isinstance(step, Identity) and step.kind == "other lips" for step in condition.steps):
             found["lips_reference"] = self.corpus.texts[partner(clip, job.seed, self.corpus)]
         return found
 

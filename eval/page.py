@@ -30,6 +30,7 @@ from avsr.eval.report import (
     mark,
     matrices,
     percent,
+    recogniser_name,
     seeds_of,
     snr_meaning,
     unavailable,
@@ -69,7 +70,7 @@ def to_html(results: Results, examples: Sequence[Example] = ()) -> str:
         f'<section id="{id}" aria-labelledby="{id}-title"><h2 id="{id}-title">{title}</h2>{text}</section>'
         for id, _, title, text in there
     )
-    title = escape(f"{results['model']}: robustness, suite {results['suite']}")
+    title = escape(f"{recogniser_name(results)}: robustness, suite {results['suite']}")
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
@@ -129,7 +130,7 @@ def _header(results: Results) -> str:
     ]
     notes = [snr_meaning(results), "Intervals are 95 %: bootstrap over utterances; differences: paired bootstrap."]
     return (
-        f"<header><p class=kind>Robustness report</p><h1>{escape(results['model'])}</h1>"
+        f"<header><p class=kind>Robustness report</p><h1>{escape(recogniser_name(results))}</h1>"
         f"{_clean(results)}{_facts(facts)}<p class=soft>{escape(' '.join(note for note in notes if note))}</p></header>"
     )
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from avsr.eval.recognisers import MODALITIES, Adapter, as_given, digest
 from avsr.preprocessing.clip import SAMPLE_RATE, Clip
-from avsr.preprocessing.errors import AvsrError
+from avsr.preprocessing.errors import AvsrError, UsageError
 from avsr.transcribe import Hypothesis, Word
 
 # ---------------------------------------------------------------------------------------------------- faster-whisper
@@ -100,12 +100,12 @@ def _whisper_options(name: str, query: str) -> dict[str, str]:
     """The options after the question mark, checked as far as no model is needed for it."""
     options = dict(parse_qsl(query, keep_blank_values=True))
     for option in sorted(options.keys() - set(WHISPER_OPTIONS)):
-        raise AvsrError(f"{name}: option {option!r} is unknown; there are {', '.join(WHISPER_OPTIONS)}")
+        raise UsageError(f"{name}: option {option!r} is unknown; there are {', '.join(WHISPER_OPTIONS)}")
     if not options.get("beam", "1").isdecimal() or int(options.get("beam", "1")) < 1:
-        raise AvsrError(f"{name}: beam {options['beam']!r} must be a whole number from 1 on")
+        raise UsageError(f"{name}: beam {options['beam']!r} must be a whole number from 1 on")
     for option in ("fallback", "times"):
         if options.get(option, "no") not in ("no", "yes"):
-            raise AvsrError(f"{name}: {option} {options[option]!r} must be yes or no")
+            raise UsageError(f"{name}: {option} {options[option]!r} must be yes or no")
     return options
 
 
@@ -231,7 +231,7 @@ def _imported(name: str, spec: str) -> tuple[Any, Any]:
     """The module and what is named in it."""
     module_name, colon, path = spec.partition(":")
     if not colon or not all(part.isidentifier() for part in [*module_name.split("."), *path.split(".")]):
-        raise AvsrError(f"{name}: write python:MODULE:FUNCTION, for example python:my_asr:recognise")
+        raise UsageError(f"{name}: write python:MODULE:FUNCTION, for example python:my_asr:recognise")
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # last, so that nothing there hides an installed module
     try:
@@ -287,10 +287,10 @@ class Command(Adapter):
         try:
             self.arguments = shlex.split(spec)
         except ValueError as error:
-            raise AvsrError(f"{self.name}: {error}; quote it as for a shell") from error
+            raise UsageError(f"{self.name}: {error}; quote it as for a shell") from error
         asked = [holder for holder in PLACEHOLDERS if any(holder in part for part in self.arguments)]
         if len(asked) != 1 or asked[0] in self.arguments[0]:
-            raise AvsrError(f"{self.name}: name the file that it reads by one of {', '.join(PLACEHOLDERS)}")
+            raise UsageError(f"{self.name}: name the file that it reads by one of {', '.join(PLACEHOLDERS)}")
         self.placeholder = asked[0]
         self.modalities = PLACEHOLDERS[self.placeholder]
         program = shutil.which(self.arguments[0])

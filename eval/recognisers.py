@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 
 from avsr.preprocessing.clip import SAMPLES_PER_FRAME, Clip
-from avsr.preprocessing.errors import AvsrError
+from avsr.preprocessing.errors import AvsrError, UsageError
 from avsr.transcribe import Hypothesis, load_model, mask
 
 MODALITIES = ("av", "audio", "video")
@@ -58,6 +58,7 @@ def load_recogniser(spec: str, device: str = "auto") -> Recogniser:
         device: where to compute, as in `load_model`; systems of others that choose for themselves ignore it.
 
     Raises:
+        UsageError: a spec of no such form, or options in it that are unknown or contradict each other.
         AvsrError: no such recogniser, or one that cannot be loaded here.
     """
     from avsr.eval import peers
@@ -70,7 +71,7 @@ def load_recogniser(spec: str, device: str = "auto") -> Recogniser:
     if kind == "command":
         return peers.Command(rest)
     if colon and not Path(spec).exists():
-        raise AvsrError(f"recogniser {spec!r}: {kind!r} is unknown; give {FORMS}")
+        raise UsageError(f"recogniser {spec!r}: {kind!r} is unknown; give {FORMS}")
     return Checkpoint(spec, device)
 
 
@@ -99,9 +100,11 @@ class Checkpoint:
             lm, grammar, weight = (options.pop(key, None) for key in ("lm", "grammar", "lm_weight"))
             spoken = language.load(lm, grammar=grammar, lm_weight=None if weight is None else float(weight))
         except ValueError as error:
-            raise AvsrError(f"recogniser {spec}: give beam as a whole number and lm_weight as a number") from error
+            raise UsageError(f"recogniser {spec}: give beam as a whole number and lm_weight as a number") from error
         if options:
-            raise AvsrError(f"recogniser {spec}: {next(iter(options))!r} is unknown; give beam, lm, lm_weight, grammar")
+            raise UsageError(
+                f"recogniser {spec}: {next(iter(options))!r} is unknown; give beam, lm, lm_weight, grammar"
+            )
         try:
             path = checkpoint.resolve(name)
         except AvsrError as error:

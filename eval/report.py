@@ -125,6 +125,17 @@ def condition_text(row: Mapping[str, Any]) -> str:
     return row["condition"] + ("" if row.get("signalled", True) else ", silent")
 
 
+def recogniser_name(results: Results) -> str:
+    """What was scored, for titles: "default", "default, beam 8"; greedy decoding goes without saying.
+
+    Args:
+        results: content of results.json, or of a comparison's "a" or "b". Those of other systems, and of releases
+            before this one, do not tell their decoding.
+    """
+    decoding = results.get("decoding")
+    return str(results["model"]) + (f", {decoding}" if decoding not in (None, "greedy") else "")
+
+
 def seeds_of(results: Results) -> list[int]:
     return list(results["seeds"]) if "seeds" in results else [results["seed"]]
 
@@ -200,7 +211,7 @@ def to_markdown(results: Results) -> str:
     """
     curves = _curves(results)
     parts = [
-        f"# {results['model']}: suite {results['suite']}",
+        f"# {recogniser_name(results)}: suite {results['suite']}",
         _head(results),
         _verdicts(results),
         *(_matrix_tables(results, name, found) for name, found in comparisons(results).items()),

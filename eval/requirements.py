@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from avsr.preprocessing.errors import AvsrError
+from avsr.preprocessing.errors import UsageError
 
 PREDICATES = ("R_V", "R_A")
 MODALITIES = ("av", "audio", "video")
@@ -45,7 +45,7 @@ def parse(text: str) -> list[Requirement]:
             the modality.
 
     Raises:
-        AvsrError: it is none of these.
+        UsageError: it is none of these.
     """
     found = []
     for part in (part.strip() for part in re.split(r",(?![^()]*\))", text)):
@@ -56,7 +56,7 @@ def parse(text: str) -> list[Requirement]:
             label = " ".join(limit["label"].split())
             found.append(Requirement(part, "", limit["rate"], label, limit["modality"], float(limit["limit"])))
         else:
-            raise AvsrError(
+            raise UsageError(
                 f"requirement {part!r} is not understood: write R_V, R_A or wer:LABEL<=PERCENT, for example "
                 "wer:clean<=2 or wer:clean/video<=15"
             )
@@ -71,13 +71,13 @@ def check_labels(requirements: Sequence[Requirement], rows: Sequence[tuple[str, 
         rows: label and modality of each row.
 
     Raises:
-        AvsrError: there is no such row.
+        UsageError: there is no such row.
     """
     for requirement in requirements:
         if not requirement.predicate and not _chosen(requirement, rows):
             known = sorted({label for label, _ in rows})
             near = get_close_matches(requirement.label, known, n=3, cutoff=0.3) or known[:3]
-            raise AvsrError(
+            raise UsageError(
                 f"requirement {requirement.text!r}: this run has no such row; like it are {'; '.join(near)} "
                 f"(with /{', /'.join(MODALITIES)})"
             )

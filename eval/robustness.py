@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from avsr.eval.conditions import VERSION, library_versions
+from avsr.eval.encoders import our_recogniser
 from avsr.eval.jobs import BATCH_CLIPS, Bench, Job, Setup, do
 from avsr.eval.normalize import get_normalizer
 from avsr.eval.recognisers import MODALITIES, load_recogniser
@@ -90,7 +91,7 @@ def evaluate(
     hears = load_recogniser(str(recogniser), device) if isinstance(recogniser, (str, Path)) else recogniser
     bench = Bench(hears, index, setup)
     rows, failed = _fitting(rows, seeds, hears)
-    model_sha256 = fingerprint(hears)
+    model_sha256, ours = fingerprint(hears), our_recogniser(hears)
     store = HypothesisStore(Path(out) if out is not None else None, bench.run(VERSION, model_sha256))
     work = Work(store, {i: index.entries[i].id for i in chosen}, failed, progress)
     todo = jobs([row for row in rows if row.key(seeds[0]) not in failed], seeds, chosen)
@@ -101,6 +102,7 @@ def evaluate(
         "schema": SCHEMA,
         "model": hears.name,
         "model_sha256": model_sha256,
+        "decoding": str(ours.decoding) if ours is not None else None,
         "data": str(data_dir),
         "split": split,
         "suite": suite,

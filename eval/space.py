@@ -9,9 +9,9 @@ anew, and asked for that number. The picture is clean throughout; what is noisy 
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from avsr.console import ToolParser, positive, run_tool
 from avsr.eval.conditions import Condition, Noise
 from avsr.eval.noise import Corpus, Draw
 from avsr.eval.report import percent, table
@@ -203,35 +204,34 @@ def _share(question: str, found: np.ndarray, chance: float) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    from avsr.transcribe import load_model
-
-    parser = argparse.ArgumentParser(
+    parser = ToolParser(
         prog="python -m avsr.eval.space",
         description="Whose lips go with a sound, and are the two in step: the shared space of a model, measured.",
     )
     parser.add_argument("model", metavar="MODEL", help="a name from `avsr models`, or a file")
     parser.add_argument("data", metavar="DATA", help="shards made by `avsr prepare`")
     parser.add_argument("--split", help="only clips of this part of the corpus, for example val")
-    parser.add_argument("--limit", type=int, metavar="N", help="only the first so many clips")
+    parser.add_argument("--limit", type=positive, metavar="N", help="only the first so many clips")
     parser.add_argument("--seed", type=int, default=17, metavar="S", help="of offsets and noise (default %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default %(default)s)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the results as JSON")
     options = parser.parse_args(arguments)
-    try:
-        recogniser = load_model(options.model, options.device)
-        progress = _tell if sys.stderr.isatty() else None
-        results = measure(
-            recogniser, options.data, split=options.split, limit=options.limit, seed=options.seed, progress=progress
-        )
-        if options.out is not None:
-            body = json.dumps(results, ensure_ascii=False, indent=1, allow_nan=False)
-            options.out.parent.mkdir(parents=True, exist_ok=True)
-            write_file(options.out, [body.encode(), b"\n"])
-    except (AvsrError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return run_tool(lambda: _run(options))
+
+
+def _run(options: Namespace) -> None:
+    from avsr.transcribe import load_model
+
+    recogniser = load_model(options.model, options.device)
+    progress = _tell if sys.stderr.isatty() else None
+    results = measure(
+        recogniser, options.data, split=options.split, limit=options.limit, seed=options.seed, progress=progress
+    )
+    if options.out is not None:
+        body = json.dumps(results, ensure_ascii=False, indent=1, allow_nan=False)
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        write_file(options.out, [body.encode(), b"\n"])
     print(to_markdown(results), end="")
-    return 0
 
 
 def _tell(done: int, of: int) -> None:

@@ -28,7 +28,7 @@ from avsr.eval.conditions import (
 from avsr.eval.corruptions import VideoCorruption
 from avsr.eval.identity import IDENTITIES, SHIFTS_MS, Identity, OutOfStep
 from avsr.eval.noise import NOISES
-from avsr.preprocessing.errors import AvsrError
+from avsr.preprocessing.errors import UsageError
 
 SUITES = ("clean", "quick", "masked", "full")
 STREAMS: tuple[Literal["video", "audio"], ...] = ("video", "audio")
@@ -81,11 +81,11 @@ def suite_rows(suite: str, conditions: str | None = None) -> list[Row]:
             with.
 
     Raises:
-        AvsrError: no such suite, or no such rows.
+        UsageError: no such suite, or no such rows.
     """
     makers: dict[str, Callable[[], list[Row]]] = {"clean": _clean, "quick": _quick, "masked": _masked, "full": _full}
     if suite not in makers:
-        raise AvsrError(f"suite {suite!r} does not exist; choose one of {', '.join(makers)}")
+        raise UsageError(f"suite {suite!r} does not exist; choose one of {', '.join(makers)}")
     rows = list(dict.fromkeys(makers[suite]()))
     if conditions is not None:
         rows = _kept(rows, conditions)
@@ -103,7 +103,7 @@ def _kept(rows: Sequence[Row], conditions: str) -> list[Row]:
 
     if not any(fits(row.condition) for row in rows):
         axes = ", ".join(dict.fromkeys(row.condition.axis for row in rows))
-        raise AvsrError(f"conditions {conditions!r} fit no row of the suite; its axes are {axes}; * is a wildcard")
+        raise UsageError(f"conditions {conditions!r} fit no row of the suite; its axes are {axes}; * is a wildcard")
     return [row for row in rows if not row.condition.steps or fits(row.condition)]
 
 

@@ -8,5 +8,9 @@ class AvsrError(Exception):
     """
 
 
+class UsageError(AvsrError):
+    """A request that is wrong whatever the files hold, such as options that contradict each other: exit status 2."""
+
+
 class MediaError(AvsrError):
     """A media file that cannot be used: missing, empty, not media, or with neither sound nor picture."""

@@ -126,14 +126,31 @@ def test_languages_reach_the_recogniser(avsr, recogniser, tmp_path: Path):
     assert avsr("transcribe", "a.mp4", "--lm", arpa, "--lm-weight", "0.5", "--beam", "3")[0] == 0
     assert avsr("transcribe", "a.mp4", "--grammar", "grid")[0] == 0
     assert recogniser.decodings == [(3, str(arpa)), (None, "grid")]
-    for options, message in (
-        (("--lm", arpa, "--grammar", "grid"), "choose one"),
-        (("--lm", tmp_path / "none.arpa"), "cannot be read"),
-        (("--lm-weight", "0.5"), "lm weight 0.5 without"),
-        (("--grammar", "grit"), "grammar 'grit'"),
+    for options, expected, message in (
+        (("--lm", arpa, "--grammar", "grid"), 2, "choose one"),
+        (("--lm-weight", "0.5"), 2, "lm weight 0.5 without"),
+        (("--lm", tmp_path / "none.arpa"), 1, "cannot be read"),
+        (("--grammar", "grit"), 1, "grammar 'grit'"),
     ):
         status, out, err = avsr("transcribe", "a.mp4", *options)
-        assert (status, out) == (1, "")
+        assert (status, out) == (expected, "")
+        assert message in one_line(err)
+
+
+def test_a_beam_that_is_of_no_use_is_wrong_usage(avsr, recogniser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from avsr.language import Decoding
+
+    arpa = tmp_path / "m.arpa"
+    arpa.write_text("\\data\\\nngram 1=1\n\n\\1-grams:\n-1 a\n\\end\\\n")
+    tokens = ("<blank>", " ", *"abcdefghijklmnopqrstuvwxyz")
+    choose = lambda beam, language: Decoding.choose(beam, language, tokens)  # noqa: E731
+    monkeypatch.setattr(recogniser, "with_decoding", choose)
+    for options, message in (
+        (("--beam", "4", "--grammar", "grid"), "its search is exact, leave the beam out"),
+        (("--beam", "0", "--lm", arpa), "it needs one of at least 1"),
+    ):
+        status, out, err = avsr("transcribe", "a.mp4", *options)
+        assert (status, out) == (2, "")
         assert message in one_line(err)
 
 

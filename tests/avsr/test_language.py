@@ -9,7 +9,7 @@ import torch
 
 from avsr.language import Decoding, load
 from avsr.ngram import BEAM, WEIGHT, estimate, write_arpa
-from avsr.preprocessing.errors import AvsrError
+from avsr.preprocessing.errors import AvsrError, UsageError
 
 TOKENS = ("<blank>", " ", *"abcdefghijklmnopqrstuvwxyz")
 
@@ -34,12 +34,17 @@ def test_loads_what_is_named(arpa: Path):
         ({"lm_weight": 0.5}, "lm weight 0.5 without"),
         ({"lm": "m.arpa", "lm_weight": 11}, "must be 0 to 10"),
         ({"lm": "m.arpa", "lm_weight": float("nan")}, "must be 0 to 10"),
-        ({"lm": "none.arpa"}, "none.arpa: cannot be read"),
     ],
 )
-def test_what_does_not_go_together_is_one_line(options: dict, message: str):
-    with pytest.raises(AvsrError, match=message):
+def test_what_does_not_go_together_is_wrong_usage(options: dict, message: str):
+    with pytest.raises(UsageError, match=message):
         load(**options)
+
+
+def test_a_file_that_is_not_there_is_no_wrong_usage():
+    with pytest.raises(AvsrError, match=r"none.arpa: cannot be read") as error:
+        load("none.arpa")
+    assert not isinstance(error.value, UsageError)
 
 
 def test_usual_beams(arpa: Path):
@@ -56,7 +61,7 @@ def test_unusable_beams_and_alphabets_are_one_line(arpa: Path):
         (0, load(arpa), "needs one of at least 1"),
         (8, load(grammar="grid"), "exact, leave the beam out"),
     ):
-        with pytest.raises(AvsrError, match=message):
+        with pytest.raises(UsageError, match=message):
             Decoding.choose(beam, language, TOKENS)
     for language in (load(arpa), load(grammar="grid")):
         with pytest.raises(AvsrError, match="spell"):

@@ -11,6 +11,7 @@ import torch
 
 from avsr.ngram import END, OOV_PENALTY, UNKNOWN, UNSEEN_LOG10, Ngram, estimate, main, read_arpa, write_arpa
 from avsr.preprocessing.errors import AvsrError
+from avsr.preprocessing.shards import write_index
 
 ARPA = """some header
 
@@ -178,10 +179,20 @@ def test_command_makes_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert main([str(tmp_path / "t.txt"), str(tmp_path / "o.arpa"), "--order", "2"]) == 0
     assert read_arpa(tmp_path / "o.arpa").order == 2
     capsys.readouterr()
-    for source, message in (("none.txt", "cannot be read"), ("empty.txt", "no text")):
-        (tmp_path / "empty.txt").touch()
-        assert main([str(tmp_path / source), str(tmp_path / "p.arpa")]) == 1
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "bare").mkdir()
+    write_index(tmp_path / "bare", [])
+    for source, out, message in (
+        ("none.txt", "p.arpa", "none.txt: cannot be read: give"),
+        ("empty.txt", "p.arpa", "no text"),
+        (".", "p.arpa", "no index.json"),
+        ("bare", "p.arpa", "no text in split 'train'; splits with texts are none"),
+        ("t.txt", "nowhere/o.arpa", "o.arpa: cannot be written"),
+    ):
+        assert main([str(tmp_path / source), str(tmp_path / out)]) == 1
         captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.startswith("error: ")
         assert message in captured.err
         assert captured.err.count("\n") == 1
 

@@ -21,7 +21,7 @@ from avsr.language import load
 from avsr.model import AVSR
 from avsr.preprocessing.clip import CROP_SIZE, FPS, SAMPLES_PER_FRAME, Clip
 from avsr.preprocessing.errors import AvsrError, MediaError
-from avsr.transcribe import Recogniser, Word, collate, pick_device
+from avsr.transcribe import Recogniser, Word, batches_by_length, collate, pick_device
 from avsr.windows import cut_frame
 
 TOKENS = ("<blank>", " ", *"abcdefghijklmnopqrstuvwxyz")
@@ -106,6 +106,13 @@ def test_order_is_kept_across_batches_of_like_length(recogniser: Recogniser):
     assert [h.text for h in found] == [text.strip("-") for text in texts]
     assert max(recogniser.model.batches) > 1
     assert len(recogniser.model.batches) > 1
+
+
+def test_batches_hold_clips_of_like_length():
+    frames = [75, 2000, 800, 801, 75, 10, 800]
+    batches = list(batches_by_length([0, 1, 2, 3, 4, 6], frames))
+    assert batches == [[1], [3], [2, 6], [0, 4]]  # padded frames: 2000 of a clip alone, 801, 1600, 150
+    assert list(batches_by_length([], frames)) == []
 
 
 def test_nothing_present_says_nothing_and_costs_nothing(recogniser: Recogniser):

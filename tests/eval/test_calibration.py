@@ -238,15 +238,19 @@ def test_mistakes_are_one_line(arguments, status, message, capsys: pytest.Captur
     assert calibration.main(arguments) == status
     captured = capsys.readouterr()
     assert captured.out == ""
+    assert captured.err.startswith("error: ")
     assert captured.err.count("\n") == 1
     assert message in captured.err
 
 
-def test_wrong_numbers_are_wrong_usage(capsys: pytest.CaptureFixture[str]):
+@pytest.mark.parametrize("option", ["--clips", "--limit"])
+def test_wrong_numbers_are_wrong_usage(option: str, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as caught:
-        calibration.main(["m", "d", "--clips", "0"])
+        calibration.main(["m", "d", option, "0"])
     assert caught.value.code == 2
-    assert "--clips 0: must be at least 1" in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"error: argument {option}: '0' must be a whole number of 1 or more")
+    assert captured.err.count("\n") == 1
 
 
 def test_json_of_a_report_is_plain(reader: Recogniser):

@@ -248,6 +248,17 @@ def test_the_table_says_who_is_better_and_how_many_rows(runs):
     assert "Only in B, 1 rows: only there | av | seed 17." in text
 
 
+def test_titles_name_the_decoding_where_it_is_not_greedy(tmp_path: Path):
+    said = {"clean": random_errors(1)}
+    a = write_run(tmp_path / "a", said, decoding="greedy")
+    b = write_run(tmp_path / "b", said, decoding="n-gram <x>.arpa, weight 0.3, beam 16")
+    comparison = compare_runs(a, b)
+    assert to_markdown(comparison).startswith("# m (A) and m, n-gram <x>.arpa, weight 0.3, beam 16 (B)\n")
+    picture = ElementTree.parse(save(comparison, tmp_path)[2]).getroot()
+    assert picture.attrib["aria-label"].startswith("m, n-gram <x>.arpa, weight 0.3, beam 16 minus m:")
+    assert "A: m, B: m, n-gram <x>.arpa, weight 0.3, beam 16" in [text.text for text in picture.iter() if text.text]
+
+
 def test_files_and_a_plot_with_every_row_in_it(runs, tmp_path: Path):
     found = compare_runs(*runs)
     paths = save(found, tmp_path / "deep" / "out")

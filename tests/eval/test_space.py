@@ -140,10 +140,30 @@ def test_from_the_command_line(shards: Callable[..., Path], tmp_path: Path, caps
     checkpoint.save(tmp_path / "untrained.safetensors", model, {})
     out = tmp_path / "new" / "space.json"
     common = [str(folder), "--split", "val", "--device", "cpu", "--out", str(out)]
-    assert main([str(tmp_path / "untrained.safetensors"), *common]) == 1
-    assert "no trained space" in capsys.readouterr().err
+    trained = str(tmp_path / "trained.safetensors")
+    for arguments, message in (
+        ([str(tmp_path / "untrained.safetensors"), *common], "no trained space"),
+        ([str(tmp_path / "none.safetensors"), *common], "none.safetensors"),
+        ([trained, str(tmp_path / "nowhere"), *common[1:]], "nowhere: no index.json"),
+    ):
+        assert main(arguments) == 1
+        shown = capsys.readouterr()
+        assert not shown.out
+        assert shown.err.startswith("error: ")
+        assert message in shown.err
+        assert shown.err.count("\n") == 1
     assert not out.exists()
-    assert main([str(tmp_path / "trained.safetensors"), *common]) == 0
+    assert main([trained, *common]) == 0
     shown = capsys.readouterr()
     assert shown.out == to_markdown(json.loads(out.read_text()))
     assert not shown.err
+
+
+@pytest.mark.parametrize("limit", ["0", "-3", "many"])
+def test_a_limit_below_one_is_wrong_usage(limit: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["no-model", "no-data", f"--limit={limit}"])
+    assert caught.value.code == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith(f"error: argument --limit: '{limit}' must be a whole number of 1 or more")
+    assert shown.err.count("\n") == 1
