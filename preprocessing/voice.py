@@ -332,15 +332,10 @@ def _speak_festival(words: list[str], name: str, rng: np.random.Generator):
 # ---------------------------------------------------------------- SVOX Pico
 
 
-@functools.cache
-def _pico(name: str):
+def _speak_pico(words: list[str], name: str, rng: np.random.Generator):
     import ttspico
 
-    return ttspico.TtsEngine(name)
-
-
-def _speak_pico(words: list[str], name: str, rng: np.random.Generator):
-    engine = _pico(name)
+    engine = ttspico.TtsEngine(name)  # anew: what it said before would change how it says this
     engine.rate, engine.pitch = int(rng.integers(80, 131)), int(rng.integers(70, 141))  # percent
     sound = engine.speak(" ".join(_spelt(words)))  # 16 kHz
     return np.frombuffer(sound, np.int16).astype(np.float32) / 32768, None, None

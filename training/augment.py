@@ -137,9 +137,10 @@ def change_voice(audio: np.ndarray, pitch: float, formants: float) -> np.ndarray
     spectrum = spectrum * np.exp(np.clip(moved - envelope, -6, 6))
     stretched = librosa.istft(librosa.phase_vocoder(spectrum, rate=1 / pitch, hop_length=160), hop_length=160)
     if pitch > 1:  # what would fold back
-        low_pass = np.fft.rfft(stretched, next_fast_len(len(stretched), real=True))
+        size = next_fast_len(len(stretched), real=True)
+        low_pass = np.fft.rfft(stretched, size)
         low_pass[int(len(low_pass) / pitch) :] = 0
-        stretched = np.fft.irfft(low_pass)
+        stretched = np.fft.irfft(low_pass, size)
     times = np.arange(len(audio), dtype=np.float32) * np.float32(pitch)
     return np.interp(times, np.arange(len(stretched), dtype=np.float32), stretched).astype(np.float32)
 

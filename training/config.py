@@ -54,7 +54,7 @@ class AugmentConfig(_Section):
     scale: float = Field(0.1, ge=0, le=0.5)
     flip: float = Field(0.5, ge=0, le=1)
     warp_px: float = Field(
-        4.0, ge=0, le=10, description="largest deviation of a smooth warp that gives the mouth another shape"
+        4.0, ge=0, le=10, description="largest standard deviation of a smooth warp that gives the mouth another shape"
     )
     picture: float = Field(0.3, ge=0, le=1, description="probability, each, of gamma, blur, noise, occlusion")
 

@@ -221,7 +221,8 @@ class TrainSet(Dataset):
         elif self.use == "video":
             sample = replace(sample, audio_present=np.zeros_like(sample.audio_present))
         mismatch, wrong = rng.random(), False
-        in_step = mismatch > config.wrong_lips + config.out_of_step or not sample.video_present.any()
+        paired = sample.audio_present.any() and sample.video_present.any()  # lips alone have nothing to disagree with
+        in_step = mismatch >= config.wrong_lips + config.out_of_step or not paired
         if rng.random() < config.nothing:
             sample, in_step = augment.nothing(sample, self._background(len(sample.audio), rng), rng), True
             audio = sample.audio
@@ -231,8 +232,9 @@ class TrainSet(Dataset):
                 sample = augment.with_lips_of(sample, self._other_lips(i, rng))
             elif not in_step:
                 sample = augment.out_of_step(sample, int(rng.integers(2, 11)) * int(rng.choice([-1, 1])))
+            ramp = min(1.0, epoch / config.noise_warmup) if config.noise_warmup else 1.0
             # With wrong lips only the sound tells the words: it must be there to be heard.
-            audio = self._heard(sample, rng, min(1.0, epoch / max(1, config.noise_warmup)), 5.0 if wrong else -np.inf)
+            audio = self._heard(sample, rng, ramp, 5.0 if wrong else -np.inf)
         ids = self.tokenizer.encode(sample.text)
         frames = sample.frames
         audio_present, video_present = sample.audio_present.copy(), sample.video_present.copy()
@@ -275,7 +277,8 @@ class TrainSet(Dataset):
         if follower >= 0:
             second = self.store.sample(follower)
             if sample.words and second.words:
-                original = sample = augment.join(sample, second, rng)
+                sample = augment.join(sample, second, rng)
+                original = sample if self._fits(sample) else original
         elif count > 1 and len(others) > 3 and rng.random() < self.config.splice:
             donors = [self.store.sample(int(j)) for j in rng.choice(others, int(rng.integers(1, 4)))]
             donors = [donor for donor in donors if donor.words and len(donor.words) == count]
@@ -283,8 +286,10 @@ class TrainSet(Dataset):
                 sample = augment.splice(sample, donors, rng)
         if self.config.speed and rng.random() < 0.5:
             sample = augment.change_speed(sample, float(np.exp(rng.uniform(-self.config.speed, self.config.speed))))
-        need = frames_needed(self.tokenizer.encode(sample.text))
-        return sample if sample.frames >= need else original
+        return sample if self._fits(sample) else original
+
+    def _fits(self, sample: Sample) -> bool:
+        return sample.frames >= frames_needed(self.tokenizer.encode(sample.text))
 
     def _other_lips(self, i: int, rng: Generator) -> Sample:
         """Another clip with a picture."""
@@ -385,7 +390,7 @@ def plan_epoch(store: ClipStore, config: DataConfig, seed: int, epoch: int) -> l
         heard = [int(i) for i in rng.choice(heard, min(wanted, len(heard)), replace=False)]
     keys = []
     for i in seen + heard:
-        joined = i in store.group and rng.random() < config.join
+        joined = len(store.group.get(i, ())) > 1 and rng.random() < config.join
         keys.append((epoch, i, int(rng.choice(store.group[i])) if joined else -1))
     frames = [store.frames(i) + (store.frames(j) if j >= 0 else 0) for _, i, j in keys]
     # A little noise on the lengths, so that the same clips do not always meet.

@@ -206,7 +206,8 @@ class Objective(nn.Module):
         losses["fused"] = torch.stack([losses[name] * shares[name] for name in groups]).sum()
         losses["quiet_fused"] = quiet_loss(log_probs, batch.frame_targets)
         if teacher is not None:
-            losses["distil_fused"] = distil(log_probs, teacher, *self._taught(batch, seen & lips_only[:, None]))
+            alone = (lips_only & batch.in_step)[:, None]  # a span may have taken all the sound from lips out of step
+            losses["distil_fused"] = distil(log_probs, teacher, *self._taught(batch, seen & alone))
         return losses
 
     @staticmethod

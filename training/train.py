@@ -94,6 +94,8 @@ class Run:
         self._tell_dropped()
         if not len(self.store):
             raise AvsrError(f"no clip of split {config.data.train_split!r} in {', '.join(map(str, data))} can be used")
+        if config.data.use == "video" and not self.store.seen:
+            raise AvsrError(f"data.use = 'video': no clip in {', '.join(map(str, data))} has lips")
         network = config.network(self.tokenizer.tokens)
         model = AVSR(network)
         if init:
@@ -105,7 +107,8 @@ class Run:
         decay = [p for p in objective.parameters() if p.ndim > 1]
         plain = [p for p in objective.parameters() if p.ndim <= 1]
         groups = [{"params": decay, "weight_decay": config.optim.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, lr=config.optim.lr, betas=(0.9, 0.98), fused=True)
+        fused = config.optim.precision != "16-mixed"  # its gradient scaler cannot clip what a fused optimiser unscales
+        optimizer = torch.optim.AdamW(groups, lr=config.optim.lr, betas=(0.9, 0.98), fused=fused)
         self.model = model
         self.objective, self.optimizer = self.fabric.setup(objective, optimizer)
         self.dataset = TrainSet(self.store, self.tokenizer, network, config.augment, config.seed, config.data.use)

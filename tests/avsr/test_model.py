@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from avsr.config import SIZES, ModelConfig
-from avsr.model import AVSR, Output, view_lips
+from avsr.model import AVSR, Output, attend, view_grid, view_lips
 from avsr.tokenizer import BLANK
 
 TOKENS = (BLANK, " ", *"abcdefgh")
@@ -127,6 +128,55 @@ def test_sizes_are_what_they_say(size: str, low: float, high: float) -> None:
 def test_at_full_resolution_the_view_is_the_middle_of_the_crop() -> None:
     lips = torch.randint(0, 256, (2, 3, 96, 96), dtype=torch.uint8)
     torch.testing.assert_close(view_lips(lips, 88), lips[:, :, 4:92, 4:92].float(), atol=1e-2, rtol=0)
+
+
+def test_each_clip_can_have_a_view_of_its_own() -> None:
+    lips = torch.randint(0, 256, (2, 3, 96, 96), dtype=torch.uint8)
+    middle = view_grid(88)
+    assert middle.shape == (1, 88, 88, 2)
+    right = middle + torch.tensor([2 * 3 / 96, 0.0])  # three pixels
+    out = view_lips(lips, 88, torch.cat([middle, right]))
+    torch.testing.assert_close(out[0], lips[0, :, 4:92, 4:92].float(), atol=1e-2, rtol=0)
+    torch.testing.assert_close(out[1], lips[1, :, 4:92, 7:95].float(), atol=1e-2, rtol=0)
+    mirrored = view_grid(88, torch.tensor([[[-88 / 96, 0, 0], [0, 88 / 96, 0]]]))
+    torch.testing.assert_close(view_lips(lips[:1], 88, mirrored), view_lips(lips[:1], 88).flip(-1), atol=1e-2, rtol=0)
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0])
+def test_attention_written_out_is_the_kernels(scale: float) -> None:
+    """Values and gradients, also where keys are masked; a masked key has no say whatever stands in it."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return scale * torch.randn(2, 3, *shape, generator=generator)
+
+    inputs, weights = [draw(7, 8), draw(10, 8), draw(10, 8)], draw(7, 8)
+    mask = torch.rand(2, 1, 1, 10, generator=generator) < 0.6
+    mask[0], mask[0, ..., 4], mask[..., -1] = False, True, True  # two keys, as where a stream is all but absent
+    results = []
+    for attention in (attend, F.scaled_dot_product_attention):
+        query, key, value = (x.clone().requires_grad_() for x in inputs)
+        y = attention(query, key, value, mask)
+        (y * weights).sum().backward()
+        results.append([y, query.grad, key.grad, value.grad])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5 * scale**3, rtol=1e-4)
+    hidden = ~mask[:, :, 0, :, None].expand(2, 3, 10, 8)
+    assert all(not gradient[hidden].any() for gradient in results[0][2:])
+    query, key, value = (x.clone().requires_grad_() for x in inputs)
+    with torch.no_grad():
+        key[hidden], value[hidden] = 50.0, -50.0
+        torch.testing.assert_close(attend(query, key, value, mask), results[0][0])
+    torch.testing.assert_close(attend(query, key, value, mask), results[0][0])
+    torch.testing.assert_close(attend(*inputs, mask), results[0][0], atol=1e-5 * scale, rtol=1e-4)  # no gradients
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_training_and_recognising_run_the_same_network(fusion: str) -> None:
+    model, batch = small_model(fusion), inputs((20, 11))
+    batch["video_present"][1] = False
+    for learnt, known in zip(tensors(model(**batch)), tensors(run(model, batch)), strict=True):
+        torch.testing.assert_close(learnt.detach(), known, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

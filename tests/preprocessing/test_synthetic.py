@@ -253,7 +253,16 @@ def test_voices_are_what_the_folder_corpus_reads_and_come_again_after_an_interru
     assert (tmp_path / "formant" / "00002.wav").stat().st_mtime_ns == kept
 
 
-def test_engines_and_sentences_are_those_that_models_were_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    ("engines", "heard"),
+    [
+        (["espeak", "flite", "festival", "formant"], "fes fes esp fes esp fes fes fli for"),
+        (list(synthetic.SHARES), "for for esp fes esp fes for fli pic"),
+    ],
+)
+def test_engines_and_sentences_are_those_that_models_were_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engines: list[str], heard: str
+):
     said = []
 
     def note(text: str, rng: np.random.Generator, engine: str) -> Utterance:
@@ -262,9 +271,9 @@ def test_engines_and_sentences_are_those_that_models_were_trained_on(tmp_path: P
 
     monkeypatch.setattr(synthetic, "voices", lambda engine: [engine])
     monkeypatch.setattr(synthetic, "speak", note)
-    make_voices(tmp_path, 9, seed=5)
-    assert " ".join(engine[:3] for engine, _ in said) == "fes fes esp fes esp fes fes fli for"
-    assert said[0] == ("festival", "bin white by m six now")
+    make_voices(tmp_path, 9, seed=5, engines=engines)
+    assert " ".join(engine[:3] for engine, _ in said) == heard
+    assert said[0][1] == "bin white by m six now"
     assert said[2] == ("espeak", "place green at o five please")
 
 
@@ -272,6 +281,9 @@ def test_an_engine_that_is_not_there_is_named_with_its_package(tmp_path: Path, m
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(AvsrError, match="festival is not on this machine: apt-get install festival festvox"):
         make_voices(tmp_path / "new", 1, engines=["formant", "festival"])
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(AvsrError, match="pico is not on this machine: pip install ttspico"):
+        make_voices(tmp_path / "new", 1, engines=["formant", "pico"])
     with pytest.raises(AvsrError, match="'gramophone': choose among espeak"):
         make_voices(tmp_path / "new", 1, engines=["gramophone"])
     assert not (tmp_path / "new").exists()
@@ -295,3 +307,35 @@ def test_a_voice_without_times_cannot_move_lips():
     assert said.duration_s > 1
     with pytest.raises(AvsrError, match="no phone times"):
         render(said, _rng())
+
+
+@pytest.fixture
+def pico() -> str:
+    if not voices("pico"):
+        pytest.skip("the Python package ttspico is not installed")
+    return "pico"
+
+
+def test_pico_speaks_between_two_silences_and_without_times(pico: str):
+    spoken = {voice: speak("set white by a zero please", _rng(3), voice=voice) for voice in voices(pico)}
+    assert len(spoken) == 2
+    for said in spoken.values():
+        assert (said.words, said.phones) == (None, None)
+        assert said.audio.dtype == np.float32
+        assert 1.2 < said.duration_s < 4
+        ends = np.concatenate([said.audio[:3000], said.audio[-3000:]])
+        middle = said.audio[len(said.audio) // 4 : -len(said.audio) // 4]
+        assert 20 * np.log10(ends.std()) < -55
+        assert 20 * np.log10(middle.std()) > -35
+        assert np.abs(said.audio).max() < 1
+    first, second = (said.audio for said in spoken.values())
+    assert len(first) != len(second) or not np.array_equal(first, second)
+    short = speak("set white", _rng(3), voice="pico:en-GB")
+    assert short.duration_s < spoken["pico:en-GB"].duration_s - 0.5
+
+
+def test_pico_says_the_same_whatever_it_said_before(pico: str):
+    text = "set white by a zero please"
+    first = speak(text, _rng(3), engine=pico)
+    speak("bin blue at f two now", _rng(4), engine=pico)
+    np.testing.assert_array_equal(first.audio, speak(text, _rng(3), engine=pico).audio)

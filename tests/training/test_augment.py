@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import librosa
 import numpy as np
 import pytest
 import torch
@@ -10,6 +13,8 @@ from avsr.preprocessing.audio import LogMel, hz_to_mel, mel_to_hz
 from avsr.training import augment
 from avsr.training.augment import Sample
 from avsr.training.config import AugmentConfig
+
+STRAIGHT = {"picture": 0, "scale": 0, "rotate_deg": 0, "shift_px": 0, "warp_px": 0}
 
 
 def sample(number: int, frames: int = 50, words: tuple[str, ...] = ("bin", "blue", "now")) -> Sample:
@@ -96,45 +101,182 @@ def test_pictures_are_changed_alike_in_all_frames() -> None:
     assert out.shape == (5, 64, 64)
     assert out.dtype == np.uint8
     assert (out == out[0]).all()
-    plain = augment.picture(
-        lips, 64, AugmentConfig(picture=0, scale=0, rotate_deg=0, shift_px=0, flip=0), np.random.default_rng(0)
-    )
-    mirrored = augment.picture(
-        lips, 64, AugmentConfig(picture=0, scale=0, rotate_deg=0, shift_px=0, flip=1), np.random.default_rng(0)
-    )
+    plain = augment.picture(lips, 64, AugmentConfig(**STRAIGHT, flip=0), np.random.default_rng(0))
+    mirrored = augment.picture(lips, 64, AugmentConfig(**STRAIGHT, flip=1), np.random.default_rng(0))
     np.testing.assert_allclose(plain[0, :, ::-1].astype(int), mirrored[0].astype(int), atol=1)
+
+
+def test_a_warp_gives_the_mouth_another_shape_alike_in_all_frames() -> None:
+    """Two ramps tell where in the crop each pixel was read."""
+    ramp = np.tile(np.arange(96, dtype=np.uint8) * 2, (96, 1))
+    inner = slice(8, 80)  # at the rim the crop ends
+    across, down = np.meshgrid(np.arange(72.0), np.arange(72.0))
+    straight = np.stack([np.ones(72 * 72), across.ravel(), down.ravel()], 1)  # what moves, turns and scales can do
+    bent = []
+    for seed in range(12):
+        moved = []
+        for lips in (ramp, ramp.T):
+            frames = np.stack([lips] * 3)
+            config = AugmentConfig(**STRAIGHT | {"warp_px": 4}, flip=0)
+            warped = augment.picture(frames, 88, config, np.random.default_rng(seed))
+            plain = augment.picture(frames, 88, AugmentConfig(**STRAIGHT, flip=0), np.random.default_rng(seed))
+            assert (warped == warped[0]).all()
+            moved.append((warped[0].astype(float) - plain[0])[inner, inner] / 2)  # pixels of the crop
+        for field in moved:
+            assert np.abs(np.diff(field, axis=0)).max() < 2  # smooth
+            assert np.abs(np.diff(field, axis=1)).max() < 2
+            assert np.abs(field).max() < 20
+            rest = field.ravel() - straight @ np.linalg.lstsq(straight, field.ravel(), rcond=None)[0]
+            bent.append(rest.std())
+    assert 0.5 < np.mean(bent) < 4
+    assert max(bent) > 1.5
+
+
+# -------------------------------------------------------------------------------------------- lips that do not fit
+
+
+@pytest.mark.parametrize("frames", [3, -4, 0, 60, -60])
+def test_lips_out_of_step_are_late_by_so_many_frames_and_the_sound_is_not(frames: int) -> None:
+    before = sample(1)
+    before.video_present[20] = False
+    out = augment.out_of_step(before, frames)
+    assert out.audio is before.audio
+    assert (out.words, out.text, out.frames) == (before.words, before.text, before.frames)
+    np.testing.assert_array_equal(out.audio_present, before.audio_present)
+    for t in range(50):
+        shown = min(max(t - frames, 0), 49)  # late: at t one sees what happened before t
+        assert out.lips[t, 0, 0] == 100 + shown
+        assert out.video_present[t] == (shown != 20)
+    assert before.lips[0, 0, 0] == 100
+
+
+@pytest.mark.parametrize("frames", [30, 50, 80])
+def test_the_lips_of_another_clip_are_held_or_cut_to_length(frames: int) -> None:
+    before, other = sample(0), sample(1, frames)
+    other.video_present[5], other.audio_present[:] = False, False
+    out = augment.with_lips_of(before, other)
+    assert out.audio is before.audio
+    assert (out.id, out.words, out.text, out.frames) == (before.id, before.words, before.text, 50)
+    assert len(out.video_present) == 50
+    np.testing.assert_array_equal(out.audio_present, before.audio_present)
+    np.testing.assert_array_equal(out.lips[:, 0, 0], [100 + min(t, frames - 1) for t in range(50)])
+    assert np.flatnonzero(~out.video_present).tolist() == [5]
+
+
+# ------------------------------------------------------------------------------------------------------ another voice
+
+
+def hum(f0: float = 125.0, formant: float = 1500.0, seconds: float = 2.0) -> np.ndarray:
+    """Harmonics of f0 under one formant, in syllables of uneven length."""
+    times = np.arange(int(16000 * seconds)) / 16000
+    hz = f0 * np.arange(1, int(7000 / f0))
+    level = 1 / (1 + ((hz - formant) / 250) ** 2)
+    tone = (level * np.sin(2 * np.pi * hz * times[:, None] + np.arange(len(hz)))).sum(1)
+    syllables = np.interp(times, np.linspace(0, seconds, 15), [0.05, 1, 0.2, 0.9, 0.05, 0.05, 0.6, 1, 0.1] + 6 * [0.4])
+    return (0.05 * tone * syllables).astype(np.float32)
+
+
+def loudness(audio: np.ndarray) -> np.ndarray:
+    """RMS over 40 ms, every 10 ms."""
+    return np.sqrt(np.lib.stride_tricks.sliding_window_view(audio**2, 640)[::160].mean(1))
+
+
+def formant_of(audio: np.ndarray) -> float:
+    """Mean frequency, weighted by power, Hz; of one formant it is the middle."""
+    power = np.abs(np.fft.rfft(audio)) ** 2
+    return float((np.fft.rfftfreq(len(audio), 1 / 16000) * power).sum() / power.sum())
+
+
+@pytest.mark.parametrize(
+    ("pitch", "formants"), [(1.0, 1.2), (1.5, 1.0), (1.4, 1.15), (0.8, 1.0), (0.8, 0.92), (1.7, 0.95)]
+)
+def test_another_voice_has_the_pitch_and_the_formants_asked_for(pitch: float, formants: float) -> None:
+    before = hum()
+    out = augment.change_voice(before, pitch, formants)
+    f0 = librosa.yin(out, fmin=60, fmax=400, sr=16000, frame_length=1024)
+    assert np.median(f0) == pytest.approx(125 * pitch, rel=0.02)
+    assert formant_of(out) / formant_of(before) == pytest.approx(formants, rel=0.05)
+
+
+@pytest.mark.parametrize("pitch", [0.8, 1.0, 1.3, 1.8])
+def test_another_voice_says_the_same_at_the_same_time(pitch: float) -> None:
+    before = hum()
+    kept = before.copy()
+    out = augment.change_voice(before, pitch, 1.1)
+    np.testing.assert_array_equal(before, kept)
+    assert out.shape == before.shape
+    assert out.dtype == np.float32
+    assert np.isfinite(out).all()
+    a, b = loudness(before) - loudness(before).mean(), loudness(out) - loudness(out).mean()
+    assert np.corrcoef(a, b)[0, 1] > 0.97
+    assert abs(int(np.argmax(np.correlate(a, b, "full"))) - (len(a) - 1)) <= 1  # in step to 10 ms
+
+
+def test_the_same_pitch_and_formants_are_the_same_voice() -> None:
+    before = hum()
+    out = augment.change_voice(before, 1.0, 1.0)
+    assert np.abs(out - before).max() < 0.01 * np.abs(before).max()
+
+
+@pytest.mark.parametrize("pitch", [0.8, 1.0, 1.8])
+def test_silence_and_the_shortest_clip_survive_another_voice(pitch: float) -> None:
+    assert np.abs(augment.change_voice(np.zeros(6400, np.float32), pitch, 1.1)).max() < 1e-4
+    out = augment.change_voice(hum()[3200:3840], pitch, 1.1)
+    assert out.shape == (640,)
+    assert np.isfinite(out).all()
 
 
 # -------------------------------------------------------------------------------------------- joined, or nobody speaks
 
 
-@pytest.mark.parametrize("cut", [1, 2])
-def test_joining_keeps_sound_lips_and_words_together(cut: int) -> None:
+def spoken_frames(sample: Sample) -> list[int]:
+    """The marks of all frames between the first word and the last one's end."""
+    first, last = sample.words[0][1] * 25, sample.words[-1][2] * 25
+    return [int(a) for t, a in enumerate(sample.audio[320::640]) if first - 0.5 < t < last + 0.5]
+
+
+def test_joining_keeps_sound_lips_and_words_together_and_cuts_only_pause() -> None:
     first, second = sample(0), sample(1, frames=60)
-    out = augment.join(first, second, cut)
-    assert len(out.audio) == 640 * out.frames
-    assert len(out.audio_present) == len(out.video_present) == out.frames
-    heads, tails = ["bin0", "blue0", "now0"], ["bin1", "blue1", "now1"]
-    assert out.text.split() == [word for word, _, _ in out.words] == heads[cut:] + tails[:cut]
-    heard = out.audio[320::640].round().astype(int)
-    np.testing.assert_array_equal(heard % 251, out.lips[:, 0, 0])
     sources = {"0": first, "1": second}
-    for word, start, end in out.words:
-        middle = int((start + end) / 2 * 25)
-        assert heard[middle] // 100 == int(word[-1])  # the word's time points into the clip it came from
-        source = {w: (a + b) / 2 for w, a, b in sources[word[-1]].words}[word]
-        assert abs(heard[middle] % 100 - source * 25) <= 1.5
-    seam = int(np.flatnonzero(heard >= 100)[0])
-    assert heard[seam - 1] == first.frames - 1  # the pause after the first sentence is kept whole
-    assert heard[seam] == 100
-    assert all(end <= out.frames / 25 + 0.04 for _, _, end in out.words)
+    ends, begins = set(), set()
+    for seed in range(60):
+        out = augment.join(first, second, np.random.default_rng(seed))
+        assert len(out.audio) == 640 * out.frames
+        assert len(out.audio_present) == len(out.video_present) == out.frames
+        assert out.text == f"{first.text} {second.text}" == " ".join(word for word, _, _ in out.words)
+        heard = out.audio[320::640].round().astype(int)
+        np.testing.assert_array_equal(heard % 251, out.lips[:, 0, 0])
+        seam = int(np.flatnonzero(heard >= 100)[0])
+        np.testing.assert_array_equal(heard[:seam], np.arange(seam))  # nothing is cut but at the seam
+        np.testing.assert_array_equal(heard[seam:], np.arange(heard[seam], 160))
+        assert set(spoken_frames(first) + spoken_frames(second)) <= set(heard.tolist())
+        for word, start, end in out.words:
+            a, b = next((a, b) for w, a, b in sources[word[-1]].words if w == word)
+            assert end - start == pytest.approx(b - a)
+            assert int(heard[int(start * 25 + 1e-6)]) == 100 * int(word[-1]) + int(a * 25 + 1e-6)
+        ends.add(seam)
+        begins.add(int(heard[seam]) - 100)
+    assert (min(ends), max(ends)) == (41, 50)  # the last word ends in frame 40 of 50
+    assert (min(begins), max(begins)) == (0, 10)  # the first one starts in frame 11
+
+
+@pytest.mark.parametrize("end", [2.0, 2.3])
+def test_where_words_fill_the_clips_joining_cuts_nothing(end: float) -> None:
+    first, second = sample(0), sample(1)
+    first = replace(first, words=[*first.words[:-1], ("now0", 1.2, end)])  # an alignment may go on after the clip
+    second = replace(second, words=[("bin1", 0.0, 0.5), *second.words[1:]])
+    for seed in range(5):
+        out = augment.join(first, second, np.random.default_rng(seed))
+        assert out.frames == 100
+        assert out.words[3] == ("bin1", 2.0, 2.5)
 
 
 def test_joining_carries_the_masks_of_each_half() -> None:
     first, second = sample(0), sample(1)
     first.audio_present[:], second.video_present[:] = False, False
-    out = augment.join(first, second, 1)
+    out = augment.join(first, second, np.random.default_rng(1))
     seam = int(out.audio_present.argmax())
+    assert out.audio[640 * seam + 320] >= 100 > out.audio[640 * seam - 320]
     assert out.audio_present.tolist() == [False] * seam + [True] * (out.frames - seam)
     assert out.video_present.tolist() == [True] * seam + [False] * (out.frames - seam)
 

@@ -11,9 +11,9 @@ from avsr.tokenizer import BLANK
 from avsr.training.config import load_recipe
 
 
-@pytest.mark.parametrize("name", ["grid-tiny", "grid"])
-def test_shipped_recipes_build_their_network(name: str) -> None:
-    assert load_recipe(name).network((BLANK, "a")).name == name
+@pytest.mark.parametrize(("name", "size"), [("grid-tiny", "grid-tiny"), ("grid-tiny-2", "grid-tiny"), ("grid", "grid")])
+def test_shipped_recipes_build_their_network(name: str, size: str) -> None:
+    assert load_recipe(name).network((BLANK, "a")).name == size
 
 
 def test_values_from_the_command_line_win(tmp_path: Path) -> None:
@@ -30,6 +30,11 @@ def test_values_from_the_command_line_win(tmp_path: Path) -> None:
         ("optim.stepz=3", "optim.stepz"),
         ("optim.lr=-1", "optim.lr"),
         ("augment.flip=2", "augment.flip"),
+        ("augment.join=0.1", "augment.join"),
+        ("augment.wrong_lips=0.6", "augment.wrong_lips"),
+        ("data.join=2", "data.join"),
+        ("data.use=ears", "data.use"),
+        ("freeze=video_frontend", "freeze"),
         ("optim.precision=int4", "optim.precision"),
         ("nonsense", "nonsense"),
         ("seed.x=1", "seed"),

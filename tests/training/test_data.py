@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,9 @@ import torch
 from toy import FRAMES, TEXTS, make_clip
 
 from avsr.config import ModelConfig
+from avsr.preprocessing.clip import Clip
 from avsr.tokenizer import Tokenizer
+from avsr.training import augment
 from avsr.training.augment import Sample
 from avsr.training.config import AugmentConfig, DataConfig
 from avsr.training.data import (
@@ -28,6 +32,29 @@ from avsr.training.data import (
 TOKENIZER = Tokenizer.from_texts(TEXTS)
 MODEL = ModelConfig(tokens=TOKENIZER.tokens, crop=32, dim=32, heads=2)
 ARRAYS = ("audio", "lips", "audio_present", "video_present")
+NONE = dict.fromkeys(("splice", "nothing", "noise", "room", "equalise", "spans", "silent"), 0.0)
+NONE |= dict.fromkeys(("voice", "wrong_lips", "out_of_step", "speed", "formants", "picture"), 0.0)
+NONE |= dict.fromkeys(("shift_px", "rotate_deg", "scale", "flip", "warp_px"), 0.0)
+CALM = AugmentConfig(**NONE, noise_warmup=0, mel_masks=0, video_masks=0)
+
+
+def clips(frames: int = 40, count: int = 6, step: int = 0) -> list[Clip]:
+    return [make_clip(i, TEXTS[i % 6], frames + step * i) for i in range(count)]
+
+
+def items(dataset: TrainSet, epochs: int = 1, follower: int = -1) -> Iterator[tuple[int, dict]]:
+    """(clip, item) of every clip in every epoch."""
+    return ((i, dataset[(epoch, i, follower)]) for epoch in range(epochs) for i in range(len(dataset)))
+
+
+def calm(**changes: float) -> AugmentConfig:
+    """Nothing is done to a clip but what is named; also shares that a recipe may not ask for."""
+    return CALM.model_copy(update=changes)
+
+
+def view(lips: np.ndarray) -> np.ndarray:
+    """(T, crop, crop), what the network is shown of a clip to which nothing is done."""
+    return augment.picture(lips, MODEL.crop, CALM, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(("ids", "frames"), [([], 0), ([1], 1), ([1, 2], 2), ([1, 1], 3), ([2, 2, 2], 5)])
@@ -41,8 +68,8 @@ def test_frames_ctc_needs(ids: list[int], frames: int) -> None:
 
 
 def test_unusable_clips_are_dropped_and_named(corpus: Callable[..., Path]) -> None:
-    clips = [make_clip(0, "bin a"), make_clip(1, "bin a", frames=3), make_clip(2, "zzz"), make_clip(3, "set b")]
-    store = ClipStore([corpus(clips)], "train", TOKENIZER)
+    mixed = [make_clip(0, "bin a"), make_clip(1, "bin a", frames=3), make_clip(2, "zzz"), make_clip(3, "set b")]
+    store = ClipStore([corpus(mixed)], "train", TOKENIZER)
     assert [entry.id for _, _, entry in store.entries] == ["clip0", "clip3"]
     reasons = dict(store.dropped)
     assert "3 frames are too few" in reasons["clip1"]
@@ -52,9 +79,9 @@ def test_unusable_clips_are_dropped_and_named(corpus: Callable[..., Path]) -> No
 def test_an_epoch_shows_every_seen_clip_once_and_a_share_of_the_heard(corpus: Callable[..., Path]) -> None:
     heard = [make_clip(100 + i, TEXTS[i % 6], video=False) for i in range(20)]
     store = ClipStore([corpus(), corpus(heard)], "train", TOKENIZER)
-    config = DataConfig(max_frames=75, audio_only_share=0.25)
+    config = DataConfig(max_frames=75, audio_only_share=0.25, join=0)
     batches = plan_epoch(store, config, 0, 0)
-    shown = [i for batch in batches for _, i in batch]
+    shown = [i for batch in batches for _, i, _ in batch]
     assert sorted(i for i in shown if store.has_video(i)) == list(range(6))
     assert sum(not store.has_video(i) for i in shown) == 2
     assert all(len(batch) * FRAMES <= 75 for batch in batches)
@@ -73,21 +100,21 @@ def test_a_plan_goes_on_where_it_was_left(corpus: Callable[..., Path]) -> None:
 
 def test_the_same_item_is_the_same_whenever_it_is_asked_for(corpus: Callable[..., Path]) -> None:
     folder = corpus()
-    items = []
+    shown = []
     for cache_gb in (0, 1):
         store = ClipStore([folder], "train", TOKENIZER, cache_gb)
         dataset = TrainSet(store, TOKENIZER, MODEL, AugmentConfig(splice=1, spans=1, silent=1), 5)
-        dataset[(0, 1)]
-        items.append(dataset[(3, 2)])
-    for name, value in items[0].items():
-        np.testing.assert_array_equal(value, items[1][name])
+        dataset[(0, 1, -1)]
+        shown.append([dataset[(3, 2, follower)] for follower in (-1, 4)])
+    for first, second in zip(*shown, strict=True):
+        for name, value in first.items():
+            np.testing.assert_array_equal(value, second[name])
 
 
 def test_padding_is_absent_everywhere(corpus: Callable[..., Path]) -> None:
-    clips = [make_clip(0, "bin a", 16), make_clip(1, "set b", 12)]
-    store = ClipStore([corpus(clips)], "train", TOKENIZER)
+    store = ClipStore([corpus([make_clip(0, "bin a", 16), make_clip(1, "set b", 12)])], "train", TOKENIZER)
     dataset = TrainSet(store, TOKENIZER, MODEL, AugmentConfig(speed=0, splice=0), 0)
-    batch = collate([dataset[(0, 0)], dataset[(0, 1)]])
+    batch = collate([dataset[(0, 0, -1)], dataset[(0, 1, -1)]])
     assert batch.lens.tolist() == [16, 12]
     assert batch.audio.shape == (2, 16 * 640)
     assert batch.mel_keep.shape == (2, 64, 80)
@@ -106,11 +133,12 @@ def test_frame_targets_spread_letters_over_words() -> None:
 
 @pytest.mark.parametrize("seed", range(2))
 def test_items_agree_with_themselves_whatever_is_done_to_them(corpus: Callable[..., Path], seed: int) -> None:
-    store = ClipStore([corpus([make_clip(i, text, 40) for i, text in enumerate(TEXTS)])], "train", TOKENIZER)
-    config = AugmentConfig(join=0.4, splice=0.3, nothing=0.2, spans=0.5, silent=0.5)
+    store = ClipStore([corpus(clips())], "train", TOKENIZER)
+    shares = {"voice": 0.3, "wrong_lips": 0.2, "out_of_step": 0.2}
+    config = AugmentConfig(splice=0.3, nothing=0.2, spans=0.5, silent=0.5, **shares)
     dataset = TrainSet(store, TOKENIZER, MODEL, config, seed)
     kinds = set()
-    for item in (dataset[(epoch, i)] for epoch in range(6) for i in range(len(store))):
+    for _, item in itertools.chain(items(dataset, 3), items(dataset, 3, 2)):
         frames = len(item["lips"])
         text = TOKENIZER.decode(item["targets"].tolist())
         kinds.add("nothing" if not text else "join" if item["id"].count("clip") == 2 else "one")
@@ -119,7 +147,7 @@ def test_items_agree_with_themselves_whatever_is_done_to_them(corpus: Callable[.
         assert item["mel_keep"].shape == (4 * frames, MODEL.n_mels)
         assert all(len(item[name]) == frames for name in ("audio_present", "video_present", "frame_targets"))
         assert frames >= frames_needed(item["targets"].tolist())
-        assert len(text.split()) in (0, 2)
+        assert len(text.split()) in (0, 2, 4)
         spoken = set(item["frame_targets"][item["frame_targets"] > 0].tolist())
         assert spoken <= set(item["targets"].tolist())
         if not text:
@@ -128,26 +156,15 @@ def test_items_agree_with_themselves_whatever_is_done_to_them(corpus: Callable[.
     assert kinds == {"nothing", "join", "one"}
 
 
-def test_a_joined_clip_begins_in_the_middle_of_one_sentence_and_ends_in_another(corpus: Callable[..., Path]) -> None:
-    store = ClipStore([corpus([make_clip(i, text, 40) for i, text in enumerate(TEXTS)])], "train", TOKENIZER)
-    dataset = TrainSet(store, TOKENIZER, MODEL, AugmentConfig(join=1, splice=0, nothing=0, speed=0), 3)
-    endings, beginnings = {t.split()[1] for t in TEXTS}, {t.split()[0] for t in TEXTS}
-    for i in range(len(store)):
-        item = dataset[(0, i)]
-        first, second = TOKENIZER.decode(item["targets"].tolist()).split()
-        assert first in endings
-        assert second in beginnings
-
-
 def test_augmentation_leaves_the_cached_clips_alone(corpus: Callable[..., Path]) -> None:
     store = ClipStore([corpus()], "train", TOKENIZER, cache_gb=1)
     store.preload()
     before = [{name: np.copy(getattr(store.sample(i), name)) for name in ARRAYS} for i in range(len(store))]
-    config = AugmentConfig(join=0.3, splice=0.3, nothing=0.2, spans=1, silent=1, picture=1)
-    dataset = TrainSet(store, TOKENIZER, MODEL, config, 0)
-    for epoch in range(8):
-        for i in range(len(store)):
-            dataset[(epoch, i)]
+    shares = {"voice": 0.3, "wrong_lips": 0.3, "out_of_step": 0.3}
+    config = AugmentConfig(splice=0.3, nothing=0.2, spans=1, silent=1, picture=1, **shares)
+    for use in ("both", "audio", "video"):
+        dataset = TrainSet(store, TOKENIZER, MODEL, config, 0, use)
+        assert len([*items(dataset, 3), *items(dataset, 3, 1)]) == 36
     for i, arrays in enumerate(before):
         for name, value in arrays.items():
             np.testing.assert_array_equal(getattr(store.sample(i), name), value)
@@ -157,7 +174,7 @@ def test_clips_without_lips_make_whole_batches(corpus: Callable[..., Path]) -> N
     heard = [make_clip(i, text, video=False) for i, text in enumerate(TEXTS)]
     store = ClipStore([corpus(heard)], "train", TOKENIZER)
     batches = plan_epoch(store, DataConfig(max_frames=75, audio_only_share=0.25), 0, 0)
-    assert sorted(i for batch in batches for _, i in batch) == list(range(6))
+    assert sorted(i for batch in batches for _, i, _ in batch) == list(range(6))
     dataset = TrainSet(store, TOKENIZER, MODEL, AugmentConfig(spans=1, silent=1), 0)
     batch = collate([dataset[key] for key in batches[0]])
     assert batch.lips.shape[2:] == (MODEL.crop, MODEL.crop)
@@ -167,12 +184,205 @@ def test_clips_without_lips_make_whole_batches(corpus: Callable[..., Path]) -> N
 
 def test_a_clip_without_words_counts_as_much_as_one_with(corpus: Callable[..., Path]) -> None:
     store = ClipStore([corpus()], "train", TOKENIZER)
-    dataset = TrainSet(store, TOKENIZER, MODEL, AugmentConfig(nothing=0.5, join=0, speed=0), 1)
-    batch = collate([dataset[(0, i)] for i in range(len(store))])
+    dataset = TrainSet(store, TOKENIZER, MODEL, AugmentConfig(nothing=0.5, speed=0), 1)
+    batch = collate([item for _, item in items(dataset)])
     empty = batch.target_lens == 0
     assert empty.any()
     assert not empty.all()
     torch.testing.assert_close(batch.tokens[empty], batch.lens[empty] / FRAMES_PER_TOKEN)
     torch.testing.assert_close(batch.tokens[~empty], batch.target_lens[~empty].float())
-    one = collate([dataset[(0, i)] for i in range(len(store)) if empty[i]][:1])
+    one = collate([item for i, item in items(dataset) if empty[i]][:1])
     assert one.targets.shape == (1, 1)  # no target at all still has a column
+
+
+# ------------------------------------------------------------------------------------------------------- two sentences
+
+
+def test_a_followed_clip_says_both_sentences(corpus: Callable[..., Path]) -> None:
+    store = ClipStore([corpus(clips())], "train", TOKENIZER)
+    dataset = TrainSet(store, TOKENIZER, MODEL, CALM, 3)
+    lengths = set()
+    for follower in (0, 5):
+        for i, item in items(dataset, 2, follower):
+            text = f"{TEXTS[i]} {TEXTS[follower]}"
+            assert TOKENIZER.decode(item["targets"].tolist()) == text
+            letters = [k for k, _ in itertools.groupby(item["frame_targets"].tolist()) if k]
+            assert letters == TOKENIZER.encode(text.replace(" ", ""))  # in this order, with the pause between them
+            assert item["in_step"]
+            lengths.add(len(item["lips"]))
+    assert max(lengths) <= 80
+    assert min(lengths) >= 13 + 39  # the words of the first clip end at 0.5 s, those of the second start at 0.1 s
+    assert len(lengths) > 5
+
+
+def test_without_word_times_nobody_follows(corpus: Callable[..., Path]) -> None:
+    store = ClipStore([corpus(clips())], "train", TOKENIZER, cache_gb=1)
+    store.preload()
+    assert store._cache is not None
+    for i in (1, 2):
+        store._cache[i] = replace(store.sample(i), words=None)
+    dataset = TrainSet(store, TOKENIZER, MODEL, CALM, 0)
+    for i, follower in ((0, 1), (1, 0), (1, 2)):
+        item = dataset[(0, i, follower)]
+        assert TOKENIZER.decode(item["targets"].tolist()) == TEXTS[i]
+        assert len(item["lips"]) == 40
+
+
+def test_two_sentences_that_have_no_room_for_each_other_stay_apart(corpus: Callable[..., Path]) -> None:
+    """Five frames are enough for "bin a", ten are too few for it and another one and the space between them."""
+    store = ClipStore([corpus(clips(5))], "train", TOKENIZER)
+    assert len(store) == 6
+    for config in (CALM, calm(speed=0.1)):
+        for i, item in items(TrainSet(store, TOKENIZER, MODEL, config, 0), 2, 3):
+            assert TOKENIZER.decode(item["targets"].tolist()) == TEXTS[i]
+            assert len(item["lips"]) >= frames_needed(item["targets"].tolist())
+
+
+def test_where_nobody_speaks_nobody_follows_and_nothing_is_out_of_step(corpus: Callable[..., Path]) -> None:
+    store = ClipStore([corpus(clips())], "train", TOKENIZER)
+    config = calm(nothing=1.0, wrong_lips=0.5, out_of_step=0.5, voice=1.0)
+    for _, item in items(TrainSet(store, TOKENIZER, MODEL, config, 0), 2, 4):
+        assert len(item["targets"]) == 0
+        assert (item["frame_targets"] == 0).all()
+        assert len(item["lips"]) > 50  # as long as two sentences
+        assert item["in_step"]
+        np.testing.assert_array_equal(item["audio"], item["clean_audio"])
+
+
+@pytest.mark.parametrize("join", [0.0, 0.4, 1.0])
+def test_a_plan_says_who_follows_and_keeps_to_the_size_of_a_batch(corpus: Callable[..., Path], join: float) -> None:
+    heard = [make_clip(100 + i, TEXTS[i % 6], video=False) for i in range(12)]
+    store = ClipStore([corpus(clips(16, 24, 2)), corpus(heard)], "train", TOKENIZER, cache_gb=1)
+    dataset = TrainSet(store, TOKENIZER, MODEL, CALM, 0)
+    config = DataConfig(max_frames=150, join=join)
+    shares, sizes = [], []
+    for epoch in range(6):
+        batches = plan_epoch(store, config, 0, epoch)
+        assert batches == plan_epoch(store, config, 0, epoch)
+        keys = [key for batch in batches for key in batch]
+        assert {key[0] for key in keys} == {epoch}
+        assert sorted(i for _, i, _ in keys if store.has_video(i)) == list(range(24))
+        assert all(follower == -1 for _, i, follower in keys if not store.has_video(i))
+        followers = [follower for _, i, follower in keys if store.has_video(i)]
+        assert all(follower == -1 or store.has_video(follower) for follower in followers)
+        shares.append(np.mean([follower >= 0 for follower in followers]))
+        for batch in batches:
+            longest = max(len(dataset[key]["lips"]) for key in batch)
+            assert len(batch) * longest <= 150 or len(batch) == 1
+            sizes.append(len(batch))
+    assert np.mean(shares) == pytest.approx(join, abs=0.12)
+    assert max(sizes) > 2
+
+
+@pytest.mark.parametrize(("warmup", "noisy"), [(0, [1, 1, 1]), (2, [0, 0.5, 1])])
+def test_noise_comes_in_over_the_first_epochs(corpus: Callable[..., Path], warmup: int, noisy: list[float]) -> None:
+    """Without a warm-up it is there from the start."""
+    store = ClipStore([corpus(clips(16, 24))], "train", TOKENIZER, cache_gb=1)
+    dataset = TrainSet(store, TOKENIZER, MODEL, calm(noise=1.0, noise_warmup=warmup), 0)
+    shares = np.reshape([not np.array_equal(it["audio"], it["clean_audio"]) for _, it in items(dataset, 3)], (3, 24))
+    assert shares.mean(1).tolist() == pytest.approx(noisy, abs=0.3 if warmup else 0)
+
+
+# ----------------------------------------------------------------------------------------------- lips that do not fit
+
+
+def test_the_lips_of_another_clip_come_with_a_sound_that_can_be_heard(corpus: Callable[..., Path]) -> None:
+    """Also where the recipe asks for much noise, for spans and for silence."""
+    store = ClipStore([corpus(clips(30, step=4))], "train", TOKENIZER, cache_gb=1)
+    loud = {"noise": 1.0, "snr_low_db": -10.0, "snr_high_db": -10.0, "spans": 0.3, "silent": 0.2}
+    views = [view(store.sample(i).lips) for i in range(len(store))]
+    whose = set()
+    for i, item in items(TrainSet(store, TOKENIZER, MODEL, calm(wrong_lips=1.0, **loud), 0), 3):
+        frames = store.frames(i)
+        held = [v[np.arange(frames).clip(0, len(v) - 1)] for v in views]  # cut to length, or the last frame held
+        shown = [j for j, lips in enumerate(held) if np.array_equal(item["lips"], lips)]
+        assert len(shown) == 1
+        assert shown != [i]
+        whose.add((i, *shown))
+        assert item["in_step"] is False
+        assert TOKENIZER.decode(item["targets"].tolist()) == TEXTS[i]
+        assert item["audio_present"].all()
+        assert item["video_present"].all()
+        np.testing.assert_array_equal(item["clean_audio"], store.sample(i).audio)
+        assert item["audio"].reshape(frames, 640).any(1).all()  # no frame is silent
+        noise = item["audio"] - item["clean_audio"]
+        assert 10 * np.log10(np.mean(item["clean_audio"] ** 2) / np.mean(noise**2)) == pytest.approx(5, abs=0.1)
+    assert len(whose) > 8  # not the same one each time
+    drowned = [item for _, item in items(TrainSet(store, TOKENIZER, MODEL, calm(**loud), 0), 3)]
+    assert all(item["in_step"] is True for item in drowned)
+    assert any(np.mean((item["audio"] - item["clean_audio"]) ** 2) > 0.05 for item in drowned)  # -10 dB is 0.1
+    assert any(not (item["audio_present"].all() and item["video_present"].all()) for item in drowned)
+
+
+def test_lips_come_too_early_or_too_late_and_sound_and_words_stay(corpus: Callable[..., Path]) -> None:
+    store = ClipStore([corpus(clips())], "train", TOKENIZER, cache_gb=1)
+    late = []
+    for i, item in items(TrainSet(store, TOKENIZER, MODEL, calm(out_of_step=1.0), 0), 6):
+        plain = view(store.sample(i).lips)
+        moves = [m for m in range(-15, 16) if np.array_equal(item["lips"], plain[(np.arange(40) - m).clip(0, 39)])]
+        assert len(moves) == 1
+        late += moves
+        assert item["in_step"] is False
+        np.testing.assert_array_equal(item["audio"], store.sample(i).audio)
+        np.testing.assert_array_equal(item["frame_targets"], frame_targets(store.sample(i), TOKENIZER))
+    assert {abs(move) for move in late} <= set(range(2, 11))
+    assert min(late) < -5
+    assert max(late) > 5
+
+
+def test_lips_fit_but_for_the_shares_asked_for(corpus: Callable[..., Path]) -> None:
+    store = ClipStore([corpus()], "train", TOKENIZER, cache_gb=1)
+    dataset = TrainSet(store, TOKENIZER, MODEL, calm(wrong_lips=0.2, out_of_step=0.3), 0)
+    fit = [item["in_step"] for _, item in items(dataset, 50)]
+    assert np.mean(fit) == pytest.approx(0.5, abs=0.08)
+    batch = collate([dataset[(epoch, 0, -1)] for epoch in range(8)])
+    assert batch.in_step.dtype == torch.bool
+    assert batch.in_step.tolist() == fit[:48:6]
+    assert batch.take(torch.tensor([3, 1])).in_step.tolist() == [fit[18], fit[6]]
+    assert all(item["in_step"] for _, item in items(TrainSet(store, TOKENIZER, MODEL, CALM, 0), 5))
+
+
+@pytest.mark.parametrize("missing", ["audio_present", "video_present"])
+@pytest.mark.parametrize("share", ["wrong_lips", "out_of_step"])
+def test_what_is_alone_has_nothing_to_disagree_with(corpus: Callable[..., Path], missing: str, share: str) -> None:
+    """Lips without sound must stay the lips that said the words."""
+    alone = [replace(clip, **{missing: np.zeros(40, bool)}) for clip in clips()]
+    store = ClipStore([corpus(alone)], "train", TOKENIZER, cache_gb=1)
+    for i, item in items(TrainSet(store, TOKENIZER, MODEL, calm(**{share: 1.0}), 0)):
+        assert item["in_step"] is True
+        assert not item[missing].any()
+        if missing == "audio_present":
+            np.testing.assert_array_equal(item["lips"], view(store.sample(i).lips))
+
+
+# --------------------------------------------------------------------------------------------------------- specialists
+
+
+@pytest.mark.parametrize("use", ["audio", "video"])
+def test_a_specialist_sees_one_modality_only(corpus: Callable[..., Path], use: str) -> None:
+    store = ClipStore([corpus(clips())], "train", TOKENIZER, cache_gb=1)
+    config = calm(wrong_lips=0.5, out_of_step=0.5, spans=0.25, silent=0.25)
+    other = "video" if use == "audio" else "audio"
+    for i, item in items(TrainSet(store, TOKENIZER, MODEL, config, 0, use), 2):
+        assert item[f"{use}_present"].all()
+        assert not item[f"{other}_present"].any()
+        assert item["clean_present"].all() == (use == "audio")
+        assert item["in_step"] is True
+        assert TOKENIZER.decode(item["targets"].tolist()) == TEXTS[i]
+        if use == "audio":
+            np.testing.assert_array_equal(item["audio"], store.sample(i).audio)
+            assert not item["lips"].any()
+        else:
+            np.testing.assert_array_equal(item["lips"], view(store.sample(i).lips))
+    assert store.sample(0).audio_present.all()  # the cache is as it was
+    assert store.sample(0).video_present.all()
+
+
+@pytest.mark.parametrize(("use", "heard"), [("both", 2), ("audio", 2), ("video", 0)])
+def test_an_epoch_of_lips_alone_has_no_clip_without_lips(corpus: Callable[..., Path], use: str, heard: int) -> None:
+    voices = [make_clip(100 + i, TEXTS[i % 6], video=False) for i in range(20)]
+    store = ClipStore([corpus(), corpus(voices)], "train", TOKENIZER)
+    config = DataConfig(max_frames=75, audio_only_share=0.25, use=use)
+    shown = [i for batch in plan_epoch(store, config, 0, 0) for _, i, _ in batch]
+    assert sorted(shown)[:6] == list(range(6))
+    assert sum(not store.has_video(i) for i in shown) == heard == len(shown) - 6

@@ -30,13 +30,13 @@ MODEL = ModelConfig(
     joint_layers=1,
     dropout=0,
 )
-PLAIN = AugmentConfig(join=0, nothing=0, speed=0, spans=0, silent=0, video_masks=0)
+PLAIN = AugmentConfig(nothing=0, speed=0, spans=0, silent=0, video_masks=0, voice=0, wrong_lips=0, out_of_step=0)
 
 
 def batch_of(folder: Path, config: AugmentConfig = PLAIN) -> Batch:
     store = ClipStore([folder], "train", TOKENIZER)
     dataset = TrainSet(store, TOKENIZER, MODEL, config, 0)
-    return collate([dataset[(0, i)] for i in range(len(store))])
+    return collate([dataset[(0, i, -1)] for i in range(len(store))])
 
 
 @pytest.fixture
@@ -207,3 +207,83 @@ def test_the_formants_of_a_batch_reach_the_ear_and_not_the_eye(
         moved = objective(batch, 0.0)
     assert plain["audio_stream"] != moved["audio_stream"]
     assert plain["video_stream"] == moved["video_stream"]
+
+
+# ----------------------------------------------------------------------------------------------- lips that do not fit
+
+
+@pytest.mark.parametrize("progress", [0.3, 1.0])
+def test_lips_that_do_not_fit_teach_the_eye_nothing(
+    corpus: Callable[..., Path], objective: Objective, progress: float
+) -> None:
+    objective.config = LossConfig(streams_first=0.5, distil_start=0, space=0.2)
+    batch = batch_of(corpus())
+    fit = objective(batch, progress)
+    assert fit["video_stream"] > 0
+    assert fit["video_frame"] > 0
+    assert {"distil", "moments", "clips"} <= fit.keys()
+    batch.in_step[:] = False
+    losses = objective(batch, progress)
+    assert losses["video_stream"] == 0
+    assert losses["video_frame"] == 0
+    assert not {"distil", "distil_fused", "moments", "clips"} & losses.keys()
+    assert all(torch.isfinite(value) for value in losses.values())
+    losses["total"].backward()
+    touched = {name for name, p in objective.named_parameters() if p.grad is not None and p.grad.any()}
+    assert any(name.startswith("model.audio_stream.head") for name in touched)
+    assert not any(name.startswith(("video_frames", "model.video_space", "model.audio_space")) for name in touched)
+    if progress < 0.5:  # the streams learn alone: nothing else comes from the eye
+        assert not any("video" in name for name in touched)
+
+
+@pytest.mark.parametrize("name", ["video_stream", "video_frame", "moments", "clips", "distil"])
+def test_lips_that_do_not_fit_are_as_if_they_were_not_in_the_batch(
+    corpus: Callable[..., Path], objective: Objective, name: str
+) -> None:
+    objective.config = LossConfig(streams_first=0.5, distil_start=0)
+    objective.eval()  # else batch norm sees all lips, and should
+    batch = batch_of(corpus())
+    batch.in_step[torch.tensor([1, 4])] = False
+    with torch.no_grad():
+        losses = objective(batch, 0.3)
+        rest = objective(batch.take(torch.tensor([0, 2, 3, 5])), 0.3)
+    torch.testing.assert_close(losses[name], rest[name], atol=1e-5, rtol=1e-4)
+
+
+def test_where_nothing_is_said_lips_that_do_not_fit_need_not_be_quiet(
+    corpus: Callable[..., Path], objective: Objective
+) -> None:
+    batch = batch_of(corpus())
+    objective.config = LossConfig(streams_first=1)
+    objective.eval()
+    with torch.no_grad():
+        objective.model.video_stream.head.bias[0] = -30.0  # an eye that never says blank
+        loud = objective(batch, 0.0)["quiet"]
+        batch.in_step[:] = False
+        assert objective(batch, 0.0)["quiet"] < 5 < loud
+
+
+@pytest.mark.parametrize("in_step", [True, False])
+def test_lips_that_do_not_fit_are_never_shown_alone(
+    corpus: Callable[..., Path], objective: Objective, in_step: bool
+) -> None:
+    batch = batch_of(corpus())
+    batch.in_step[:] = in_step
+    objective.config = LossConfig(streams_first=0, lips_only=1, sound_only=0, distil=0)
+    assert objective(batch, 1.0).keys() & {"both", "video", "audio"} == ({"video"} if in_step else {"both"})
+    objective.config = LossConfig(streams_first=0, lips_only=0, sound_only=1, distil=0)
+    assert objective(batch, 1.0).keys() & {"both", "video", "audio"} == {"audio"}
+
+
+def test_the_ear_is_no_teacher_of_lips_out_of_step_whose_sound_was_taken(
+    corpus: Callable[..., Path], objective: Objective
+) -> None:
+    batch = batch_of(corpus())
+    batch.audio_present[:] = False  # by a span over the whole clip; the teacher still hears it
+    objective.config = LossConfig(streams_first=0, distil_start=0)
+    assert objective(batch, 1.0)["distil_fused"] > 0
+    batch.in_step[1:] = False
+    with torch.no_grad():
+        objective.eval()
+        mixed, first = objective(batch, 1.0), objective(batch.take(torch.tensor([0])), 1.0)
+    torch.testing.assert_close(mixed["distil_fused"], first["distil_fused"], atol=1e-5, rtol=1e-4)

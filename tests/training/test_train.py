@@ -13,13 +13,15 @@ from safetensors.torch import load_file
 from toy import TEXTS, make_clip
 
 from avsr import checkpoint
+from avsr.config import ModelConfig
 from avsr.decoding import greedy
+from avsr.model import AVSR
 from avsr.preprocessing.errors import AvsrError
-from avsr.tokenizer import Tokenizer
+from avsr.tokenizer import BLANK, Tokenizer
 from avsr.training import train as module
 from avsr.training.config import LossConfig, load_recipe
 from avsr.training.losses import distil, weights_at
-from avsr.training.train import learning_rate, train
+from avsr.training.train import Run, learning_rate, load_matching, train
 
 TINY = """
 size = "grid-tiny"
@@ -58,7 +60,8 @@ def quiet(_: str) -> None: ...
 def test_overfits_a_handful_of_clips_to_no_error(recipe: str, corpus: Callable[..., Path], tmp_path: Path) -> None:
     plain = ["augment.speed=0", "augment.noise=0", "augment.equalise=0", "augment.spans=0", "augment.silent=0"]
     plain += ["augment.mel_masks=0", "augment.video_masks=0", "augment.shift_px=0", "augment.rotate_deg=0"]
-    plain += ["augment.join=0", "augment.nothing=0", "augment.formants=0", "augment.scale=0", "augment.flip=0"]
+    plain += ["data.join=0", "augment.nothing=0", "augment.formants=0", "augment.scale=0", "augment.flip=0"]
+    plain += ["augment.voice=0", "augment.wrong_lips=0", "augment.out_of_step=0", "augment.warp_px=0"]
     plain += ["augment.picture=0", "model.dropout=0", "optim.ema=0.9"]
     plain += ["optim.steps=150", "optim.lr=3e-3", "save_every=150", "log_every=50"]
     path = train(recipe, [corpus()], tmp_path / "run", overrides=plain, say=quiet)
@@ -109,6 +112,27 @@ train({recipe!r}, [{str(folder)!r}], {str(out)!r}, say=say)
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.parametrize("more", [[], ['freeze=["video_frontend", "audio_stream"]', "data.use=video"]])
+def test_a_run_that_is_interrupted_and_resumed_ends_with_the_same_weights(
+    recipe: str, corpus: Callable[..., Path], tmp_path: Path, more: list[str]
+) -> None:
+    """Also one with every new thing that is drawn: followers, voices, lips that do not fit."""
+    drawn = ["augment.voice=0.5", "augment.wrong_lips=0.3", "augment.out_of_step=0.3", "data.join=0.5"]
+    overrides = ["optim.steps=7", *drawn, *more]
+    folder, out = corpus(), tmp_path / "stopped"
+
+    def stop(line: str) -> None:
+        if line.startswith("step 5/"):
+            raise KeyboardInterrupt
+
+    whole = load_file(train(recipe, [folder], tmp_path / "whole", overrides=overrides, say=quiet))
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, [folder], out, overrides=overrides, say=stop)
+    resumed = load_file(train(recipe, [folder], out, resume=True, overrides=overrides, say=quiet))
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
 def test_a_run_is_not_overwritten_nor_resumed_with_another_recipe(
     recipe: str, corpus: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -152,6 +176,112 @@ def test_starting_from_a_model_keeps_its_vocabulary(recipe: str, corpus: Callabl
     few = corpus([make_clip(0, "bin a")])
     tuned = train(recipe, [few], tmp_path / "b", overrides=["optim.steps=1", f"init={path}"], say=quiet)
     assert checkpoint.load(tuned)[0].config.tokens == checkpoint.load(path)[0].config.tokens
+
+
+# ----------------------------------------------------------------------------------------------- parts of the network
+
+
+def weights_of(path: Path, part: str) -> dict[str, torch.Tensor]:
+    """Weights and buffers of a part in a state file's model that is trained, not averaged."""
+    state = torch.load(path / "state.ckpt", weights_only=True)["objective"]
+    return {name: value for name, value in state.items() if name.startswith(f"model.{part}.")}
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    assert first
+    assert first.keys() == second.keys()
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_frozen_parts_keep_their_weights_and_their_statistics(
+    recipe: str, corpus: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Two steps on what another run left; what is taken from it is what init_parts names."""
+    folder, first, second = corpus(), tmp_path / "a", tmp_path / "b"
+    start = train(recipe, [folder], first, overrides=["optim.steps=2"], say=quiet)
+    assert start is not None
+    parts = ["init_parts=['video_frontend', 'video_stream']", "freeze=['video_frontend', 'audio_frontend']"]
+    more = ["optim.steps=2", "data.join=0", "augment.nothing=0", "seed=1", f"init={start}", *parts]
+    end = train(recipe, [folder], second, overrides=more, say=quiet)
+    assert end is not None
+    before, after = load_file(start), load_file(end)  # averages
+    frozen = [name for name in before if name.startswith("video_frontend.")]
+    assert any("running_mean" in name for name in frozen)
+    assert any("num_batches_tracked" in name for name in frozen)
+    for name in frozen:
+        assert torch.equal(after[name], before[name])
+        assert torch.equal(weights_of(second, "video_frontend")[f"model.{name}"], before[name])
+    assert not same(weights_of(first, "video_stream"), weights_of(second, "video_stream"))  # is trained
+    torch.manual_seed(1)
+    fresh = AVSR(checkpoint.load(end)[0].config)
+    kept = {f"model.audio_frontend.{name}": value for name, value in fresh.audio_frontend.state_dict().items()}
+    assert same(weights_of(second, "audio_frontend"), kept)  # frozen as it started: not taken, not trained
+    assert not same(weights_of(first, "audio_frontend"), kept)
+
+
+def test_only_the_parts_that_are_named_are_taken() -> None:
+    def model(seed: int, **changes: int) -> AVSR:
+        torch.manual_seed(seed)
+        small = {"dim": 32, "heads": 2, "video_width": 4, "audio_width": 4, "crop": 32, "stream_layers": 1}
+        return AVSR(ModelConfig(tokens=(BLANK, "a"), **small | changes))
+
+    source, fresh = model(1).state_dict(), model(2).state_dict()
+    for parts in (("video_frontend",), ("audio_stream", "head"), ()):
+        own = model(2)
+        load_matching(own, model(1), parts)
+        for name, value in own.state_dict().items():
+            taken = not parts or name.split(".")[0] in parts
+            torch.testing.assert_close(value, source[name] if taken else fresh[name], atol=0, rtol=0)
+    other = model(2, audio_width=6)
+    load_matching(other, model(1), ("audio_frontend",))  # what has another shape keeps its fresh start
+    assert other.audio_frontend.conv1.weight.shape[0] == 6
+    torch.testing.assert_close(other.audio_frontend.absent, source["audio_frontend.absent"], atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("key", ["freeze", "init_parts"])
+def test_an_unknown_part_is_named_in_one_line(
+    recipe: str, corpus: Callable[..., Path], tmp_path: Path, key: str
+) -> None:
+    start = train(recipe, [corpus()], tmp_path / "a", overrides=["optim.steps=1"], say=quiet)
+    more = [f"init={start}", f"{key}=['video_frontend', 'ears']"]
+    with pytest.raises(AvsrError, match=r"no part 'ears' in the network: choose among audio_frontend, ") as error:
+        train(recipe, [corpus()], tmp_path / "b", overrides=more, say=quiet)
+    assert "\n" not in str(error.value)
+
+
+# --------------------------------------------------------------------------------------------------------- specialists
+
+
+@pytest.mark.parametrize("use", ["audio", "video"])
+def test_a_specialist_learns_from_one_modality(
+    recipe: str, corpus: Callable[..., Path], tmp_path: Path, use: str
+) -> None:
+    lines: list[str] = []
+    more = [f"data.use={use}", "optim.steps=3", "loss.streams_first=0.5", "loss.distil_start=0", "augment.nothing=0"]
+    train(recipe, [corpus()], tmp_path / "run", overrides=more, say=lines.append)
+    shown = next(line for line in lines if line.startswith("step 3/")).split()
+    losses = {name: float(shown[shown.index(name) + 1]) for name in ("audio_stream", "video_stream", use)}
+    other = "video" if use == "audio" else "audio"
+    assert losses[f"{use}_stream"] > 0
+    assert losses[use] > 0
+    assert losses[f"{other}_stream"] == 0
+    assert not {other, "both", "moments", "clips"} & set(shown)
+
+
+def test_nobody_learns_from_lips_that_are_not_there(recipe: str, corpus: Callable[..., Path], tmp_path: Path) -> None:
+    folder = corpus([make_clip(i, text, video=False) for i, text in enumerate(TEXTS)])
+    with pytest.raises(AvsrError, match=r"data.use = 'video': no clip in .* has lips"):
+        train(recipe, [folder], tmp_path / "run", overrides=["data.use=video"], say=quiet)
+
+
+@pytest.mark.filterwarnings("ignore:.*fp16 is not supported on CPU")
+def test_with_a_gradient_scaler_the_optimiser_lets_gradients_be_clipped(
+    recipe: str, corpus: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Lightning clips no gradients of an optimiser that unscales them itself, as the fused one does."""
+    config = load_recipe(recipe, ["optim.precision=16-mixed"])
+    run = Run(config, [corpus()], tmp_path / "run", quiet)
+    assert not getattr(run.optimizer.optimizer, "_step_supports_amp_scaling", False)
 
 
 @pytest.mark.parametrize("split", ["nowhere", "train"])
