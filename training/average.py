@@ -1,0 +1,62 @@
+"""Weights between two checkpoints of one network: what a second leg of training won, without all that it lost.
+
+    python -m avsr.training.average FIRST SECOND OUT --share 0.5
+
+Wortsman et al. 2022, Robust fine-tuning of zero-shot models (WiSE-FT).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from avsr import checkpoint
+from avsr.console import ToolParser, run_tool
+from avsr.model import AVSR
+from avsr.preprocessing.errors import AvsrError, UsageError
+
+
+def average(first: AVSR, second: AVSR, share: float) -> AVSR:
+    """The network whose every weight lies between those of two.
+
+    Args:
+        first: is left as it is.
+        second: of the same shape, and trained on from the first: weights of separate runs do not fit each other.
+        share: of the second, 0 to 1.
+
+    Raises:
+        UsageError: a share out of range.
+        AvsrError: networks that differ in anything but their name.
+    """
+    if not 0 <= share <= 1:
+        raise UsageError(f"share {share:g}: must be 0 (the first network) to 1 (the second)")
+    if first.config.model_copy(update={"name": second.config.name}) != second.config:
+        raise AvsrError("the two networks differ in size or vocabulary: average a checkpoint and one trained from it")
+    between = AVSR(second.config).eval()
+    old, new = first.state_dict(), second.state_dict()
+    # Counters, the only whole numbers, are the second's.
+    mixed = {k: old[k].lerp(v, share) if v.is_floating_point() else v for k, v in new.items()}
+    between.load_state_dict(mixed)
+    return between
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = ToolParser(prog="python -m avsr.training.average", description="Average a checkpoint and its successor.")
+    parser.add_argument("first", metavar="FIRST", help="a checkpoint")
+    parser.add_argument("second", metavar="SECOND", help="one that was trained on from it")
+    parser.add_argument("out", metavar="OUT", type=Path, help="the .safetensors file to write")
+    parser.add_argument("--share", type=float, default=0.5, metavar="S", help="of the second (default %(default)s)")
+    options = parser.parse_args(arguments)
+
+    def make() -> None:
+        (first, _), (second, info) = checkpoint.load(options.first), checkpoint.load(options.second)
+        checkpoint.save(options.out, average(first, second, options.share), {**info, "averaged_share": options.share})
+        print(options.out)
+
+    return run_tool(make)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
