@@ -55,7 +55,7 @@ class Listener:
         self._encoder: SharedEncoder | None = None
         self._recognise: Callable[..., Sequence[Any]] = recogniser.recognise
         if ours is not None:
-            listening = copy.copy(ours)  # the caller's recogniser keeps its plain network
+            listening: Any = copy.copy(ours)  # the caller's recogniser keeps its plain network
             self._encoder = listening.model = SharedEncoder(ours.model)
             self._recognise = listening.recognise
 
