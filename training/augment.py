@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +19,8 @@ from avsr.preprocessing.clip import CROP_SIZE, FPS, SAMPLE_RATE, SAMPLES_PER_FRA
 from avsr.training.config import AugmentConfig
 
 Words = list[tuple[str, float, float]]  # word, start_s, end_s
+# Container, coder, kbit/s from and to; those whose delay the decoder takes back, so that the lips stay in step.
+CODECS = (("ogg", "libopus", 6, 24), ("mp3", "libmp3lame", 8, 32), ("wav", "adpcm_ima_wav", 64, 64))
 
 
 @dataclass(frozen=True)
@@ -220,6 +223,27 @@ def channel(audio: np.ndarray, rir: np.ndarray | None, equalise: bool, rng: Gene
     return np.fft.irfft(spectrum, size)[: len(audio)].astype(np.float32)
 
 
+def codec(audio: np.ndarray, rng: Generator) -> np.ndarray:
+    """The sound (N,) after a lossy coder of telephones, radio and the web: Opus, MP3 or ADPCM at a few kbit/s."""
+    import av
+
+    container, name, low, high = CODECS[int(rng.integers(len(CODECS)))]
+    written = io.BytesIO()
+    with av.open(written, "w", format=container) as sink:
+        stream = sink.add_stream(name, rate=SAMPLE_RATE, layout="mono")
+        stream.bit_rate = int(rng.uniform(low, high) * 1000)
+        pcm = (np.clip(audio, -1, 1) * 32767).astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(pcm[None], format="s16", layout="mono")
+        frame.rate = SAMPLE_RATE
+        sink.mux([*stream.encode(frame), *stream.encode(None)])
+    written.seek(0)
+    to_float = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+    with av.open(written) as source:
+        frames = [piece for frame in source.decode(audio=0) for piece in to_float.resample(frame)]
+    out = np.concatenate([frame.to_ndarray()[0] for frame in [*frames, *to_float.resample(None)]])
+    return np.pad(out, (0, max(0, len(audio) - len(out))))[: len(audio)]
+
+
 def spans(frames: int, rng: Generator) -> np.ndarray:
     """(T,) bool, true inside one to three spans that cover a random share of the clip, now and then all of it."""
     out = np.zeros(frames, bool)
@@ -291,6 +315,9 @@ def picture(lips: np.ndarray, size: int, config: AugmentConfig, rng: Generator) 
         moves = rng.integers(0, size, (len(out), 2))
         noise = np.stack([np.roll(grain, move, (0, 1)) for move in moves])
         out = np.clip(out + noise, 0, 255).astype(np.uint8)
+    if rng.random() < config.codec:
+        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(8, 60))]
+        out = np.stack([cv2.imdecode(cv2.imencode(".jpg", frame, quality)[1], cv2.IMREAD_GRAYSCALE) for frame in out])
     if rng.random() < config.picture / 2:
         height, width = rng.integers(size // 8, size // 2, 2)
         top, left = rng.integers(0, size - height), rng.integers(0, size - width)

@@ -138,6 +138,11 @@ class ClipStore:
     def has_video(self, i: int) -> bool:
         return self.entries[i][2].video_present > 0
 
+    def another(self, i: int, rng: Generator) -> int:
+        """Another clip of the same speaker and the same number of words; -1 where there is none."""
+        others = [j for j in self.group.get(i, ()) if j != i]
+        return int(rng.choice(others)) if others else -1
+
     def preload(self) -> None:
         """Fills the cache, where the corpus fits; done before worker processes fork, so that they share it."""
         if self._cache is not None:
@@ -233,8 +238,7 @@ class TrainSet(Dataset):
             elif not in_step:
                 sample = augment.out_of_step(sample, int(rng.integers(2, 11)) * int(rng.choice([-1, 1])))
             ramp = min(1.0, epoch / config.noise_warmup) if config.noise_warmup else 1.0
-            # With wrong lips only the sound tells the words: it must be there to be heard.
-            audio = self._heard(sample, rng, ramp, 5.0 if wrong else -np.inf)
+            audio = self._heard(sample, i, rng, ramp, paired and in_step, wrong)
         ids = self.tokenizer.encode(sample.text)
         frames = sample.frames
         audio_present, video_present = sample.audio_present.copy(), sample.video_present.copy()
@@ -296,10 +300,16 @@ class TrainSet(Dataset):
         others = self.store.seen
         return self.store.sample(others[(others.index(i) + int(rng.integers(1, max(2, len(others))))) % len(others)])
 
-    def _heard(self, sample: Sample, rng: Generator, ramp: float, least_snr_db: float) -> np.ndarray:
-        """The clip's sound (N,) float32 in another voice, through a room and a channel and with noise.
+    def _heard(self, sample: Sample, i: int, rng: Generator, ramp: float, lips_help: bool, wrong: bool) -> np.ndarray:
+        """The sound (N,) float32 of clip i in another voice, through a room and a channel, with noise and compressed.
 
-        The probability of noise is ramped; no noise is louder than the least SNR allows.
+        Args:
+            sample: the clip, changed so far.
+            i: its number.
+            rng: draws all of it.
+            ramp: factor of the probability of noise.
+            lips_help: its lips tell which of two voices is meant; else the other one is never the louder of the two.
+            wrong: its lips are another clip's: only the sound tells the words, so it must be there to be heard.
         """
         config, audio = self.config, sample.audio
         if rng.random() < config.voice:
@@ -310,20 +320,22 @@ class TrainSet(Dataset):
         if room is not None or equalise:
             audio = augment.channel(audio, room, equalise, rng)
         if rng.random() < config.noise * ramp:
-            noise = self._noise(len(audio), rng)
-            low = max(config.snr_low_db, least_snr_db)
+            noise, talkers = self._noise(len(audio), i, rng)
+            least = 5.0 if wrong else 0.0 if talkers == 1 and not lips_help else -np.inf
+            low = max(config.snr_low_db, least)
             audio = augment.add_noise(audio, noise, float(rng.uniform(low, max(low, config.snr_high_db))))
-        return audio
+        return augment.codec(audio, rng) if rng.random() < config.codec else audio
 
-    def _noise(self, samples: int, rng: Generator) -> np.ndarray:
-        """Babble of other training clips, one other talker, a recording, or coloured noise."""
-        kind = rng.random()
-        if kind < 0.65 and len(self.store) > 1:
-            talkers = 1 if kind < self.config.talker else int(rng.integers(3, 8))
-            picks = rng.integers(len(self.store), size=talkers)
-            voices = [augment.fit(self.store.sample(int(j)).audio, samples, rng) for j in picks]
-            return np.stack([voice / max(1e-4, float(voice.std())) for voice in voices]).sum(0)
-        return self._background(samples, rng)
+    def _noise(self, samples: int, i: int, rng: Generator) -> tuple[np.ndarray, int]:
+        """Noise for clip i and how many talk in it: babble of training clips, one talker, a recording, coloured noise."""
+        config, kind = self.config, rng.random()
+        if kind >= max(0.65, config.talker) or len(self.store) < 2:
+            return self._background(samples, rng), 0
+        talkers = 1 if kind < config.talker else int(rng.integers(3, 8))
+        own = self.store.another(i, rng) if talkers == 1 and rng.random() < 0.5 else -1
+        picks = [own] if own >= 0 else rng.integers(len(self.store), size=talkers)
+        voices = [augment.fit(self.store.sample(int(j)).audio, samples, rng) for j in picks]
+        return np.stack([voice / max(1e-4, float(voice.std())) for voice in voices]).sum(0), talkers
 
     def _background(self, samples: int, rng: Generator) -> np.ndarray:
         """Noise without words: a recording or coloured noise."""
@@ -388,10 +400,7 @@ def plan_epoch(store: ClipStore, config: DataConfig, seed: int, epoch: int) -> l
     if seen and heard:
         wanted = round(len(seen) * config.audio_only_share / (1 - config.audio_only_share))
         heard = [int(i) for i in rng.choice(heard, min(wanted, len(heard)), replace=False)]
-    keys = []
-    for i in seen + heard:
-        joined = len(store.group.get(i, ())) > 1 and rng.random() < config.join
-        keys.append((epoch, i, int(rng.choice(store.group[i])) if joined else -1))
+    keys = [(epoch, i, store.another(i, rng) if rng.random() < config.join else -1) for i in seen + heard]
     frames = [store.frames(i) + (store.frames(j) if j >= 0 else 0) for _, i, j in keys]
     # A little noise on the lengths, so that the same clips do not always meet.
     order = np.argsort(np.array(frames) * rng.uniform(0.85, 1.15, len(frames)))

@@ -97,7 +97,7 @@ def test_masks_have_their_shapes_and_sometimes_take_everything() -> None:
 
 def test_pictures_are_changed_alike_in_all_frames() -> None:
     lips = np.broadcast_to(np.random.default_rng(0).integers(0, 255, (96, 96), dtype=np.uint8), (5, 96, 96)).copy()
-    out = augment.picture(lips, 64, AugmentConfig(picture=0), np.random.default_rng(3))
+    out = augment.picture(lips, 64, AugmentConfig(picture=0, codec=0), np.random.default_rng(3))
     assert out.shape == (5, 64, 64)
     assert out.dtype == np.uint8
     assert (out == out[0]).all()

@@ -32,7 +32,7 @@ from avsr.training.data import (
 TOKENIZER = Tokenizer.from_texts(TEXTS)
 MODEL = ModelConfig(tokens=TOKENIZER.tokens, crop=32, dim=32, heads=2)
 ARRAYS = ("audio", "lips", "audio_present", "video_present")
-NONE = dict.fromkeys(("splice", "nothing", "noise", "room", "equalise", "spans", "silent"), 0.0)
+NONE = dict.fromkeys(("splice", "nothing", "noise", "room", "equalise", "codec", "spans", "silent"), 0.0)
 NONE |= dict.fromkeys(("voice", "wrong_lips", "out_of_step", "speed", "formants", "picture"), 0.0)
 NONE |= dict.fromkeys(("shift_px", "rotate_deg", "scale", "flip", "warp_px"), 0.0)
 CALM = AugmentConfig(**NONE, noise_warmup=0, mel_masks=0, video_masks=0)

@@ -30,7 +30,8 @@ MODEL = ModelConfig(
     joint_layers=1,
     dropout=0,
 )
-PLAIN = AugmentConfig(nothing=0, speed=0, spans=0, silent=0, video_masks=0, voice=0, wrong_lips=0, out_of_step=0)
+CALM = {"nothing": 0, "speed": 0, "spans": 0, "silent": 0, "video_masks": 0, "voice": 0, "codec": 0}
+PLAIN = AugmentConfig(**CALM, wrong_lips=0, out_of_step=0)
 
 
 def batch_of(folder: Path, config: AugmentConfig = PLAIN) -> Batch:
