@@ -29,6 +29,7 @@ from avsr.preprocessing.shards import write_file
 from avsr.preprocessing.voice import Utterance, speak, voices
 
 __all__ = [
+    "DEFAULT_ENGINES",
     "GRAMMAR",
     "SHARES",
     "WORDS",
@@ -56,7 +57,10 @@ WORDS: tuple[str, ...] = tuple(word for slot in GRAMMAR.values() for word in slo
 """GRID's 51 words."""
 
 SHARES = {"espeak": 0.4, "flite": 0.28, "festival": 0.17, "formant": 0.15, "pico": 0.1}
-"""Engine -> share of the utterances that `make_voices` gives it."""
+"""Engine -> share of the utterances that `make_voices` gives it, in proportion to the others that are asked for."""
+
+DEFAULT_ENGINES = ("espeak", "flite", "festival", "formant")
+"""What `make_voices` uses unless told; pico speaks only where it is named, as it needs a package of its own."""
 
 _PACKAGES = {"espeak": "espeak-ng", "flite": "flite", "festival": "festival festvox-kallpc16k"}  # of Debian
 
@@ -153,7 +157,7 @@ def make_corpus(
     return texts
 
 
-def make_voices(dst: str | os.PathLike, n: int, seed: int = 0, engines: Sequence[str] = tuple(SHARES)) -> list[str]:
+def make_voices(dst: str | os.PathLike, n: int, seed: int = 0, engines: Sequence[str] = DEFAULT_ENGINES) -> list[str]:
     """Writes n utterances without a picture, `ENGINE/00000.wav` and so on, as the folder corpus reads them.
 
     Args:
@@ -175,7 +179,7 @@ def make_voices(dst: str | os.PathLike, n: int, seed: int = 0, engines: Sequence
         if engine not in SHARES:
             raise AvsrError(f"unknown speech engine {engine!r}: choose among {', '.join(SHARES)}")
         if not voices(engine):
-            how = "pip install ttspico" if engine == "pico" else f"apt-get install {_PACKAGES[engine]}"
+            how = "pip install 'avsr[voices]'" if engine == "pico" else f"apt-get install {_PACKAGES[engine]}"
             raise AvsrError(f"{engine} is not on this machine: {how}, or name the others with --engines")
     engines = [engine for engine in SHARES if engine in engines]  # in whatever order they were given
     shares = np.array([SHARES[engine] for engine in engines])
@@ -218,13 +222,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--clips", type=int, default=100, metavar="N", help="how many (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="fixes all of them (default %(default)s)")
     parser.add_argument("--voices", action="store_true", help="sound alone, by several engines")
-    parser.add_argument("--engines", nargs="+", choices=SHARES, help="only these (with --voices; default all)")
+    parser.add_argument("--engines", nargs="+", choices=SHARES, help="with --voices, these (default all but pico)")
     options = parser.parse_args(arguments)
     if options.engines and not options.voices:
         parser.error("--engines needs --voices")
     try:
         if options.voices:
-            make_voices(options.out, options.clips, options.seed, options.engines or tuple(SHARES))
+            make_voices(options.out, options.clips, options.seed, options.engines or DEFAULT_ENGINES)
         else:
             make_corpus(options.out, options.clips, options.seed)
     except (AvsrError, OSError) as error:

@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from avsr.config import SIZES, ModelConfig
 from avsr.preprocessing.errors import AvsrError
@@ -46,7 +46,9 @@ class AugmentConfig(_Section):
     voice: float = Field(0.2, ge=0, le=1, description="probability of another pitch and other formants, lips unchanged")
     wrong_lips: float = Field(0.05, ge=0, le=0.5, description="share of clips that show the lips of another one")
     out_of_step: float = Field(0.08, ge=0, le=0.5, description="share of clips whose lips come too early or too late")
-    talker: float = Field(0.12, ge=0, le=1, description="share of added noise that is one voice, in half of them the speaker's own")
+    talker: float = Field(
+        0.12, ge=0, le=1, description="share of added noise that is one voice, in half of them the speaker's own"
+    )
     formants: float = Field(0.15, ge=0, le=0.5, description="largest relative change of vocal tract length")
     mel_masks: int = Field(2, ge=0, le=10, description="time masks and frequency masks on the log-mel")
     video_masks: int = Field(2, ge=0, le=10, description="short spans of lips marked absent")
@@ -102,6 +104,13 @@ class TrainConfig(_Section):
     augment: AugmentConfig = AugmentConfig()
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
+
+    @field_validator("init_parts")
+    @classmethod
+    def _taken_from_somewhere(cls, parts: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if parts and not info.data.get("init"):
+            raise ValueError("these parts are taken from init, a checkpoint: name it too")
+        return parts
 
     def network(self, tokens: tuple[str, ...]) -> ModelConfig:
         """The network this recipe asks for, with the given vocabulary.
@@ -167,4 +176,4 @@ def _first(error: ValidationError) -> str:
     key = ".".join(str(part) for part in problem["loc"]) or "value"
     if problem["type"] == "extra_forbidden":
         return f"unknown key {key}; see training/config.py for the keys that exist"
-    return f"{key} = {problem['input']!r}: {problem['msg']}"
+    return f"{key} = {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}"

@@ -102,12 +102,20 @@ class ClipStore:
         split: clips of this split are used; clips without any split count as ``train``.
         tokenizer: decides which texts can be written.
         cache_gb: clips are kept decoded up to this size.
+        use: where it is audio, clips without sound are dropped; those without lips are still noise where it is video.
 
     Attributes:
         dropped: (clip, reason) of every clip that cannot be trained on.
     """
 
-    def __init__(self, folders: Sequence[str | Path], split: str, tokenizer: Tokenizer, cache_gb: float = 0) -> None:
+    def __init__(
+        self,
+        folders: Sequence[str | Path],
+        split: str,
+        tokenizer: Tokenizer,
+        cache_gb: float = 0,
+        use: Literal["both", "audio", "video"] = "both",
+    ) -> None:
         self.dropped: list[tuple[str, str]] = []
         self.entries: list[tuple[ShardIndex, int, ShardEntry]] = []
         for folder in folders:
@@ -115,7 +123,7 @@ class ClipStore:
             for i, entry in enumerate(index.entries):
                 if (entry.split or "train") != split:
                     continue
-                reason = unusable(entry, tokenizer)
+                reason = unusable(entry, tokenizer, use)
                 if reason:
                     self.dropped.append((entry.id, reason))
                 else:
@@ -171,10 +179,12 @@ class ClipStore:
         return sample
 
 
-def unusable(entry: ShardEntry, tokenizer: Tokenizer) -> str | None:
+def unusable(entry: ShardEntry, tokenizer: Tokenizer, use: str) -> str | None:
     """Why a clip of an index cannot be trained on, or None."""
     if not entry.text:
         return "no text"
+    if use == "audio" and not entry.audio_present:
+        return "no sound, and data.use is audio"
     try:
         need = frames_needed(tokenizer.encode(entry.text))
     except ValueError as error:
@@ -327,7 +337,7 @@ class TrainSet(Dataset):
         return augment.codec(audio, rng) if rng.random() < config.codec else audio
 
     def _noise(self, samples: int, i: int, rng: Generator) -> tuple[np.ndarray, int]:
-        """Noise for clip i and how many talk in it: babble of training clips, one talker, a recording, coloured noise."""
+        """Noise for clip i and how many talk in it: babble of training clips, one talker, a recording, plain noise."""
         config, kind = self.config, rng.random()
         if kind >= max(0.65, config.talker) or len(self.store) < 2:
             return self._background(samples, rng), 0

@@ -90,11 +90,12 @@ class Run:
         torch.manual_seed(config.seed)
         init = checkpoint.load(str(config.init))[0] if config.init else None
         self.tokenizer = Tokenizer(init.config.tokens) if init else vocabulary(data, config.data.train_split)
-        self.store = ClipStore(data, config.data.train_split, self.tokenizer, config.data.cache_gb)
+        use = config.data.use
+        self.store = ClipStore(data, config.data.train_split, self.tokenizer, config.data.cache_gb, use)
         self._tell_dropped()
         if not len(self.store):
             raise AvsrError(f"no clip of split {config.data.train_split!r} in {', '.join(map(str, data))} can be used")
-        if config.data.use == "video" and not self.store.seen:
+        if use == "video" and not self.store.seen:
             raise AvsrError(f"data.use = 'video': no clip in {', '.join(map(str, data))} has lips")
         network = config.network(self.tokenizer.tokens)
         model = AVSR(network)
@@ -111,7 +112,7 @@ class Run:
         optimizer = torch.optim.AdamW(groups, lr=config.optim.lr, betas=(0.9, 0.98), fused=fused)
         self.model = model
         self.objective, self.optimizer = self.fabric.setup(objective, optimizer)
-        self.dataset = TrainSet(self.store, self.tokenizer, network, config.augment, config.seed, config.data.use)
+        self.dataset = TrainSet(self.store, self.tokenizer, network, config.augment, config.seed, use)
         self.val = validation_clips(data, config)
         self.step = 0
 

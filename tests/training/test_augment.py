@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import librosa
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from avsr.training import augment
 from avsr.training.augment import Sample
 from avsr.training.config import AugmentConfig
 
-STRAIGHT = {"picture": 0, "scale": 0, "rotate_deg": 0, "shift_px": 0, "warp_px": 0}
+STRAIGHT = {"picture": 0, "scale": 0, "rotate_deg": 0, "shift_px": 0, "warp_px": 0, "codec": 0}
 
 
 def sample(number: int, frames: int = 50, words: tuple[str, ...] = ("bin", "blue", "now")) -> Sample:
@@ -69,6 +70,27 @@ def test_noise_has_the_stated_level(snr_db: float) -> None:
     assert measured == pytest.approx(snr_db, abs=0.05)
 
 
+@pytest.mark.parametrize("coder", augment.CODECS, ids=lambda coder: coder[0])
+@pytest.mark.parametrize("samples", [640, 30001])
+def test_lossy_coders_change_the_sound_and_not_its_time(
+    coder: tuple, samples: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Silent and far too loud sound included."""
+    monkeypatch.setattr(augment, "CODECS", (coder,))
+    rng, times = np.random.default_rng(0), np.arange(samples) / 16000
+    speech = np.float32(sum(np.sin(2 * np.pi * times * (150 + 40 * times) * k) / k for k in range(1, 12)) / 5)
+    for _ in range(4):
+        coded = augment.codec(speech, rng)
+        assert coded.shape == speech.shape
+        assert coded.dtype == np.float32
+        assert np.std(coded - speech) > 0.001
+        assert np.corrcoef(coded, speech)[0, 1] > 0.6
+        later = np.corrcoef(coded[16:], speech[:-16])[0, 1]  # by a millisecond
+        assert later < np.corrcoef(coded, speech)[0, 1] - 0.2
+        assert np.abs(augment.codec(np.zeros(samples, np.float32), rng)).max() < 0.01
+        assert np.abs(augment.codec(9 * speech, rng)).max() < 2
+
+
 def test_noise_leaves_silence_alone() -> None:
     silence = np.zeros(1000, np.float32)
     assert augment.add_noise(silence, np.ones(1000, np.float32), 0.0) is silence
@@ -104,6 +126,19 @@ def test_pictures_are_changed_alike_in_all_frames() -> None:
     plain = augment.picture(lips, 64, AugmentConfig(**STRAIGHT, flip=0), np.random.default_rng(0))
     mirrored = augment.picture(lips, 64, AugmentConfig(**STRAIGHT, flip=1), np.random.default_rng(0))
     np.testing.assert_allclose(plain[0, :, ::-1].astype(int), mirrored[0].astype(int), atol=1)
+
+
+def test_a_compressed_picture_is_nearly_the_same() -> None:
+    lips = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (96, 96), dtype=np.uint8), (0, 0), 3)
+    plain, coded = (
+        augment.picture(
+            lips[None].repeat(5, 0), 64, AugmentConfig(**STRAIGHT | {"codec": share}), np.random.default_rng(1)
+        )
+        for share in (0, 1)
+    )
+    assert coded.shape == plain.shape
+    assert coded.dtype == np.uint8
+    assert 0.3 < np.abs(coded.astype(float) - plain).mean() < 6
 
 
 def test_a_warp_gives_the_mouth_another_shape_alike_in_all_frames() -> None:

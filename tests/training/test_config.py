@@ -35,6 +35,7 @@ def test_values_from_the_command_line_win(tmp_path: Path) -> None:
         ("data.join=2", "data.join"),
         ("data.use=ears", "data.use"),
         ("freeze=video_frontend", "freeze"),
+        ("init_parts=['video_frontend']", "init_parts = .*: these parts are taken from init"),
         ("optim.precision=int4", "optim.precision"),
         ("nonsense", "nonsense"),
         ("seed.x=1", "seed"),

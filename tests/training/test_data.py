@@ -283,6 +283,28 @@ def test_noise_comes_in_over_the_first_epochs(corpus: Callable[..., Path], warmu
     assert shares.mean(1).tolist() == pytest.approx(noisy, abs=0.3 if warmup else 0)
 
 
+def test_one_other_talker_is_often_the_same_speaker_and_louder_only_where_lips_tell(
+    corpus: Callable[..., Path],
+) -> None:
+    heard = [make_clip(100 + i, TEXTS[i % 6], 40, video=False) for i in range(30)]
+    store = ClipStore([corpus(clips()), corpus(heard)], "train", TOKENIZER, cache_gb=1)
+    config = calm(noise=1.0, talker=1.0, snr_low_db=-10, snr_high_db=5, out_of_step=0.5)
+    voices = np.stack([store.sample(j).audio for j in range(len(store))])
+    seen, unseen, own = [], [], []
+    for i, item in items(TrainSet(store, TOKENIZER, MODEL, config, 0), 8):
+        noise = item["audio"] - item["clean_audio"]
+        alike = voices @ noise / np.linalg.norm(voices, axis=1) / np.linalg.norm(noise)
+        talker = int(np.argmax(alike))
+        assert alike[talker] > 0.99  # one voice and nothing else
+        snr_db = 10 * np.log10(np.mean(item["clean_audio"] ** 2) / np.mean(noise**2))
+        (seen if store.has_video(i) and item["in_step"] else unseen).append(snr_db)
+        if store.has_video(i):
+            own.append(store.has_video(talker) and talker != i)
+    assert -10.1 < min(seen) < -5
+    assert -0.1 < min(unseen) < 2
+    assert np.mean(own) == pytest.approx(0.5 + 0.5 * 5 / 36, abs=0.2)
+
+
 # ----------------------------------------------------------------------------------------------- lips that do not fit
 
 
@@ -386,3 +408,14 @@ def test_an_epoch_of_lips_alone_has_no_clip_without_lips(corpus: Callable[..., P
     shown = [i for batch in plan_epoch(store, config, 0, 0) for _, i, _ in batch]
     assert sorted(shown)[:6] == list(range(6))
     assert sum(not store.has_video(i) for i in shown) == heard == len(shown) - 6
+
+
+@pytest.mark.parametrize(("use", "count"), [("both", 10), ("audio", 6), ("video", 10)])
+def test_clips_without_sound_teach_no_ear(corpus: Callable[..., Path], use: str, count: int) -> None:
+    """They cannot follow a clip that has sound, either."""
+    mute = [make_clip(100 + i, TEXTS[i % 6], audio=False) for i in range(4)]
+    store = ClipStore([corpus([*clips(), *mute])], "train", TOKENIZER, use=use)
+    shown = [key for batch in plan_epoch(store, DataConfig(max_frames=80, join=1, use=use), 0, 0) for key in batch]
+    assert len(shown) == len(store) == count
+    assert len(store.dropped) == 10 - count
+    assert {i for _, *pair in shown for i in pair if i >= 0} == set(range(count))

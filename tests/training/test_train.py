@@ -61,7 +61,13 @@ def test_overfits_a_handful_of_clips_to_no_error(recipe: str, corpus: Callable[.
     plain = ["augment.speed=0", "augment.noise=0", "augment.equalise=0", "augment.spans=0", "augment.silent=0"]
     plain += ["augment.mel_masks=0", "augment.video_masks=0", "augment.shift_px=0", "augment.rotate_deg=0"]
     plain += ["data.join=0", "augment.nothing=0", "augment.formants=0", "augment.scale=0", "augment.flip=0"]
-    plain += ["augment.voice=0", "augment.wrong_lips=0", "augment.out_of_step=0", "augment.warp_px=0", "augment.codec=0"]
+    plain += [
+        "augment.voice=0",
+        "augment.wrong_lips=0",
+        "augment.out_of_step=0",
+        "augment.warp_px=0",
+        "augment.codec=0",
+    ]
     plain += ["augment.picture=0", "model.dropout=0", "optim.ema=0.9"]
     plain += ["optim.steps=150", "optim.lr=3e-3", "save_every=150", "log_every=50"]
     path = train(recipe, [corpus()], tmp_path / "run", overrides=plain, say=quiet)
@@ -272,6 +278,14 @@ def test_nobody_learns_from_lips_that_are_not_there(recipe: str, corpus: Callabl
     folder = corpus([make_clip(i, text, video=False) for i, text in enumerate(TEXTS)])
     with pytest.raises(AvsrError, match=r"data.use = 'video': no clip in .* has lips"):
         train(recipe, [folder], tmp_path / "run", overrides=["data.use=video"], say=quiet)
+
+
+def test_nobody_learns_from_sound_that_is_not_there(recipe: str, corpus: Callable[..., Path], tmp_path: Path) -> None:
+    folder, lines = corpus([make_clip(i, text, audio=False) for i, text in enumerate(TEXTS)]), []
+    with pytest.raises(AvsrError, match=r"no clip of split 'train' in .* can be used"):
+        train(recipe, [folder], tmp_path / "run", overrides=["data.use=audio"], say=lines.append)
+    assert all(line.endswith(": no sound, and data.use is audio") for line in lines)
+    assert len(lines) == len(TEXTS)
 
 
 @pytest.mark.filterwarnings("ignore:.*fp16 is not supported on CPU")

@@ -10,13 +10,13 @@ TEXTS = ["bin a", "set b", "lay c", "put d", "bin d", "set a"]
 FRAMES = 16
 
 
-def make_clip(number: int, text: str, frames: int = FRAMES, video: bool = True) -> Clip:
+def make_clip(number: int, text: str, frames: int = FRAMES, video: bool = True, audio: bool = True) -> Clip:
     rng = np.random.default_rng(number)
     return Clip(
         id=f"clip{number}",
         audio=rng.normal(0, 0.1, 640 * frames).astype(np.float32),
         lips=np.repeat(rng.integers(0, 256, (frames, 6, 6), dtype=np.uint8), 16, 1).repeat(16, 2),
-        audio_present=np.ones(frames, bool),
+        audio_present=np.full(frames, audio),
         video_present=np.full(frames, video),
         text=text,
         speaker="s1",
