@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from avsr.eval.codecs import round_trip
 from avsr.eval.corruptions import Kind, check, levels
 from avsr.eval.masks import PACKETS_PER_FRAME
 from avsr.eval.noise import CannotBuild, Corpus, Draw, energy, white
 from avsr.preprocessing.clip import SAMPLE_RATE, SAMPLES_PER_FRAME, Clip
+from avsr.preprocessing.codecs import round_trip
+from avsr.preprocessing.errors import AvsrError
 
 PACKET = SAMPLES_PER_FRAME // PACKETS_PER_FRAME  # samples, 20 ms
 LOSS_RUN = 3  # packets are lost in runs of three, 60 ms, as networks lose them
@@ -164,7 +165,10 @@ def _limited(audio: np.ndarray) -> np.ndarray:
 
 def _codec(audio: np.ndarray, setting: tuple[str, int], draw: Draw, corpus: Corpus) -> np.ndarray:
     codec, bits_per_s = setting
-    return round_trip(audio, codec, bits_per_s)
+    try:
+        return round_trip(audio, codec, bits_per_s)
+    except AvsrError as error:  # of an FFmpeg without it
+        raise CannotBuild(str(error)) from error
 
 
 # ---- the step

@@ -12,7 +12,6 @@ lips really carry the words; how well a model does on such clips says nothing ab
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import os
@@ -23,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from avsr.preprocessing.clip import SAMPLE_RATE, SAMPLES_PER_FRAME
-from avsr.preprocessing.errors import AvsrError
+from avsr.preprocessing.errors import AvsrError, UsageError
 from avsr.preprocessing.puppet import frames_of, mouth_shapes
 from avsr.preprocessing.shards import write_file
 from avsr.preprocessing.voice import Utterance, speak, voices
@@ -170,7 +169,8 @@ def make_voices(dst: str | os.PathLike, n: int, seed: int = 0, engines: Sequence
         The sentences, in order.
 
     Raises:
-        AvsrError: n or seed below their least, or an engine that does not exist or is not installed.
+        AvsrError: n or seed below their least, an engine that does not exist or is not installed, or a folder of
+            utterances that were made otherwise.
     """
     import soundfile
 
@@ -190,6 +190,8 @@ def make_voices(dst: str | os.PathLike, n: int, seed: int = 0, engines: Sequence
         texts.append(sentence(rng))
         stem = Path(dst) / engine / f"{index:05d}"
         if stem.with_suffix(".wav").exists():
+            if stem.with_suffix(".txt").read_text(encoding="utf-8").strip() != texts[-1]:
+                raise AvsrError(f"{stem}.wav was made with another seed or other engines: choose another folder")
             continue
         stem.parent.mkdir(parents=True, exist_ok=True)
         said = speak(texts[-1], rng, engine=engine)
@@ -202,7 +204,7 @@ def make_voices(dst: str | os.PathLike, n: int, seed: int = 0, engines: Sequence
 
 def _check(n: int, seed: int) -> None:
     if n < 1 or seed < 0:
-        raise AvsrError(f"{n} clips with seed {seed}: at least 1 clip and a seed of at least 0 are needed")
+        raise UsageError(f"{n} clips with seed {seed}: at least 1 clip and a seed of at least 0 are needed")
 
 
 def _write_words(stem: Path, said: Utterance) -> None:
@@ -214,27 +216,25 @@ def _write_words(stem: Path, said: Utterance) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
+    from avsr.console import ToolParser, positive, run_tool
+
+    parser = ToolParser(
         prog="python -m avsr.preprocessing.synthetic",
         description="Synthetic clips that `avsr prepare folder` reads: talking heads, or voices alone.",
     )
     parser.add_argument("out", metavar="OUT", help="folder, made where missing")
-    parser.add_argument("--clips", type=int, default=100, metavar="N", help="how many (default %(default)s)")
+    parser.add_argument("--clips", type=positive, default=100, metavar="N", help="how many (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="fixes all of them (default %(default)s)")
     parser.add_argument("--voices", action="store_true", help="sound alone, by several engines")
     parser.add_argument("--engines", nargs="+", choices=SHARES, help="with --voices, these (default all but pico)")
     options = parser.parse_args(arguments)
     if options.engines and not options.voices:
         parser.error("--engines needs --voices")
-    try:
-        if options.voices:
-            make_voices(options.out, options.clips, options.seed, options.engines or DEFAULT_ENGINES)
-        else:
-            make_corpus(options.out, options.clips, options.seed)
-    except (AvsrError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    if options.voices:
+        return run_tool(
+            lambda: make_voices(options.out, options.clips, options.seed, options.engines or DEFAULT_ENGINES)
+        )
+    return run_tool(lambda: make_corpus(options.out, options.clips, options.seed))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,11 +15,11 @@ from torch import Tensor
 from avsr.model import VIEW, view_grid, view_lips
 from avsr.preprocessing.audio import hz_to_mel, mel_to_hz
 from avsr.preprocessing.clip import CROP_SIZE, FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from avsr.preprocessing.codecs import round_trip
 from avsr.training.config import AugmentConfig
 
 Words = list[tuple[str, float, float]]  # word, start_s, end_s
-# Container, coder, kbit/s from and to; those whose delay the decoder takes back, so that the lips stay in step.
-CODECS = (("ogg", "libopus", 6, 24), ("mp3", "libmp3lame", 8, 32), ("wav", "adpcm_ima_wav", 64, 64))
+CODEC_KBPS = {"opus": (6, 24), "mp3": (8, 32), "amr-nb": (4.75, 12.2), "aac": (12, 32)}
 
 
 @dataclass(frozen=True)
@@ -224,24 +223,9 @@ def channel(audio: np.ndarray, rir: np.ndarray | None, equalise: bool, rng: Gene
 
 
 def codec(audio: np.ndarray, rng: Generator) -> np.ndarray:
-    """The sound (N,) after a lossy coder of telephones, radio and the web: Opus, MP3 or ADPCM at a few kbit/s."""
-    import av
-
-    container, name, low, high = CODECS[int(rng.integers(len(CODECS)))]
-    written = io.BytesIO()
-    with av.open(written, "w", format=container) as sink:
-        stream = sink.add_stream(name, rate=SAMPLE_RATE, layout="mono")
-        stream.bit_rate = int(rng.uniform(low, high) * 1000)
-        pcm = (np.clip(audio, -1, 1) * 32767).astype(np.int16)
-        frame = av.AudioFrame.from_ndarray(pcm[None], format="s16", layout="mono")
-        frame.rate = SAMPLE_RATE
-        sink.mux([*stream.encode(frame), *stream.encode(None)])
-    written.seek(0)
-    to_float = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
-    with av.open(written) as source:
-        frames = [piece for frame in source.decode(audio=0) for piece in to_float.resample(frame)]
-    out = np.concatenate([frame.to_ndarray()[0] for frame in [*frames, *to_float.resample(None)]])
-    return np.pad(out, (0, max(0, len(audio) - len(out))))[: len(audio)]
+    """The sound (N,) after a lossy coder of telephones, radio and the web, at a few kbit/s."""
+    name = str(rng.choice(list(CODEC_KBPS)))
+    return round_trip(audio, name, round(rng.uniform(*CODEC_KBPS[name]) * 1000))
 
 
 def spans(frames: int, rng: Generator) -> np.ndarray:

@@ -14,7 +14,7 @@ from avsr.preprocessing.errors import AvsrError
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
 class DataConfig(_Section):
@@ -47,7 +47,10 @@ class AugmentConfig(_Section):
     wrong_lips: float = Field(0.05, ge=0, le=0.5, description="share of clips that show the lips of another one")
     out_of_step: float = Field(0.08, ge=0, le=0.5, description="share of clips whose lips come too early or too late")
     talker: float = Field(
-        0.12, ge=0, le=1, description="share of added noise that is one voice, in half of them the speaker's own"
+        0.12,
+        ge=0,
+        le=1,
+        description="share of added noise that is one voice; for clips with lips in half of them the speaker's own",
     )
     formants: float = Field(0.15, ge=0, le=0.5, description="largest relative change of vocal tract length")
     mel_masks: int = Field(2, ge=0, le=10, description="time masks and frequency masks on the log-mel")
@@ -61,6 +64,22 @@ class AugmentConfig(_Section):
     )
     picture: float = Field(0.3, ge=0, le=1, description="probability, each, of gamma, blur, noise, occlusion")
 
+    @field_validator("snr_high_db")
+    @classmethod
+    def _not_below_the_low_one(cls, high: float, info: ValidationInfo) -> float:
+        if high < info.data.get("snr_low_db", high):
+            raise ValueError("at least snr_low_db")
+        return high
+
+    @field_validator("silent")
+    @classmethod
+    def _one_absence_a_clip(cls, silent: float, info: ValidationInfo) -> float:
+        if silent + info.data.get("spans", 0) > 0.5:
+            raise ValueError(
+                "spans and silent are shares of each stream, and a clip gets one of them: at most 0.5 together"
+            )
+        return silent
+
 
 class LossConfig(_Section):
     streams_first: float = Field(0.25, ge=0, le=1, description="share of the run before the streams are fused")
@@ -73,6 +92,13 @@ class LossConfig(_Section):
     distil: float = Field(0.3, ge=0, description="audio posteriors on clean sound teach the video stream")
     space: float = Field(0.2, ge=0, description="contrast of the two streams in the shared space")
     distil_start: float = Field(0.2, ge=0, le=1, description="share of the run after which the teacher is trusted")
+
+    @field_validator("sound_only")
+    @classmethod
+    def _something_is_left(cls, sound_only: float, info: ValidationInfo) -> float:
+        if sound_only + info.data.get("lips_only", 0) > 1:
+            raise ValueError("lips_only and sound_only are shares of the clips: at most 1 together")
+        return sound_only
 
 
 class OptimConfig(_Section):

@@ -102,7 +102,7 @@ class ClipStore:
         split: clips of this split are used; clips without any split count as ``train``.
         tokenizer: decides which texts can be written.
         cache_gb: clips are kept decoded up to this size.
-        use: where it is audio, clips without sound are dropped; those without lips are still noise where it is video.
+        use: clips without this modality are dropped; both drops none.
 
     Attributes:
         dropped: (clip, reason) of every clip that cannot be trained on.
@@ -147,7 +147,7 @@ class ClipStore:
         return self.entries[i][2].video_present > 0
 
     def another(self, i: int, rng: Generator) -> int:
-        """Another clip of the same speaker and the same number of words; -1 where there is none."""
+        """Another clip with lips, of the same speaker and the same number of words; -1 where there is none."""
         others = [j for j in self.group.get(i, ()) if j != i]
         return int(rng.choice(others)) if others else -1
 
@@ -163,7 +163,8 @@ class ClipStore:
             return self._cache[i]
         index, position, _ = self.entries[i]
         clip, meta = index.load(position), index.meta(position)
-        words = [(word, float(a), float(b)) for word, a, b in meta["words"]] if meta.get("words") else None
+        spelt, times = (clip.text or "").split(), meta.get("words") or []  # times may come in another letter case
+        words = [(word, float(a), float(b)) for word, (_, a, b) in zip(spelt, times, strict=True)] if times else None
         sample = Sample(
             clip.id,
             clip.text or "",
@@ -185,6 +186,8 @@ def unusable(entry: ShardEntry, tokenizer: Tokenizer, use: str) -> str | None:
         return "no text"
     if use == "audio" and not entry.audio_present:
         return "no sound, and data.use is audio"
+    if use == "video" and not entry.video_present:
+        return "no lips, and data.use is video"
     try:
         need = frames_needed(tokenizer.encode(entry.text))
     except ValueError as error:
@@ -242,7 +245,7 @@ class TrainSet(Dataset):
             sample, in_step = augment.nothing(sample, self._background(len(sample.audio), rng), rng), True
             audio = sample.audio
         else:
-            wrong = not in_step and mismatch < config.wrong_lips
+            wrong = not in_step and mismatch < config.wrong_lips and len(self.store.seen) > 1
             if wrong:
                 sample = augment.with_lips_of(sample, self._other_lips(i, rng))
             elif not in_step:
@@ -308,7 +311,7 @@ class TrainSet(Dataset):
     def _other_lips(self, i: int, rng: Generator) -> Sample:
         """Another clip with a picture."""
         others = self.store.seen
-        return self.store.sample(others[(others.index(i) + int(rng.integers(1, max(2, len(others))))) % len(others)])
+        return self.store.sample(others[(others.index(i) + int(rng.integers(1, len(others)))) % len(others)])
 
     def _heard(self, sample: Sample, i: int, rng: Generator, ramp: float, lips_help: bool, wrong: bool) -> np.ndarray:
         """The sound (N,) float32 of clip i in another voice, through a room and a channel, with noise and compressed.
@@ -318,7 +321,8 @@ class TrainSet(Dataset):
             i: its number.
             rng: draws all of it.
             ramp: factor of the probability of noise.
-            lips_help: its lips tell which of two voices is meant; else the other one is never the louder of the two.
+            lips_help: it comes with lips that tell which of two voices is meant; without, the other one is never the
+                louder of the two. (What hides the lips later, spans and modality dropout, does not ask for this.)
             wrong: its lips are another clip's: only the sound tells the words, so it must be there to be heard.
         """
         config, audio = self.config, sample.audio
@@ -358,7 +362,7 @@ def read_recordings(folder: Path | None) -> list[np.ndarray]:
     """All sound files of a folder as (N,) float32, 16 kHz.
 
     Raises:
-        AvsrError: the folder holds none.
+        AvsrError: the folder holds none, or a silent one.
     """
     if folder is None:
         return []
@@ -367,7 +371,11 @@ def read_recordings(folder: Path | None) -> list[np.ndarray]:
     files = sorted(p for p in Path(folder).glob("*") if p.suffix.lower() in {".wav", ".flac", ".ogg", ".mp3"})
     if not files:
         raise AvsrError(f"{folder}: no wav, flac, ogg or mp3 files there; name a folder of recordings")
-    return [np.concatenate([piece.audio for piece in media.read(path, video=False)]) for path in files]
+    recordings = [np.concatenate([piece.audio for piece in media.read(path, video=False)]) for path in files]
+    for path, recording in zip(files, recordings, strict=True):
+        if not recording.any():
+            raise AvsrError(f"{path}: silent, of no use as noise or as a room; remove it")
+    return recordings
 
 
 def collate(items: list[dict]) -> Batch:
@@ -405,8 +413,6 @@ def plan_epoch(store: ClipStore, config: DataConfig, seed: int, epoch: int) -> l
     rng = default_rng([seed, epoch])
     seen = [i for i in range(len(store)) if store.has_video(i)]
     heard = [i for i in range(len(store)) if not store.has_video(i)]
-    if config.use == "video":
-        heard = []
     if seen and heard:
         wanted = round(len(seen) * config.audio_only_share / (1 - config.audio_only_share))
         heard = [int(i) for i in rng.choice(heard, min(wanted, len(heard)), replace=False)]
@@ -449,16 +455,42 @@ class Plan:
             yield batches[number - start]
 
 
-def loader(dataset: TrainSet, plan: Plan, workers: int) -> DataLoader:
-    """Batches in the plan's order, made ahead in worker processes."""
-    return DataLoader(
-        dataset,
-        batch_sampler=plan,  # type: ignore[arg-type]  # its items are (epoch, clip) keys
-        collate_fn=collate,
+def loader(dataset: TrainSet, plan: Plan, workers: int) -> Iterator[Batch]:
+    """Batches in the plan's order, made ahead in worker processes.
+
+    Raises:
+        AvsrError: a clip cannot be read.
+    """
+    batches = DataLoader(
+        _Told(dataset),
+        batch_sampler=plan,  # type: ignore[arg-type]  # its items are (epoch, clip, follower) keys
+        collate_fn=_collate_told,
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         worker_init_fn=_one_thread,
     )
+    for batch in batches:
+        if isinstance(batch, AvsrError):
+            raise batch
+        yield batch
+
+
+class _Told(Dataset):
+    """The same items, and errors as items: raised in a worker, torch would wrap them into its traceback."""
+
+    def __init__(self, dataset: TrainSet) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, key: Key) -> dict | AvsrError:
+        try:
+            return self.dataset[key]
+        except AvsrError as error:
+            return error
+
+
+def _collate_told(items: list[dict | AvsrError]) -> Batch | AvsrError:
+    errors = [item for item in items if isinstance(item, AvsrError)]
+    return errors[0] if errors else collate([item for item in items if isinstance(item, dict)])
 
 
 def _one_thread(_: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import logging
 import math
@@ -65,6 +66,8 @@ def train(
     started = (out / STATE).exists()
     if started and not resume:
         raise AvsrError(f"{out} holds a run already: continue it with --resume or choose another --out")
+    if (out / MODEL).exists() and not started:
+        raise AvsrError(f"{out} holds a {MODEL} already: choose another --out, so that it is not lost")
     if not data:
         raise AvsrError("no training data: give one or more prepared folders with --data")
     run = Run(config, [Path(d) for d in data], out, say)
@@ -95,12 +98,11 @@ class Run:
         self._tell_dropped()
         if not len(self.store):
             raise AvsrError(f"no clip of split {config.data.train_split!r} in {', '.join(map(str, data))} can be used")
-        if use == "video" and not self.store.seen:
-            raise AvsrError(f"data.use = 'video': no clip in {', '.join(map(str, data))} has lips")
         network = config.network(self.tokenizer.tokens)
         model = AVSR(network)
         if init:
-            load_matching(model, init, config.init_parts)
+            taken, whole = load_matching(model, init, config.init_parts)
+            self.say(f"{taken} of {whole} tensors taken from {config.init}, the others start anew")
         for name in config.freeze:
             part(model, name).requires_grad_(False).eval()
         self.average = copy.deepcopy(model).eval().requires_grad_(False).to(self.fabric.device)
@@ -258,6 +260,7 @@ class Run:
             "average": self.average.state_dict(),
             "step": self.step,
             "config": self.config.model_dump_json(),
+            "data": self._data(),
         }
         part = self.out / f"{STATE}.tmp"
         try:
@@ -279,21 +282,32 @@ class Run:
     def _load_state(self) -> None:
         try:
             state = torch.load(self.out / STATE, map_location="cpu", weights_only=True)  # tensors; runs no code
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            config, data = state["config"], state["data"]
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError, TypeError) as error:
             raise AvsrError(
-                f"{self.out / STATE}: not a saved state ({str(error).splitlines()[0]}): choose another --out"
+                f"{self.out / STATE}: not a saved state of this version ({str(error).splitlines()[0]}): choose "
+                f"another --out"
             ) from error
-        if state["config"] != self.config.model_dump_json():
-            old, new = json.loads(state["config"]), json.loads(self.config.model_dump_json())
+        if config != self.config.model_dump_json():
+            old, new = json.loads(config), json.loads(self.config.model_dump_json())
             changed = sorted(key for key in new if new[key] != old.get(key))
             raise AvsrError(
                 f"{self.out} was trained with another recipe (changed: {', '.join(changed)}): resume it "
                 f"with the same recipe and --set, or choose another --out"
             )
+        if data != self._data():
+            raise AvsrError(
+                f"{self.out} was trained on other clips: resume it with the same --data, or choose another --out"
+            )
         self.objective.load_state_dict(state["objective"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.average.load_state_dict(state["average"])
         self.step = state["step"]
+
+    def _data(self) -> str:
+        """What the data are, as far as the plan of an epoch and the vocabulary depend on them."""
+        clips = [[entry.id, entry.frames] for _, _, entry in self.store.entries]
+        return hashlib.sha256(json.dumps([self.tokenizer.tokens, clips]).encode()).hexdigest()
 
 
 def launch(config: TrainConfig) -> Any:
@@ -352,11 +366,22 @@ def part(model: nn.Module, name: str) -> nn.Module:
     return parts[name]
 
 
-def load_matching(model: nn.Module, source: nn.Module, parts: Sequence[str] = ()) -> None:
-    """Copies every weight whose name and shape agree, of some parts or all; the rest keeps its fresh start."""
+def load_matching(model: nn.Module, source: nn.Module, parts: Sequence[str] = ()) -> tuple[int, int]:
+    """Copies every weight whose name and shape agree, of some parts or all; the rest keeps its fresh start.
+
+    Returns:
+        How many tensors were copied, and how many there are.
+
+    Raises:
+        AvsrError: there is no such part, or none of its weights fits.
+    """
+    own, kept = model.state_dict(), source.state_dict()
+    fitting = {name: value for name, value in kept.items() if name in own and own[name].shape == value.shape}
+    if parts:
+        fitting = {name: value for name, value in fitting.items() if name.partition(".")[0] in parts}
     for name in parts:
         part(model, name)
-    own = model.state_dict()
-    wanted = {k: v for k, v in source.state_dict().items() if not parts or k.partition(".")[0] in parts}
-    own.update({k: v for k, v in wanted.items() if k in own and own[k].shape == v.shape})
-    model.load_state_dict(own)
+        if not any(key.startswith(f"{name}.") for key in fitting):
+            raise AvsrError(f"nothing of {name} can be taken from init, whose {name} has another shape: leave it out")
+    model.load_state_dict(own | fitting)
+    return len(fitting), len(own)

@@ -10,10 +10,10 @@ import pytest
 
 from avsr.eval import noise as noises
 from avsr.eval.channels import AUDIO_CORRUPTIONS, AudioCorruption, convolved
-from avsr.eval.codecs import CODECS
 from avsr.eval.conditions import corrupted_audio
 from avsr.eval.noise import CannotBuild, Corpus
 from avsr.preprocessing.clip import SAMPLES_PER_FRAME, Clip
+from avsr.preprocessing.codecs import CODECS
 from avsr.preprocessing.errors import AvsrError
 
 SEED = 17

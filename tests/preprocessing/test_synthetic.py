@@ -297,11 +297,14 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch
     assert len(list_items(out)) == 2
     monkeypatch.setattr(synthetic, "voices", lambda engine: [] if engine == "pico" else [engine])
     monkeypatch.setattr(synthetic, "speak", lambda text, *_, **__: Utterance(text, np.zeros(640), None, None, "any"))
-    assert main([out, "--clips", "20", "--voices"]) == 0  # without the one engine that is not a Debian package
-    assert main([out, "--clips", "0"]) == 1
-    assert "at least 1 clip" in capsys.readouterr().err
-    with pytest.raises(SystemExit, match="2"):
-        main([out, "--engines", "formant"])
+    assert main([f"{out}2", "--clips", "20", "--voices"]) == 0  # without the one engine that is not a Debian package
+    assert main([out, "--seed", "-1"]) == 2
+    assert "a seed of at least 0" in capsys.readouterr().err
+    assert main([out, "--clips", "2", "--seed", "4", "--voices", "--engines", "formant"]) == 1
+    assert "00000.wav was made with another seed" in capsys.readouterr().err
+    for wrong in (["--engines", "formant"], ["--clips", "0"]):
+        with pytest.raises(SystemExit, match="2"):
+            main([out, *wrong])
 
 
 def test_a_voice_without_times_cannot_move_lips():

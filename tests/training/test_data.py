@@ -9,11 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from toy import FRAMES, TEXTS, make_clip
 
 from avsr.config import ModelConfig
 from avsr.preprocessing.clip import Clip
+from avsr.preprocessing.errors import AvsrError
+from avsr.preprocessing.shards import ShardWriter
 from avsr.tokenizer import Tokenizer
 from avsr.training import augment
 from avsr.training.augment import Sample
@@ -26,7 +29,9 @@ from avsr.training.data import (
     collate,
     frame_targets,
     frames_needed,
+    loader,
     plan_epoch,
+    read_recordings,
 )
 
 TOKENIZER = Tokenizer.from_texts(TEXTS)
@@ -103,7 +108,7 @@ def test_the_same_item_is_the_same_whenever_it_is_asked_for(corpus: Callable[...
     shown = []
     for cache_gb in (0, 1):
         store = ClipStore([folder], "train", TOKENIZER, cache_gb)
-        dataset = TrainSet(store, TOKENIZER, MODEL, AugmentConfig(splice=1, spans=1, silent=1), 5)
+        dataset = TrainSet(store, TOKENIZER, MODEL, AugmentConfig(splice=1, spans=0.25, silent=0.25), 5)
         dataset[(0, 1, -1)]
         shown.append([dataset[(3, 2, follower)] for follower in (-1, 4)])
     for first, second in zip(*shown, strict=True):
@@ -135,7 +140,7 @@ def test_frame_targets_spread_letters_over_words() -> None:
 def test_items_agree_with_themselves_whatever_is_done_to_them(corpus: Callable[..., Path], seed: int) -> None:
     store = ClipStore([corpus(clips())], "train", TOKENIZER)
     shares = {"voice": 0.3, "wrong_lips": 0.2, "out_of_step": 0.2}
-    config = AugmentConfig(splice=0.3, nothing=0.2, spans=0.5, silent=0.5, **shares)
+    config = AugmentConfig(splice=0.3, nothing=0.2, spans=0.25, silent=0.25, **shares)
     dataset = TrainSet(store, TOKENIZER, MODEL, config, seed)
     kinds = set()
     for _, item in itertools.chain(items(dataset, 3), items(dataset, 3, 2)):
@@ -161,7 +166,7 @@ def test_augmentation_leaves_the_cached_clips_alone(corpus: Callable[..., Path])
     store.preload()
     before = [{name: np.copy(getattr(store.sample(i), name)) for name in ARRAYS} for i in range(len(store))]
     shares = {"voice": 0.3, "wrong_lips": 0.3, "out_of_step": 0.3}
-    config = AugmentConfig(splice=0.3, nothing=0.2, spans=1, silent=1, picture=1, **shares)
+    config = AugmentConfig(splice=0.3, nothing=0.2, spans=0.25, silent=0.25, picture=1, **shares)
     for use in ("both", "audio", "video"):
         dataset = TrainSet(store, TOKENIZER, MODEL, config, 0, use)
         assert len([*items(dataset, 3), *items(dataset, 3, 1)]) == 36
@@ -175,7 +180,7 @@ def test_clips_without_lips_make_whole_batches(corpus: Callable[..., Path]) -> N
     store = ClipStore([corpus(heard)], "train", TOKENIZER)
     batches = plan_epoch(store, DataConfig(max_frames=75, audio_only_share=0.25), 0, 0)
     assert sorted(i for batch in batches for _, i, _ in batch) == list(range(6))
-    dataset = TrainSet(store, TOKENIZER, MODEL, AugmentConfig(spans=1, silent=1), 0)
+    dataset = TrainSet(store, TOKENIZER, MODEL, AugmentConfig(spans=0.25, silent=0.25), 0)
     batch = collate([dataset[key] for key in batches[0]])
     assert batch.lips.shape[2:] == (MODEL.crop, MODEL.crop)
     assert not batch.video_present.any()
@@ -401,9 +406,9 @@ def test_a_specialist_sees_one_modality_only(corpus: Callable[..., Path], use: s
 
 
 @pytest.mark.parametrize(("use", "heard"), [("both", 2), ("audio", 2), ("video", 0)])
-def test_an_epoch_of_lips_alone_has_no_clip_without_lips(corpus: Callable[..., Path], use: str, heard: int) -> None:
+def test_clips_without_lips_teach_no_eye(corpus: Callable[..., Path], use: str, heard: int) -> None:
     voices = [make_clip(100 + i, TEXTS[i % 6], video=False) for i in range(20)]
-    store = ClipStore([corpus(), corpus(voices)], "train", TOKENIZER)
+    store = ClipStore([corpus(), corpus(voices)], "train", TOKENIZER, use=use)
     config = DataConfig(max_frames=75, audio_only_share=0.25, use=use)
     shown = [i for batch in plan_epoch(store, config, 0, 0) for _, i, _ in batch]
     assert sorted(shown)[:6] == list(range(6))
@@ -419,3 +424,43 @@ def test_clips_without_sound_teach_no_ear(corpus: Callable[..., Path], use: str,
     assert len(shown) == len(store) == count
     assert len(store.dropped) == 10 - count
     assert {i for _, *pair in shown for i in pair if i >= 0} == set(range(count))
+
+
+# --------------------------------------------------------------------------------------------------------- odd corpora
+
+
+def test_word_times_in_another_letter_case_are_spelt_as_the_text(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path / "shouted") as writer:
+        for i, text in enumerate(TEXTS):
+            first, second = text.upper().split()
+            writer.add(make_clip(i, text), {"split": "train", "words": [[first, 0.1, 0.3], [second, 0.3, 0.5]]})
+    store = ClipStore([tmp_path / "shouted"], "train", TOKENIZER)
+    for i, item in items(TrainSet(store, TOKENIZER, MODEL, calm(splice=1.0), 0)):
+        assert " ".join(word for word, _, _ in store.sample(i).words or ()) == TEXTS[i]
+        letters = [TOKENIZER.tokens[k] for k in item["frame_targets"] if k > 0]
+        assert set(letters) == set(TOKENIZER.decode(item["targets"].tolist()).replace(" ", ""))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_clip_that_cannot_be_read_is_one_line_from_any_process(corpus: Callable[..., Path], workers: int) -> None:
+    folder = corpus()
+    store = ClipStore([folder], "train", TOKENIZER)  # no cache: it is read while training
+    shard = next(folder.glob("*.tar"))
+    shard.write_bytes(shard.read_bytes()[:2000])
+    plan = Plan(store, DataConfig(max_frames=75), 0, 0, 4)
+    with pytest.raises(AvsrError, match="shard") as error:
+        list(loader(TrainSet(store, TOKENIZER, MODEL, CALM, 0), plan, workers))
+    assert "\n" not in str(error.value)
+
+
+def test_one_clip_has_no_other_lips(corpus: Callable[..., Path]) -> None:
+    store = ClipStore([corpus(clips(count=1))], "train", TOKENIZER)
+    (_, item), *_ = items(TrainSet(store, TOKENIZER, MODEL, calm(wrong_lips=1.0), 0))
+    assert not np.array_equal(item["lips"], view(store.sample(0).lips))  # out of step instead
+    assert item["in_step"] is False
+
+
+def test_a_silent_recording_is_refused(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "room.wav", np.zeros(1600), 16000)
+    with pytest.raises(AvsrError, match=r"room\.wav: silent"):
+        read_recordings(tmp_path)

@@ -150,6 +150,22 @@ def test_a_run_is_not_overwritten_nor_resumed_with_another_recipe(
         train(recipe, [folder], out, resume=True, say=quiet)
 
 
+def test_a_run_is_not_resumed_on_other_clips_nor_from_the_state_of_something_else(
+    recipe: str, corpus: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder, out, two = corpus(), tmp_path / "run", ["optim.steps=1"]
+    train(recipe, [folder], out, overrides=two, say=quiet)
+    more = corpus([make_clip(60, "zoo a"), make_clip(61, "set b")])
+    with pytest.raises(AvsrError, match="was trained on other clips: resume it with the same --data"):
+        train(recipe, [folder, more], out, resume=True, overrides=two, say=quiet)
+    torch.save({"epoch": 3}, out / module.STATE)
+    with pytest.raises(AvsrError, match="not a saved state of this version"):
+        train(recipe, [folder], out, resume=True, overrides=two, say=quiet)
+    (out / module.STATE).unlink()
+    with pytest.raises(AvsrError, match=r"holds a model.safetensors already"):
+        train(recipe, [folder], out, overrides=two, say=quiet)
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(
     recipe: str, corpus: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,7 +250,9 @@ def test_only_the_parts_that_are_named_are_taken() -> None:
     source, fresh = model(1).state_dict(), model(2).state_dict()
     for parts in (("video_frontend",), ("audio_stream", "head"), ()):
         own = model(2)
-        load_matching(own, model(1), parts)
+        taken, whole = load_matching(own, model(1), parts)
+        assert whole == len(fresh)
+        assert taken == sum(not parts or name.split(".")[0] in parts for name in fresh)
         for name, value in own.state_dict().items():
             taken = not parts or name.split(".")[0] in parts
             torch.testing.assert_close(value, source[name] if taken else fresh[name], atol=0, rtol=0)
@@ -242,6 +260,8 @@ def test_only_the_parts_that_are_named_are_taken() -> None:
     load_matching(other, model(1), ("audio_frontend",))  # what has another shape keeps its fresh start
     assert other.audio_frontend.conv1.weight.shape[0] == 6
     torch.testing.assert_close(other.audio_frontend.absent, source["audio_frontend.absent"], atol=0, rtol=0)
+    with pytest.raises(AvsrError, match="nothing of head can be taken from init"):
+        load_matching(model(2, dim=64), model(1), ("head",))
 
 
 @pytest.mark.parametrize("key", ["freeze", "init_parts"])
@@ -275,9 +295,11 @@ def test_a_specialist_learns_from_one_modality(
 
 
 def test_nobody_learns_from_lips_that_are_not_there(recipe: str, corpus: Callable[..., Path], tmp_path: Path) -> None:
-    folder = corpus([make_clip(i, text, video=False) for i, text in enumerate(TEXTS)])
-    with pytest.raises(AvsrError, match=r"data.use = 'video': no clip in .* has lips"):
-        train(recipe, [folder], tmp_path / "run", overrides=["data.use=video"], say=quiet)
+    folder, lines = corpus([make_clip(i, text, video=False) for i, text in enumerate(TEXTS)]), []
+    with pytest.raises(AvsrError, match=r"no clip of split 'train' in .* can be used"):
+        train(recipe, [folder], tmp_path / "run", overrides=["data.use=video"], say=lines.append)
+    assert all(line.endswith(": no lips, and data.use is video") for line in lines)
+    assert len(lines) == len(TEXTS)
 
 
 def test_nobody_learns_from_sound_that_is_not_there(recipe: str, corpus: Callable[..., Path], tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from avsr.eval.noise import CannotBuild
 from avsr.preprocessing.clip import SAMPLE_RATE
+from avsr.preprocessing.errors import AvsrError
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def round_trip(audio: np.ndarray, codec: str, bits_per_s: int) -> np.ndarray:
         (N,) float32, 16 kHz mono, in step with what was given.
 
     Raises:
-        CannotBuild: the FFmpeg that PyAV brings has no such encoder or decoder.
+        AvsrError: the FFmpeg that PyAV brings has no such encoder or decoder.
     """
     import av
     from scipy.signal import resample_poly
@@ -67,7 +67,7 @@ def round_trip(audio: np.ndarray, codec: str, bits_per_s: int) -> np.ndarray:
         packets, header = _encode(sound, how, bits_per_s)
         decoded, rate = _decode(packets, header, how)
     except (av.FFmpegError, av.codec.codec.UnknownCodecError, ValueError) as error:
-        raise CannotBuild(f"codec {codec}: FFmpeg of this PyAV cannot do it ({error}); install a full build") from error
+        raise AvsrError(f"codec {codec}: FFmpeg of this PyAV cannot do it ({error}); install a full build") from error
     decoded = decoded[how.delay :]
     if rate != SAMPLE_RATE:
         decoded = resample_poly(decoded, SAMPLE_RATE, rate)
