@@ -263,14 +263,15 @@ class TrainSet(Dataset):
             audio_present.any() and video_present.any() and not wrong
         ):  # a clip with one modality keeps it, and one of two stays whole
             gone, black, draw = augment.spans(frames, rng), rng.random() < 0.5, rng.random()
+            unmarked = gone | (rng.random() < 0.3)  # or silence under moving lips means: nobody speaks
             if draw < config.spans:
                 audio_present &= ~gone
             elif draw < 2 * config.spans:
                 video_present &= ~gone
             elif draw < 2 * config.spans + config.silent:
-                audio = audio * ~gone.repeat(SAMPLES_PER_FRAME)
+                audio = audio * ~unmarked.repeat(SAMPLES_PER_FRAME)
             elif draw < 2 * (config.spans + config.silent):
-                lips[gone] = 0 if black else lips[0]
+                lips[unmarked] = 0 if black else lips[0]
         return {
             "audio": audio,
             "clean_audio": sample.audio,
