@@ -133,7 +133,7 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def run_tool(task: Callable[[], object]) -> int:
+def run_tool(task: Callable[[], None]) -> int:
     """Does what a tool is for; every mistake is one line that begins with "error:".
 
     Returns:

@@ -12,6 +12,7 @@ lips really carry the words; how well a model does on such clips says nothing ab
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import os
@@ -216,25 +217,27 @@ def _write_words(stem: Path, said: Utterance) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    from avsr.console import ToolParser, positive, run_tool
-
-    parser = ToolParser(
+    parser = argparse.ArgumentParser(
         prog="python -m avsr.preprocessing.synthetic",
         description="Synthetic clips that `avsr prepare folder` reads: talking heads, or voices alone.",
     )
     parser.add_argument("out", metavar="OUT", help="folder, made where missing")
-    parser.add_argument("--clips", type=positive, default=100, metavar="N", help="how many (default %(default)s)")
+    parser.add_argument("--clips", type=int, default=100, metavar="N", help="how many (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="fixes all of them (default %(default)s)")
     parser.add_argument("--voices", action="store_true", help="sound alone, by several engines")
     parser.add_argument("--engines", nargs="+", choices=SHARES, help="with --voices, these (default all but pico)")
     options = parser.parse_args(arguments)
     if options.engines and not options.voices:
         parser.error("--engines needs --voices")
-    if options.voices:
-        return run_tool(
-            lambda: make_voices(options.out, options.clips, options.seed, options.engines or DEFAULT_ENGINES)
-        )
-    return run_tool(lambda: make_corpus(options.out, options.clips, options.seed))
+    try:
+        if options.voices:
+            make_voices(options.out, options.clips, options.seed, options.engines or DEFAULT_ENGINES)
+        else:
+            make_corpus(options.out, options.clips, options.seed)
+    except (AvsrError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+    return 0
 
 
 if __name__ == "__main__":

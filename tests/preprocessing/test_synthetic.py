@@ -302,9 +302,9 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch
     assert "a seed of at least 0" in capsys.readouterr().err
     assert main([out, "--clips", "2", "--seed", "4", "--voices", "--engines", "formant"]) == 1
     assert "00000.wav was made with another seed" in capsys.readouterr().err
-    for wrong in (["--engines", "formant"], ["--clips", "0"]):
-        with pytest.raises(SystemExit, match="2"):
-            main([out, *wrong])
+    assert main([out, "--clips", "0"]) == 2
+    with pytest.raises(SystemExit, match="2"):
+        main([out, "--engines", "formant"])
 
 
 def test_a_voice_without_times_cannot_move_lips():
