@@ -301,7 +301,8 @@ def picture(lips: np.ndarray, size: int, config: AugmentConfig, rng: Generator) 
         out = np.clip(out + noise, 0, 255).astype(np.uint8)
     if rng.random() < config.codec:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(8, 60))]
-        out = np.stack([cv2.imdecode(cv2.imencode(".jpg", frame, quality)[1], cv2.IMREAD_GRAYSCALE) for frame in out])
+        coded = (cv2.imencode(".jpg", frame, quality)[1] for frame in out)
+        out = np.stack([np.asarray(cv2.imdecode(frame, cv2.IMREAD_GRAYSCALE)) for frame in coded])
     if rng.random() < config.picture / 2:
         height, width = rng.integers(size // 8, size // 2, 2)
         top, left = rng.integers(0, size - height), rng.integers(0, size - width)

@@ -239,7 +239,8 @@ class TrainSet(Dataset):
         elif self.use == "video":
             sample = replace(sample, audio_present=np.zeros_like(sample.audio_present))
         mismatch, wrong = rng.random(), False
-        paired = sample.audio_present.any() and sample.video_present.any()  # lips alone have nothing to disagree with
+        # Lips alone have nothing to disagree with.
+        paired = bool(sample.audio_present.any() and sample.video_present.any())
         in_step = mismatch >= config.wrong_lips + config.out_of_step or not paired
         if rng.random() < config.nothing:
             sample, in_step = augment.nothing(sample, self._background(len(sample.audio), rng), rng), True
