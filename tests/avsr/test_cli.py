@@ -526,7 +526,8 @@ def test_closed_pipe_is_quiet():
 @pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX")
 def test_control_c_is_one_line():
     code = (
-        "import avsr.cli, sys, time\n"
+        "import avsr.cli, signal, sys, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs ignore it
         "@avsr.cli.app.command()\n"
         "def wait() -> None:\n"
         "    print('waiting', flush=True)\n"

@@ -254,14 +254,14 @@ def test_only_the_parts_that_are_named_are_taken() -> None:
         assert whole == len(fresh)
         assert taken == sum(not parts or name.split(".")[0] in parts for name in fresh)
         for name, value in own.state_dict().items():
-            taken = not parts or name.split(".")[0] in parts
-            torch.testing.assert_close(value, source[name] if taken else fresh[name], atol=0, rtol=0)
+            named = not parts or name.split(".")[0] in parts
+            torch.testing.assert_close(value, source[name] if named else fresh[name], atol=0, rtol=0)
     other = model(2, audio_width=6)
     load_matching(other, model(1), ("audio_frontend",))  # what has another shape keeps its fresh start
     assert other.audio_frontend.conv1.weight.shape[0] == 6
     torch.testing.assert_close(other.audio_frontend.absent, source["audio_frontend.absent"], atol=0, rtol=0)
-    with pytest.raises(AvsrError, match="nothing of head can be taken from init"):
-        load_matching(model(2, dim=64), model(1), ("head",))
+    with pytest.raises(AvsrError, match="nothing of joint can be taken from init"):
+        load_matching(model(2, dim=64), model(1), ("head", "joint"))
 
 
 @pytest.mark.parametrize("key", ["freeze", "init_parts"])
