@@ -294,20 +294,15 @@ def test_a_specialist_learns_from_one_modality(
     assert not {other, "both", "moments", "clips"} & set(shown)
 
 
-def test_nobody_learns_from_lips_that_are_not_there(recipe: str, corpus: Callable[..., Path], tmp_path: Path) -> None:
-    folder, lines = corpus([make_clip(i, text, video=False) for i, text in enumerate(TEXTS)]), []
+@pytest.mark.parametrize(("use", "missing"), [("audio", "sound"), ("video", "lips")])
+def test_nobody_learns_from_what_is_not_there(
+    recipe: str, corpus: Callable[..., Path], tmp_path: Path, use: str, missing: str
+) -> None:
+    clips = [make_clip(i, text, video=use != "video", audio=use != "audio") for i, text in enumerate(TEXTS)]
+    lines: list[str] = []
     with pytest.raises(AvsrError, match=r"no clip of split 'train' in .* can be used"):
-        train(recipe, [folder], tmp_path / "run", overrides=["data.use=video"], say=lines.append)
-    assert all(line.endswith(": no lips, and data.use is video") for line in lines)
-    assert len(lines) == len(TEXTS)
-
-
-def test_nobody_learns_from_sound_that_is_not_there(recipe: str, corpus: Callable[..., Path], tmp_path: Path) -> None:
-    folder, lines = corpus([make_clip(i, text, audio=False) for i, text in enumerate(TEXTS)]), []
-    with pytest.raises(AvsrError, match=r"no clip of split 'train' in .* can be used"):
-        train(recipe, [folder], tmp_path / "run", overrides=["data.use=audio"], say=lines.append)
-    assert all(line.endswith(": no sound, and data.use is audio") for line in lines)
-    assert len(lines) == len(TEXTS)
+        train(recipe, [corpus(clips)], tmp_path / "run", overrides=[f"data.use={use}"], say=lines.append)
+    assert [line.rpartition(": ")[2] for line in lines] == [f"no {missing}, and data.use is {use}"] * len(TEXTS)
 
 
 @pytest.mark.filterwarnings("ignore:.*fp16 is not supported on CPU")
