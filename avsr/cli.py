@@ -59,6 +59,7 @@ class Corpus(StrEnum):
 class Suite(StrEnum):
     clean = "clean"
     quick = "quick"
+    speakers = "speakers"
     masked = "masked"
     full = "full"
 
@@ -220,8 +221,9 @@ def evaluate(
     suite: Annotated[
         Suite,
         typer.Option(
-            help="clean: undisturbed clips, 3 rows. quick: noise and missing modalities too, 11 rows. masked: all that "
-            "can be missing, 111 rows. full: the whole protocol, 320 rows. Drawn masks and noise: once for each seed."
+            help="clean: undisturbed clips, 3 rows. quick: noise and missing modalities too, 11 rows. speakers: as if "
+            "others spoke, 38 rows. masked: all that can be missing, 111 rows. full: the whole protocol, 320 rows. "
+            "Drawn masks and noise: once for each seed."
         ),
     ] = Suite.clean,
     out: Annotated[

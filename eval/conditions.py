@@ -1,7 +1,7 @@
 """What is done to a clip before a recogniser sees it: every axis and level of the robustness protocol.
 
 A condition is a pure function of (clip id, condition, level, seed), given the corpus that lends its voices: the same
-bits in every process and on every machine (`noise.py` says how). Where a library's codec decides the bits, JPEG and the
+bits in every process and on every machine (`noise.py` says how). Where a library decides the bits, as of JPEG and the
 audio codecs, they depend on the versions that `library_versions` tells.
 
 The level scales and does not redraw where the pattern allows it: the frames lost at 25 % are among those lost at 50 %,
@@ -23,6 +23,7 @@ from avsr.eval.corruptions import VIDEO_CORRUPTIONS, VideoCorruption
 from avsr.eval.identity import IDENTITIES, SHIFTS_MS, Identity, OutOfStep
 from avsr.eval.masks import PACKETS_PER_FRAME, PATTERNS, lose_audio, lose_video, missing_units
 from avsr.eval.noise import BABBLE_TALKERS, NOISES, Corpus, Draw, add_noise, babble, pink, recorded, white
+from avsr.eval.speakers import Speaker
 from avsr.preprocessing.clip import FPS, Clip
 from avsr.preprocessing.errors import AvsrError
 from avsr.preprocessing.shards import to_runs
@@ -203,7 +204,7 @@ class Nothing:
         )
 
 
-Step = Missing | Noise | Nothing | VideoCorruption | AudioCorruption | OutOfStep | Identity
+Step = Missing | Noise | Nothing | VideoCorruption | AudioCorruption | OutOfStep | Identity | Speaker
 """What all of them have: `axis`, `name` and `level` for the results, a `label` for people; `signalled`, false where
 something is gone and the masks do not say so; `seeded`, whether the seed changes anything; `streams`, which of sound
 and picture are changed; `lost`, which of these are not there for all or part of the clip; `stage`, the place in the
@@ -214,8 +215,8 @@ order they are done in; and `apply(clip, seed, corpus) -> Clip`."""
 class Condition:
     """Steps done to a clip one after the other; none of them is the clean clip.
 
-    They are done in the order in which they would happen: whose picture it is and the room, the noise in the room, the
-    channel of the sound, that of the picture, then what is moved in time or lost.
+    They are done in the order in which they would happen: who speaks, whose picture it is and the room, the noise in
+    the room, the channel of the sound, that of the picture, then what is moved in time or lost.
     """
 
     steps: tuple[Step, ...] = ()
@@ -346,8 +347,8 @@ def library_versions() -> dict[str, str]:
     import cv2
     import scipy
 
-    avcodec = ".".join(map(str, av.library_versions["libavcodec"]))
-    return {"opencv": cv2.__version__, "pyav": av.__version__, "libavcodec": avcodec, "scipy": scipy.__version__}
+    ffmpeg = {name: ".".join(map(str, av.library_versions[name])) for name in ("libavcodec", "libavfilter")}
+    return {"opencv": cv2.__version__, "pyav": av.__version__, **ffmpeg, "scipy": scipy.__version__}
 
 
 def clip_digest(clip: Clip) -> str:

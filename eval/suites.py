@@ -28,9 +28,11 @@ from avsr.eval.conditions import (
 from avsr.eval.corruptions import VideoCorruption
 from avsr.eval.identity import IDENTITIES, SHIFTS_MS, Identity, OutOfStep
 from avsr.eval.noise import NOISES
+from avsr.eval.speakers import SPEAKERS, Speaker
 from avsr.preprocessing.errors import UsageError
 
-SUITES = ("clean", "quick", "masked", "full")
+SUITES = ("clean", "quick", "speakers", "masked", "full")
+USES = {"av": {"audio", "video"}, "audio": {"audio"}, "video": {"video"}}  # modality -> the streams it is given
 STREAMS: tuple[Literal["video", "audio"], ...] = ("video", "audio")
 PARTS = (0.1, 0.25, 0.3, 0.5, 0.75)  # rates at which a pattern is a pattern; at 0 and 1 all of them are the same
 SHARED = "bursts"  # the pattern in whose name the whole of a stream is missing
@@ -83,7 +85,13 @@ def suite_rows(suite: str, conditions: str | None = None) -> list[Row]:
     Raises:
         UsageError: no such suite, or no such rows.
     """
-    makers: dict[str, Callable[[], list[Row]]] = {"clean": _clean, "quick": _quick, "masked": _masked, "full": _full}
+    makers: dict[str, Callable[[], list[Row]]] = {
+        "clean": _clean,
+        "quick": _quick,
+        "speakers": _speakers,
+        "masked": _masked,
+        "full": _full,
+    }
     if suite not in makers:
         raise UsageError(f"suite {suite!r} does not exist; choose one of {', '.join(makers)}")
     rows = list(dict.fromkeys(makers[suite]()))
@@ -121,6 +129,19 @@ def _quick() -> list[Row]:
         _row(babble, Missing("video", SHARED, 0.5)),
         _row(Nothing()),
     ]
+
+
+def _speakers() -> list[Row]:
+    """Other voices, paces and mouths, each with the streams it changes; then all that in one, quiet and in babble."""
+    rows = _clean()
+    for kind, level in ((kind, level) for kind, how in SPEAKERS.items() for level in how.levels):
+        condition = Condition((Speaker(kind, level),))
+        rows += [
+            Row(condition, modality) for modality in ("av", "audio", "video") if condition.streams & USES[modality]
+        ]
+    other = (Speaker("higher voice", "heavy"), Speaker("faster", "light"), Speaker("other mouth", "heavy"))
+    rows += [Row(Condition(other), modality) for modality in USES]
+    return rows + [Row(Condition((*other, Noise("babble", 0.0))), modality) for modality in ("av", "audio")]
 
 
 def _masked() -> list[Row]:
@@ -227,7 +248,7 @@ def _gone(row: Row, stream: Literal["audio", "video"]) -> bool:
 
 
 def _false(row: Row) -> bool:
-    return any(isinstance(step, OutOfStep) or step.name in FALSE for step in row.condition.steps)
+    return any(isinstance(step, OutOfStep | Speaker) or step.name in FALSE for step in row.condition.steps)
 
 
 def _spoilt(row: Row, *axes: str) -> bool:

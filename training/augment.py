@@ -164,13 +164,28 @@ def _frame(seconds: float, sample: Sample) -> int:
     return min(max(round(seconds * FPS), 0), sample.frames)
 
 
-def change_speed(sample: Sample, factor: float) -> Sample:
-    """Sound and lips ``factor`` times as fast; the pitch goes with it."""
-    frames = max(1, round(sample.frames / factor))
-    picks = np.minimum((np.arange(frames) * factor).round().astype(int), sample.frames - 1)
-    times = np.arange(frames * SAMPLES_PER_FRAME, dtype=np.float32) * np.float32(factor)
-    audio = np.interp(times, np.arange(len(sample.audio), dtype=np.float32), sample.audio).astype(np.float32)
-    words = None if sample.words is None else [(w, a / factor, b / factor) for w, a, b in sample.words]
+def change_speed(sample: Sample, factor: float, course: np.ndarray | None = None) -> Sample:
+    """Sound and lips ``factor`` times as fast; the pitch goes with it.
+
+    Args:
+        sample: a clip of T frames.
+        factor: how many times as fast as a whole.
+        course: (K,) relative speeds at evenly spaced moments, straight lines between: people slow down and hurry
+            within a sentence. Even where not given.
+    """
+    time, steps = np.arange(sample.frames + 1), np.ones(sample.frames)
+    if course is not None:
+        steps /= np.interp(time[:-1] + 0.5, np.linspace(0, sample.frames, len(course)), course)
+        steps *= sample.frames / steps.sum()
+    new = np.append(0, np.cumsum(steps / factor))  # where the edges of the frames come to lie, in frames
+    frames = max(1, round(new[-1]))
+    picks = np.minimum(np.interp(np.arange(frames) + 0.5, new, time).astype(int), sample.frames - 1)
+    at = np.interp(np.arange(frames * SAMPLES_PER_FRAME) / SAMPLES_PER_FRAME, new, time) * SAMPLES_PER_FRAME
+    audio = np.interp(at, np.arange(len(sample.audio)), sample.audio).astype(np.float32)
+    words = sample.words
+    if words:
+        moments = np.interp([[a * FPS, b * FPS] for _, a, b in words], time, new) / FPS
+        words = [(word, float(a), float(b)) for (word, _, _), (a, b) in zip(words, moments, strict=True)]
     return replace(
         sample,
         audio=audio,

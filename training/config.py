@@ -32,6 +32,7 @@ class AugmentConfig(_Section):
     splice: float = Field(0.0, ge=0, le=1, description="probability of a sentence spliced from clips of one speaker")
     nothing: float = Field(0.03, ge=0, le=0.5, description="share of clips in which nobody speaks")
     speed: float = Field(0.1, ge=0, le=0.5, description="largest relative change of speed, sound and lips together")
+    uneven: float = Field(0.0, ge=0, le=0.5, description="largest relative change of speed within such a clip")
     noise: float = Field(0.6, ge=0, le=1, description="probability of added noise")
     noise_warmup: int = Field(6, ge=0, description="epochs over which that probability rises from nothing")
     snr_low_db: float = Field(-10.0, ge=-30, le=60)

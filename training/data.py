@@ -304,7 +304,10 @@ class TrainSet(Dataset):
             if donors:
                 sample = augment.splice(sample, donors, rng)
         if self.config.speed and rng.random() < 0.5:
-            sample = augment.change_speed(sample, float(np.exp(rng.uniform(-self.config.speed, self.config.speed))))
+            factor = float(np.exp(rng.uniform(-self.config.speed, self.config.speed)))
+            knots = 2 + sample.frames // 15  # one every 0.6 s, two or three words
+            course = np.exp(self.config.uneven * rng.uniform(-1, 1, knots)) if self.config.uneven else None
+            sample = augment.change_speed(sample, factor, course)
         return sample if self._fits(sample) else original
 
     def _fits(self, sample: Sample) -> bool:

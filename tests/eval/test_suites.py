@@ -12,6 +12,7 @@ from avsr import cli
 from avsr.eval.conditions import Condition, Missing, Noise, Nothing, all_steps
 from avsr.eval.corruptions import VideoCorruption
 from avsr.eval.identity import Identity, OutOfStep
+from avsr.eval.speakers import SPEAKERS, Speaker
 from avsr.eval.suites import (
     SUITES,
     Row,
@@ -50,7 +51,7 @@ def test_quick_and_clean_have_their_rows() -> None:
     extra = [(row.condition.label, row.modality) for row in quick if row.role == "comparison"]
     assert extra == [("babble 0 dB", "audio")]  # what R_V compares the noisy rows with
     assert [(row.condition.label, row.modality) for row in suite_rows("clean")] == QUICK[:3]
-    with pytest.raises(AvsrError, match=r"'fast'.*clean, quick, masked, full"):
+    with pytest.raises(AvsrError, match=r"'fast'.*clean, quick, speakers, masked, full"):
         suite_rows("fast")
 
 
@@ -111,6 +112,17 @@ def test_full_leaves_out_only_what_is_there_by_another_name_or_silent_in_other_p
             silent = not step.signalled and step.pattern not in ("bursts", "utterance")
             # The picture of a whole utterance has nothing before it that it could be frozen to: it is black.
             assert step.rate == 1 or silent or (step.frozen and step.pattern == "utterance")
+
+
+def test_other_speakers_are_asked_for_with_the_streams_that_change() -> None:
+    rows = suite_rows("speakers")
+    steps = {Speaker(kind, level) for kind, how in SPEAKERS.items() for level in how.levels}
+    assert steps <= {step for row in rows for step in row.condition.steps}
+    uses = {row.modality for row in rows if row.condition == Condition((Speaker("other mouth", "heavy"),))}
+    assert uses == {"av", "video"}
+    stranger = [row for row in rows if len(row.condition.steps) == 4]  # in babble: worth hearing alone, too
+    assert [row.modality for row in stranger] == ["av", "audio"]
+    assert {row.role for row in rows} == {"suite"}  # R_V and R_A compare what is missing, not who speaks
 
 
 def test_seeds_are_for_rows_in_which_something_is_drawn() -> None:

@@ -60,6 +60,19 @@ def test_speed_moves_sound_lips_and_words_alike() -> None:
     assert out.words[0][1] == pytest.approx(0.44 / 1.25)
 
 
+def test_speed_that_changes_on_the_way_keeps_sound_lips_and_words_together() -> None:
+    even, out = augment.change_speed(sample(1), 0.8), augment.change_speed(sample(1), 0.8, np.array([1.0, 1.5, 0.7]))
+    assert abs(out.frames - even.frames) <= 1  # 62.5
+    assert len(out.audio) == 640 * out.frames
+    np.testing.assert_allclose(out.audio[320::640], out.lips[:, 0, 0], atol=1)
+    shown = np.diff(out.lips[:, 0, 0].astype(int))
+    assert shown.min() >= 0
+    assert shown[:30].mean() > 1.3 * shown[-10:].mean()  # hurries first, slows down at the end
+    for (word, start, end), (_, first, last) in zip(out.words, sample(1).words, strict=True):
+        middle = int((start + end) / 2 * 25)
+        assert first * 25 - 1 <= out.lips[middle, 0, 0] - 100 <= last * 25 + 1, word
+
+
 @pytest.mark.parametrize("snr_db", [-10.0, 0.0, 7.5])
 def test_noise_has_the_stated_level(snr_db: float) -> None:
     rng = np.random.default_rng(0)
