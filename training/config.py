@@ -90,7 +90,8 @@ class LossConfig(_Section):
     frame: float = Field(1.0, ge=0, description="frame targets from the word alignment, at the start")
     frame_end: float = Field(0.1, ge=0, description="the same from the middle of the run on")
     quiet: float = Field(0.5, ge=0, description="blank where the word alignment has no word")
-    distil: float = Field(0.3, ge=0, description="audio posteriors on clean sound teach the video stream")
+    distil: float = Field(0.3, ge=0, description="posteriors on clean sound teach whatever gets less")
+    teacher: Literal["audio", "full"] = Field("audio", description="the audio stream, or the fused part with lips too")
     space: float = Field(0.2, ge=0, description="contrast of the two streams in the shared space")
     distil_start: float = Field(0.2, ge=0, le=1, description="share of the run after which the teacher is trusted")
 

@@ -43,6 +43,7 @@ class Batch:
         mel_keep: (B, S, M) bool.
         formants: (B,) float32, factors of the vocal tract length.
         in_step: (B,) bool, false where the lips are another clip's or come too early or too late.
+        lips_needed: (B,) bool, true where one other voice is the louder one and only the lips tell who is meant.
         lens: (B,) int64 frames.
         targets: (B, L) int64 token ids.
         target_lens: (B,) int64.
@@ -59,6 +60,7 @@ class Batch:
     mel_keep: Tensor
     formants: Tensor
     in_step: Tensor
+    lips_needed: Tensor
     lens: Tensor
     targets: Tensor
     target_lens: Tensor
@@ -238,7 +240,7 @@ class TrainSet(Dataset):
             sample = replace(sample, video_present=np.zeros_like(sample.video_present))
         elif self.use == "video":
             sample = replace(sample, audio_present=np.zeros_like(sample.audio_present))
-        mismatch, wrong = rng.random(), False
+        mismatch, wrong, lips_needed = rng.random(), False, False
         # Lips alone have nothing to disagree with.
         paired = bool(sample.audio_present.any() and sample.video_present.any())
         in_step = mismatch >= config.wrong_lips + config.out_of_step or not paired
@@ -252,7 +254,7 @@ class TrainSet(Dataset):
             elif not in_step:
                 sample = augment.out_of_step(sample, int(rng.integers(2, 11)) * int(rng.choice([-1, 1])))
             ramp = min(1.0, epoch / config.noise_warmup) if config.noise_warmup else 1.0
-            audio = self._heard(sample, i, rng, ramp, paired and in_step, wrong)
+            audio, lips_needed = self._heard(sample, i, rng, ramp, paired and in_step, wrong)
         ids = self.tokenizer.encode(sample.text)
         frames = sample.frames
         audio_present, video_present = sample.audio_present.copy(), sample.video_present.copy()
@@ -268,10 +270,10 @@ class TrainSet(Dataset):
             if draw < config.spans:
                 audio_present &= ~gone
             elif draw < 2 * config.spans:
-                video_present &= ~gone
+                video_present &= ~gone | lips_needed
             elif draw < 2 * config.spans + config.silent:
                 audio = audio * ~unmarked.repeat(SAMPLES_PER_FRAME)
-            elif draw < 2 * (config.spans + config.silent):
+            elif draw < 2 * (config.spans + config.silent) and not lips_needed:
                 lips[unmarked] = 0 if black else lips[0]
         return {
             "audio": audio,
@@ -283,6 +285,7 @@ class TrainSet(Dataset):
             "mel_keep": augment.mel_keep(frames, self.model.n_mels, config.mel_masks, rng),
             "formants": np.exp(rng.uniform(-config.formants, config.formants)) if rng.random() < 0.5 else 1.0,
             "in_step": in_step,
+            "lips_needed": lips_needed,
             "targets": np.array(ids, np.int64),
             "frame_targets": frame_targets(sample, self.tokenizer),
             "id": sample.id,
@@ -318,7 +321,9 @@ class TrainSet(Dataset):
         others = self.store.seen
         return self.store.sample(others[(others.index(i) + int(rng.integers(1, len(others)))) % len(others)])
 
-    def _heard(self, sample: Sample, i: int, rng: Generator, ramp: float, lips_help: bool, wrong: bool) -> np.ndarray:
+    def _heard(
+        self, sample: Sample, i: int, rng: Generator, ramp: float, lips_help: bool, wrong: bool
+    ) -> tuple[np.ndarray, bool]:
         """The sound (N,) float32 of clip i in another voice, through a room and a channel, with noise and compressed.
 
         Args:
@@ -327,10 +332,13 @@ class TrainSet(Dataset):
             rng: draws all of it.
             ramp: factor of the probability of noise.
             lips_help: it comes with lips that tell which of two voices is meant; without, the other one is never the
-                louder of the two. (What hides the lips later, spans and modality dropout, does not ask for this.)
+                louder of the two.
             wrong: its lips are another clip's: only the sound tells the words, so it must be there to be heard.
+
+        Returns:
+            The sound, and whether one other voice in it is the louder one.
         """
-        config, audio = self.config, sample.audio
+        config, audio, louder = self.config, sample.audio, False
         if rng.random() < config.voice:
             formants = float(np.exp(rng.uniform(-0.1, 0.2)))  # from a man's; women's and children's are shorter
             audio = augment.change_voice(audio, float(np.exp(rng.uniform(-0.25, 0.6))), formants)
@@ -342,8 +350,9 @@ class TrainSet(Dataset):
             noise, talkers = self._noise(len(audio), i, rng)
             least = 5.0 if wrong else 0.0 if talkers == 1 and not lips_help else -np.inf
             low = max(config.snr_low_db, least)
-            audio = augment.add_noise(audio, noise, float(rng.uniform(low, max(low, config.snr_high_db))))
-        return augment.codec(audio, rng) if rng.random() < config.codec else audio
+            snr_db = float(rng.uniform(low, max(low, config.snr_high_db)))
+            audio, louder = augment.add_noise(audio, noise, snr_db), talkers == 1 and snr_db < 0
+        return (augment.codec(audio, rng) if rng.random() < config.codec else audio), louder
 
     def _noise(self, samples: int, i: int, rng: Generator) -> tuple[np.ndarray, int]:
         """Noise for clip i and how many talk in it: babble of training clips, one talker, a recording, plain noise."""
@@ -400,6 +409,7 @@ def collate(items: list[dict]) -> Batch:
     return Batch(
         **{name: pad(name, frames * sizes.get(name, 1)) for name in names},
         in_step=torch.tensor([item["in_step"] for item in items]),
+        lips_needed=torch.tensor([item["lips_needed"] for item in items]),
         formants=torch.tensor([item["formants"] for item in items], dtype=torch.float32),
         lens=torch.tensor([len(item["lips"]) for item in items]),
         targets=pad("targets", length),

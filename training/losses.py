@@ -154,22 +154,27 @@ class Objective(nn.Module):
         # Lips that do not go with the sound teach the fused part whom to believe, and the eye nothing.
         fitting = seen & batch.in_step[:, None]
         lip_targets = batch.frame_targets.masked_fill(~batch.in_step[:, None], UNKNOWN)
-        has_audio, has_video = heard.any(1), fitting.any(1)
+        # Nor can the ear tell who is meant where another voice is the louder one.
+        clear = heard & ~batch.lips_needed[:, None]
+        ear_targets = batch.frame_targets.masked_fill(batch.lips_needed[:, None], UNKNOWN)
+        has_audio, has_video = clear.any(1), fitting.any(1)
         audio, audio_head = model.encode_audio(
             batch.audio, heard, valid, lambda mel: warp_mel(mel, batch.formants) * batch.mel_keep
         )
         video, video_head = model.encode_video(batch.lips, seen, valid)
         losses = {
             "audio_stream": ctc(audio_head, batch, has_audio),
-            "audio_frame": frame_loss(self.audio_frames, audio, batch.frame_targets, heard),
+            "audio_frame": frame_loss(self.audio_frames, audio, ear_targets, clear),
             "video_stream": ctc(video_head, batch, has_video),
             "video_frame": frame_loss(self.video_frames, video, lip_targets, fitting),
         }
-        losses["quiet"] = quiet_loss(audio_head, batch.frame_targets) + quiet_loss(video_head, lip_targets)
+        losses["quiet"] = quiet_loss(audio_head, ear_targets) + quiet_loss(video_head, lip_targets)
         spoken = batch.frame_targets != 0  # closed lips look alike at any moment
-        if self.config.space > 0 and (heard & fitting & spoken).any():
-            losses |= space_loss(*model.share(audio, video), heard & spoken, fitting & spoken)
-        teacher = self._teacher(batch) if now.distil > 0 and has_video.any() else None
+        if self.config.space > 0 and (clear & fitting & spoken).any():
+            losses |= space_loss(*model.share(audio, video), clear & spoken, fitting & spoken)
+        teacher = None
+        if now.distil > 0 and has_video.any():
+            teacher = self._teacher(batch, video, video_head, fitting, progress)
         if teacher is not None:
             losses["distil"] = distil(video_head, teacher, *self._taught(batch, fitting))
         if progress >= self.config.streams_first:
@@ -194,7 +199,7 @@ class Objective(nn.Module):
         both = heard.any(1) & seen.any(1)
         draw = torch.rand(len(both), device=both.device)
         lips_only = both & batch.in_step & (draw < config.lips_only)
-        sound_only = both & (draw > 1 - config.sound_only)
+        sound_only = both & ~batch.lips_needed & (draw > 1 - config.sound_only)
         heard, seen = heard & ~lips_only[:, None], seen & ~sound_only[:, None]
         log_probs = self.model.fuse(*streams, heard, seen, batch.valid, heads)[0]
         lips_only, sound_only = seen.any(1) & ~heard.any(1), heard.any(1) & ~seen.any(1)
@@ -207,7 +212,8 @@ class Objective(nn.Module):
         losses["quiet_fused"] = quiet_loss(log_probs, batch.frame_targets)
         if teacher is not None:
             alone = (lips_only & batch.in_step)[:, None]  # a span may have taken all the sound from lips out of step
-            losses["distil_fused"] = distil(log_probs, teacher, *self._taught(batch, seen & alone))
+            taught = seen & alone if config.teacher == "audio" else (heard | seen) & batch.in_step[:, None]
+            losses["distil_fused"] = distil(log_probs, teacher, *self._taught(batch, taught))
         return losses
 
     @staticmethod
@@ -217,12 +223,17 @@ class Objective(nn.Module):
         return frames, (batch.target_lens * frames.any(1)).sum()
 
     @torch.no_grad()
-    def _teacher(self, batch: Batch) -> Tensor:
-        """What the audio stream makes of the clean sound, (B, T, U) log-probabilities."""
-        stream = self.model.audio_stream
-        training = stream.training
-        stream.eval()
+    def _teacher(self, batch: Batch, video: Tensor, head: Tensor, seen: Tensor, progress: float) -> Tensor:
+        """What the audio stream, or all of the model, makes of the clean sound: (B, T, U) log-probabilities."""
+        model = self.model
+        full = self.config.teacher == "full" and progress >= self.config.streams_first
+        modes = [(module, module.training) for module in model.modules()]  # frozen parts are not all alike
+        model.eval()
         try:
-            return self.model.encode_audio(batch.clean_audio, batch.clean_present, batch.valid)[1]
+            audio, audio_head = model.encode_audio(batch.clean_audio, batch.clean_present, batch.valid)
+            if not full:
+                return audio_head
+            return model.fuse(audio, video, batch.clean_present, seen, batch.valid, (audio_head, head))[0]
         finally:
-            stream.train(training)
+            for module, mode in modes:
+                module.training = mode

@@ -310,6 +310,21 @@ def test_one_other_talker_is_often_the_same_speaker_and_louder_only_where_lips_t
     assert np.mean(own) == pytest.approx(0.5 + 0.5 * 5 / 36, abs=0.2)
 
 
+def test_lips_that_tell_who_is_meant_are_never_taken_away(corpus: Callable[..., Path]) -> None:
+    store = ClipStore([corpus(clips(30, step=4))], "train", TOKENIZER, cache_gb=1)
+    config = calm(noise=1.0, talker=1.0, snr_low_db=-10.0, snr_high_db=10.0, spans=0.3, silent=0.2)
+    hidden = {True: 0, False: 0}
+    views = [view(store.sample(i).lips) for i in range(len(store))]
+    for i, item in items(TrainSet(store, TOKENIZER, MODEL, config, 0), 8):
+        needed = item["lips_needed"]
+        if item["audio"].reshape(-1, 640).any(1).all():  # not silenced
+            noise = item["audio"] - item["clean_audio"]
+            assert needed == (np.mean(noise**2) > np.mean(item["clean_audio"] ** 2))
+        hidden[needed] += not (item["video_present"].all() and np.array_equal(item["lips"], views[i]))
+    assert hidden[True] == 0
+    assert hidden[False] > 10
+
+
 # ----------------------------------------------------------------------------------------------- lips that do not fit
 
 

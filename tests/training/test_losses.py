@@ -288,3 +288,47 @@ def test_the_ear_is_no_teacher_of_lips_out_of_step_whose_sound_was_taken(
         objective.eval()
         mixed, first = objective(batch, 1.0), objective(batch.take(torch.tensor([0])), 1.0)
     torch.testing.assert_close(mixed["distil_fused"], first["distil_fused"], atol=1e-5, rtol=1e-4)
+
+
+def test_the_ear_is_not_asked_for_whom_only_the_lips_can_tell(
+    corpus: Callable[..., Path], objective: Objective
+) -> None:
+    batch = batch_of(corpus())
+    objective.config = LossConfig(streams_first=0, lips_only=0, sound_only=1, distil=0)
+    assert objective(batch, 1.0).keys() & {"both", "video", "audio"} == {"audio"}
+    batch.lips_needed[:] = True
+    losses = objective(batch, 1.0)
+    assert losses.keys() & {"both", "video", "audio"} == {"both"}
+    assert losses["audio_stream"] == losses["audio_frame"] == 0
+    assert not {"moments", "clips"} & losses.keys()
+    assert losses["video_stream"] > 0
+
+
+# ------------------------------------------------------------------------------------------------ the whole as teacher
+
+
+@pytest.mark.parametrize(("teacher", "taught"), [("audio", False), ("full", True)])
+def test_a_full_teacher_teaches_the_views_with_sound_too(
+    corpus: Callable[..., Path], objective: Objective, teacher: str, taught: bool
+) -> None:
+    batch = batch_of(corpus())
+    for shares in ({"lips_only": 0, "sound_only": 0}, {"lips_only": 0, "sound_only": 1}):
+        objective.config = LossConfig(streams_first=0, distil_start=0, teacher=teacher, **shares)
+        objective.train()
+        losses = objective(batch, 1.0)
+        assert (losses["distil_fused"] > 0) == taught
+        assert all(module.training for module in objective.modules())
+
+
+def test_a_full_teacher_has_nothing_to_teach_who_gets_all_of_it(
+    corpus: Callable[..., Path], objective: Objective
+) -> None:
+    batch = batch_of(corpus())
+    objective.config = LossConfig(streams_first=0, distil_start=0, teacher="full", lips_only=0, sound_only=0)
+    objective.eval()
+    batch.clean_audio, batch.clean_present = batch.audio, batch.audio_present
+    batch.mel_keep[:] = True
+    batch.formants[:] = 1.0
+    with torch.no_grad():
+        assert objective(batch, 1.0)["distil_fused"] < 1e-5
+        assert objective(batch, 1.0)["distil"] > 1e-3
