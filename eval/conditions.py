@@ -23,7 +23,7 @@ from avsr.eval.corruptions import VIDEO_CORRUPTIONS, VideoCorruption
 from avsr.eval.identity import IDENTITIES, SHIFTS_MS, Identity, OutOfStep
 from avsr.eval.masks import PACKETS_PER_FRAME, PATTERNS, lose_audio, lose_video, missing_units
 from avsr.eval.noise import BABBLE_TALKERS, NOISES, Corpus, Draw, add_noise, babble, pink, recorded, white
-from avsr.eval.speakers import Speaker
+from avsr.eval.speakers import SPEAKERS, Speaker
 from avsr.preprocessing.clip import FPS, Clip
 from avsr.preprocessing.errors import AvsrError
 from avsr.preprocessing.shards import to_runs
@@ -277,6 +277,11 @@ class Condition:
     def missing_ms(self, clip: Clip, seed: int, corpus: Corpus) -> dict[str, list[list[int]]]:
         """The masks of what is missing, signalled or not, for the record.
 
+        Args:
+            clip: as it is given: at another speaking rate it is longer or shorter than it was.
+            seed: as in `apply`.
+            corpus: as in `apply`.
+
         Returns:
             "audio", "video", both or neither -> [start, end] of each missing stretch in ms from the clip's start.
         """
@@ -302,6 +307,11 @@ class Condition:
 # ---- for the suites
 
 
+def other_speakers() -> list[Speaker]:
+    """Every change of the speaker at every level, weakest first."""
+    return [Speaker(kind, level) for kind, how in SPEAKERS.items() for level in how.levels]
+
+
 def corrupted_video() -> list[VideoCorruption]:
     """Every corruption of the picture at every level, weakest first."""
     return [VideoCorruption(kind, level) for kind, how in VIDEO_CORRUPTIONS.items() for level in how.levels]
@@ -325,7 +335,7 @@ def missing(stream: Literal["audio", "video", "both"]) -> list[Missing]:
 
 
 def all_steps() -> list[Step]:
-    """Every single step of the protocol at every level; crossing them is the suites' work."""
+    """Every single step of the protocol, which has no other speakers, at every level; the suites cross them."""
     return [
         *missing("video"),
         *missing("audio"),
@@ -342,7 +352,7 @@ def all_steps() -> list[Step]:
 
 
 def library_versions() -> dict[str, str]:
-    """The libraries whose codecs decide bits of some conditions, and their versions; a run depends on them."""
+    """The libraries that decide bits of some conditions, and their versions; a run depends on them."""
     import av
     import cv2
     import scipy

@@ -153,8 +153,8 @@ class Bench:
                 "video_present": round(float(given.video_present.mean()) if given.frames else 0.0, 4),
                 "audio_weight": round(sum(weights) / len(weights), 4) if weights else None,
                 "weighed_words": len(weights),
-                "seconds": round(spent.alone_s * clip.frames / frames, 6),
-                "seconds_network": round(spent.network_s * clip.frames / frames, 6),
+                "seconds": round(spent.alone_s * given.frames / frames, 6),
+                "seconds_network": round(spent.network_s * given.frames / frames, 6),
             }
 
     def _clips(self, batch: tuple[int, ...]) -> list[Clip]:
@@ -167,7 +167,7 @@ class Bench:
         """What lines of all modalities share: a hash of the clip as it was given, what is missing of it, whose lips."""
         condition = job.rows[0].condition
         found: dict[str, Any] = {"clip_sha256": clip_digest(given)[:16]}
-        if missing := condition.missing_ms(clip, job.seed, self.corpus):
+        if missing := condition.missing_ms(given, job.seed, self.corpus):
             found["missing_ms"] = missing
         if any(isinstance(step, Identity) and step.kind == "other lips" for step in condition.steps):
             found["lips_reference"] = self.corpus.texts[partner(clip, job.seed, self.corpus)]

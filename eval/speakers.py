@@ -1,4 +1,4 @@
-"""Clips as if somebody else said them: another voice, another pace, another mouth.
+"""Clips as if somebody else said them: another voice, another speaking rate, another mouth.
 
 They stand in for people of whom there are no recordings. They rank models and show where one breaks; the error rate
 for real strangers they do not predict. All are pure functions of (clip id, kind, level, seed). FFmpeg's filters and
@@ -16,16 +16,17 @@ from avsr.eval.noise import Corpus, Draw
 from avsr.preprocessing.clip import CROP_SIZE, SAMPLE_RATE, SAMPLES_PER_FRAME, Clip
 
 _GRID = 4  # the bend of a mouth is drawn at so many points each way, and smooth between
+_MIDDLE = slice(CROP_SIZE // 4, 3 * CROP_SIZE // 4)  # where the mouth is, either way
 
 
 def _voice(clip: Clip, factor: float, draw: Draw) -> Clip:
-    """Pitch and formants times a factor, as of a shorter or longer throat, at the same pace."""
+    """Pitch and formants times a factor, as of a shorter or longer vocal tract, at the same speaking rate."""
     rate = round(SAMPLE_RATE * factor)
     audio = _filtered(clip.audio, ("asetrate", str(rate)), ("aresample", str(SAMPLE_RATE)), _tempo(1 / factor))
     return replace(clip, audio=_fitted(audio, len(clip.audio)))
 
 
-def _pace(clip: Clip, factor: float, draw: Draw) -> Clip:
+def _rate(clip: Clip, factor: float, draw: Draw) -> Clip:
     """Sound and lips so many times as fast, the pitch as it was; of the pictures the nearest ones are shown."""
     frames = max(1, round(clip.frames / factor))
     source = np.minimum(((np.arange(frames) + 0.5) * factor).astype(np.int64), clip.frames - 1)
@@ -40,12 +41,18 @@ def _pace(clip: Clip, factor: float, draw: Draw) -> Clip:
 
 
 def _mouth(clip: Clip, pixels: float, draw: Draw) -> Clip:
-    """A mouth of another shape: one smooth bend for all frames, its standard deviation in pixels of the crop."""
+    """A mouth of another shape, in the same place: one smooth bend for all frames.
+
+    Args:
+        pixels: standard deviation of the bend; up to 3 no part of the picture is folded over.
+    """
     import cv2
 
     words = draw.words(2 * _GRID * _GRID * 4).astype(np.float64) / 2**64
     normal = (words.reshape(2, _GRID, _GRID, 4).sum(axis=-1) - 2) * np.sqrt(3)  # a sum of four uniform ones is near it
-    across, down = (cv2.resize(part * pixels, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_CUBIC) for part in normal)
+    bend = np.stack([cv2.resize(part, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_CUBIC) for part in normal])
+    bend -= bend[:, _MIDDLE, _MIDDLE].mean(axis=(1, 2), keepdims=True)  # a mouth elsewhere is not another mouth
+    across, down = bend * (pixels / bend.std())
     x, y = np.meshgrid(np.arange(CROP_SIZE), np.arange(CROP_SIZE))
     at = (x + across).astype(np.float32), (y + down).astype(np.float32)
     lips = clip.lips.copy()
@@ -85,13 +92,13 @@ def _fitted(audio: np.ndarray, samples: int) -> np.ndarray:
 SPEAKERS: dict[str, Kind] = {
     "higher voice": Kind(_voice, levels((1.1, "pitch and formants x 1.1"), (1.2, "pitch and formants x 1.2"))),
     "lower voice": Kind(_voice, levels((0.92, "pitch and formants x 0.92"), (0.85, "pitch and formants x 0.85"))),
-    "faster": Kind(_pace, levels((1.1, "pace x 1.1"), (1.2, "pace x 1.2"), (1.35, "pace x 1.35"))),
-    "slower": Kind(_pace, levels((0.9, "pace x 0.9"), (0.8, "pace x 0.8"), (0.7, "pace x 0.7"))),
-    "other mouth": Kind(_mouth, levels((3.0, "bent by 3 px"), (6.0, "bent by 6 px")), seeded=True),
+    "faster": Kind(_rate, levels((1.1, "rate x 1.1"), (1.2, "rate x 1.2"), (1.35, "rate x 1.35"))),
+    "slower": Kind(_rate, levels((0.9, "rate x 0.9"), (0.8, "rate x 0.8"), (0.7, "rate x 0.7"))),
+    "other mouth": Kind(_mouth, levels((1.5, "bent by 1.5 px"), (3.0, "bent by 3 px")), seeded=True),
 }
 """Every kind with its levels, weakest first."""
 
-_STREAMS = {_voice: frozenset({"audio"}), _pace: frozenset({"audio", "video"}), _mouth: frozenset({"video"})}
+_STREAMS = {_voice: frozenset({"audio"}), _rate: frozenset({"audio", "video"}), _mouth: frozenset({"video"})}
 
 
 @dataclass(frozen=True)
@@ -100,7 +107,7 @@ class Speaker:
 
     Attributes:
         kind: one of SPEAKERS.
-        level: one of the kind's levels: "light" or "heavy", of a pace also "medium".
+        level: one of the kind's levels: "light" or "heavy", of a speaking rate also "medium".
     """
 
     kind: str
@@ -108,7 +115,7 @@ class Speaker:
     axis = "another speaker"
     signalled = True
     lost = frozenset[str]()
-    stage = 0
+    stage = -1
 
     def __post_init__(self) -> None:
         check(self.axis, SPEAKERS, self.kind, self.level)
@@ -119,7 +126,7 @@ class Speaker:
 
     @property
     def label(self) -> str:
-        """For people: "faster heavy (pace x 1.35)"."""
+        """For people: "faster heavy (rate x 1.35)"."""
         return f"{self.kind} {self.level} ({SPEAKERS[self.kind].levels[self.level][1]})"
 
     @property
@@ -131,8 +138,10 @@ class Speaker:
         return _STREAMS[SPEAKERS[self.kind].change]
 
     def apply(self, clip: Clip, seed: int, corpus: Corpus) -> Clip:
-        """At another pace the clip has another length; otherwise nothing moves in time."""
+        """At another speaking rate the clip has another length; otherwise nothing moves in time."""
         if not clip.frames:
             return clip
         kind = SPEAKERS[self.kind]
-        return kind.change(clip, kind.levels[self.level][0], Draw(clip.id, self.axis, self.kind, seed))
+        changed = kind.change(clip, kind.levels[self.level][0], Draw(clip.id, self.axis, self.kind, seed))
+        heard = np.repeat(changed.audio_present, SAMPLES_PER_FRAME)  # filters smear sound into what is absent
+        return replace(changed, audio=np.where(heard, changed.audio.clip(-1, 1), np.float32(0)))

@@ -24,11 +24,12 @@ from avsr.eval.conditions import (
     Step,
     corrupted_audio,
     corrupted_video,
+    other_speakers,
 )
 from avsr.eval.corruptions import VideoCorruption
 from avsr.eval.identity import IDENTITIES, SHIFTS_MS, Identity, OutOfStep
 from avsr.eval.noise import NOISES
-from avsr.eval.speakers import SPEAKERS, Speaker
+from avsr.eval.speakers import Speaker
 from avsr.preprocessing.errors import UsageError
 
 SUITES = ("clean", "quick", "speakers", "masked", "full")
@@ -62,7 +63,8 @@ class Row:
 
     def seeds(self, seeds: Sequence[int]) -> Sequence[int]:
         """Those it is measured for: the first alone where another would give the very same clips."""
-        return seeds if any(_drawn(step) for step in self.condition.steps) else seeds[:1]
+        drawn = any(_drawn(step) and step.streams & USES[self.modality] for step in self.condition.steps)
+        return seeds if drawn else seeds[:1]
 
 
 def _drawn(step: Step) -> bool:
@@ -132,13 +134,10 @@ def _quick() -> list[Row]:
 
 
 def _speakers() -> list[Row]:
-    """Other voices, paces and mouths, each with the streams it changes; then all that in one, quiet and in babble."""
+    """Other voices, speaking rates and mouths, each with the streams it changes; then all in one, also in babble."""
     rows = _clean()
-    for kind, level in ((kind, level) for kind, how in SPEAKERS.items() for level in how.levels):
-        condition = Condition((Speaker(kind, level),))
-        rows += [
-            Row(condition, modality) for modality in ("av", "audio", "video") if condition.streams & USES[modality]
-        ]
+    for condition in (Condition((speaker,)) for speaker in other_speakers()):
+        rows += [Row(condition, modality) for modality, used in USES.items() if condition.streams & used]
     other = (Speaker("higher voice", "heavy"), Speaker("faster", "light"), Speaker("other mouth", "heavy"))
     rows += [Row(Condition(other), modality) for modality in USES]
     return rows + [Row(Condition((*other, Noise("babble", 0.0))), modality) for modality in ("av", "audio")]

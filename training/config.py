@@ -32,7 +32,7 @@ class AugmentConfig(_Section):
     splice: float = Field(0.0, ge=0, le=1, description="probability of a sentence spliced from clips of one speaker")
     nothing: float = Field(0.03, ge=0, le=0.5, description="share of clips in which nobody speaks")
     speed: float = Field(0.1, ge=0, le=0.5, description="largest relative change of speed, sound and lips together")
-    uneven: float = Field(0.0, ge=0, le=0.5, description="largest relative change of speed within such a clip")
+    uneven: float = Field(0.0, ge=0, le=0.5, description="how far, in log, the speed of such a clip wanders")
     noise: float = Field(0.6, ge=0, le=1, description="probability of added noise")
     noise_warmup: int = Field(6, ge=0, description="epochs over which that probability rises from nothing")
     snr_low_db: float = Field(-10.0, ge=-30, le=60)
@@ -91,7 +91,7 @@ class LossConfig(_Section):
     frame_end: float = Field(0.1, ge=0, description="the same from the middle of the run on")
     quiet: float = Field(0.5, ge=0, description="blank where the word alignment has no word")
     distil: float = Field(0.3, ge=0, description="posteriors on clean sound teach whatever gets less")
-    teacher: Literal["audio", "full"] = Field("audio", description="the audio stream, or the fused part with lips too")
+    teacher: Literal["audio", "full"] = Field("audio", description="the audio stream; or all, once it is fused")
     space: float = Field(0.2, ge=0, description="contrast of the two streams in the shared space")
     distil_start: float = Field(0.2, ge=0, le=1, description="share of the run after which the teacher is trusted")
 

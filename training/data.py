@@ -254,14 +254,15 @@ class TrainSet(Dataset):
             elif not in_step:
                 sample = augment.out_of_step(sample, int(rng.integers(2, 11)) * int(rng.choice([-1, 1])))
             ramp = min(1.0, epoch / config.noise_warmup) if config.noise_warmup else 1.0
-            audio, lips_needed = self._heard(sample, i, rng, ramp, paired and in_step, wrong)
+            lips_help = in_step and bool(sample.audio_present.any() and sample.video_present.mean() > 0.5)
+            audio, lips_needed = self._heard(sample, i, rng, ramp, lips_help, wrong)
         ids = self.tokenizer.encode(sample.text)
         frames = sample.frames
         audio_present, video_present = sample.audio_present.copy(), sample.video_present.copy()
         lips = augment.picture(sample.lips, self.model.crop, config, rng) if video_present.any() else None
         if lips is None:
             lips = np.zeros((frames, self.model.crop, self.model.crop), np.uint8)
-        video_present &= ~augment.short_masks(frames, config.video_masks, 8, rng)
+        video_present &= ~augment.short_masks(frames, config.video_masks, 8, rng) | lips_needed
         if (
             audio_present.any() and video_present.any() and not wrong
         ):  # a clip with one modality keeps it, and one of two stays whole
@@ -306,7 +307,7 @@ class TrainSet(Dataset):
             donors = [donor for donor in donors if donor.words and len(donor.words) == count]
             if donors:
                 sample = augment.splice(sample, donors, rng)
-        if self.config.speed and rng.random() < 0.5:
+        if (self.config.speed or self.config.uneven) and rng.random() < 0.5:
             factor = float(np.exp(rng.uniform(-self.config.speed, self.config.speed)))
             knots = 2 + sample.frames // 15  # one every 0.6 s, two or three words
             course = np.exp(self.config.uneven * rng.uniform(-1, 1, knots)) if self.config.uneven else None
@@ -351,7 +352,7 @@ class TrainSet(Dataset):
             least = 5.0 if wrong else 0.0 if talkers == 1 and not lips_help else -np.inf
             low = max(config.snr_low_db, least)
             snr_db = float(rng.uniform(low, max(low, config.snr_high_db)))
-            audio, louder = augment.add_noise(audio, noise, snr_db), talkers == 1 and snr_db < 0
+            audio, louder = augment.add_noise(audio, noise, snr_db), talkers == 1 and snr_db < 0 and bool(noise.any())
         return (augment.codec(audio, rng) if rng.random() < config.codec else audio), louder
 
     def _noise(self, samples: int, i: int, rng: Generator) -> tuple[np.ndarray, int]:

@@ -1,4 +1,4 @@
-"""What training minimises: CTC for every way of using the model, frame targets, and the ear as the eye's teacher."""
+"""What training minimises: CTC for every way of using the model, frame targets, a teacher with clean sound."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ class Objective(nn.Module):
     At first the streams learn alone, each from its own CTC head and the frame targets: while they know nothing, what
     comes back through the fused part is mostly noise, and drowns what the streams could learn directly. Then they are
     fused, and clip by clip it is drawn whether the fused part gets both or only one of them (modality dropout); the
-    streams themselves learn from every clip they have.
+    streams themselves learn from every clip that tells them something.
     """
 
     def __init__(self, model: AVSR, config: LossConfig) -> None:
@@ -173,7 +173,7 @@ class Objective(nn.Module):
         if self.config.space > 0 and (clear & fitting & spoken).any():
             losses |= space_loss(*model.share(audio, video), clear & spoken, fitting & spoken)
         teacher = None
-        if now.distil > 0 and has_video.any():
+        if now.distil > 0 and (has_video.any() or self.config.teacher == "full"):
             teacher = self._teacher(batch, video, video_head, fitting, progress)
         if teacher is not None:
             losses["distil"] = distil(video_head, teacher, *self._taught(batch, fitting))
@@ -218,7 +218,7 @@ class Objective(nn.Module):
 
     @staticmethod
     def _taught(batch: Batch, seen: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames (B, T) where the teacher heard and the student sees, and how many target tokens they stand for."""
+        """Frames (B, T) where the teacher heard and the student has something; the target tokens they stand for."""
         frames = batch.clean_present.any(1)[:, None] & seen
         return frames, (batch.target_lens * frames.any(1)).sum()
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import librosa
 import numpy as np
 import pytest
 
-from avsr.eval.conditions import Condition, Noise
+from avsr.eval.conditions import Condition, Missing, Noise, other_speakers
+from avsr.eval.identity import Identity
 from avsr.eval.noise import Corpus
 from avsr.eval.speakers import SPEAKERS, Speaker
 from avsr.preprocessing.clip import CROP_SIZE, SAMPLE_RATE, SAMPLES_PER_FRAME, Clip
@@ -14,7 +17,7 @@ from avsr.preprocessing.errors import AvsrError
 
 FRAMES = 75
 PITCH_HZ = 125
-ALL = [Speaker(kind, level) for kind, how in SPEAKERS.items() for level in how.levels]
+ALL = other_speakers()
 
 
 def burst(at: int = 30) -> Clip:
@@ -55,11 +58,11 @@ def test_sound_and_lips_stay_in_step(speaker: Speaker, corpus: Corpus) -> None:
     out = speaker.apply(clip, 17, corpus)
     factor = SPEAKERS[speaker.kind].levels[speaker.level][0] if speaker.kind in ("faster", "slower") else 1.0
     assert out.frames == round(FRAMES / factor)
-    frame_ms = 1000 * out.duration_s
+    clip_ms = 1000 * out.duration_s
     heard = middle(np.abs(out.audio).reshape(-1, 160).mean(axis=1))
     shown = middle(out.lips.reshape(out.frames, -1).mean(axis=1))
-    assert abs(heard - shown) * frame_ms < 50
-    assert abs(heard - middle(np.abs(clip.audio))) * frame_ms < 50
+    assert abs(heard - shown) * clip_ms < 50
+    assert abs(heard - middle(np.abs(clip.audio))) * clip_ms < 50
     assert out.video_present.sum() == pytest.approx(72 / factor, abs=1)
     np.testing.assert_array_equal(clip.lips, before[0])
     np.testing.assert_array_equal(clip.audio, before[1])
@@ -77,7 +80,7 @@ def test_only_the_streams_it_names_change(speaker: Speaker, corpus: Corpus) -> N
 
 
 @pytest.mark.parametrize("speaker", [one for one in ALL if one.kind != "other mouth"], ids=lambda one: one.label)
-def test_a_voice_has_another_pitch_and_a_pace_has_not(speaker: Speaker, corpus: Corpus) -> None:
+def test_a_voice_has_another_pitch_and_a_rate_has_not(speaker: Speaker, corpus: Corpus) -> None:
     setting = SPEAKERS[speaker.kind].levels[speaker.level][0]
     wanted = PITCH_HZ * (setting if "voice" in speaker.kind else 1.0)
     assert pitch_hz(speaker.apply(burst(), 17, corpus).audio) == pytest.approx(wanted, rel=0.04)
@@ -92,9 +95,45 @@ def test_a_mouth_is_bent_alike_in_all_frames_and_otherwise_with_another_seed(cor
 
 
 def test_noise_comes_over_the_other_voice(corpus: Corpus) -> None:
-    out = Condition((Noise("white", 0.0), Speaker("faster", "heavy"))).apply(burst(), 17, corpus)
-    assert out.frames == 56
-    assert np.abs(out.audio[: 10 * SAMPLES_PER_FRAME]).mean() > 0.02
+    noise, faster = Noise("white", 0.0), Speaker("faster", "heavy")
+    out = Condition((noise, faster)).apply(burst(), 17, corpus)
+    np.testing.assert_array_equal(out.audio, noise.apply(faster.apply(burst(), 17, corpus), 17, corpus).audio)
+    assert Condition((Identity("no face"), faster)) == Condition((faster, Identity("no face")))
+
+
+def test_a_bend_is_as_large_as_stated_leaves_the_mouth_in_place_and_folds_nothing(corpus: Corpus) -> None:
+    ramp = np.arange(CROP_SIZE) * 2  # grey tells the place, twice over
+    across, down = np.tile(ramp, (CROP_SIZE, 1)), np.tile(ramp[:, None], (1, CROP_SIZE))
+    lips = np.stack([across, down]).astype(np.uint8)
+    there, bends, middles = np.ones(2, bool), [], []
+    for number in range(30):
+        clip = Clip(f"clip{number}", np.zeros(2 * SAMPLES_PER_FRAME, np.float32), lips, there, there)
+        bent = Speaker("other mouth", "heavy").apply(clip, 17, corpus).lips / 2
+        moved = bent - lips / 2
+        bends.append(moved.std())
+        middles.append(np.abs(moved[:, 24:72, 24:72].mean(axis=(1, 2))).max())
+        assert np.diff(bent[0, 8:-8, 8:-8], axis=1).min() >= -0.5  # grey is whole numbers: half a pixel
+        assert np.diff(bent[1, 8:-8, 8:-8], axis=0).min() >= -0.5
+    assert np.mean(bends) == pytest.approx(3.0, abs=0.5)  # a little is lost beyond the edge
+    assert max(middles) < 0.5
+
+
+def test_what_was_absent_stays_silent_and_nothing_is_too_loud(corpus: Corpus) -> None:
+    square = replace(burst(), audio=np.sign(burst().audio) + np.float32(0))
+    square = replace(square, audio_present=(np.arange(FRAMES) < 40) | (np.arange(FRAMES) > 50))
+    for speaker in ALL:
+        out = speaker.apply(square, 17, corpus)
+        assert np.abs(out.audio).max() <= 1
+        assert not out.audio[np.repeat(~out.audio_present, SAMPLES_PER_FRAME)].any()
+
+
+def test_what_is_missing_of_a_faster_clip_is_recorded_as_it_was_taken(corpus: Corpus) -> None:
+    condition = Condition((Speaker("faster", "heavy"), Missing("video", "bursts", 0.5)))
+    given = condition.apply(burst(), 17, corpus)
+    told = np.zeros(given.frames, bool)
+    for start, end in condition.missing_ms(given, 17, corpus)["video"]:
+        told[start // 40 : end // 40] = True
+    np.testing.assert_array_equal(told[3:], ~given.video_present[3:])
 
 
 def test_a_clip_without_frames_is_left_alone(corpus: Corpus) -> None:

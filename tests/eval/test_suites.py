@@ -9,10 +9,10 @@ import pytest
 import typer
 
 from avsr import cli
-from avsr.eval.conditions import Condition, Missing, Noise, Nothing, all_steps
+from avsr.eval.conditions import Condition, Missing, Noise, Nothing, all_steps, other_speakers
 from avsr.eval.corruptions import VideoCorruption
 from avsr.eval.identity import Identity, OutOfStep
-from avsr.eval.speakers import SPEAKERS, Speaker
+from avsr.eval.speakers import Speaker
 from avsr.eval.suites import (
     SUITES,
     Row,
@@ -116,12 +116,13 @@ def test_full_leaves_out_only_what_is_there_by_another_name_or_silent_in_other_p
 
 def test_other_speakers_are_asked_for_with_the_streams_that_change() -> None:
     rows = suite_rows("speakers")
-    steps = {Speaker(kind, level) for kind, how in SPEAKERS.items() for level in how.levels}
-    assert steps <= {step for row in rows for step in row.condition.steps}
+    assert set(other_speakers()) <= {step for row in rows for step in row.condition.steps}
     uses = {row.modality for row in rows if row.condition == Condition((Speaker("other mouth", "heavy"),))}
     assert uses == {"av", "video"}
     stranger = [row for row in rows if len(row.condition.steps) == 4]  # in babble: worth hearing alone, too
     assert [row.modality for row in stranger] == ["av", "audio"]
+    quiet = [row for row in rows if len(row.condition.steps) == 3 and row.modality == "audio"]
+    assert [row.seeds((17, 29)) for row in quiet] == [(17,)]  # only the mouth is drawn
     assert {row.role for row in rows} == {"suite"}  # R_V and R_A compare what is missing, not who speaks
 
 

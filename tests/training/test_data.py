@@ -312,7 +312,7 @@ def test_one_other_talker_is_often_the_same_speaker_and_louder_only_where_lips_t
 
 def test_lips_that_tell_who_is_meant_are_never_taken_away(corpus: Callable[..., Path]) -> None:
     store = ClipStore([corpus(clips(30, step=4))], "train", TOKENIZER, cache_gb=1)
-    config = calm(noise=1.0, talker=1.0, snr_low_db=-10.0, snr_high_db=10.0, spans=0.3, silent=0.2)
+    config = calm(noise=1.0, talker=1.0, snr_low_db=-10.0, snr_high_db=10.0, spans=0.3, silent=0.2, video_masks=2)
     hidden = {True: 0, False: 0}
     views = [view(store.sample(i).lips) for i in range(len(store))]
     for i, item in items(TrainSet(store, TOKENIZER, MODEL, config, 0), 8):
