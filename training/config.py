@@ -31,8 +31,8 @@ class DataConfig(_Section):
 class AugmentConfig(_Section):
     splice: float = Field(0.0, ge=0, le=1, description="probability of a sentence spliced from clips of one speaker")
     nothing: float = Field(0.03, ge=0, le=0.5, description="share of clips in which nobody speaks")
-    speed: float = Field(0.1, ge=0, le=0.5, description="largest relative change of speed, sound and lips together")
-    uneven: float = Field(0.0, ge=0, le=0.5, description="how far, in log, the speed of such a clip wanders")
+    speed: float = Field(0.25, ge=0, le=0.5, description="largest change of speed, in log, sound and lips together")
+    uneven: float = Field(0.15, ge=0, le=0.5, description="how far it wanders within such a clip, in log")
     noise: float = Field(0.6, ge=0, le=1, description="probability of added noise")
     noise_warmup: int = Field(6, ge=0, description="epochs over which that probability rises from nothing")
     snr_low_db: float = Field(-10.0, ge=-30, le=60)

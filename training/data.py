@@ -307,7 +307,7 @@ class TrainSet(Dataset):
             donors = [donor for donor in donors if donor.words and len(donor.words) == count]
             if donors:
                 sample = augment.splice(sample, donors, rng)
-        if (self.config.speed or self.config.uneven) and rng.random() < 0.5:
+        if self.config.speed and rng.random() < 0.5:
             factor = float(np.exp(rng.uniform(-self.config.speed, self.config.speed)))
             knots = 2 + sample.frames // 15  # one every 0.6 s, two or three words
             course = np.exp(self.config.uneven * rng.uniform(-1, 1, knots)) if self.config.uneven else None
