@@ -241,8 +241,7 @@ class TrainSet(Dataset):
         elif self.use == "video":
             sample = replace(sample, audio_present=np.zeros_like(sample.audio_present))
         mismatch, wrong, lips_needed = rng.random(), False, False
-        # Lips alone have nothing to disagree with.
-        paired = bool(sample.audio_present.any() and sample.video_present.any())
+        paired = bool(sample.audio_present.any() and sample.video_present.any())  # one alone disagrees with nothing
         in_step = mismatch >= config.wrong_lips + config.out_of_step or not paired
         if rng.random() < config.nothing:
             sample, in_step = augment.nothing(sample, self._background(len(sample.audio), rng), rng), True
@@ -254,7 +253,7 @@ class TrainSet(Dataset):
             elif not in_step:
                 sample = augment.out_of_step(sample, int(rng.integers(2, 11)) * int(rng.choice([-1, 1])))
             ramp = min(1.0, epoch / config.noise_warmup) if config.noise_warmup else 1.0
-            lips_help = in_step and bool(sample.audio_present.any() and sample.video_present.mean() > 0.5)
+            lips_help = in_step and paired and bool(sample.video_present.mean() > 0.5)
             audio, lips_needed = self._heard(sample, i, rng, ramp, lips_help, wrong)
         ids = self.tokenizer.encode(sample.text)
         frames = sample.frames

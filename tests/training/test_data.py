@@ -40,6 +40,7 @@ ARRAYS = ("audio", "lips", "audio_present", "video_present")
 NONE = dict.fromkeys(("splice", "nothing", "noise", "room", "equalise", "codec", "spans", "silent"), 0.0)
 NONE |= dict.fromkeys(("voice", "wrong_lips", "out_of_step", "speed", "formants", "picture"), 0.0)
 NONE |= dict.fromkeys(("shift_px", "rotate_deg", "scale", "flip", "warp_px"), 0.0)
+SILENCE = np.zeros(40 * 640, np.float32)
 CALM = AugmentConfig(**NONE, noise_warmup=0, mel_masks=0, video_masks=0)
 
 
@@ -323,6 +324,29 @@ def test_lips_that_tell_who_is_meant_are_never_taken_away(corpus: Callable[..., 
         hidden[needed] += not (item["video_present"].all() and np.array_equal(item["lips"], views[i]))
     assert hidden[True] == 0
     assert hidden[False] > 10
+
+
+@pytest.mark.parametrize("seen", [40, 3])
+def test_lips_are_needed_only_where_they_are_seen_and_somebody_else_is_heard(
+    corpus: Callable[..., Path], seen: int
+) -> None:
+    """A clip of lips alone lends no voice, and a glimpse of lips tells nobody from anybody."""
+    paired = [
+        replace(make_clip(100 + i, TEXTS[i % 6], 40), video_present=np.arange(40) < seen, speaker=f"p{i}")
+        for i in range(12)
+    ]
+    mute = [replace(make_clip(200 + i, TEXTS[i % 6], 40, audio=False), audio=SILENCE) for i in range(12)]
+    store = ClipStore([corpus([*paired, *mute])], "train", TOKENIZER, cache_gb=1)
+    config = calm(noise=1.0, talker=1.0, snr_low_db=-10.0, snr_high_db=-1.0)
+    needed = changed = 0
+    for _, item in items(TrainSet(store, TOKENIZER, MODEL, config, 0), 12):
+        other = not np.array_equal(item["audio"], item["clean_audio"])
+        assert other or not item["lips_needed"]
+        needed += item["lips_needed"]
+        changed += other
+    assert changed > 20
+    assert (needed > 20) == (seen == 40)
+    assert needed == 0 or seen == 40
 
 
 # ----------------------------------------------------------------------------------------------- lips that do not fit
