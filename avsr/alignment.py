@@ -1,6 +1,6 @@
 """When was each word said: CTC forced alignment, word times and confidences.
 
-T  frames, 25 a second        U  tokens, 0 is the CTC blank        L  tokens of the text
+T  outputs of the model, R for each frame        U  tokens, 0 is the CTC blank        L  tokens of the text
 S  states of the text with a blank before, between and after its tokens, S = 2 L + 1
 """
 
@@ -29,16 +29,16 @@ class WordSpan:
 
     Attributes:
         word: as it is spelt.
-        first, last: its frames, the last one exclusive.
+        first, last: where it begins and ends, in frames and 1/R of them.
         letters: the same of its letters alone, see `Timing`.
         confidence: mean over its letters of the posterior at their peak.
         weakest: the lowest of those.
     """
 
     word: str
-    first: int
-    last: int
-    letters: tuple[int, int]
+    first: float
+    last: float
+    letters: tuple[float, float]
     confidence: float
     weakest: float
 
@@ -55,12 +55,12 @@ class Timing:
     lead_frames: int = 0
     tail_frames: int = 3
 
-    def stretch(self, extents: Sequence[tuple[int, int]], frames: int) -> list[tuple[int, int]]:
+    def stretch(self, extents: Sequence[tuple[float, float]], frames: float) -> list[tuple[float, float]]:
         """Words from their letters: each goes beyond its own as far as the letters of its neighbours let it.
 
         Args:
-            extents: [first, last + 1] frame of the letters of each word of an utterance, in order.
-            frames: T of the utterance. What two words could share belongs to the later one.
+            extents: where the letters of each word of an utterance begin and end, in frames, in order.
+            frames: length of the utterance. What two words could share belongs to the later one.
         """
         ends = [0, *(last for _, last in extents)]
         starts = [max(first - self.lead_frames, end) for (first, _), end in zip(extents, ends, strict=False)]
@@ -97,11 +97,11 @@ def forced_align(log_probs: Tensor, ids: Sequence[int]) -> Tensor:
     Method: Graves et al., "Connectionist Temporal Classification", ICML 2006, section 4, with max for sum.
 
     Args:
-        log_probs: (T, U) float, frame posteriors of one clip without padding.
+        log_probs: (T, U) float, of one clip without padding.
         ids: the L tokens of the text, without blanks.
 
     Returns:
-        (L, 2) int64: first frame of each token and the frame after its last one.
+        (L, 2) int64: first output of each token and the one after its last.
 
     Raises:
         AvsrError: the text needs more frames than there are, or no path has a probability above zero.
@@ -141,7 +141,7 @@ class _Moves:
 
 
 def _viterbi(emit: Tensor, states: Tensor) -> _Moves:
-    """Best way into each state of each frame: from itself, the one before, or over a blank between two tokens."""
+    """Best way into each state of each output: from itself, the one before, or over a blank between two tokens."""
     frames, count = emit.shape
     skippable = torch.zeros(count, dtype=torch.bool)
     skippable[2:] = (states[2:] != BLANK) & (states[2:] != states[:-2])
@@ -159,7 +159,7 @@ def _viterbi(emit: Tensor, states: Tensor) -> _Moves:
 
 
 def word_times(
-    log_probs: Tensor, ids: Sequence[int], tokens: Sequence[str], timing: Timing | None = None
+    log_probs: Tensor, ids: Sequence[int], tokens: Sequence[str], timing: Timing | None = None, per_frame: int = 1
 ) -> list[WordSpan]:
     """The words that `ids` spell, each with its frames and its confidence.
 
@@ -168,10 +168,11 @@ def word_times(
     one long after it) count as standing beside them.
 
     Args:
-        log_probs: (T, U) float, frame posteriors of one clip without padding.
+        log_probs: (T, U) float, of one clip without padding.
         ids: the tokens of the text, without blanks.
         tokens: the string of each id; the one for " " separates words.
         timing: how far words reach beyond their letters.
+        per_frame: R, outputs for each frame.
 
     Returns:
         One span per word, in order.
@@ -179,7 +180,8 @@ def word_times(
     Raises:
         AvsrError: as in forced_align.
     """
-    spans = forced_align(log_probs, ids).tolist()
+    outputs = forced_align(log_probs, ids).tolist()
+    spans = [(first / per_frame, last / per_frame) for first, last in outputs]
     words: list[list[int]] = []  # positions in ids
     inside = False
     for position, token in enumerate(ids):
@@ -196,19 +198,19 @@ def word_times(
         _extent([spans[i] for i in word], opens=n == 0, closes=n == len(words) - 1) for n, word in enumerate(words)
     ]
     found = []
-    stretched = (timing or Timing()).stretch(extents, len(log_probs))
+    stretched = (timing or Timing()).stretch(extents, len(log_probs) / per_frame)
     for word, letters, (first, last) in zip(words, extents, stretched, strict=True):
-        peaks = [float(probs[slice(*spans[i]), ids[i]].max()) for i in word]
+        peaks = [float(probs[slice(*outputs[i]), ids[i]].max()) for i in word]
         text = "".join(tokens[ids[i]] for i in word)
         found.append(WordSpan(text, first, last, letters, sum(peaks) / len(peaks), min(peaks)))
     return found
 
 
-def _extent(letters: Sequence[Sequence[int]], *, opens: bool, closes: bool) -> tuple[int, int]:
-    """First frame of a word and the frame after its last one, by those of its letters that lie together.
+def _extent(letters: Sequence[Sequence[float]], *, opens: bool, closes: bool) -> tuple[float, float]:
+    """Where a word begins and ends, in frames, by those of its letters that lie together.
 
     Args:
-        letters: [first, last + 1] frame of each letter.
+        letters: where each letter begins and ends.
         opens: it is the first word: its letters drift forward in time, so the last of them are in place.
         closes: it is the last word: its letters drift the other way. Otherwise most of its letters are in place.
     """

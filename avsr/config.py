@@ -32,6 +32,7 @@ class ModelConfig(BaseModel):
     cross_layers: int = Field(1, ge=0, le=12, description="blocks in each stream with attention to the other")
     joint_layers: int = Field(2, ge=0, le=24, description="conformer blocks after fusion")
     space_dim: int = Field(64, ge=8, le=512, description="P, width of the space that both streams share")
+    outputs_per_frame: int = Field(1, ge=1, le=4, description="CTC outputs for each frame; more give fast speech room")
     self_conditioning: bool = Field(True, description="stream posteriors are fed back into the stream")
     dropout: float = Field(0.1, ge=0, lt=1)
 
@@ -46,7 +47,7 @@ class ModelConfig(BaseModel):
 
 # Sizes by name; a recipe may change any field. Parameters: grid-tiny about 3 M (two CPU cores), grid about 13 M.
 SIZES: dict[str, dict] = {
-    "grid-tiny": {},
+    "grid-tiny": {"outputs_per_frame": 2},
     "grid": {
         "crop": 88,
         "dim": 256,
@@ -56,5 +57,6 @@ SIZES: dict[str, dict] = {
         "stream_layers": 2,
         "cross_layers": 1,
         "joint_layers": 2,
+        "outputs_per_frame": 2,
     },
 }

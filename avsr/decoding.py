@@ -1,6 +1,6 @@
-"""From frame posteriors to token ids: greedy CTC and prefix beam search.
+"""From posteriors to token ids: greedy CTC and prefix beam search.
 
-T  frames, 25 a second        U  tokens, 0 is the CTC blank        B  clips in a batch
+T  outputs of the model, one or more for each frame        U  tokens, 0 is the CTC blank        B  clips in a batch
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 BLANK = 0
-PRUNE_LOG_PROB = -8.0  # a token below this share of a frame (0.03 %) is not tried by the beam
+PRUNE_LOG_PROB = -8.0  # a token below this share of an output (0.03 %) is not tried by the beam
 
 
 class Scorer(Protocol):
@@ -32,11 +32,11 @@ class Scorer(Protocol):
 
 
 def greedy(log_probs: Tensor, lens: Tensor) -> list[list[int]]:
-    """Best token per frame, repeats collapsed, blanks dropped.
+    """Best token per output, repeats collapsed, blanks dropped.
 
     Args:
-        log_probs: (B, T, U) float, frame posteriors.
-        lens: (B,) int64, frames that count in each clip.
+        log_probs: (B, T, U) float.
+        lens: (B,) int64, outputs that count in each clip.
 
     Returns:
         Per clip the ids without blanks.
@@ -84,10 +84,10 @@ def beam_search(
     Recurrent DNNs", arXiv 1408.2873.
 
     Args:
-        log_probs: (T, U) float, frame posteriors of one clip without padding.
-        width: prefixes kept after each frame, at least 1.
+        log_probs: (T, U) float, of one clip without padding.
+        width: prefixes kept after each output, at least 1.
         scorer: a language model; None for CTC alone.
-        prune: tokens with a lower log probability in a frame are not tried there; -inf tries all.
+        prune: tokens with a lower log probability in an output are not tried there; -inf tries all.
         tokens: the string of each id, for the scorer.
         closed: the text ends with the clip; otherwise the scorer is not asked about its end.
 

@@ -4,6 +4,7 @@ Dimensions
     B  clips in a batch            N  audio samples, 640 T
     T  video frames, 25 a second   S  mel frames, 4 T
     M  mel bins                    H  side of a lip crop
+    R  CTC outputs of a frame
     D  width of a block            U  vocabulary, blank first
     P  width of the shared space
 
@@ -32,7 +33,7 @@ STEM_FRAMES = 5  # frames the spatio-temporal stem spans
 
 @dataclass
 class Output:
-    """What a forward pass gives; all log-probabilities are (B, T, U) float32.
+    """What a forward pass gives; all log-probabilities are (B, R T, U) float32.
 
     Attributes:
         log_probs: of the fused recogniser.
@@ -40,7 +41,7 @@ class Output:
         video_log_probs: of the video stream's own head.
         audio_weight: (B, T) in [0, 1], share of the fused representation taken from the audio stream; 0 where there
             is no sound, 1 where there is sound and no picture.
-        lens: (B,) valid frames.
+        lens: (B,) outputs that count, R for each valid frame.
     """
 
     log_probs: Tensor
@@ -296,6 +297,21 @@ class ConformerBlock(nn.Module):
         return self.norm(x)
 
 
+class Head(nn.Linear):
+    """Frames to CTC log-probabilities, R of them for each.
+
+    With letters for tokens, 25 outputs a second are too few for fast speech; more frames would cost more everywhere.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.tokens = len(config.tokens)
+        super().__init__(config.dim, config.outputs_per_frame * self.tokens)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, R T, U)."""
+        return super().forward(x).float().unflatten(-1, (-1, self.tokens)).flatten(1, 2).log_softmax(-1)
+
+
 class Stream(nn.Module):
     """Blocks of one modality and its own CTC head (intermediate CTC, Lee & Watanabe 2021).
 
@@ -305,16 +321,16 @@ class Stream(nn.Module):
     def __init__(self, config: ModelConfig, layers: int) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(ConformerBlock(config) for _ in range(layers))
-        self.head = nn.Linear(config.dim, len(config.tokens))
-        self.feedback = nn.Linear(len(config.tokens), config.dim) if config.self_conditioning else None
+        self.head = Head(config)
+        self.feedback = nn.Linear(self.head.out_features, config.dim) if config.self_conditioning else None
 
     def forward(self, x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T, D) -> (B, T, D), log-probabilities (B, T, U)."""
+        """(B, T, D) -> (B, T, D), log-probabilities (B, R T, U)."""
         for block in self.blocks:
             x = block(x, valid)
-        log_probs = self.head(x).float().log_softmax(-1)
+        log_probs = self.head(x)
         if self.feedback is not None:
-            x = x + self.feedback(log_probs.exp())
+            x = x + self.feedback(log_probs.exp().reshape(*x.shape[:2], -1))  # (B, R T, U) -> (B, T, R U)
         return x, log_probs
 
 
@@ -367,14 +383,14 @@ class AVSR(nn.Module):
         self.video_cross = nn.ModuleList(ConformerBlock(config, cross=True) for _ in range(crossed))
         self.fusion = Fusion(config.dim)
         self.joint = nn.ModuleList(ConformerBlock(config) for _ in range(joint))
-        self.head = nn.Linear(config.dim, len(config.tokens))
+        self.head = Head(config)
         self.audio_space = nn.Linear(config.dim, config.space_dim)
         self.video_space = nn.Linear(config.dim, config.space_dim)
 
     def encode_audio(
         self, audio: Tensor, present: Tensor, valid: Tensor, change: Callable[[Tensor], Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Audio (B, N) -> stream (B, T, D) and its head's log-probabilities (B, T, U).
+        """Audio (B, N) -> stream (B, T, D) and its head's log-probabilities (B, R T, U).
 
         ``change`` is what training does to the log-mel (B, S, M).
         """
@@ -385,7 +401,7 @@ class AVSR(nn.Module):
         return self.audio_stream(self.audio_frontend(mel, present, valid), valid)
 
     def encode_video(self, lips: Tensor, present: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """Lips (B, T, 96, 96), or already (B, T, crop, crop), -> stream (B, T, D) and log-probabilities (B, T, U)."""
+        """Lips (B, T, 96, 96), or already (B, T, crop, crop), -> stream (B, T, D) and log-probabilities (B, R T, U)."""
         if lips.shape[-1] != self.config.crop:
             lips = view_lips(lips, self.config.crop)
         return self.video_stream(self.video_frontend(lips.float(), present), valid)
@@ -403,7 +419,7 @@ class AVSR(nn.Module):
         valid: Tensor,
         heads: tuple[Tensor, Tensor],
     ) -> tuple[Tensor, Tensor]:
-        """Encoded streams -> fused log-probabilities (B, T, U) and audio weight (B, T).
+        """Encoded streams -> fused log-probabilities (B, R T, U) and audio weight (B, T).
 
         A whole modality may be dropped here by an all-false mask: the result is the same as if it had never been
         there, so one encoding serves several masks.
@@ -422,12 +438,13 @@ class AVSR(nn.Module):
             shares = torch.where((audio_present | video_present).unsqueeze(-1), weights, there.to(weights.dtype))
             absent = (shares == 0) & there.any(-1, keepdim=True)
             log_shares = shares.clamp_min(1e-6).log().masked_fill(absent, -torch.inf)
+            log_shares = log_shares.repeat_interleave(self.config.outputs_per_frame, 1)  # (B, R T, 2)
             mixed = torch.stack([heads[0] + log_shares[..., :1], heads[1] + log_shares[..., 1:]]).logsumexp(0)
             return mixed.log_softmax(-1), weights[..., 0]
         x, weights = self.fusion(audio, video, audio_present, video_present)
         for block in self.joint:
             x = block(x, valid)
-        return self.head(x).float().log_softmax(-1), weights[..., 0]
+        return self.head(x), weights[..., 0]
 
     def forward(
         self, audio: Tensor, lips: Tensor, audio_present: Tensor, video_present: Tensor, lens: Tensor
@@ -448,4 +465,25 @@ class AVSR(nn.Module):
         log_probs, weight = self.fuse(
             heard, seen, audio_present, video_present, valid, (audio_log_probs, video_log_probs)
         )
-        return Output(log_probs, audio_log_probs, video_log_probs, weight, lens)
+        return Output(log_probs, audio_log_probs, video_log_probs, weight, lens * self.config.outputs_per_frame)
+
+
+@torch.no_grad()
+def with_outputs(model: AVSR, per_frame: int) -> AVSR:
+    """The same network with each output of a frame given several times: it says what it said, until it is trained on.
+
+    Args:
+        model: is left as it is.
+        per_frame: R of the result, a multiple of the model's.
+    """
+    config = model.config
+    wider = AVSR(config.model_copy(update={"outputs_per_frame": per_frame}))
+    times, tokens = per_frame // config.outputs_per_frame, len(config.tokens)
+    weights = model.state_dict()
+    for name, value in weights.items():
+        if name.endswith(("head.weight", "head.bias")):
+            weights[name] = value.unflatten(0, (-1, tokens)).repeat_interleave(times, 0).flatten(0, 1)
+        elif name.endswith("feedback.weight"):
+            weights[name] = value.unflatten(1, (-1, tokens)).repeat_interleave(times, 1).flatten(1, 2) / times
+    wider.load_state_dict(weights)
+    return wider.train(model.training)

@@ -225,7 +225,7 @@ def _encode(recogniser: Recogniser, clips: list[Clip]) -> list[SharedSpace]:
         valid = torch.arange(lips.shape[1], device=lens.device) < lens[:, None]
         sound, _ = model.encode_audio(audio, heard, valid)
         picture, letters = model.encode_video(lips, seen, valid)
-        spoken = (letters.argmax(-1) != 0) & seen
+        spoken = (letters.argmax(-1) != 0).unflatten(1, (seen.shape[1], -1)).any(-1) & seen  # (B, R T) -> (B, T)
         # Heads put a letter into one frame or two; the mouth moves before and after.
         spoken = F.max_pool1d(spoken.float().unsqueeze(1), 2 * REACH + 1, 1, REACH).squeeze(1) > 0
         shared = zip(model.share(sound, picture), (heard, seen), strict=True)

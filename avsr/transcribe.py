@@ -6,6 +6,7 @@ B  clips in a batch        T  frames, 25 a second        N  audio samples, 640 T
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -266,7 +267,7 @@ class Recogniser:
     def spans(
         self, clips: Sequence[Clip], decoding: Decoding | None = None, closed: bool = True
     ) -> list[tuple[list[WordSpan], list[float]]]:
-        """The words of clips on their own frame clock, as the posteriors have them, from one forward pass.
+        """The words of clips on their own clock, as the posteriors have them, from one forward pass.
 
         Args:
             clips: in which something is present; together they must fit into memory.
@@ -286,8 +287,10 @@ class Recogniser:
         log_probs, lens, weight = output.log_probs.float().cpu(), output.lens.cpu(), output.audio_weight.float().cpu()
         found = []
         for i, ids in enumerate((decoding or self.decoding).ids(log_probs, lens, self.tokens, closed)):
-            words = word_times(log_probs[i, : int(lens[i])], ids, self.tokens, self.timing)
-            found.append((words, [float(weight[i, slice(*word.letters)].mean()) for word in words]))
+            own = log_probs[i, : int(lens[i])]
+            words = word_times(own, ids, self.tokens, self.timing, self.config.outputs_per_frame)
+            letters = [slice(math.floor(word.letters[0]), math.ceil(word.letters[1])) for word in words]
+            found.append((words, [float(weight[i, frames].mean()) for frames in letters]))
         return found
 
     def _forward(self, clips: list[Clip], decoding: Decoding, closed: bool) -> list[Hypothesis]:

@@ -104,7 +104,7 @@ class SharedEncoder:
             heads = (heard[1], seen[1])
             log_probs, weight = model.fuse(heard[0], seen[0], audio_present, video_present, valid, heads)
         self.network_s += clock.seconds
-        return Output(log_probs, heard[1], seen[1], weight, lens)
+        return Output(log_probs, heard[1], seen[1], weight, lens * model.config.outputs_per_frame)
 
     def _encoded(
         self,

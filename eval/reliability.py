@@ -35,7 +35,7 @@ class Utterance:
         confidences: mean posterior of each word's letters, not calibrated.
         features: see confidence.FEATURES.
         right: whether each word was said.
-        extents: first frame of each word's letters and the frame after the last one.
+        extents: where each word's letters begin and end, in frames.
         said: [start, end] of each word in seconds, None where it was not said or nobody knows when.
         frames: T.
     """
@@ -44,7 +44,7 @@ class Utterance:
     confidences: list[float]
     features: list[tuple[float, ...]]
     right: list[bool]
-    extents: list[tuple[int, int]]
+    extents: list[tuple[float, float]]
     said: list[tuple[float, float] | None]
     frames: int
 

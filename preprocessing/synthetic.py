@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from avsr.preprocessing import kokoro
 from avsr.preprocessing.clip import SAMPLE_RATE, SAMPLES_PER_FRAME
 from avsr.preprocessing.errors import AvsrError, UsageError
 from avsr.preprocessing.puppet import frames_of, mouth_shapes
@@ -56,13 +57,20 @@ GRAMMAR: dict[str, tuple[str, ...]] = {
 WORDS: tuple[str, ...] = tuple(word for slot in GRAMMAR.values() for word in slot)
 """GRID's 51 words."""
 
-SHARES = {"espeak": 0.4, "flite": 0.28, "festival": 0.17, "formant": 0.15, "pico": 0.1}
+SHARES = {"espeak": 0.4, "flite": 0.28, "festival": 0.17, "formant": 0.15, "pico": 0.1, "kokoro": 0.5, "strangers": 0.5}
 """Engine -> share of the utterances that `make_voices` gives it, in proportion to the others that are asked for."""
 
 DEFAULT_ENGINES = ("espeak", "flite", "festival", "formant")
-"""What `make_voices` uses unless told; pico speaks only where it is named, as it needs a package of its own."""
+"""What `make_voices` uses unless told; the others speak only where they are named, as they need packages of their own."""
 
-_PACKAGES = {"espeak": "espeak-ng", "flite": "flite", "festival": "festival festvox-kallpc16k"}  # of Debian
+_INSTALL = {
+    "espeak": "apt-get install espeak-ng",
+    "flite": "apt-get install flite",
+    "festival": "apt-get install festival festvox-kallpc16k",
+    "pico": "pip install 'avsr[voices]'",
+    "kokoro": kokoro.INSTALL,
+    "strangers": kokoro.INSTALL,
+}
 
 
 def sentence(rng: np.random.Generator) -> str:
@@ -180,8 +188,7 @@ def make_voices(dst: str | os.PathLike, n: int, seed: int = 0, engines: Sequence
         if engine not in SHARES:
             raise AvsrError(f"unknown speech engine {engine!r}: choose among {', '.join(SHARES)}")
         if not voices(engine):
-            how = "pip install 'avsr[voices]'" if engine == "pico" else f"apt-get install {_PACKAGES[engine]}"
-            raise AvsrError(f"{engine} is not on this machine: {how}, or name the others with --engines")
+            raise AvsrError(f"{engine} is not on this machine: {_INSTALL[engine]}, or name the others with --engines")
     engines = [engine for engine in SHARES if engine in engines]  # in whatever order they were given
     shares = np.array([SHARES[engine] for engine in engines])
     texts = []
@@ -225,7 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--clips", type=int, default=100, metavar="N", help="how many (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="fixes all of them (default %(default)s)")
     parser.add_argument("--voices", action="store_true", help="sound alone, by several engines")
-    parser.add_argument("--engines", nargs="+", choices=SHARES, help="with --voices, these (default all but pico)")
+    parser.add_argument("--engines", nargs="+", choices=SHARES, help=f"with --voices, these (default {' '.join(DEFAULT_ENGINES)})")
     options = parser.parse_args(arguments)
     if options.engines and not options.voices:
         parser.error("--engines needs --voices")

@@ -1,8 +1,8 @@
 """Spoken sentences with word and phone times, from whatever speech engine the machine has.
 
 Engines: espeak-ng (its library, in a process of its own), flite and festival (programs), SVOX Pico (the Python package
-ttspico) and a formant synthesiser of our own that needs nothing and knows GRID's 51 words. All give 16 kHz mono with a
-little room noise and silence at both ends.
+ttspico), Kokoro (neural, see `kokoro`) and a formant synthesiser of our own that needs nothing and knows GRID's 51
+words. All give 16 kHz mono with a little room noise and silence at both ends.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-from avsr.preprocessing import formant
+from avsr.preprocessing import formant, kokoro
 from avsr.preprocessing.clip import SAMPLE_RATE
 from avsr.preprocessing.errors import AvsrError
 from avsr.preprocessing.formant import PRONUNCIATIONS, Span
 
-ENGINES = ("auto", "espeak", "flite", "festival", "pico", "formant")
+ENGINES = ("auto", "espeak", "flite", "festival", "pico", "kokoro", "strangers", "formant")
 SILENCE = "PAU"
 
 _ESPEAK_VOICES = [
@@ -79,7 +79,8 @@ def voices(engine: str = "auto") -> list[str]:
     """Voices that this machine can use, as "engine:voice"; empty where the engine is not installed.
 
     Args:
-        engine: one of `ENGINES`; "auto" is espeak where it is there, the formant synthesiser otherwise.
+        engine: one of `ENGINES`; "auto" is espeak where it is there, the formant synthesiser otherwise; "strangers"
+            are those voices of kokoro's that are kept out of training.
 
     Raises:
         AvsrError: no engine of that name.
@@ -97,6 +98,8 @@ def voices(engine: str = "auto") -> list[str]:
         names = sorted(path.name for path in found if path.is_dir())
     elif engine == "pico":
         names = _PICO_VOICES if importlib.util.find_spec("ttspico") else []
+    elif engine in ("kokoro", "strangers"):
+        names = (kokoro.ENGLISH if engine == "kokoro" else kokoro.STRANGERS) if kokoro.available() else []
     else:
         names = list(_FORMANT_SPEAKERS)
     return [f"{engine}:{name}" for name in names]
@@ -341,10 +344,19 @@ def _speak_pico(words: list[str], name: str, rng: np.random.Generator):
     return np.frombuffer(sound, np.int16).astype(np.float32) / 32768, None, None
 
 
+# ---------------------------------------------------------------- Kokoro
+
+
+def _speak_kokoro(words: list[str], name: str, rng: np.random.Generator):
+    return kokoro.say(" ".join(_spelt(words, "eigh")), name, rng), None, None
+
+
 _SPEAKERS = {
     "formant": _speak_formant,
     "espeak": _speak_espeak,
     "flite": _speak_flite,
     "festival": _speak_festival,
     "pico": _speak_pico,
+    "kokoro": _speak_kokoro,
+    "strangers": _speak_kokoro,
 }

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from avsr import checkpoint
 from avsr.console import ToolParser, run_tool
-from avsr.model import AVSR
+from avsr.model import AVSR, with_outputs
 from avsr.preprocessing.errors import AvsrError, UsageError
 
 
@@ -22,7 +22,7 @@ def average(first: AVSR, second: AVSR, share: float) -> AVSR:
 
     Args:
         first: is left as it is.
-        second: of the same shape, and trained on from the first: weights of separate runs do not fit each other.
+        second: trained on from the first, perhaps with more outputs a frame: weights of separate runs do not fit.
         share: of the second, 0 to 1.
 
     Raises:
@@ -31,6 +31,8 @@ def average(first: AVSR, second: AVSR, share: float) -> AVSR:
     """
     if not 0 <= share <= 1:
         raise UsageError(f"share {share:g}: must be 0 (the first network) to 1 (the second)")
+    if second.config.outputs_per_frame % first.config.outputs_per_frame == 0:
+        first = with_outputs(first, second.config.outputs_per_frame)
     if first.config.model_copy(update={"name": second.config.name}) != second.config:
         raise AvsrError("the two networks differ in size or vocabulary: average a checkpoint and one trained from it")
     between = AVSR(second.config).eval()

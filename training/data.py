@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
@@ -91,8 +92,8 @@ class Batch:
         return ((field.name, getattr(self, field.name)) for field in fields(self) if field.name != "ids")
 
 
-def frames_needed(ids: Sequence[int]) -> int:
-    """Frames CTC needs for a target: one a token and one more between equal neighbours."""
+def outputs_needed(ids: Sequence[int]) -> int:
+    """Outputs that CTC needs for a target: one a token and one more between equal neighbours."""
     return len(ids) + sum(a == b for a, b in itertools.pairwise(ids))
 
 
@@ -105,6 +106,7 @@ class ClipStore:
         tokenizer: decides which texts can be written.
         cache_gb: clips are kept decoded up to this size.
         use: clips without this modality are dropped; both drops none.
+        per_frame: CTC outputs of the model for each frame; too short a clip for its text is dropped.
 
     Attributes:
         dropped: (clip, reason) of every clip that cannot be trained on.
@@ -117,6 +119,7 @@ class ClipStore:
         tokenizer: Tokenizer,
         cache_gb: float = 0,
         use: Literal["both", "audio", "video"] = "both",
+        per_frame: int = 1,
     ) -> None:
         self.dropped: list[tuple[str, str]] = []
         self.entries: list[tuple[ShardIndex, int, ShardEntry]] = []
@@ -125,7 +128,7 @@ class ClipStore:
             for i, entry in enumerate(index.entries):
                 if (entry.split or "train") != split:
                     continue
-                reason = unusable(entry, tokenizer, use)
+                reason = unusable(entry, tokenizer, use, per_frame)
                 if reason:
                     self.dropped.append((entry.id, reason))
                 else:
@@ -182,7 +185,7 @@ class ClipStore:
         return sample
 
 
-def unusable(entry: ShardEntry, tokenizer: Tokenizer, use: str) -> str | None:
+def unusable(entry: ShardEntry, tokenizer: Tokenizer, use: str, per_frame: int) -> str | None:
     """Why a clip of an index cannot be trained on, or None."""
     if not entry.text:
         return "no text"
@@ -191,7 +194,7 @@ def unusable(entry: ShardEntry, tokenizer: Tokenizer, use: str) -> str | None:
     if use == "video" and not entry.video_present:
         return "no lips, and data.use is video"
     try:
-        need = frames_needed(tokenizer.encode(entry.text))
+        need = math.ceil(outputs_needed(tokenizer.encode(entry.text)) / per_frame)
     except ValueError as error:
         return str(error)
     if entry.frames < need:
@@ -314,7 +317,8 @@ class TrainSet(Dataset):
         return sample if self._fits(sample) else original
 
     def _fits(self, sample: Sample) -> bool:
-        return sample.frames >= frames_needed(self.tokenizer.encode(sample.text))
+        outputs = sample.frames * self.model.outputs_per_frame
+        return outputs >= outputs_needed(self.tokenizer.encode(sample.text))
 
     def _other_lips(self, i: int, rng: Generator) -> Sample:
         """Another clip with a picture."""

@@ -20,14 +20,14 @@ def ctc(log_probs: Tensor, batch: Batch, keep: Tensor | None = None) -> Tensor:
     """CTC loss per target token (Graves et al. 2006).
 
     Args:
-        log_probs: (B, T, U).
+        log_probs: (B, R T, U).
         batch: gives lengths and targets; a clip without words asks for blanks only.
         keep: (B,) bool, clips that count; all by default.
     """
     losses = F.ctc_loss(
-        log_probs.transpose(0, 1).float(),  # (B, T, U) -> (T, B, U)
+        log_probs.transpose(0, 1).float(),  # (B, R T, U) -> (R T, B, U)
         batch.targets,
-        batch.lens,
+        batch.lens * (log_probs.shape[1] // batch.valid.shape[1]),
         batch.target_lens,
         reduction="none",
         zero_infinity=True,  # too short for its text: such clips are dropped and named when the data is read
@@ -60,24 +60,29 @@ def quiet_loss(log_probs: Tensor, targets: Tensor) -> Tensor:
     times and puts words into silence.
 
     Args:
-        log_probs: (B, T, U).
+        log_probs: (B, R T, U).
         targets: (B, T) token ids, 0 outside words, -1 where unknown.
     """
     near_word = F.max_pool1d((targets != 0).float().unsqueeze(1), 5, 1, 2).squeeze(1) > 0
-    return -(log_probs[..., 0] * ~near_word).sum() / (~near_word).sum().clamp_min(1)
+    return -(by_frame(log_probs[..., 0], near_word) * ~near_word).sum() / (~near_word).sum().clamp_min(1)
+
+
+def by_frame(values: Tensor, frames: Tensor) -> Tensor:
+    """Means (B, T) of values (B, R T) of outputs, for frames (B, T)."""
+    return values.unflatten(1, (frames.shape[1], -1)).mean(-1)
 
 
 def distil(student: Tensor, teacher: Tensor, counts: Tensor, tokens: Tensor) -> Tensor:
     """KL divergence of the student's posteriors from the teacher's, frame by frame, per target token.
 
     Args:
-        student: (B, T, U) log-probabilities.
-        teacher: (B, T, U) log-probabilities, without gradient.
+        student: (B, R T, U) log-probabilities.
+        teacher: (B, R T, U) log-probabilities, without gradient.
         counts: (B, T) bool, frames that count.
         tokens: number of target tokens in the clips that count.
     """
     divergence = F.kl_div(student, teacher, reduction="none", log_target=True).sum(-1)
-    return (divergence * counts).sum() / tokens.clamp_min(1)
+    return (by_frame(divergence, counts) * counts).sum() / tokens.clamp_min(1)
 
 
 def space_loss(audio: Tensor, video: Tensor, heard: Tensor, seen: Tensor, tau: float = 0.1) -> dict[str, Tensor]:
@@ -224,7 +229,7 @@ class Objective(nn.Module):
 
     @torch.no_grad()
     def _teacher(self, batch: Batch, video: Tensor, head: Tensor, seen: Tensor, progress: float) -> Tensor:
-        """What the audio stream, or all of the model, makes of the clean sound: (B, T, U) log-probabilities."""
+        """What the audio stream, or all of the model, makes of the clean sound: (B, R T, U) log-probabilities."""
         model = self.model
         full = self.config.teacher == "full" and progress >= self.config.streams_first
         modes = [(module, module.training) for module in model.modules()]  # frozen parts are not all alike

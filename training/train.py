@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from avsr import checkpoint
 from avsr.decoding import greedy
-from avsr.model import AVSR
+from avsr.model import AVSR, with_outputs
 from avsr.preprocessing.clip import FPS
 from avsr.preprocessing.errors import AvsrError
 from avsr.preprocessing.shards import ShardIndex
@@ -93,14 +93,16 @@ class Run:
         torch.manual_seed(config.seed)
         init = checkpoint.load(str(config.init))[0] if config.init else None
         self.tokenizer = Tokenizer(init.config.tokens) if init else vocabulary(data, config.data.train_split)
-        use = config.data.use
-        self.store = ClipStore(data, config.data.train_split, self.tokenizer, config.data.cache_gb, use)
+        network = config.network(self.tokenizer.tokens)
+        use, cache_gb, per_frame = config.data.use, config.data.cache_gb, network.outputs_per_frame
+        self.store = ClipStore(data, config.data.train_split, self.tokenizer, cache_gb, use, per_frame)
         self._tell_dropped()
         if not len(self.store):
             raise AvsrError(f"no clip of split {config.data.train_split!r} in {', '.join(map(str, data))} can be used")
-        network = config.network(self.tokenizer.tokens)
         model = AVSR(network)
         if init:
+            if per_frame % init.config.outputs_per_frame == 0:
+                init = with_outputs(init, per_frame)
             taken, whole = load_matching(model, init, config.init_parts)
             self.say(f"{taken} of {whole} tensors taken from {config.init}, the others start anew")
         for name in config.freeze:

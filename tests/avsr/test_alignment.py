@@ -80,6 +80,12 @@ def test_words_start_with_their_first_letter_and_end_shortly_after_their_last():
     assert [(w.first, w.last) for w in words] == [(2, 4 + TAIL_FRAMES), (13, 16 + TAIL_FRAMES)]
 
 
+def test_several_outputs_a_frame_give_times_in_parts_of_a_frame():
+    words = word_times(sure("-ab c-a---"), ids("ab ca"), TOKENS, Timing(0, 1), per_frame=2)
+    assert [w.letters for w in words] == [(0.5, 1.5), (2, 3.5)]
+    assert [(w.first, w.last) for w in words] == [(0.5, 2), (2, 4.5)]
+
+
 def test_letters_that_drift_into_the_silence_around_do_not_stretch_their_word():
     silence = "-" * 20
     words = word_times(sure(f"a{silence}bc a-b-c c{silence}a-b"), ids("abc abc cab"), TOKENS)

@@ -7,17 +7,18 @@ import torch
 from torch.nn import functional as F
 
 from avsr.config import SIZES, ModelConfig
-from avsr.model import AVSR, Output, attend, view_grid, view_lips
+from avsr.decoding import greedy
+from avsr.model import AVSR, Output, attend, view_grid, view_lips, with_outputs
 from avsr.tokenizer import BLANK
 
 TOKENS = (BLANK, " ", *"abcdefgh")
-SMALL = {"dim": 32, "heads": 2, "video_width": 4, "audio_width": 4, "crop": 32}
+SMALL = {"dim": 32, "heads": 2, "video_width": 4, "audio_width": 4, "crop": 32, "outputs_per_frame": 2}
 FUSIONS = ("cross", "early", "late")
 
 
-def small_model(fusion: str = "cross", seed: int = 0) -> AVSR:
+def small_model(fusion: str = "cross", seed: int = 0, **changes: int) -> AVSR:
     torch.manual_seed(seed)
-    model = AVSR(ModelConfig(tokens=TOKENS, fusion=fusion, **SMALL)).eval()
+    model = AVSR(ModelConfig(**{"tokens": TOKENS, "fusion": fusion, **SMALL, **changes})).eval()
     for name, parameter in model.named_parameters():  # open the gates, or cross-modal attention would not be tested
         if name.endswith("gate"):
             torch.nn.init.normal_(parameter)
@@ -77,7 +78,7 @@ class TestPromises:
             alone |= {"audio": alone["audio"][:, : 640 * frames], "lips": alone["lips"][:, :frames]}
             alone |= {name: alone[name][:, :frames] for name in ("audio_present", "video_present")}
             for whole, single in zip(together, tensors(run(model, alone)), strict=True):
-                torch.testing.assert_close(whole[i, :frames], single[0], atol=1e-4, rtol=1e-4)
+                torch.testing.assert_close(whole[i, : len(single[0])], single[0], atol=1e-4, rtol=1e-4)
 
     def test_one_pass_serves_every_mix_of_modalities(self, fusion: str) -> None:
         model, batch = small_model(fusion), inputs((20, 20, 20, 20))
@@ -86,7 +87,7 @@ class TestPromises:
         batch["audio_present"][3] = batch["video_present"][3] = False
         output = run(model, batch)
         assert torch.isfinite(output.log_probs).all()
-        torch.testing.assert_close(output.log_probs.exp().sum(-1), torch.ones(4, 20), atol=1e-4, rtol=0)
+        torch.testing.assert_close(output.log_probs.exp().sum(-1), torch.ones(4, 40), atol=1e-4, rtol=0)
         assert (output.audio_weight[1] == 1).all()
         assert (output.audio_weight[2] == 0).all()
         assert (output.audio_weight[3] == 0).all()
@@ -100,6 +101,28 @@ class TestPromises:
             late, _ = model.fuse(audio, video, nothing, batch["video_present"], valid, (audio_head, video_head))
         never = run(model, batch | {"audio_present": nothing})
         torch.testing.assert_close(late, never.log_probs, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_more_outputs_a_frame_say_the_same_until_they_are_trained(fusion: str) -> None:
+    model, batch = small_model(fusion, outputs_per_frame=1), inputs((20, 9))
+    wider = with_outputs(model, 3)
+    assert not wider.training
+    plain, fine = run(model, batch), run(wider, batch)
+    torch.testing.assert_close(fine.log_probs, plain.log_probs.repeat_interleave(3, 1), atol=1e-5, rtol=1e-5)
+    assert fine.lens.tolist() == [60, 27]
+    assert greedy(fine.log_probs, fine.lens) == greedy(plain.log_probs, plain.lens)
+    again = run(with_outputs(with_outputs(model, 2), 4), batch)
+    torch.testing.assert_close(again.log_probs, plain.log_probs.repeat_interleave(4, 1), atol=1e-5, rtol=1e-5)
+
+
+def test_each_output_of_a_frame_has_its_own_row_of_the_head() -> None:
+    model = small_model()
+    with torch.no_grad():
+        model.head.weight.zero_()
+        model.head.bias.zero_()
+        model.head.bias[3] = model.head.bias[len(TOKENS) + 4] = 9.0
+    assert run(model, inputs((3,))).log_probs.argmax(-1).tolist() == [[3, 4, 3, 4, 3, 4]]
 
 
 def test_closed_gates_keep_the_streams_apart() -> None:

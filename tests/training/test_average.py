@@ -14,9 +14,10 @@ from avsr.preprocessing.errors import AvsrError, UsageError
 from avsr.training.average import average, main
 
 
-def network(dim: int = 32, seed: int = 0) -> AVSR:
+def network(dim: int = 32, seed: int = 0, per_frame: int = 1) -> AVSR:
     torch.manual_seed(seed)
-    return AVSR(ModelConfig(tokens=("<blank>", "a", "b"), crop=32, dim=dim, heads=2)).eval()
+    config = ModelConfig(tokens=("<blank>", "a", "b"), crop=32, dim=dim, heads=2, outputs_per_frame=per_frame)
+    return AVSR(config).eval()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
@@ -28,6 +29,14 @@ def test_every_weight_lies_between(share: float) -> None:
         expected = before[name].lerp(value, share) if value.is_floating_point() else value
         torch.testing.assert_close(mixed[name], expected)
         assert torch.equal(first.state_dict()[name], before[name])
+
+
+def test_a_successor_may_have_more_outputs_a_frame() -> None:
+    first, second = network(seed=1), network(seed=2, per_frame=2)
+    half = average(first, second, 0.5).head.weight
+    torch.testing.assert_close(half, (first.head.weight.repeat(2, 1) + second.head.weight) / 2)
+    with pytest.raises(AvsrError, match="differ in size"):
+        average(second, first, 0.5)
 
 
 def test_networks_that_do_not_fit_are_refused() -> None:

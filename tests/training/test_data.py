@@ -28,8 +28,8 @@ from avsr.training.data import (
     TrainSet,
     collate,
     frame_targets,
-    frames_needed,
     loader,
+    outputs_needed,
     plan_epoch,
     read_recordings,
 )
@@ -65,7 +65,7 @@ def view(lips: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize(("ids", "frames"), [([], 0), ([1], 1), ([1, 2], 2), ([1, 1], 3), ([2, 2, 2], 5)])
 def test_frames_ctc_needs(ids: list[int], frames: int) -> None:
-    assert frames_needed(ids) == frames
+    assert outputs_needed(ids) == frames
     if frames > 1:  # exactly so many frames have a path, one fewer have none
         for extra, finite in ((0, True), (-1, False)):
             log_probs = torch.zeros(frames + extra, 1, 3).log_softmax(-1)
@@ -80,6 +80,8 @@ def test_unusable_clips_are_dropped_and_named(corpus: Callable[..., Path]) -> No
     reasons = dict(store.dropped)
     assert "3 frames are too few" in reasons["clip1"]
     assert "z" in reasons["clip2"]
+    two = ClipStore([corpus(mixed)], "train", TOKENIZER, per_frame=2)
+    assert [entry.id for _, _, entry in two.entries] == ["clip0", "clip1", "clip3"]
 
 
 def test_an_epoch_shows_every_seen_clip_once_and_a_share_of_the_heard(corpus: Callable[..., Path]) -> None:
@@ -152,7 +154,7 @@ def test_items_agree_with_themselves_whatever_is_done_to_them(corpus: Callable[.
         assert item["audio"].dtype == item["clean_audio"].dtype == np.float32
         assert item["mel_keep"].shape == (4 * frames, MODEL.n_mels)
         assert all(len(item[name]) == frames for name in ("audio_present", "video_present", "frame_targets"))
-        assert frames >= frames_needed(item["targets"].tolist())
+        assert frames >= outputs_needed(item["targets"].tolist())
         assert len(text.split()) in (0, 2, 4)
         spoken = set(item["frame_targets"][item["frame_targets"] > 0].tolist())
         assert spoken <= set(item["targets"].tolist())
@@ -241,7 +243,7 @@ def test_two_sentences_that_have_no_room_for_each_other_stay_apart(corpus: Calla
     for config in (CALM, calm(speed=0.1)):
         for i, item in items(TrainSet(store, TOKENIZER, MODEL, config, 0), 2, 3):
             assert TOKENIZER.decode(item["targets"].tolist()) == TEXTS[i]
-            assert len(item["lips"]) >= frames_needed(item["targets"].tolist())
+            assert len(item["lips"]) >= outputs_needed(item["targets"].tolist())
 
 
 def test_where_nobody_speaks_nobody_follows_and_nothing_is_out_of_step(corpus: Callable[..., Path]) -> None:

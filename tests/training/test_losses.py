@@ -16,7 +16,7 @@ from avsr.model import AVSR
 from avsr.tokenizer import Tokenizer
 from avsr.training.config import AugmentConfig, LossConfig
 from avsr.training.data import FRAMES_PER_TOKEN, Batch, ClipStore, TrainSet, collate
-from avsr.training.losses import Objective, ctc, frame_loss, quiet_loss, space_loss
+from avsr.training.losses import Objective, ctc, distil, frame_loss, quiet_loss, space_loss
 
 TOKENIZER = Tokenizer.from_texts(TEXTS)
 MODEL = ModelConfig(
@@ -79,6 +79,23 @@ def test_ctc_is_per_token_of_the_clips_that_count(corpus: Callable[..., Path]) -
     first = ctc(log_probs, batch, torch.arange(6) == 0)
     torch.testing.assert_close(first, reference / len(TOKENIZER.encode(TEXTS[0])))
     assert ctc(log_probs, batch, torch.zeros(6, dtype=torch.bool)) == 0
+
+
+def test_several_outputs_a_frame_weigh_no_more_than_one(corpus: Callable[..., Path]) -> None:
+    batch, targets = batch_of(corpus()), torch.tensor([[0, 0, 0, 0, 5, 0, 0, 0, 0]])
+    first, second = (torch.randn(1, 9, 3).log_softmax(-1) for _ in range(2))
+    fine = [x.repeat_interleave(2, 1) for x in (first, second)]
+    torch.testing.assert_close(quiet_loss(fine[0], targets), quiet_loss(first, targets))
+    counts, tokens = torch.rand(1, 9) < 0.5, torch.tensor(3)
+    torch.testing.assert_close(distil(*fine, counts, tokens), distil(first, second, counts, tokens))
+    # CTC gets all outputs: a text as long as twice the frames fits, and padding is left out of the sum.
+    short = batch.take(torch.tensor([0, 1]))
+    short.lens[1] = 4
+    short.targets = torch.tensor([[1, 2, 1, 2, 1, 2, 1, 2]] * 2)
+    short.target_lens[:] = 8
+    log_probs = torch.randn(2, 2 * FRAMES, len(TOKENIZER)).log_softmax(-1)
+    exact = -log_probs[1, :8].gather(1, short.targets[1][:, None]).mean()  # only one path fits into four frames
+    torch.testing.assert_close(ctc(log_probs, short, torch.tensor([False, True])), exact)
 
 
 def test_quiet_frames_two_away_from_a_word_want_the_blank() -> None:

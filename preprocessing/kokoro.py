@@ -1,0 +1,86 @@
+"""Neural voices for training material: Kokoro-82M, 54 speakers, and everyone between two of them.
+
+The Python package kokoro-onnx runs it on a CPU. Its two files are looked for in the folder that AVSR_KOKORO_DIR names,
+else in the user cache (`avsr/kokoro`). Model and voices are under the Apache licence; what it was trained on is said to
+be free or synthetic (StyleTTS 2, Li et al. 2023).
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from avsr.preprocessing.clip import SAMPLE_RATE
+
+if TYPE_CHECKING:
+    from kokoro_onnx import Kokoro
+
+MODEL, VOICES = "kokoro-v1.0.int8.onnx", "voices-v1.0.bin"
+INSTALL = f"pip install 'avsr[kokoro]', then put {MODEL} and {VOICES} of its releases into AVSR_KOKORO_DIR"
+
+ENGLISH = (
+    *(f"af_{name}" for name in "alloy aoede bella heart jessica kore nicole river sarah sky".split()),
+    *(f"am_{name}" for name in "adam echo fenrir liam michael onyx puck santa".split()),
+    *(f"bf_{name}" for name in "alice emma isabella".split()),
+    *(f"bm_{name}" for name in "daniel george lewis".split()),
+)
+"""Voices for training; a woman's or man's, American (a) or British (b)."""
+
+STRANGERS = ("af_nova", "am_eric", "bf_lily", "bm_fable")
+"""Voices that training never hears, also not in part, to measure with."""
+
+
+def folder() -> Path:
+    """Where the model and the voices should be."""
+    import platformdirs
+
+    return Path(os.environ.get("AVSR_KOKORO_DIR") or platformdirs.user_cache_path("avsr") / "kokoro")
+
+
+def available() -> bool:
+    """Whether it can speak on this machine."""
+    files = all((folder() / name).is_file() for name in (MODEL, VOICES))
+    return files and importlib.util.find_spec("kokoro_onnx") is not None
+
+
+def say(text: str, voice: str, rng: np.random.Generator) -> np.ndarray:
+    """Speaks a text; tempo is drawn, and for voices that train half of the time a share of another speaker.
+
+    Args:
+        text: lower-case words as espeak-ng should read them.
+        voice: one of ENGLISH or STRANGERS.
+        rng: the same state gives the same words, speaker and tempo; the network adds a little noise of its own.
+
+    Returns:
+        (N,) float32, 16 kHz.
+    """
+    from scipy.signal import resample_poly
+
+    engine = _load(str(folder()))
+    speed = float(np.exp(rng.uniform(np.log(0.8), np.log(1.3))))
+    style = engine.voices[voice]
+    if voice not in STRANGERS and rng.random() < 0.5:
+        others = [name for name in engine.voices if name not in STRANGERS]  # also those who learnt another language
+        share = rng.uniform(0.2, 0.5)
+        style = (1 - share) * style + share * engine.voices[others[rng.integers(len(others))]]
+    accent = "en-gb" if voice.startswith("b") else "en-us"
+    sound, rate = engine.create(text, voice=style.astype(np.float32), speed=speed, lang=accent)
+    return resample_poly(sound, SAMPLE_RATE, rate).astype(np.float32)
+
+
+@functools.cache
+def _load(where: str) -> Kokoro:
+    import onnxruntime
+    from kokoro_onnx import Kokoro
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(f"{where}/{MODEL}", options, providers=["CPUExecutionProvider"])
+    engine = Kokoro.from_session(session, f"{where}/{VOICES}")
+    engine.voices = dict(engine.voices)  # read the archive once
+    return engine
