@@ -24,10 +24,9 @@ MODEL, VOICES = "kokoro-v1.0.int8.onnx", "voices-v1.0.bin"
 INSTALL = f"pip install 'avsr[kokoro]', then put {MODEL} and {VOICES} of its releases into AVSR_KOKORO_DIR"
 
 ENGLISH = (
-    *(f"af_{name}" for name in "alloy aoede bella heart jessica kore nicole river sarah sky".split()),
-    *(f"am_{name}" for name in "adam echo fenrir liam michael onyx puck santa".split()),
-    *(f"bf_{name}" for name in "alice emma isabella".split()),
-    *(f"bm_{name}" for name in "daniel george lewis".split()),
+    *("af_alloy", "af_aoede", "af_bella", "af_heart", "af_jessica", "af_kore", "af_nicole", "af_river", "af_sarah"),
+    *("af_sky", "am_adam", "am_echo", "am_fenrir", "am_liam", "am_michael", "am_onyx", "am_puck", "am_santa"),
+    *("bf_alice", "bf_emma", "bf_isabella", "bm_daniel", "bm_george", "bm_lewis"),
 )
 """Voices for training; a woman's or man's, American (a) or British (b)."""
 

@@ -61,7 +61,7 @@ SHARES = {"espeak": 0.4, "flite": 0.28, "festival": 0.17, "formant": 0.15, "pico
 """Engine -> share of the utterances that `make_voices` gives it, in proportion to the others that are asked for."""
 
 DEFAULT_ENGINES = ("espeak", "flite", "festival", "formant")
-"""What `make_voices` uses unless told; the others speak only where they are named, as they need packages of their own."""
+"""What `make_voices` uses unless told; the others speak only where they are named: they need packages of their own."""
 
 _INSTALL = {
     "espeak": "apt-get install espeak-ng",
@@ -232,7 +232,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--clips", type=int, default=100, metavar="N", help="how many (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="fixes all of them (default %(default)s)")
     parser.add_argument("--voices", action="store_true", help="sound alone, by several engines")
-    parser.add_argument("--engines", nargs="+", choices=SHARES, help=f"with --voices, these (default {' '.join(DEFAULT_ENGINES)})")
+    parser.add_argument(
+        "--engines", nargs="+", choices=SHARES, help="with --voices, these (by default those of Debian)"
+    )
     options = parser.parse_args(arguments)
     if options.engines and not options.voices:
         parser.error("--engines needs --voices")
