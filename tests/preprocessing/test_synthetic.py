@@ -286,6 +286,8 @@ def test_an_engine_that_is_not_there_is_named_with_its_package(tmp_path: Path, m
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(AvsrError, match=r"pico is not on this machine: pip install 'avsr\[voices\]'"):
         make_voices(tmp_path / "new", 1, engines=["formant", "pico"])
+    with pytest.raises(AvsrError, match=r"kokoro is not on this machine: pip install .* into AVSR_KOKORO_DIR, or name"):
+        make_voices(tmp_path / "new", 1, engines=["kokoro"])
     with pytest.raises(AvsrError, match="'gramophone': choose among espeak"):
         make_voices(tmp_path / "new", 1, engines=["gramophone"])
     assert not (tmp_path / "new").exists()
