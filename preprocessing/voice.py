@@ -99,7 +99,8 @@ def voices(engine: str = "auto") -> list[str]:
     elif engine == "pico":
         names = _PICO_VOICES if importlib.util.find_spec("ttspico") else []
     elif engine in ("kokoro", "strangers"):
-        names = (kokoro.ENGLISH if engine == "kokoro" else kokoro.STRANGERS) if kokoro.available() else []
+        chosen = kokoro.ENGLISH if engine == "kokoro" else kokoro.STRANGERS
+        names = list(chosen) if kokoro.available() else []
     else:
         names = list(_FORMANT_SPEAKERS)
     return [f"{engine}:{name}" for name in names]
