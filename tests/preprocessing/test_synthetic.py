@@ -259,7 +259,7 @@ def test_voices_are_what_the_folder_corpus_reads_and_come_again_after_an_interru
     [
         ((), "fes fes esp fes esp fes fes fli for"),
         (["formant", "festival", "flite", "espeak"], "fes fes esp fes esp fes fes fli for"),
-        (list(synthetic.SHARES), "for for esp fes esp fes for fli pic"),
+        ([*synthetic.DEFAULT_ENGINES, "pico"], "for for esp fes esp fes for fli pic"),
     ],
 )
 def test_engines_and_sentences_are_those_that_models_were_trained_on(
