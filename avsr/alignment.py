@@ -104,7 +104,7 @@ def forced_align(log_probs: Tensor, ids: Sequence[int]) -> Tensor:
         (L, 2) int64: first output of each token and the one after its last.
 
     Raises:
-        AvsrError: the text needs more frames than there are, or no path has a probability above zero.
+        AvsrError: the text needs more outputs than there are, or no path has a probability above zero.
     """
     length = len(ids)
     if length == 0:
@@ -112,7 +112,9 @@ def forced_align(log_probs: Tensor, ids: Sequence[int]) -> Tensor:
     tokens = torch.as_tensor(ids, dtype=torch.int64)
     frames, needed = len(log_probs), length + int((tokens[1:] == tokens[:-1]).sum())
     if frames < needed:
-        raise AvsrError(f"a text of {length} characters needs {needed} frames, the clip has {frames}: shorten the text")
+        raise AvsrError(
+            f"a text of {length} characters needs {needed} outputs, the clip has {frames}: shorten the text"
+        )
     states = torch.full((2 * length + 1,), BLANK)
     states[1::2] = tokens
     emit = log_probs.float().cpu()[:, states]  # (T, S)

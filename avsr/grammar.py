@@ -1,6 +1,6 @@
 """Grammars: every sentence that may be said, and the exact search for the one that was.
 
-T  frames, 25 a second        U  tokens, 0 is the CTC blank        S  characters of the grammar's graph        E  edges
+T  outputs of the model        U  tokens, 0 is the CTC blank        S  characters of the grammar's graph        E  edges
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ def search(log_probs: np.ndarray, graph: Graph, closed: bool = True) -> list[int
     node, so the search is exact and costs T * E whatever is uncertain.
 
     Args:
-        log_probs: (T, U) float64, frame posteriors of one clip without padding.
+        log_probs: (T, U) float64, of one clip without padding.
         graph: what may be said.
         closed: the last sentence must be complete; otherwise it may go on after the clip.
 

@@ -110,8 +110,8 @@ class Decoding:
         """The ids that each clip of a batch spells.
 
         Args:
-            log_probs: (B, T, U) float, frame posteriors.
-            lens: (B,) int64, frames that count in each clip.
+            log_probs: (B, T, U) float, T outputs of the model.
+            lens: (B,) int64, outputs that count in each clip.
             tokens: the string of each id.
             closed: the text ends with the clip.
         """

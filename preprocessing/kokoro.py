@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from avsr.preprocessing.clip import SAMPLE_RATE
+from avsr.preprocessing.errors import AvsrError
 
 if TYPE_CHECKING:
     from kokoro_onnx import Kokoro
@@ -48,7 +49,7 @@ def available() -> bool:
 
 
 def say(text: str, voice: str, rng: np.random.Generator) -> np.ndarray:
-    """Speaks a text; tempo is drawn, and for voices that train half of the time a share of another speaker.
+    """Speaks a text in a drawn tempo; half of the time a training voice gets a drawn share of another speaker.
 
     Args:
         text: lower-case words as espeak-ng should read them.
@@ -57,6 +58,9 @@ def say(text: str, voice: str, rng: np.random.Generator) -> np.ndarray:
 
     Returns:
         (N,) float32, 16 kHz.
+
+    Raises:
+        AvsrError: the files are others than they should be.
     """
     from scipy.signal import resample_poly
 
@@ -79,7 +83,16 @@ def _load(where: str) -> Kokoro:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(f"{where}/{MODEL}", options, providers=["CPUExecutionProvider"])
-    engine = Kokoro.from_session(session, f"{where}/{VOICES}")
-    engine.voices = dict(engine.voices)  # read the archive once
+    try:
+        session = onnxruntime.InferenceSession(f"{where}/{MODEL}", options, providers=["CPUExecutionProvider"])
+        engine = Kokoro.from_session(session, f"{where}/{VOICES}")
+        engine.voices = dict(engine.voices)  # read the archive once
+        missing = sorted({*ENGLISH, *STRANGERS} - engine.voices.keys())
+    except Exception as error:  # each library has exceptions of its own for a damaged file
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise AvsrError(f"{where}: {MODEL} or {VOICES} cannot be read ({reason}): fetch both again") from error
+    if missing:
+        raise AvsrError(
+            f"{where}/{VOICES}: lacks the voice {missing[0]}: fetch {VOICES} of the same release as {MODEL}"
+        )
     return engine

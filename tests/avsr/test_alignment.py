@@ -57,7 +57,7 @@ def test_path_is_the_best_of_all(seed, text, spare):
 
 
 def test_too_long_a_text_is_refused_with_numbers():
-    with pytest.raises(AvsrError, match="3 characters needs 4 frames, the clip has 3"):
+    with pytest.raises(AvsrError, match="3 characters needs 4 outputs, the clip has 3"):
         forced_align(sure("---"), ids("aab"))
 
 

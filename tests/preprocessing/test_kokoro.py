@@ -92,3 +92,17 @@ def test_without_its_files_there_are_no_voices(said: list[dict[str, Any]], missi
     assert voices("kokoro") == voices("strangers") == []
     with pytest.raises(AvsrError, match="'kokoro' is not on this machine"):
         speak("set white", np.random.default_rng(0), engine="kokoro")
+
+
+@pytest.mark.parametrize(("content", "message"), [(b"nothing", "cannot be read"), (None, "lacks the voice af_alloy")])
+def test_files_that_are_not_what_they_should_be_are_one_line(
+    said: list[dict[str, Any]], content: bytes | None, message: str
+) -> None:
+    with open(kokoro.folder() / kokoro.VOICES, "wb") as file:
+        if content is None:
+            np.savez(file, **dict.fromkeys(NAMES[1:], np.zeros(3)))
+        else:
+            file.write(content)
+    with pytest.raises(AvsrError, match=message):
+        speak("set white", np.random.default_rng(0), engine="kokoro")
+    assert not said
