@@ -301,7 +301,13 @@ class Run:
             raise AvsrError(
                 f"{self.out} was trained on other clips: resume it with the same --data, or choose another --out"
             )
-        self.objective.load_state_dict(state["objective"])
+        try:
+            self.objective.load_state_dict(state["objective"])
+        except RuntimeError as error:  # the same recipe, but its size has another shape in this version
+            raise AvsrError(
+                f"{self.out}: the run was begun by a version whose {self.config.size} has another shape: go on from "
+                f"its weights with --set init={self.out / MODEL} and another --out"
+            ) from error
         self.optimizer.load_state_dict(state["optimizer"])
         self.average.load_state_dict(state["average"])
         self.step = state["step"]

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from toy import TEXTS, make_clip
 
 from avsr import checkpoint
-from avsr.config import ModelConfig
+from avsr.config import SIZES, ModelConfig
 from avsr.decoding import greedy
 from avsr.model import AVSR
 from avsr.preprocessing.errors import AvsrError
@@ -191,6 +191,22 @@ def test_the_log_says_what_is_going_on(recipe: str, corpus: Callable[..., Path],
     assert "min left" in text
     assert "WER % on 2 validation clips: both" in text
     assert list((tmp_path / "run" / "tensorboard").iterdir())
+
+
+def test_a_run_of_a_size_that_has_changed_is_not_resumed_but_started_from(
+    recipe: str, corpus: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = corpus()
+    with monkeypatch.context() as before:
+        before.setitem(SIZES, "grid-tiny", {})  # one output a frame, as it once was
+        old = train(recipe, [folder], tmp_path / "old", overrides=["optim.steps=1"], say=quiet)
+    with pytest.raises(AvsrError, match=r"another shape: go on from its weights with --set init=.*model\.safetensors"):
+        train(recipe, [folder], tmp_path / "old", overrides=["optim.steps=1"], resume=True, say=quiet)
+    lines: list[str] = []
+    new = train(recipe, [folder], tmp_path / "new", overrides=["optim.steps=1", f"init={old}"], say=lines.append)
+    taken, _, whole, *_ = next(line for line in lines if "tensors taken" in line).split()
+    assert taken == whole  # the heads too
+    assert checkpoint.load(new)[0].config.outputs_per_frame == 2
 
 
 def test_starting_from_a_model_keeps_its_vocabulary(recipe: str, corpus: Callable[..., Path], tmp_path: Path) -> None:
