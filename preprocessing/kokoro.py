@@ -1,8 +1,8 @@
 """Neural voices for training material: Kokoro-82M, 54 speakers, and everyone between two of them.
 
 The Python package kokoro-onnx runs it on a CPU. Its two files are looked for in the folder that AVSR_KOKORO_DIR names,
-else in the user cache (`avsr/kokoro`). Model and voices are under the Apache licence; what it was trained on is said to
-be free or synthetic (StyleTTS 2, Li et al. 2023).
+else in the user cache (`avsr/kokoro`). Model and voices are under the Apache licence; its author says that it learnt
+from freely licensed and, for the most part, synthetic speech. The method is StyleTTS 2 (Li et al. 2023).
 """
 
 from __future__ import annotations
