@@ -197,7 +197,8 @@ def word_times(
 
     probs = log_probs.float().exp().cpu()
     extents = [
-        _extent([spans[i] for i in word], opens=n == 0, closes=n == len(words) - 1) for n, word in enumerate(words)
+        _extent([spans[i] for i in word], 1 / per_frame, opens=n == 0, closes=n == len(words) - 1)
+        for n, word in enumerate(words)
     ]
     found = []
     stretched = (timing or Timing()).stretch(extents, len(log_probs) / per_frame)
@@ -208,11 +209,12 @@ def word_times(
     return found
 
 
-def _extent(letters: Sequence[Sequence[float]], *, opens: bool, closes: bool) -> tuple[float, float]:
+def _extent(letters: Sequence[Sequence[float]], least: float, *, opens: bool, closes: bool) -> tuple[float, float]:
     """Where a word begins and ends, in frames, by those of its letters that lie together.
 
     Args:
         letters: where each letter begins and ends.
+        least: what a letter takes, in frames.
         opens: it is the first word: its letters drift forward in time, so the last of them are in place.
         closes: it is the last word: its letters drift the other way. Otherwise most of its letters are in place.
     """
@@ -222,5 +224,5 @@ def _extent(letters: Sequence[Sequence[float]], *, opens: bool, closes: bool) ->
             runs.append([])
         runs[-1].append(position)
     kept = max(runs, key=len) if opens == closes else runs[-1] if opens else runs[0]
-    # A frame for each letter that is elsewhere: there is room for it, since it has one there.
-    return letters[kept[0]][0] - kept[0], letters[kept[-1]][1] + len(letters) - 1 - kept[-1]
+    # The least for each letter that is elsewhere: there is room for it, since it has as much there.
+    return letters[kept[0]][0] - kept[0] * least, letters[kept[-1]][1] + (len(letters) - 1 - kept[-1]) * least

@@ -84,6 +84,8 @@ def test_several_outputs_a_frame_give_times_in_parts_of_a_frame():
     words = word_times(sure("-ab c-a---"), ids("ab ca"), TOKENS, Timing(0, 1), per_frame=2)
     assert [w.letters for w in words] == [(0.5, 1.5), (2, 3.5)]
     assert [(w.first, w.last) for w in words] == [(0.5, 2), (2, 4.5)]
+    (drifted,) = word_times(sure(f"a{'-' * 20}bc-"), ids("abc"), TOKENS, Timing(0, 0), per_frame=2)
+    assert drifted.letters == (10, 11.5)
 
 
 def test_letters_that_drift_into_the_silence_around_do_not_stretch_their_word():
