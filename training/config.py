@@ -86,7 +86,6 @@ class LossConfig(_Section):
     streams_first: float = Field(0.25, ge=0, le=1, description="share of the run before the streams are fused")
     lips_only: float = Field(0.4, ge=0, le=1, description="share of clips whose sound is kept from the fused part")
     sound_only: float = Field(0.2, ge=0, le=1, description="share of clips whose lips are kept from the fused part")
-    later: float = Field(2.0, ge=0, description="nats a token costs CTC's paths in a later output of a frame")
     stream: float = Field(0.5, ge=0, description="CTC of each stream's own head, once they are fused; 1 before")
     frame: float = Field(1.0, ge=0, description="frame targets from the word alignment, at the start")
     frame_end: float = Field(0.1, ge=0, description="the same from the middle of the run on")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -17,44 +16,22 @@ from avsr.training.data import Batch
 UNKNOWN = -1  # frame target where the alignment says nothing
 
 
-def ctc(log_probs: Tensor, batch: Batch, keep: Tensor | None = None, later: float = 0.0) -> Tensor:
+def ctc(log_probs: Tensor, batch: Batch, keep: Tensor | None = None) -> Tensor:
     """CTC loss per target token (Graves et al. 2006).
-
-    With several outputs a frame it is left open in which of them a token stands. Where that cannot be told, as from
-    lips, its probability spreads over them, and greedy decoding, which follows one path, says it twice or not at all.
-    So a path counts for less the more of its tokens stand in another than the first output of their frame; where they
-    need them all, as in fast speech, that holds for every path alike. The value is a bound of the loss then.
 
     Args:
         log_probs: (B, R T, U).
         batch: gives lengths and targets; a clip without words asks for blanks only.
         keep: (B,) bool, clips that count; all by default.
-        later: what a token in a later output costs a path, in nats.
     """
-    per_frame = log_probs.shape[1] // batch.valid.shape[1]
-    lens = batch.lens * per_frame
-    paths = log_probs.transpose(0, 1).float()  # (B, R T, U) -> (R T, B, U)
-    total = partial(
-        F.ctc_loss,
-        targets=batch.targets,
-        input_lengths=lens,
-        target_lengths=batch.target_lens,
+    losses = F.ctc_loss(
+        log_probs.transpose(0, 1).float(),  # (B, R T, U) -> (R T, B, U)
+        batch.targets,
+        batch.lens * (log_probs.shape[1] // batch.valid.shape[1]),
+        batch.target_lens,
         reduction="none",
         zero_infinity=True,  # too short for its text: such clips are dropped and named when the data is read
     )
-    if later == 0 or per_frame == 1:
-        losses = total(paths)
-    else:
-        output = torch.arange(len(paths), device=paths.device)[:, None]
-        with torch.enable_grad():
-            weighted = paths.detach().clone()
-            weighted[..., 1:] -= later * (output % per_frame > 0).unsqueeze(-1)
-            weighted.requires_grad_()
-            found = total(weighted.log_softmax(-1))
-            (slope,) = torch.autograd.grad(found.sum(), weighted)
-        # CTC's gradient is what an output says, less the share of the paths that want it
-        share = (weighted.detach().softmax(-1) - slope) * ((output < lens) & (found > 0)).unsqueeze(-1)
-        losses = -(share * paths).sum((0, 2))
     keep = torch.ones_like(losses, dtype=torch.bool) if keep is None else keep
     return (losses * keep).sum() / (batch.tokens * keep).sum().clamp_min(1)
 
@@ -191,9 +168,9 @@ class Objective(nn.Module):
         )
         video, video_head = model.encode_video(batch.lips, seen, valid)
         losses = {
-            "audio_stream": ctc(audio_head, batch, has_audio, self.config.later),
+            "audio_stream": ctc(audio_head, batch, has_audio),
             "audio_frame": frame_loss(self.audio_frames, audio, ear_targets, clear),
-            "video_stream": ctc(video_head, batch, has_video, self.config.later),
+            "video_stream": ctc(video_head, batch, has_video),
             "video_frame": frame_loss(self.video_frames, video, lip_targets, fitting),
         }
         losses["quiet"] = quiet_loss(audio_head, ear_targets) + quiet_loss(video_head, lip_targets)
@@ -234,7 +211,7 @@ class Objective(nn.Module):
         groups = {"both": ~lips_only & ~sound_only, "video": lips_only, "audio": sound_only}
         tokens = batch.tokens.sum()
         groups = {name: group for name, group in groups.items() if group.any()}
-        losses = {name: ctc(log_probs, batch, group, config.later) for name, group in groups.items()}
+        losses = {name: ctc(log_probs, batch, group) for name, group in groups.items()}
         shares = {name: (batch.tokens * group).sum() / tokens for name, group in groups.items()}
         losses["fused"] = torch.stack([losses[name] * shares[name] for name in groups]).sum()
         losses["quiet_fused"] = quiet_loss(log_probs, batch.frame_targets)

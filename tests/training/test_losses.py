@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from toy import FRAMES, TEXTS, make_clip
 
 from avsr.config import ModelConfig
-from avsr.decoding import greedy
 from avsr.model import AVSR
 from avsr.tokenizer import Tokenizer
 from avsr.training.config import AugmentConfig, LossConfig
@@ -97,35 +96,6 @@ def test_several_outputs_a_frame_weigh_no_more_than_one(corpus: Callable[..., Pa
     log_probs = torch.randn(2, 2 * FRAMES, len(TOKENIZER)).log_softmax(-1)
     exact = -log_probs[1, :8].gather(1, short.targets[1][:, None]).mean()  # only one path fits into four frames
     torch.testing.assert_close(ctc(log_probs, short, torch.tensor([False, True])), exact)
-
-
-def test_tokens_settle_in_the_first_output_of_their_frame_where_there_is_room(corpus: Callable[..., Path]) -> None:
-    batch = batch_of(corpus()).take(torch.tensor([0]))
-    text = batch.targets[0, : int(batch.target_lens[0])].tolist()
-
-    def train(later: float) -> torch.Tensor:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            logits = torch.randn(1, 2 * FRAMES, len(TOKENIZER)).requires_grad_()
-        for _ in range(60):
-            (slope,) = torch.autograd.grad(ctc(logits.log_softmax(-1), batch, later=later), logits)
-            logits = (logits - 2 * slope).detach().requires_grad_()
-        return logits.detach().log_softmax(-1)
-
-    settled = train(2.0)
-    assert greedy(settled, torch.tensor([2 * FRAMES])) == [text]
-    assert (settled[0].argmax(-1).nonzero() % 2 == 0).all()
-    assert (train(0.0)[0].argmax(-1).nonzero() % 2 == 1).any()
-    # Where a text needs every output, they all count alike.
-    full = batch_of(corpus()).take(torch.tensor([0, 1]))
-    full.lens[:] = 4
-    full.targets = torch.tensor([[1, 2, 1, 2, 1, 2, 1, 2]] * 2)
-    full.target_lens[:] = 8
-    torch.testing.assert_close(ctc(settled.repeat(2, 1, 1), full, later=2.0), ctc(settled.repeat(2, 1, 1), full))
-    # One output a frame has no later one, nor has a text that does not fit a gradient.
-    torch.testing.assert_close(ctc(settled[:, ::2], batch, later=2.0), ctc(settled[:, ::2], batch))
-    full.lens[:] = 3
-    assert ctc(settled.repeat(2, 1, 1), full, later=2.0) == 0
 
 
 def test_quiet_frames_two_away_from_a_word_want_the_blank() -> None:
