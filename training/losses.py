@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from avsr.model import AVSR
 from avsr.training.augment import warp_mel
+from avsr.training.batch import Batch
 from avsr.training.config import LossConfig
-from avsr.training.data import Batch
 
 UNKNOWN = -1  # frame target where the alignment says nothing
 

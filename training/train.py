@@ -27,8 +27,9 @@ from avsr.preprocessing.clip import FPS
 from avsr.preprocessing.errors import AvsrError
 from avsr.preprocessing.shards import ShardIndex
 from avsr.tokenizer import Tokenizer
+from avsr.training.batch import Batch
 from avsr.training.config import TrainConfig, load_recipe
-from avsr.training.data import Batch, ClipStore, Plan, TrainSet, loader
+from avsr.training.data import ClipStore, Plan, TrainSet, loader
 from avsr.training.losses import Objective
 
 STATE = "state.ckpt"  # all that resuming needs; our own file, read as tensors only

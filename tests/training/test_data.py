@@ -20,13 +20,12 @@ from avsr.preprocessing.shards import ShardWriter
 from avsr.tokenizer import Tokenizer
 from avsr.training import augment
 from avsr.training.augment import Sample
+from avsr.training.batch import FRAMES_PER_TOKEN, collate
 from avsr.training.config import AugmentConfig, DataConfig
 from avsr.training.data import (
-    FRAMES_PER_TOKEN,
     ClipStore,
     Plan,
     TrainSet,
-    collate,
     frame_targets,
     loader,
     outputs_needed,

@@ -14,8 +14,9 @@ from toy import FRAMES, TEXTS, make_clip
 from avsr.config import ModelConfig
 from avsr.model import AVSR
 from avsr.tokenizer import Tokenizer
+from avsr.training.batch import FRAMES_PER_TOKEN, Batch, collate
 from avsr.training.config import AugmentConfig, LossConfig
-from avsr.training.data import FRAMES_PER_TOKEN, Batch, ClipStore, TrainSet, collate
+from avsr.training.data import ClipStore, TrainSet
 from avsr.training.losses import Objective, ctc, distil, frame_loss, quiet_loss, space_loss
 
 TOKENIZER = Tokenizer.from_texts(TEXTS)
