@@ -110,10 +110,10 @@ def forced_align(log_probs: Tensor, ids: Sequence[int]) -> Tensor:
     if length == 0:
         return torch.zeros(0, 2, dtype=torch.int64)
     tokens = torch.as_tensor(ids, dtype=torch.int64)
-    frames, needed = len(log_probs), length + int((tokens[1:] == tokens[:-1]).sum())
-    if frames < needed:
+    outputs, needed = len(log_probs), length + int((tokens[1:] == tokens[:-1]).sum())
+    if outputs < needed:
         raise AvsrError(
-            f"a text of {length} characters needs {needed} outputs, the clip has {frames}: shorten the text"
+            f"a text of {length} characters needs {needed} outputs, the clip has {outputs}: shorten the text"
         )
     states = torch.full((2 * length + 1,), BLANK)
     states[1::2] = tokens
@@ -123,8 +123,8 @@ def forced_align(log_probs: Tensor, ids: Sequence[int]) -> Tensor:
     state = moves.final
     if state is None:
         raise AvsrError("no path through the clip spells the text: it is impossible under the model")
-    path = torch.empty(frames, dtype=torch.int64)
-    for t in range(frames - 1, -1, -1):
+    path = torch.empty(outputs, dtype=torch.int64)
+    for t in range(outputs - 1, -1, -1):
         path[t] = state
         state -= int(moves.back[t, state])
     spans = torch.empty(length, 2, dtype=torch.int64)
@@ -144,15 +144,15 @@ class _Moves:
 
 def _viterbi(emit: Tensor, states: Tensor) -> _Moves:
     """Best way into each state of each output: from itself, the one before, or over a blank between two tokens."""
-    frames, count = emit.shape
+    outputs, count = emit.shape
     skippable = torch.zeros(count, dtype=torch.bool)
     skippable[2:] = (states[2:] != BLANK) & (states[2:] != states[:-2])
     no_skip = torch.where(skippable, 0.0, -torch.inf)
 
-    back = torch.zeros(frames, count, dtype=torch.int8)
+    back = torch.zeros(outputs, count, dtype=torch.int8)
     score = torch.full((count + 2,), -torch.inf)  # two states of padding in front make the shifts plain slices
     score[2:4] = emit[0, :2]
-    for t in range(1, frames):
+    for t in range(1, outputs):
         ways = torch.stack((score[2:], score[1:-1], score[:-2] + no_skip))
         best, back[t] = ways.max(dim=0)
         score[2:] = best + emit[t]
@@ -214,7 +214,7 @@ def _extent(letters: Sequence[Sequence[float]], least: float, *, opens: bool, cl
 
     Args:
         letters: where each letter begins and ends.
-        least: what a letter takes, in frames.
+        least: the least that a letter takes, one output, in frames.
         opens: it is the first word: its letters drift forward in time, so the last of them are in place.
         closes: it is the last word: its letters drift the other way. Otherwise most of its letters are in place.
     """
