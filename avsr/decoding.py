@@ -41,10 +41,14 @@ def greedy(log_probs: Tensor, lens: Tensor) -> list[list[int]]:
     Returns:
         Per clip the ids without blanks.
     """
-    best = log_probs.argmax(dim=-1).cpu()  # (B, T)
+    return collapse(log_probs.argmax(dim=-1), lens)
+
+
+def collapse(paths: Tensor, lens: Tensor) -> list[list[int]]:
+    """What paths (B, T) of token ids spell: repeats collapsed, blanks dropped; lens (B,) outputs count."""
     return [
         [token for token in torch.unique_consecutive(row[: int(length)]).tolist() if token != BLANK]
-        for row, length in zip(best, lens.tolist(), strict=True)
+        for row, length in zip(paths.cpu(), lens.tolist(), strict=True)
     ]
 
 

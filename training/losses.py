@@ -9,9 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avsr.model import AVSR
+from avsr.tokenizer import Tokenizer
 from avsr.training.augment import warp_mel
 from avsr.training.batch import Batch
 from avsr.training.config import LossConfig
+from avsr.training.risk import expected_word_errors
 
 UNKNOWN = -1  # frame target where the alignment says nothing
 
@@ -148,6 +150,7 @@ class Objective(nn.Module):
         super().__init__()
         self.model = model
         self.config = config
+        self.tokenizer = Tokenizer(model.config.tokens)
         vocabulary = len(model.config.tokens)
         self.audio_frames = nn.Linear(model.config.dim, vocabulary)
         self.video_frames = nn.Linear(model.config.dim, vocabulary)
@@ -192,6 +195,7 @@ class Objective(nn.Module):
             **dict.fromkeys(("audio_stream", "video_stream"), now.stream),
             **dict.fromkeys(("audio_frame", "video_frame"), now.frame),
             **dict.fromkeys(("distil", "distil_fused"), now.distil),
+            "word_errors": self.config.word_errors,
         }
         losses["total"] = torch.stack([weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
         return losses
@@ -215,11 +219,19 @@ class Objective(nn.Module):
         shares = {name: (batch.tokens * group).sum() / tokens for name, group in groups.items()}
         losses["fused"] = torch.stack([losses[name] * shares[name] for name in groups]).sum()
         losses["quiet_fused"] = quiet_loss(log_probs, batch.frame_targets)
+        if config.word_errors > 0:
+            lens = batch.lens * self.model.config.outputs_per_frame
+            losses["word_errors"] = expected_word_errors(log_probs, lens, self._texts(batch), self.tokenizer)
         if teacher is not None:
             alone = (lips_only & batch.in_step)[:, None]  # a span may have taken all the sound from lips out of step
             taught = seen & alone if config.teacher == "audio" else (heard | seen) & batch.in_step[:, None]
             losses["distil_fused"] = distil(log_probs, teacher, *self._taught(batch, taught))
         return losses
+
+    def _texts(self, batch: Batch) -> list[str]:
+        """What is said in each clip."""
+        rows = zip(batch.targets.tolist(), batch.target_lens.tolist(), strict=True)
+        return [self.tokenizer.decode(row[:length]) for row, length in rows]
 
     @staticmethod
     def _taught(batch: Batch, seen: Tensor) -> tuple[Tensor, Tensor]:

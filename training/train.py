@@ -35,7 +35,18 @@ from avsr.training.losses import Objective
 STATE = "state.ckpt"  # all that resuming needs; our own file, read as tensors only
 MODEL = "model.safetensors"
 # losses in the log line
-LOSSES = ("total", "both", "audio", "video", "audio_stream", "video_stream", "distil", "moments", "clips")
+LOSSES = (
+    "total",
+    "both",
+    "audio",
+    "video",
+    "audio_stream",
+    "video_stream",
+    "word_errors",
+    "distil",
+    "moments",
+    "clips",
+)
 
 
 def train(

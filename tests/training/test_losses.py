@@ -214,6 +214,16 @@ def test_without_weight_the_space_costs_nothing(corpus: Callable[..., Path]) -> 
     assert not {"moments", "clips"} & objective(batch_of(corpus()), 0.0).keys()
 
 
+def test_word_errors_count_once_the_streams_are_fused_and_only_where_asked_for(corpus: Callable[..., Path]) -> None:
+    batch = batch_of(corpus())
+    assert "word_errors" not in Objective(AVSR(MODEL), LossConfig())(batch, 1.0)
+    objective = Objective(AVSR(MODEL), LossConfig(word_errors=1.0))
+    assert "word_errors" not in objective(batch, 0.0)
+    losses = objective(batch, 1.0)
+    losses["word_errors"].backward()
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in objective.model.parameters())
+
+
 def test_the_formants_of_a_batch_reach_the_ear_and_not_the_eye(
     corpus: Callable[..., Path], objective: Objective
 ) -> None:
