@@ -18,7 +18,7 @@ from avsr.decoding import BLANK
 from avsr.preprocessing.errors import AvsrError
 
 LETTER_GAP = 8  # frames (0.32 s) between two letters of a word; what lies further off has drifted into the silence
-
+ECHO = 1  # frames (0.04 s) between a letter and the same one again; less is no time to say it
 
 FRAMES = range(11)  # that a word may reach beyond its spikes
 
@@ -207,6 +207,22 @@ def word_times(
         text = "".join(tokens[ids[i]] for i in word)
         found.append(WordSpan(text, first, last, letters, sum(peaks) / len(peaks), min(peaks)))
     return found
+
+
+def without_echoes(words: Sequence[WordSpan]) -> list[str]:
+    """The words without those of one letter that come again within less than a frame.
+
+    CTC takes outputs for independent: where such a word may as well lie a frame later, its letter is often the most
+    likely token at both places. Nobody says a letter twice in so short a time.
+
+    Args:
+        words: of an utterance, in order.
+    """
+    kept = words[:1]
+    for before, word in itertools.pairwise(words):
+        echo = len(word.word) == 1 and word.word == before.word and word.letters[0] - before.letters[1] < ECHO
+        kept = kept if echo else [*kept, word]
+    return [word.word for word in kept]
 
 
 def _extent(letters: Sequence[Sequence[float]], least: float, *, opens: bool, closes: bool) -> tuple[float, float]:

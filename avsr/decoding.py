@@ -5,7 +5,6 @@ T  outputs of the model, one or more for each frame        U  tokens, 0 is the C
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
@@ -32,60 +31,33 @@ class Scorer(Protocol):
         """What the end of the text adds to the score."""
 
 
-def greedy(log_probs: Tensor, lens: Tensor, tokens: Sequence[str] = ()) -> list[list[int]]:
+def greedy(log_probs: Tensor, lens: Tensor) -> list[list[int]]:
     """What the path of the best token per output spells.
 
     Args:
         log_probs: (B, T, U) float.
         lens: (B,) int64, outputs that count in each clip.
-        tokens: the string of each id, for `collapse`.
 
     Returns:
         Per clip the ids without blanks.
     """
-    return collapse(log_probs.argmax(dim=-1), lens, tokens)
+    return collapse(log_probs.argmax(dim=-1), lens)
 
 
-def collapse(paths: Tensor, lens: Tensor, tokens: Sequence[str] = ()) -> list[list[int]]:
+def collapse(paths: Tensor, lens: Tensor) -> list[list[int]]:
     """What paths spell: repeats collapsed, blanks dropped.
-
-    Outputs do not know of each other: where a word of one letter may as well lie a frame later, its letter is often the
-    best token at both places, and the space at all between. Nobody says a letter twice in so short a time, without so
-    much as a blank between, so it counts once.
 
     Args:
         paths: (B, T) int64 tokens.
         lens: (B,) int64, outputs that count in each clip.
-        tokens: the string of each id, " " between words; where that is not among them, such letters count twice.
 
     Returns:
         Per clip the ids without blanks.
     """
-    space = tokens.index(" ") if " " in tokens else None
-    rows = [
-        torch.unique_consecutive(row[: int(length)]).tolist()
+    return [
+        [token for token in torch.unique_consecutive(row[: int(length)]).tolist() if token != BLANK]
         for row, length in zip(paths.cpu(), lens.tolist(), strict=True)
     ]
-    return [_letters(row if space is None else _said_once(row, space)) for row in rows]
-
-
-def _said_once(path: list[int], space: int) -> list[int]:
-    """The path without words of one letter that come again with the space alone between them."""
-    words: list[list[int]] = [[]]
-    for token in path:
-        if token == space:
-            words.append([])
-        else:
-            words[-1].append(token)
-    kept = words[:1]
-    for before, word in itertools.pairwise(words):
-        again = before[-1:] == word[:1] and _letters(before) == _letters(word) == word[:1]
-        kept += [] if again else [[space, *word]]
-    return list(itertools.chain(*kept))
-
-
-def _letters(path: list[int]) -> list[int]:
-    return [token for token in path if token != BLANK]
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ class Decoding:
             closed: the text ends with the clip.
         """
         if self.language is None and self.beam == 0:
-            return [*greedy(log_probs, lens, tokens)]
+            return [*greedy(log_probs, lens)]
         clips = [clip[:frames] for clip, frames in zip(log_probs, lens.tolist(), strict=True)]
         if self.language is None:
             return [beam_search(clip, self.beam)[0].ids for clip in clips]

@@ -280,15 +280,21 @@ class Recogniser:
         """
         import torch
 
-        from avsr.alignment import word_times
+        from avsr.alignment import without_echoes, word_times
+        from avsr.tokenizer import Tokenizer
 
+        decoding = decoding or self.decoding
         with torch.inference_mode():
             output = self.model(*(tensor.to(self.device) for tensor in collate(clips)))
         log_probs, lens, weight = output.log_probs.float().cpu(), output.lens.cpu(), output.audio_weight.float().cpu()
         found = []
-        for i, ids in enumerate((decoding or self.decoding).ids(log_probs, lens, self.tokens, closed)):
+        for i, ids in enumerate(decoding.ids(log_probs, lens, self.tokens, closed)):
+            about = self.tokens, self.timing, self.config.outputs_per_frame
             own = log_probs[i, : int(lens[i])]
-            words = word_times(own, ids, self.tokens, self.timing, self.config.outputs_per_frame)
+            words = word_times(own, ids, *about)
+            once = without_echoes(words)
+            if decoding.language is None and len(once) < len(words):  # a language says itself what may be said twice
+                words = word_times(own, Tokenizer(self.tokens).encode(" ".join(once)), *about)
             letters = [slice(math.floor(word.letters[0]), math.ceil(word.letters[1])) for word in words]
             found.append((words, [float(weight[i, frames].mean()) for frames in letters]))
         return found

@@ -260,7 +260,7 @@ class Run:
                     )
                 ]
                 output = self.average(*inputs)
-                ids += greedy(output.log_probs, output.lens, self.tokenizer.tokens)
+                ids += greedy(output.log_probs, output.lens)
             rates[name] = jiwer.wer(texts, [self.tokenizer.decode(i) for i in ids])
             self.board.add_scalar(f"wer/{name}", rates[name], self.step)
         shown = " ".join(f"{name} {100 * rate:.1f}" for name, rate in rates.items())

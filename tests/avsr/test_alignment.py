@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avsr.alignment import LETTER_GAP, Timing, forced_align, word_times
+from avsr.alignment import LETTER_GAP, Timing, forced_align, without_echoes, word_times
 from avsr.preprocessing.errors import AvsrError
 
 TAIL_FRAMES = Timing().tail_frames
@@ -86,6 +86,23 @@ def test_several_outputs_a_frame_give_times_in_parts_of_a_frame():
     assert [(w.first, w.last) for w in words] == [(0.5, 2), (2, 4.5)]
     (drifted,) = word_times(sure(f"a{'-' * 20}bc-"), ids("abc"), TOKENS, Timing(0, 0), per_frame=2)
     assert drifted.letters == (10, 11.5)
+
+
+@pytest.mark.parametrize(
+    ("path", "said", "heard"),
+    [
+        ("-a a-", "a a", "a"),
+        ("-a a a-", "a a a", "a"),
+        ("-c b a a bc-", "c b a a bc", "c b a bc"),
+        ("-a - a-", "a a", "a a"),  # a frame between: there was time for it
+        ("-a b a-", "a b a", "a b a"),
+        ("ba ab", "ba ab", "ba ab"),
+        ("ab ab-", "ab ab", "ab ab"),  # not impossible, only fast
+        ("-----", "", ""),
+    ],
+)
+def test_a_letter_that_comes_again_at_once_is_an_echo(path, said, heard):
+    assert " ".join(without_echoes(word_times(sure(path), ids(said), TOKENS, per_frame=2))) == heard
 
 
 def test_letters_that_drift_into_the_silence_around_do_not_stretch_their_word():

@@ -139,6 +139,32 @@ def test_a_grammar_mends_what_is_misspelt(recogniser: Recogniser):
     assert quiet.words == []
 
 
+class Echo(Reader):
+    """Two outputs a frame, which say a letter twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config.outputs_per_frame = 2
+
+    def forward(self, audio, lips, audio_present, video_present, lens):
+        out = super().forward(audio, lips, audio_present, video_present, lens)
+        ids = torch.tensor([0 if char == "-" else TOKENS.index(char) for char in "-in-- -v v- six-"])
+        out.log_probs = torch.nn.functional.one_hot(ids[None], len(TOKENS)).float().mul(30).log_softmax(-1)
+        out.lens = 2 * lens
+        return out
+
+
+def test_an_echo_is_not_heard_unless_a_grammar_has_it(tmp_path: Path):
+    recogniser = Recogniser(Echo(), "echo", {}, torch.device("cpu"))  # type: ignore[arg-type]
+    clip = spelt("-" * 8)
+    (found,) = recogniser.recognise([clip])
+    assert [(w.word, round(w.start_s, 2)) for w in found.words] == [("in", 0.02), ("v", 0.14), ("six", 0.24)]
+    assert recogniser.recognise([clip], beam=4) == [found]
+    path = tmp_path / "twice.txt"
+    path.write_text("in\nv\nv\nsix\n")
+    assert recogniser.recognise([clip], language=load(grammar=str(path)))[0].text == "in v v six"
+
+
 def test_confidences_are_calibrated_where_the_model_says_how():
     halved = {"features": list(FEATURES), "weights": [0.0, 0.0, 1.0, 0.0], "bias": logit(0.2)}
     recogniser = Recogniser(Reader(), "reader", {"calibration": halved}, torch.device("cpu"))  # type: ignore[arg-type]
