@@ -267,7 +267,7 @@ class Recogniser:
     def spans(
         self, clips: Sequence[Clip], decoding: Decoding | None = None, closed: bool = True
     ) -> list[tuple[list[WordSpan], list[float]]]:
-        """The words of clips on their own clock, as the posteriors have them, from one forward pass.
+        """The words of clips on their own clock, echoes dropped, as the posteriors have them, from one forward pass.
 
         Args:
             clips: in which something is present; together they must fit into memory.
