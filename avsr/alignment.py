@@ -19,7 +19,6 @@ from avsr.preprocessing.errors import AvsrError
 
 LETTER_GAP = 8  # frames (0.32 s) between two letters of a word; what lies further off has drifted into the silence
 ECHO = 1  # frames (0.04 s) between a letter and the same one again; less is no time to say it
-
 FRAMES = range(11)  # that a word may reach beyond its spikes
 
 
@@ -210,7 +209,7 @@ def word_times(
 
 
 def without_echoes(words: Sequence[WordSpan]) -> list[str]:
-    """The words without those of one letter that come again within less than a frame.
+    """The words without those of one letter that come again within less than a frame (at one output a frame, none do).
 
     CTC takes outputs for independent: where such a word may as well lie a frame later, its letter is often the most
     likely token at both places. Nobody says a letter twice in so short a time.

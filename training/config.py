@@ -94,7 +94,7 @@ class LossConfig(_Section):
     teacher: Literal["audio", "full"] = Field("audio", description="the audio stream; or all, once it is fused")
     space: float = Field(0.2, ge=0, description="contrast of the two streams in the shared space")
     distil_start: float = Field(0.2, ge=0, le=1, description="share of the run after which the teacher is trusted")
-    word_errors: float = Field(0.0, ge=0, description="expected word errors of the fused part")
+    word_errors: float = Field(0.0, ge=0, description="expected word errors of paths drawn from the fused part")
 
     @field_validator("sound_only")
     @classmethod
