@@ -6,6 +6,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+HEAD_DIM = 64  # of attention in Whisper, whatever the size
+
 
 class ModelConfig(BaseModel):
     """Everything needed to rebuild a network besides its weights.
@@ -27,7 +29,11 @@ class ModelConfig(BaseModel):
     ff_mult: int = Field(2, ge=1, le=8, description="feed-forward width over D")
     conv_kernel: int = Field(15, ge=3, le=63, description="frames a block's depthwise convolution spans; odd")
     video_width: int = Field(16, ge=4, le=128, description="channels of the first ResNet stage; doubled per stage")
-    audio_width: int = Field(32, ge=4, le=256, description="channels of the mel subsampling")
+    audio_frontend: Literal["convolution", "whisper"] = Field(
+        "convolution", description="mel to 25 Hz: two convolutions, or a Transformer of the shape of Whisper's encoder"
+    )
+    audio_width: int = Field(32, ge=4, le=1024, description="channels of the audio front end; 384 in Whisper's tiny")
+    audio_layers: int = Field(4, ge=1, le=24, description="Transformer blocks of a whisper front end")
     stream_layers: int = Field(2, ge=0, le=24, description="conformer blocks in each stream before they meet")
     cross_layers: int = Field(1, ge=0, le=12, description="blocks in each stream with attention to the other")
     joint_layers: int = Field(2, ge=0, le=24, description="conformer blocks after fusion")
@@ -40,14 +46,18 @@ class ModelConfig(BaseModel):
     def _check(self) -> Self:
         if self.dim % (2 * self.heads):
             raise ValueError(f"dim={self.dim} must be a multiple of twice the heads (2 x {self.heads})")
+        if self.audio_frontend == "whisper" and self.audio_width % HEAD_DIM:
+            raise ValueError(f"audio_width={self.audio_width} of a whisper front end must be a multiple of {HEAD_DIM}")
         if self.conv_kernel % 2 == 0:
             raise ValueError(f"conv_kernel={self.conv_kernel} must be odd")
         return self
 
 
-# Sizes by name; a recipe may change any field. Parameters: grid-tiny about 3 M (two CPU cores), grid about 13 M.
+# Sizes by name; a recipe may change any field. Parameters: grid-tiny about 3 M (two CPU cores), grid-whisper 11 M,
+# the same with Whisper tiny's ear, grid about 13 M.
 SIZES: dict[str, dict] = {
     "grid-tiny": {"outputs_per_frame": 2},
+    "grid-whisper": {"outputs_per_frame": 2, "audio_frontend": "whisper", "audio_width": 384, "audio_layers": 4},
     "grid": {
         "crop": 88,
         "dim": 256,

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avsr.config import ModelConfig
-from avsr.preprocessing.audio import LogMel
+from avsr.config import HEAD_DIM, ModelConfig
+from avsr.preprocessing.audio import LogMel, WhisperLogMel
 from avsr.preprocessing.clip import CROP_SIZE
 
 VIEW = 88  # pixels of the stored crop that the network sees, whatever its own resolution
@@ -198,12 +198,13 @@ class Attention(nn.Module):
     """Multi-head attention with rotary positions, of a stream to itself or to the other stream.
 
     One extra key of zeros with a value of zeros is always there, so that looking at a stream that is wholly absent
-    gives zero instead of NaN, and a frame is free to take nothing.
+    gives zero instead of NaN, and a frame is free to take nothing. ``plain`` attention has neither; it must have
+    something to look at.
     """
 
-    def __init__(self, dim: int, heads: int) -> None:
+    def __init__(self, dim: int, heads: int, plain: bool = False) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.plain = heads, plain
         self.query = nn.Linear(dim, dim)
         self.key_value = nn.Linear(dim, 2 * dim)
         self.out = nn.Linear(dim, dim)
@@ -215,11 +216,13 @@ class Attention(nn.Module):
             y.view(batch, frames, self.heads, -1).transpose(1, 2)  # (B, T, D) -> (B, heads, T, D / heads)
             for y in (self.query(x), *self.key_value(source).chunk(2, -1))
         )
-        cos, sin = (y.to(query.dtype) for y in rotary(frames, dim // self.heads, x.device))
-        query, key = rotate(query, cos, sin), rotate(key, cos, sin)
-        key, value = F.pad(key, (0, 0, 0, 1)), F.pad(value, (0, 0, 0, 1))
-        mask = F.pad(source_mask, (0, 1), value=True)[:, None, None]
-        y = attend(query, key, value, mask)
+        mask = source_mask
+        if not self.plain:
+            cos, sin = (y.to(query.dtype) for y in rotary(frames, dim // self.heads, x.device))
+            query, key = rotate(query, cos, sin), rotate(key, cos, sin)
+            key, value = F.pad(key, (0, 0, 0, 1)), F.pad(value, (0, 0, 0, 1))
+            mask = F.pad(mask, (0, 1), value=True)
+        y = attend(query, key, value, mask[:, None, None])
         return self.out(y.transpose(1, 2).reshape(batch, frames, dim))
 
 
@@ -239,6 +242,75 @@ class FeedForward(nn.Sequential):
         layer = self[-2]
         assert isinstance(layer, nn.Linear)
         return layer
+
+
+class WhisperBlock(nn.Module):
+    """Pre-norm Transformer block."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(dim)
+        self.attention = Attention(dim, dim // HEAD_DIM, plain=True)
+        self.ff = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+
+    def forward(self, x: Tensor, present: Tensor) -> Tensor:
+        y = self.attention_norm(x)
+        x = x + self.attention(y, y, present)
+        return x + self.ff(x)
+
+
+class WhisperEncoder(nn.Module):
+    """Whisper's encoder (Radford et al. 2022): log-mel at 100 Hz to vectors at 50 Hz. Looks at present frames alone.
+
+    ``avsr.training.whisper`` fills in Whisper's own weights.
+    """
+
+    def __init__(self, n_mels: int, width: int, layers: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv1d(n_mels, width, 3, 1, 1)
+        self.conv2 = nn.Conv1d(width, width, 3, 2, 1)
+        self.blocks = nn.ModuleList(WhisperBlock(width) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, mel: Tensor, present: Tensor, valid: Tensor) -> Tensor:
+        """(B, S, M), (B, T) bool, (B, T) bool -> (B, 2 T, width); each clip must have a present frame."""
+        kept = valid.repeat_interleave(4, 1).unsqueeze(1)  # what lies past the end must not leak back in
+        x = F.gelu(self.conv1(mel.transpose(1, 2) * kept)) * kept  # (B, width, S)
+        x = F.gelu(self.conv2(x)).transpose(1, 2)  # (B, 2 T, width)
+        x = x + sinusoids(*x.shape[1:], x.device)
+        present = present.repeat_interleave(2, 1)
+        for block in self.blocks:
+            x = block(x, present)
+        return self.norm(x)
+
+
+def sinusoids(frames: int, width: int, device: torch.device) -> Tensor:
+    """(frames, width) fixed positions (Vaswani et al. 2017), all sines before all cosines."""
+    rates = 10_000.0 ** (-torch.arange(width // 2, device=device) / (width // 2 - 1))
+    angles = torch.arange(frames, device=device)[:, None] * rates
+    return torch.cat([angles.sin(), angles.cos()], -1)
+
+
+class WhisperFrontend(nn.Module):
+    """Log-mel at 100 Hz to vectors at 25 Hz by a network of the shape of Whisper's encoder."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.mel = WhisperLogMel(config.n_mels)
+        self.encoder = WhisperEncoder(config.n_mels, config.audio_width, config.audio_layers)
+        self.dropout = nn.Dropout(config.dropout)
+        self.project = nn.Sequential(nn.Linear(2 * config.audio_width, config.dim), nn.LayerNorm(config.dim))
+        self.absent = nn.Parameter(torch.randn(config.dim))  # of the scale of what it stands for
+
+    def forward(self, mel: Tensor, present: Tensor, valid: Tensor) -> Tensor:
+        """(B, S, M), (B, T) bool, (B, T) bool -> (B, T, D); absent frames hold one learned vector."""
+        out = self.absent.expand(*present.shape, -1)
+        rows = present.any(1)  # only clips with sound cost anything
+        if not rows.any():
+            return out
+        x = self.encoder(mel[rows], present[rows], valid[rows])
+        x = self.project(self.dropout(x).unflatten(1, (-1, 2)).flatten(2))  # (B, 2 T, width) -> (B, T, 2 width)
+        return out.to(x.dtype).masked_scatter(present.unsqueeze(-1), x[present[rows]])
 
 
 class Convolution(nn.Module):
@@ -375,7 +447,11 @@ class AVSR(nn.Module):
             separate["late"] += config.joint_layers
             joint = 0
         crossed = config.cross_layers if config.fusion == "cross" else 0
-        self.audio_frontend = AudioFrontend(config.n_mels, config.audio_width, config.dim)
+        self.audio_frontend: AudioFrontend | WhisperFrontend
+        if config.audio_frontend == "whisper":
+            self.audio_frontend = WhisperFrontend(config)
+        else:
+            self.audio_frontend = AudioFrontend(config.n_mels, config.audio_width, config.dim)
         self.video_frontend = VideoFrontend(config.video_width, config.dim)
         self.audio_stream = Stream(config, separate[config.fusion])
         self.video_stream = Stream(config, separate[config.fusion])

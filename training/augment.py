@@ -255,6 +255,18 @@ def spans(frames: int, rng: Generator) -> np.ndarray:
     return out
 
 
+def absences(frames: int, rng: Generator) -> np.ndarray:
+    """(T,) bool, true where a stream is gone: in spans, in frames lost at random, or every so many frames."""
+    kind = rng.random()
+    if kind < 0.6:
+        return spans(frames, rng)
+    if kind < 0.85:
+        return rng.random(frames) < rng.uniform(0.1, 0.8)
+    period = int(rng.integers(2, 6))
+    every = (np.arange(frames) + int(rng.integers(period))) % period == 0
+    return every if rng.random() < 0.5 else ~every
+
+
 def short_masks(frames: int, count: int, longest: int, rng: Generator) -> np.ndarray:
     """(T,) bool, true inside ``count`` masks of up to ``longest`` frames."""
     out = np.zeros(frames, bool)

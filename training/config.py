@@ -42,7 +42,7 @@ class AugmentConfig(_Section):
     room: float = Field(0.2, ge=0, le=1, description="probability of a room, where rir_dir is given")
     equalise: float = Field(0.3, ge=0, le=1, description="probability of a coloured or band-limited channel")
     codec: float = Field(0.1, ge=0, le=1, description="probability, for sound and picture each, of lossy compression")
-    spans: float = Field(0.3, ge=0, le=1, description="probability, for each stream, of spans marked absent")
+    spans: float = Field(0.3, ge=0, le=1, description="probability, for each stream, of spans or frames marked absent")
     silent: float = Field(0.08, ge=0, le=1, description="probability, for each stream, of an absence not marked")
     voice: float = Field(0.2, ge=0, le=1, description="probability of another pitch and other formants, lips unchanged")
     wrong_lips: float = Field(0.05, ge=0, le=0.5, description="share of clips that show the lips of another one")
@@ -107,6 +107,7 @@ class LossConfig(_Section):
 class OptimConfig(_Section):
     steps: int = Field(4000, ge=1)
     lr: float = Field(1e-3, gt=0, le=1)
+    encoder_lr: float = Field(1.0, gt=0, le=1, description="learning rate of a whisper encoder, as a share of lr")
     warmup: int = Field(200, ge=0)
     weight_decay: float = Field(0.02, ge=0, le=1)
     clip_norm: float = Field(2.0, gt=0)

@@ -205,7 +205,7 @@ class TrainSet(Dataset):
         if (
             audio_present.any() and video_present.any() and not wrong
         ):  # a clip with one modality keeps it, and one of two stays whole
-            gone, black, draw = augment.spans(frames, rng), rng.random() < 0.5, rng.random()
+            gone, black, draw = augment.absences(frames, rng), rng.random() < 0.5, rng.random()
             unmarked = gone | (rng.random() < 0.3)  # or silence under moving lips means: nobody speaks
             if draw < config.spans:
                 audio_present &= ~gone

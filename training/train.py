@@ -95,6 +95,16 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     return optim.lr * 0.5 * (1 + math.cos(math.pi * (step - optim.warmup) / max(1, optim.steps - optim.warmup)))
 
 
+def parameter_groups(objective: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
+    """Parameters by weight decay, which spares vectors, and by ``share``, what part of the learning rate they get."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in objective.named_parameters():
+        decay = config.optim.weight_decay if parameter.ndim > 1 else 0.0
+        share = config.optim.encoder_lr if "audio_frontend.encoder." in name else 1.0
+        groups.setdefault((decay, share), []).append(parameter)
+    return [{"params": own, "weight_decay": decay, "share": share} for (decay, share), own in groups.items()]
+
+
 class Run:
     """A training run: what it is made of (``__init__``), its loop (``go``) and what the loop calls."""
 
@@ -121,11 +131,10 @@ class Run:
             part(model, name).requires_grad_(False).eval()
         self.average = copy.deepcopy(model).eval().requires_grad_(False).to(self.fabric.device)
         objective = Objective(model, config.loss)
-        decay = [p for p in objective.parameters() if p.ndim > 1]
-        plain = [p for p in objective.parameters() if p.ndim <= 1]
-        groups = [{"params": decay, "weight_decay": config.optim.weight_decay}, {"params": plain, "weight_decay": 0.0}]
         fused = config.optim.precision != "16-mixed"  # its gradient scaler cannot clip what a fused optimiser unscales
-        optimizer = torch.optim.AdamW(groups, lr=config.optim.lr, betas=(0.9, 0.98), fused=fused)
+        optimizer = torch.optim.AdamW(
+            parameter_groups(objective, config), lr=config.optim.lr, betas=(0.9, 0.98), fused=fused
+        )
         self.model = model
         self.objective, self.optimizer = self.fabric.setup(objective, optimizer)
         self.dataset = TrainSet(self.store, self.tokenizer, network, config.augment, config.seed, use)
@@ -162,7 +171,7 @@ class Run:
     def _update(self, batch: Batch) -> dict[str, Tensor]:
         """One optimiser step; returns the losses of the batch."""
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, self.config)
+            group["lr"] = group["share"] * learning_rate(self.step, self.config)
         losses = self.objective(batch, self.step / self.config.optim.steps)
         if not torch.isfinite(losses["total"]):
             self._stop_on(batch, losses)

@@ -14,11 +14,14 @@ from avsr.tokenizer import BLANK
 TOKENS = (BLANK, " ", *"abcdefgh")
 SMALL = {"dim": 32, "heads": 2, "video_width": 4, "audio_width": 4, "crop": 32, "outputs_per_frame": 2}
 FUSIONS = ("cross", "early", "late")
+WHISPER = {"audio_frontend": "whisper", "audio_width": 64, "audio_layers": 2}
+VARIANTS = (*FUSIONS, "whisper")
 
 
-def small_model(fusion: str = "cross", seed: int = 0, **changes: int) -> AVSR:
+def small_model(variant: str = "cross", seed: int = 0, **changes: int) -> AVSR:
     torch.manual_seed(seed)
-    model = AVSR(ModelConfig(**{"tokens": TOKENS, "fusion": fusion, **SMALL, **changes})).eval()
+    shape = WHISPER if variant == "whisper" else {"fusion": variant}
+    model = AVSR(ModelConfig(**{"tokens": TOKENS, **SMALL, **shape, **changes})).eval()
     for name, parameter in model.named_parameters():  # open the gates, or cross-modal attention would not be tested
         if name.endswith("gate"):
             torch.nn.init.normal_(parameter)
@@ -51,10 +54,10 @@ def tensors(output: Output) -> list[torch.Tensor]:
     return [output.log_probs, output.audio_log_probs, output.video_log_probs, output.audio_weight]
 
 
-@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("variant", VARIANTS)
 class TestPromises:
-    def test_absent_frames_cannot_change_any_output(self, fusion: str) -> None:
-        model, batch = small_model(fusion), inputs((20, 20, 20))
+    def test_absent_frames_cannot_change_any_output(self, variant: str) -> None:
+        model, batch = small_model(variant), inputs((20, 20, 20))
         batch["video_present"][1] = False
         batch["audio_present"][2] = False
         other = dict(batch)
@@ -65,13 +68,13 @@ class TestPromises:
         for a, b in zip(tensors(run(model, batch)), tensors(run(model, other)), strict=True):
             assert torch.equal(a, b)
 
-    def test_absent_not_a_number_stays_out(self, fusion: str) -> None:
-        model, batch = small_model(fusion), inputs((20,))
+    def test_absent_not_a_number_stays_out(self, variant: str) -> None:
+        model, batch = small_model(variant), inputs((20,))
         batch["audio"][~batch["audio_present"].repeat_interleave(640, 1)] = torch.nan
         assert all(torch.isfinite(x).all() for x in tensors(run(model, batch)))
 
-    def test_a_clip_alone_and_in_a_padded_batch_agree(self, fusion: str) -> None:
-        model, batch = small_model(fusion), inputs((30, 17, 9))
+    def test_a_clip_alone_and_in_a_padded_batch_agree(self, variant: str) -> None:
+        model, batch = small_model(variant), inputs((30, 17, 9))
         together = tensors(run(model, batch))
         for i, frames in enumerate((30, 17, 9)):
             alone = {name: value[i : i + 1] for name, value in batch.items()}
@@ -80,8 +83,8 @@ class TestPromises:
             for whole, single in zip(together, tensors(run(model, alone)), strict=True):
                 torch.testing.assert_close(whole[i, : len(single[0])], single[0], atol=1e-4, rtol=1e-4)
 
-    def test_one_pass_serves_every_mix_of_modalities(self, fusion: str) -> None:
-        model, batch = small_model(fusion), inputs((20, 20, 20, 20))
+    def test_one_pass_serves_every_mix_of_modalities(self, variant: str) -> None:
+        model, batch = small_model(variant), inputs((20, 20, 20, 20))
         batch["audio_present"][:], batch["video_present"][:] = True, True
         batch["video_present"][1] = batch["audio_present"][2] = False
         batch["audio_present"][3] = batch["video_present"][3] = False
@@ -92,8 +95,8 @@ class TestPromises:
         assert (output.audio_weight[2] == 0).all()
         assert (output.audio_weight[3] == 0).all()
 
-    def test_dropping_a_modality_late_equals_never_having_had_it(self, fusion: str) -> None:
-        model, batch = small_model(fusion), inputs((20,))
+    def test_dropping_a_modality_late_equals_never_having_had_it(self, variant: str) -> None:
+        model, batch = small_model(variant), inputs((20,))
         valid, nothing = torch.ones(1, 20, dtype=torch.bool), torch.zeros(1, 20, dtype=torch.bool)
         with torch.inference_mode():
             audio, audio_head = model.encode_audio(batch["audio"], batch["audio_present"], valid)
@@ -142,7 +145,9 @@ def test_open_gates_let_one_stream_change_the_other() -> None:
         assert torch.equal(block(x, valid, seen, ~valid), block(x, valid, 2 * seen + 1, ~valid))
 
 
-@pytest.mark.parametrize(("size", "low", "high"), [("grid-tiny", 2.5e6, 4e6), ("grid", 10e6, 15e6)])
+@pytest.mark.parametrize(
+    ("size", "low", "high"), [("grid-tiny", 2.5e6, 4e6), ("grid-whisper", 10e6, 12e6), ("grid", 10e6, 15e6)]
+)
 def test_sizes_are_what_they_say(size: str, low: float, high: float) -> None:
     model = AVSR(ModelConfig(tokens=TOKENS, **SIZES[size]))
     assert low <= sum(p.numel() for p in model.parameters()) <= high
