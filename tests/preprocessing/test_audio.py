@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from avsr.preprocessing.audio import HOP, N_FFT, WINDOW, LogMel, mel_filterbank
+from avsr.preprocessing.audio import HOP, N_FFT, WINDOW, LogMel, WhisperLogMel, mel_filterbank
 from avsr.preprocessing.clip import SAMPLE_RATE, SAMPLES_PER_FRAME
 
 
@@ -117,3 +117,27 @@ def test_what_hardly_changes_is_not_blown_up(mel: LogMel) -> None:
     tone = 0.3 * torch.sin(2 * torch.pi * 1000 * torch.arange(25 * SAMPLES_PER_FRAME) / SAMPLE_RATE)[None]
     features = mel(tone, torch.ones(1, 25, dtype=torch.bool))[0]
     assert features[:, mel.power(tone)[0].mean(0).argmax()].std() < 0.9
+
+
+@pytest.mark.parametrize("gain", [0.05, 0.3, 1.0, 4.0])
+def test_whispers_features_are_whispers_at_an_ordinary_level(gain: float) -> None:
+    """Whisper: log10 of the mel power (librosa, 400 samples), no more than 8 below the loudest, plus 4, over 4."""
+    import librosa
+
+    audio, present = voice(40), torch.ones(1, 40, dtype=torch.bool)
+    power = librosa.feature.melspectrogram(
+        y=audio.numpy(), sr=SAMPLE_RATE, n_fft=400, hop_length=HOP, n_mels=80, pad_mode="constant"
+    )[:, :-1]
+    log = np.log10(np.maximum(power, 1e-10))
+    expected = (np.maximum(log, log.max() - 8) + 4) / 4
+    features = WhisperLogMel()(gain * audio[None], present)[0].T.numpy()
+    np.testing.assert_allclose(features, expected + (1.4 - expected.max()), atol=2e-3)
+
+
+def test_whispers_features_of_silence_are_low_and_of_nothing_lowest() -> None:
+    mel, present = WhisperLogMel(), torch.ones(2, 10, dtype=torch.bool)
+    present[1] = False
+    assert (mel(torch.zeros(2, 6400), present) <= -0.599).all()
+    faint = mel(1e-5 * torch.randn(2, 6400), present)
+    assert faint[0].max() < 0.5  # is not turned up to the level of speech
+    assert (faint[1] <= -0.599).all()

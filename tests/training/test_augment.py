@@ -131,6 +131,17 @@ def test_masks_have_their_shapes_and_sometimes_take_everything() -> None:
     assert augment.mel_keep(75, 80, 0, rng).all()
 
 
+def test_absences_are_spans_scattered_frames_or_a_comb() -> None:
+    rng = np.random.default_rng(0)
+    gone = [augment.absences(75, rng) for _ in range(400)]
+    runs = np.array([np.count_nonzero(np.diff(g.astype(int)) == 1) + g[0] for g in gone])  # separate absences in a clip
+    assert 0.5 < (runs <= 3).mean() < 0.75  # mostly one to three spans
+    assert (runs > 8).mean() > 0.25  # frames come and go
+    shares = np.array([g.mean() for g in gone])
+    assert shares.min() < 0.15
+    assert shares.max() > 0.9
+
+
 def test_pictures_are_changed_alike_in_all_frames() -> None:
     lips = np.broadcast_to(np.random.default_rng(0).integers(0, 255, (96, 96), dtype=np.uint8), (5, 96, 96)).copy()
     out = augment.picture(lips, 64, AugmentConfig(picture=0, codec=0), np.random.default_rng(3))

@@ -20,8 +20,8 @@ from avsr.preprocessing.errors import AvsrError
 from avsr.tokenizer import BLANK, Tokenizer
 from avsr.training import train as module
 from avsr.training.config import LossConfig, load_recipe
-from avsr.training.losses import distil, weights_at
-from avsr.training.train import Run, learning_rate, load_matching, train
+from avsr.training.losses import Objective, distil, weights_at
+from avsr.training.train import Run, learning_rate, load_matching, parameter_groups, train
 
 TINY = """
 size = "grid-tiny"
@@ -360,3 +360,15 @@ def test_a_student_who_agrees_has_nothing_to_learn() -> None:
     assert distil(teacher, teacher, everywhere, tokens).abs() < 1e-6
     assert distil(teacher.flip(-1), teacher, everywhere, tokens) > 0
     assert distil(teacher.flip(-1), teacher, ~everywhere, tokens) == 0
+
+
+def test_a_whisper_encoder_learns_at_a_rate_of_its_own() -> None:
+    shape = {"audio_frontend": "whisper", "audio_width": 64, "audio_layers": 1, "dim": 32, "heads": 2, "video_width": 4}
+    objective = Objective(AVSR(ModelConfig(tokens=(BLANK, "a"), **shape)), LossConfig())
+    groups = parameter_groups(objective, load_recipe("grid-tiny", ["optim.encoder_lr=0.1"]))
+    shares = {id(p): group["share"] for group in groups for p in group["params"]}
+    encoder = list(objective.model.audio_frontend.encoder.parameters())
+    assert [shares[id(p)] for p in encoder] == [0.1] * len(encoder)
+    assert len(shares) == len(list(objective.parameters()))
+    assert sum(share == 1.0 for share in shares.values()) == len(shares) - len(encoder)
+    assert all(group["weight_decay"] == 0 for group in groups for p in group["params"] if p.ndim <= 1)

@@ -1,0 +1,119 @@
+"""The ear of Whisper: its weights are read as they were written, and nothing else of the network is touched."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from avsr import checkpoint
+from avsr.config import ModelConfig
+from avsr.model import AVSR, WhisperEncoder
+from avsr.preprocessing.errors import AvsrError
+from avsr.tokenizer import BLANK
+from avsr.training.whisper import encoder_weights, main, read_ctranslate2, with_ear
+
+TINY = {"mels": 80, "width": 384, "layers": 4}
+
+
+def theirs(encoder: WhisperEncoder) -> dict[str, np.ndarray]:
+    """The arrays that CTranslate2's converter makes of Whisper's encoder."""
+    own = {name: value.half().numpy() for name, value in encoder.state_dict().items()}
+    out = {"encoder/num_heads": np.array(6, np.int16)}
+    for kind, short in (("weight", "gamma"), ("bias", "beta")):
+        out[f"encoder/layer_norm/{short}"] = own[f"norm.{kind}"]
+        for conv in ("conv1", "conv2"):
+            out[f"encoder/{conv}/{kind}"] = own[f"{conv}.{kind}"]
+        for i in range(len(encoder.blocks)):
+            block, layer = f"blocks.{i}", f"encoder/layer_{i}"
+            both = [own[f"{block}.attention.{part}.{kind}"] for part in ("query", "key_value")]
+            out[f"{layer}/self_attention/layer_norm/{short}"] = own[f"{block}.attention_norm.{kind}"]
+            out[f"{layer}/self_attention/linear_0/{kind}"] = np.concatenate(both)
+            out[f"{layer}/self_attention/linear_1/{kind}"] = own[f"{block}.attention.out.{kind}"]
+            out[f"{layer}/ffn/layer_norm/{short}"] = own[f"{block}.ff.0.{kind}"]
+            out[f"{layer}/ffn/linear_0/{kind}"] = own[f"{block}.ff.1.{kind}"]
+            out[f"{layer}/ffn/linear_1/{kind}"] = own[f"{block}.ff.3.{kind}"]
+    return out
+
+
+def packed(arrays: dict[str, np.ndarray], version: int = 6) -> bytes:
+    """A model.bin as CTranslate2 writes it."""
+
+    def text(value: str) -> bytes:
+        return struct.pack("<H", len(value) + 1) + value.encode() + b"\0"
+
+    out = struct.pack("<I", version) + text("WhisperSpec") + struct.pack("<II", 3, len(arrays))
+    for name, array in arrays.items():
+        kind = {"float32": 0, "int8": 1, "int16": 2, "int32": 3, "float16": 4}[array.dtype.name]
+        out += text(name) + struct.pack(f"<B{array.ndim}I", array.ndim, *array.shape)
+        out += struct.pack("<BI", kind, array.nbytes) + array.tobytes()
+    return out + struct.pack("<I", 0)  # no aliases
+
+
+def encoder(width: int = TINY["width"], layers: int = TINY["layers"]) -> WhisperEncoder:
+    torch.manual_seed(3)
+    return WhisperEncoder(TINY["mels"], width, layers).eval()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tiny")
+    (path / "model.bin").write_bytes(packed(theirs(encoder())))
+    return path
+
+
+@pytest.fixture(scope="module")
+def plain() -> AVSR:
+    torch.manual_seed(4)
+    return AVSR(ModelConfig(tokens=(BLANK, "a", "b"), crop=32, dim=32, heads=2, video_width=4)).eval()
+
+
+def test_the_ear_hears_what_whispers_does(folder: Path, plain: AVSR) -> None:
+    model = with_ear(plain, read_ctranslate2(folder / "model.bin")).eval()
+    mel, present = torch.randn(1, 48, 80), torch.ones(1, 12, dtype=torch.bool)
+    with torch.inference_mode():
+        expected = encoder()(mel, present, present)
+        torch.testing.assert_close(model.audio_frontend.encoder(mel, present, present), expected, atol=2e-2, rtol=2e-2)
+    kept = {name: value for name, value in plain.state_dict().items() if not name.startswith("audio_frontend.")}
+    assert kept
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in kept.items())
+    assert model.config.name == "grid-whisper"
+    assert model.config.dim == 32
+
+
+def test_the_command_writes_a_model_to_start_from(folder: Path, plain: AVSR, tmp_path: Path, capsys) -> None:
+    checkpoint.save(tmp_path / "plain.safetensors", plain, {})
+    out = tmp_path / "ear.safetensors"
+    assert main([str(folder), str(out), "--init", str(tmp_path / "plain.safetensors")]) == 0
+    assert capsys.readouterr().out == f"{out}\n"
+    model, _ = checkpoint.load(out)
+    torch.testing.assert_close(
+        model.audio_frontend.encoder.conv2.weight, encoder().conv2.weight.data, atol=1e-3, rtol=1e-3
+    )
+
+
+def test_what_is_no_whisper_tiny_is_told_in_one_line(tmp_path: Path, plain: AVSR, capsys) -> None:
+    arrays = theirs(encoder(64, 4))
+    path = tmp_path / "model.bin"
+    cases = (
+        (packed(arrays, version=5), "format 5 of CTranslate2"),
+        (packed(arrays)[:-5000], "cut short"),
+        (b"PK\x03\x04 some other file", "CTranslate2"),
+    )
+    for data, message in cases:
+        path.write_bytes(data)
+        with pytest.raises(AvsrError, match=message):
+            read_ctranslate2(path)
+    with pytest.raises(AvsrError, match="not shaped as Whisper tiny"):
+        with_ear(plain, arrays)
+    int8 = arrays | {"encoder/layer_1/ffn/linear_0/weight": np.zeros((256, 64), np.int8)}
+    for wrong, layers in ((int8, 4), (arrays, 6)):
+        with pytest.raises(AvsrError, match="missing or quantised"):
+            encoder_weights(wrong, layers)
+    assert main([str(tmp_path / "nowhere"), str(tmp_path / "out.safetensors"), "--init", "default"]) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "name a folder with CTranslate2 weights" in err
