@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 KEY = "avsr"  # of the JSON in the file's metadata
 SUFFIX = ".safetensors"
-DEFAULT = "grid-tiny"  # the bundled model that "default" stands for
+DEFAULT = "grid-whisper"  # the bundled model that "default" stands for
 RETRAIN = "use a .safetensors file written by avsr train"
 
 

@@ -11,7 +11,10 @@ from avsr.tokenizer import BLANK
 from avsr.training.config import load_recipe
 
 
-@pytest.mark.parametrize(("name", "size"), [("grid-tiny", "grid-tiny"), ("grid-tiny-2", "grid-tiny"), ("grid", "grid")])
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("grid-tiny", "grid-tiny"), ("grid-tiny-2", "grid-tiny"), ("grid-whisper-2", "grid-whisper"), ("grid", "grid")],
+)
 def test_shipped_recipes_build_their_network(name: str, size: str) -> None:
     assert load_recipe(name).network((BLANK, "a")).name == size
 
