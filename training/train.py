@@ -125,8 +125,17 @@ class Run:
         if init:
             if per_frame % init.config.outputs_per_frame == 0:
                 init = with_outputs(init, per_frame)
+            if init.config.audio_frontend != network.audio_frontend:
+                self.say(
+                    f"the audio front end of {config.init} is of another kind and starts anew; "
+                    f"python -m avsr.training.whisper gives a network the ear of Whisper"
+                )
             taken, whole = load_matching(model, init, config.init_parts)
             self.say(f"{taken} of {whole} tensors taken from {config.init}, the others start anew")
+        elif config.freeze:
+            self.say(
+                f"no init is given: {', '.join(config.freeze)} stay at random; --set init=MODEL names a checkpoint"
+            )
         for name in config.freeze:
             part(model, name).requires_grad_(False).eval()
         self.average = copy.deepcopy(model).eval().requires_grad_(False).to(self.fabric.device)
@@ -313,6 +322,11 @@ class Run:
             ) from error
         if config != self.config.model_dump_json():
             old, new = json.loads(config), json.loads(self.config.model_dump_json())
+            if new["optim"].keys() != old["optim"].keys():
+                raise AvsrError(
+                    f"{self.out}: the run was begun by another version: go on from its weights with "
+                    f"--set init={self.out / MODEL} and another --out"
+                )
             changed = sorted(key for key in new if new[key] != old.get(key))
             raise AvsrError(
                 f"{self.out} was trained with another recipe (changed: {', '.join(changed)}): resume it "

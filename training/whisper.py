@@ -28,6 +28,7 @@ from avsr.training.train import vocabulary
 
 FILE = "model.bin"
 VERSION = 6  # of CTranslate2's file format
+MELS = 80
 TYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
 
 
@@ -107,6 +108,8 @@ def with_ear(model: AVSR, arrays: dict[str, np.ndarray]) -> AVSR:
 
     What joins the two, the projection behind the encoder, starts anew.
     """
+    if model.config.n_mels != MELS:
+        raise AvsrError(f"the model has {model.config.n_mels} mel bins and Whisper {MELS}: start from another one")
     ear = {key: SIZES["grid-whisper"][key] for key in ("audio_frontend", "audio_width", "audio_layers")}
     config = ModelConfig(**{**model.config.model_dump(), **ear, "name": "grid-whisper"})
     network = AVSR(config)
