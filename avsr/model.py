@@ -29,6 +29,7 @@ from avsr.preprocessing.clip import CROP_SIZE
 
 VIEW = 88  # pixels of the stored crop that the network sees, whatever its own resolution
 STEM_FRAMES = 5  # frames the spatio-temporal stem spans
+WHISPER_POSITIONS = 1500  # 30 s at 50 Hz
 
 
 @dataclass
@@ -285,9 +286,13 @@ class WhisperEncoder(nn.Module):
 
 
 def sinusoids(frames: int, width: int, device: torch.device) -> Tensor:
-    """(frames, width) fixed positions (Vaswani et al. 2017), all sines before all cosines."""
+    """(frames, width) fixed positions (Vaswani et al. 2017), all sines before all cosines.
+
+    They begin again after 30 s: Whisper's weights know no later ones, and 48 s at a stretch came out worse for it, 37 %
+    wrong words for 6 % so.
+    """
     rates = 10_000.0 ** (-torch.arange(width // 2, device=device) / (width // 2 - 1))
-    angles = torch.arange(frames, device=device)[:, None] * rates
+    angles = (torch.arange(frames, device=device) % WHISPER_POSITIONS)[:, None] * rates
     return torch.cat([angles.sin(), angles.cos()], -1)
 
 

@@ -64,7 +64,10 @@ def read_ctranslate2(path: Path) -> dict[str, np.ndarray]:
         for _ in range(count):
             name = text()
             shape = [number("I") for _ in range(number("B"))]
-            kind, size = np.dtype(TYPES[number("B")]), number("I")
+            code, size = number("B"), number("I")
+            kind = np.dtype(TYPES.get(code, np.uint8))
+            if code not in TYPES:
+                shape = [-1]  # a type that numpy lacks, such as bfloat16: refused where it is needed
             arrays[name] = np.frombuffer(data, kind, size // kind.itemsize, place).reshape(shape)
             place += size
     except (struct.error, UnicodeDecodeError, KeyError, ValueError) as error:
@@ -88,6 +91,8 @@ def encoder_weights(arrays: dict[str, np.ndarray], layers: int) -> dict[str, Ten
             f"encoder/layer_{i}/ffn/linear_0": f"blocks.{i}.ff.1",
             f"encoder/layer_{i}/ffn/linear_1": f"blocks.{i}.ff.3",
         }
+    if f"encoder/layer_{layers}/ffn/linear_0/weight" in arrays:
+        raise AvsrError(f"a Whisper model of more than {layers} layers: take tiny or tiny.en")
     weights = {}
     for theirs, ours in names.items():
         for kind, known in (("weight", ("weight", "gamma")), ("bias", ("bias", "beta"))):
@@ -104,7 +109,7 @@ def encoder_weights(arrays: dict[str, np.ndarray], layers: int) -> dict[str, Ten
 
 
 def with_ear(model: AVSR, arrays: dict[str, np.ndarray]) -> AVSR:
-    """A network of the size grid-whisper whose ear is Whisper's and whose other parts are the model's.
+    """The model with Whisper's ear in place of its own; of the size grid-whisper, if it was of the size grid-tiny.
 
     What joins the two, the projection behind the encoder, starts anew.
     """
@@ -140,11 +145,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arrays = read_ctranslate2(options.whisper / FILE)
         torch.manual_seed(0)
         if options.init:
-            model, info = checkpoint.load(options.init)
+            model, _ = checkpoint.load(options.init)
         else:
             tokens = vocabulary(options.data, "train").tokens
-            model, info = AVSR(ModelConfig(tokens=tokens, **SIZES["grid-whisper"])), {}
-        checkpoint.save(options.out, with_ear(model, arrays), {**info, "ear": "Whisper"})
+            model = AVSR(ModelConfig(tokens=tokens, **SIZES["grid-whisper"]))
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        info = {"ear": "encoder of Whisper, MIT licence, OpenAI", "from": options.init}
+        checkpoint.save(options.out, with_ear(model, arrays), info)
         print(options.out)
 
     return run_tool(make)

@@ -11,7 +11,7 @@ import torch
 
 from avsr import checkpoint
 from avsr.config import ModelConfig
-from avsr.model import AVSR, WhisperEncoder
+from avsr.model import AVSR, WhisperEncoder, sinusoids
 from avsr.preprocessing.errors import AvsrError
 from avsr.tokenizer import BLANK
 from avsr.training.whisper import encoder_weights, main, read_ctranslate2, with_ear
@@ -84,6 +84,60 @@ def test_the_ear_hears_what_whispers_does(folder: Path, plain: AVSR) -> None:
     assert model.config.dim == 32
 
 
+def test_the_encoder_is_a_pre_norm_transformer() -> None:
+    """Against torch's own layers and Whisper's formula for positions, with nothing left at its start value."""
+    torch.manual_seed(5)
+    ours = WhisperEncoder(80, 128, 2).eval()
+    for parameter in ours.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    x, present = torch.randn(2, 40, 80), torch.ones(2, 10, dtype=torch.bool)
+    layers = []
+    for block in ours.blocks:
+        layer = torch.nn.TransformerEncoderLayer(
+            128, 2, 512, dropout=0, activation="gelu", batch_first=True, norm_first=True
+        )
+        own, attention = layer.state_dict(), block.attention
+        own["self_attn.in_proj_weight"] = torch.cat([attention.query.weight, attention.key_value.weight])
+        own["self_attn.in_proj_bias"] = torch.cat([attention.query.bias, attention.key_value.bias])
+        pairs = {"self_attn.out_proj": attention.out, "norm1": block.attention_norm, "norm2": block.ff[0]}
+        pairs |= {"linear1": block.ff[1], "linear2": block.ff[3]}
+        own |= {f"{name}.{kind}": getattr(part, kind) for name, part in pairs.items() for kind in ("weight", "bias")}
+        layer.load_state_dict(own)
+        layers.append(layer.eval())
+    with torch.no_grad():
+        y = torch.nn.functional.gelu(ours.conv1(x.transpose(1, 2)))
+        y = torch.nn.functional.gelu(ours.conv2(y)).transpose(1, 2)
+        rates = torch.exp(-np.log(10_000) / 63 * torch.arange(64))
+        angles = torch.arange(20)[:, None] * rates
+        y = y + torch.cat([torch.sin(angles), torch.cos(angles)], 1)
+        for layer in layers:
+            y = layer(y)
+        torch.testing.assert_close(ours(x, present, present), ours.norm(y), atol=1e-4, rtol=1e-4)
+
+
+def test_positions_begin_again_after_thirty_seconds() -> None:
+    places = sinusoids(1600, 64, torch.device("cpu"))
+    assert torch.equal(places[1500:], places[:100])
+    assert not torch.allclose(places[1499], places[0])
+
+
+def test_clips_without_sound_give_finite_gradients() -> None:
+    shape = {"audio_frontend": "whisper", "audio_width": 64, "audio_layers": 1, "dim": 32, "heads": 2, "video_width": 4}
+    model = AVSR(ModelConfig(tokens=(BLANK, "a"), crop=32, **shape))
+    present = torch.ones(2, 10, dtype=torch.bool)
+    present[1] = False
+    model.audio_frontend.encoder.register_forward_hook(lambda _, given, out: seen.append(given[1]))
+    seen: list[torch.Tensor] = []
+    for heard in (present, present & False):
+        output = model(torch.randn(2, 6400), torch.zeros(2, 10, 96, 96), heard, ~heard, torch.tensor([10, 10]))
+        output.log_probs.sum().backward()
+        grads = [p.grad for p in model.parameters() if p.grad is not None]
+        assert grads
+        assert all(torch.isfinite(grad).all() for grad in grads)
+    assert len(seen) == 1  # not asked where there is nothing to hear
+    assert seen[0].any(1).all()
+
+
 def test_the_command_writes_a_model_to_start_from(folder: Path, plain: AVSR, tmp_path: Path, capsys) -> None:
     checkpoint.save(tmp_path / "plain.safetensors", plain, {})
     out = tmp_path / "ear.safetensors"
@@ -110,6 +164,8 @@ def test_what_is_no_whisper_tiny_is_told_in_one_line(tmp_path: Path, plain: AVSR
     with pytest.raises(AvsrError, match="not shaped as Whisper tiny"):
         with_ear(plain, arrays)
     int8 = arrays | {"encoder/layer_1/ffn/linear_0/weight": np.zeros((256, 64), np.int8)}
+    with pytest.raises(AvsrError, match="more than 3 layers"):
+        encoder_weights(arrays, 3)
     for wrong, layers in ((int8, 4), (arrays, 6)):
         with pytest.raises(AvsrError, match="missing or quantised"):
             encoder_weights(wrong, layers)
