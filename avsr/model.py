@@ -278,7 +278,7 @@ class WhisperEncoder(nn.Module):
         kept = valid.repeat_interleave(4, 1).unsqueeze(1)  # what lies past the end must not leak back in
         x = F.gelu(self.conv1(mel.transpose(1, 2) * kept)) * kept  # (B, width, S)
         x = F.gelu(self.conv2(x)).transpose(1, 2)  # (B, 2 T, width)
-        x = x + sinusoids(*x.shape[1:], x.device)
+        x = x + sinusoids(x.shape[1], x.shape[2], x.device)
         present = present.repeat_interleave(2, 1)
         for block in self.blocks:
             x = block(x, present)

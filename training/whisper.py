@@ -93,7 +93,7 @@ def encoder_weights(arrays: dict[str, np.ndarray], layers: int) -> dict[str, Ten
         }
     if f"encoder/layer_{layers}/ffn/linear_0/weight" in arrays:
         raise AvsrError(f"a Whisper model of more than {layers} layers: take tiny or tiny.en")
-    weights = {}
+    weights: dict[str, Tensor] = {}
     for theirs, ours in names.items():
         for kind, known in (("weight", ("weight", "gamma")), ("bias", ("bias", "beta"))):
             array = next((arrays[f"{theirs}/{k}"] for k in known if f"{theirs}/{k}" in arrays), None)
