@@ -133,6 +133,13 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def weights_file(text: str) -> Path:
+    """The path of a model to write, as `type` of an option."""
+    if not text.endswith(".safetensors"):
+        raise ArgumentTypeError(f"{text!r} must end in .safetensors, as all models do")
+    return Path(text)
+
+
 def run_tool(task: Callable[[], None]) -> int:
     """Does what a tool is for; every mistake is one line that begins with "error:".
 

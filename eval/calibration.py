@@ -23,7 +23,7 @@ import numpy as np
 
 from avsr.alignment import FRAMES, Timing
 from avsr.confidence import FEATURES, Calibration, word_features
-from avsr.console import ToolParser, positive, run_tool
+from avsr.console import ToolParser, positive, run_tool, weights_file
 from avsr.eval.conditions import Condition, Noise
 from avsr.eval.noise import Corpus, Draw
 from avsr.eval.normalize import get_normalizer
@@ -261,7 +261,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=17, metavar="S", help="of noise and draws (default %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default %(default)s)")
     parser.add_argument("--no-fit", action="store_true", help="measure the model as it is, and write nothing")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="the calibrated model; may be the file it came from")
+    parser.add_argument(
+        "--out", type=weights_file, metavar="FILE", help="the calibrated model; may be the file it came from"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results as JSON")
     options = parser.parse_args(arguments)
     return run_tool(lambda: _run(options))

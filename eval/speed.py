@@ -154,7 +154,7 @@ def bench(
         name = str(path) if path is not None else "synthetic clip"
         watch = Stopwatch(repeats, progress)
         file = Path(path) if path is not None else _synthetic(Path(scratch))
-        clip = _time_preprocessing(file, watch, notes)
+        clip = _time_preprocessing(file, watch, notes, recogniser)
         if recogniser is not None:
             _time_recogniser(file, clip, recogniser, watch, notes)
     return Bench(Machine.here(str(getattr(recogniser, "device", "cpu"))), name, watch.rows, notes)
@@ -200,8 +200,8 @@ class Stopwatch:
         self.rows.append(Measurement(step, frames, seconds, other.step if other else step, ratio, peak_memory_mb()))
 
 
-def _time_preprocessing(file: Path, watch: Stopwatch, notes: list[str]) -> Clip:
-    """Decoding, landmarks, crops and log-mel, over the first seconds of the file.
+def _time_preprocessing(file: Path, watch: Stopwatch, notes: list[str], recogniser: Recogniser | None) -> Clip:
+    """Decoding, landmarks, crops and the recogniser's log-mel, over the first seconds of the file.
 
     Returns:
         Its first window as a clip.
@@ -211,6 +211,7 @@ def _time_preprocessing(file: Path, watch: Stopwatch, notes: list[str]) -> Clip:
     from avsr.preprocessing import reader
     from avsr.preprocessing.audio import LogMel
     from avsr.preprocessing.face import choose_track, track_faces
+    from avsr.transcribe import Recogniser
 
     clip = next(reader.stream_clips(file, window_s=HELD_S))
     pieces = _held(file)
@@ -228,8 +229,10 @@ def _time_preprocessing(file: Path, watch: Stopwatch, notes: list[str]) -> Clip:
             notes.append("crops not timed: no face found")
     else:
         notes.append("landmarks and crops not timed: no picture")
-    mel = LogMel()
-    audio, present = torch.from_numpy(clip.audio)[None], torch.from_numpy(clip.audio_present)[None]
+    mel, device = LogMel(), torch.device("cpu")
+    if isinstance(recogniser, Recogniser):  # each front end has its own
+        mel, device = recogniser.model.audio_frontend.mel, recogniser.device
+    audio, present = (torch.from_numpy(x)[None].to(device) for x in (clip.audio, clip.audio_present))
     with torch.inference_mode():
         watch.time("log-mel", clip.frames, lambda: mel(audio, present), against="decode")
     return clip

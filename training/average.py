@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from avsr import checkpoint
-from avsr.console import ToolParser, run_tool
+from avsr.console import ToolParser, run_tool, weights_file
 from avsr.model import AVSR, with_outputs
 from avsr.preprocessing.errors import AvsrError, UsageError
 
@@ -48,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = ToolParser(prog="python -m avsr.training.average", description="Average a checkpoint and its successor.")
     parser.add_argument("first", metavar="FIRST", help="a checkpoint")
     parser.add_argument("second", metavar="SECOND", help="one that was trained on from it")
-    parser.add_argument("out", metavar="OUT", type=Path, help="the .safetensors file to write")
+    parser.add_argument("out", metavar="OUT", type=weights_file, help="the .safetensors file to write")
     parser.add_argument("--share", type=float, default=0.5, metavar="S", help="of the second (default %(default)s)")
     options = parser.parse_args(arguments)
 

@@ -128,7 +128,9 @@ class TrainConfig(_Section):
     save_every: int = Field(200, ge=1)
     init: Path | None = Field(None, description="checkpoint whose weights the run starts from")
     init_parts: tuple[str, ...] = Field((), description="parts of the network taken from init; all by default")
-    freeze: tuple[str, ...] = Field((), description="parts that are not trained, such as video_frontend")
+    freeze: tuple[str, ...] = Field(
+        (), description="parts not trained, such as video_frontend or audio_frontend.encoder"
+    )
     model: dict[str, Any] = Field(default_factory=dict, description="changes to the size's network")
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()

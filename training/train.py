@@ -11,7 +11,7 @@ import os
 import pickle
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from avsr.training.losses import Objective
 
 STATE = "state.ckpt"  # all that resuming needs; our own file, read as tensors only
 MODEL = "model.safetensors"
+LINEAGE = ("ear", "license")  # of a model's info, what holds for every model that is trained on from it
 # losses in the log line
 LOSSES = (
     "total",
@@ -113,7 +114,8 @@ class Run:
         self.fabric = launch(config)
         self.say = say if self.fabric.is_global_zero else lambda _: None
         torch.manual_seed(config.seed)
-        init = checkpoint.load(str(config.init))[0] if config.init else None
+        init, about = checkpoint.load(str(config.init)) if config.init else (None, {})
+        self.lineage = {key: about[key] for key in LINEAGE if key in about}
         self.tokenizer = Tokenizer(init.config.tokens) if init else vocabulary(data, config.data.train_split)
         network = config.network(self.tokenizer.tokens)
         use, cache_gb, per_frame = config.data.use, config.data.cache_gb, network.outputs_per_frame
@@ -131,7 +133,14 @@ class Run:
                     f"python -m avsr.training.whisper gives a network the ear of Whisper"
                 )
             taken, whole = load_matching(model, init, config.init_parts)
-            self.say(f"{taken} of {whole} tensors taken from {config.init}, the others start anew")
+            self.say(f"{len(taken)} of {whole} tensors taken from {config.init}, the others start anew")
+            for name in () if config.init_parts else config.freeze:
+                missing = of_part(model.state_dict(), name) - taken
+                if missing:
+                    raise AvsrError(
+                        f"freeze: {len(missing)} tensors of {name} do not fit those of {config.init} and would stay at "
+                        f"random: take a model of the size {config.size}, or leave {name} out of freeze"
+                    )
         elif config.freeze:
             self.say(
                 f"no init is given: {', '.join(config.freeze)} stay at random; --set init=MODEL names a checkpoint"
@@ -306,6 +315,7 @@ class Run:
         if self.fabric.is_global_zero:
             # The model first: a state that says the run is over must not be there without it.
             info = {"recipe": self.config.model_dump(mode="json"), "step": self.step, "clips": len(self.store)}
+            info |= self.lineage
             checkpoint.save(self.out / MODEL, self.average, info)
             os.replace(part, self.out / STATE)
             self.board.flush()
@@ -402,29 +412,35 @@ def validation_clips(data: Sequence[Path], config: TrainConfig) -> list:
 
 
 def part(model: nn.Module, name: str) -> nn.Module:
-    """A part of the network by its name, such as ``video_frontend``."""
-    parts = dict(model.named_children())
-    if name not in parts:
-        raise AvsrError(f"no part {name!r} in the network: choose among {', '.join(parts)}")
-    return parts[name]
+    """A part of the network by its name, such as ``video_frontend`` or ``audio_frontend.encoder``."""
+    try:
+        return model.get_submodule(name)
+    except AttributeError:
+        parts = ", ".join(name for name, _ in model.named_children())
+        raise AvsrError(f"no part {name!r} in the network: choose among {parts}, or what is in them") from None
 
 
-def load_matching(model: nn.Module, source: nn.Module, parts: Sequence[str] = ()) -> tuple[int, int]:
-    """Copies every weight whose name and shape agree, of some parts or all; the rest keeps its fresh start.
+def of_part(names: Iterable[str], name: str) -> set[str]:
+    """Those of the tensors' names that belong to a part."""
+    return {key for key in names if key.startswith(f"{name}.")}
+
+
+def load_matching(model: nn.Module, source: nn.Module, parts: Sequence[str] = ()) -> tuple[set[str], int]:
+    """Copies every weight whose name and shape agree; the rest keeps its fresh start. Parts that are named fit whole.
 
     Returns:
-        How many tensors were copied, and how many there are.
+        Names of the tensors that were copied, and how many there are.
 
     Raises:
-        AvsrError: there is no such part, or none of its weights fits.
+        AvsrError: there is no such part, or the source's has another shape.
     """
     own, kept = model.state_dict(), source.state_dict()
     fitting = {name: value for name, value in kept.items() if name in own and own[name].shape == value.shape}
-    if parts:
-        fitting = {name: value for name, value in fitting.items() if name.partition(".")[0] in parts}
     for name in parts:
         part(model, name)
-        if not any(key.startswith(f"{name}.") for key in fitting):
-            raise AvsrError(f"nothing of {name} can be taken from init, whose {name} has another shape: leave it out")
+        if of_part(own, name) != of_part(fitting, name):
+            raise AvsrError(f"{name} cannot be taken from init, whose {name} has another shape: leave it out")
+    if parts:
+        fitting = {key: fitting[key] for name in parts for key in of_part(fitting, name)}
     model.load_state_dict(own | fitting)
-    return len(fitting), len(own)
+    return set(fitting), len(own)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from avsr import checkpoint
 from avsr.config import SIZES, ModelConfig
-from avsr.console import ToolParser, run_tool
+from avsr.console import ToolParser, run_tool, weights_file
 from avsr.model import AVSR, WhisperEncoder
 from avsr.preprocessing.errors import AvsrError
 from avsr.training.train import vocabulary
@@ -29,6 +29,7 @@ from avsr.training.train import vocabulary
 FILE = "model.bin"
 VERSION = 6  # of CTranslate2's file format
 MELS = 80
+SIZE = "grid-whisper"
 TYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
 
 
@@ -79,7 +80,7 @@ def encoder_weights(arrays: dict[str, np.ndarray], layers: int) -> dict[str, Ten
     """CTranslate2's names to those of ``WhisperEncoder``; float32.
 
     Raises:
-        AvsrError: the model is quantised, or no Whisper of so many layers.
+        AvsrError: the model is quantised or damaged, or no Whisper of so many layers.
     """
     names = {"encoder/layer_norm": "norm", "encoder/conv1": "conv1", "encoder/conv2": "conv2"}
     for i in range(layers):
@@ -100,6 +101,8 @@ def encoder_weights(arrays: dict[str, np.ndarray], layers: int) -> dict[str, Ten
             if array is None or array.dtype not in (np.float16, np.float32):
                 raise AvsrError(f"{theirs}: missing or quantised: take float16 or float32 weights of a Whisper model")
             value = torch.from_numpy(array.astype(np.float32))
+            if not value.isfinite().all():
+                raise AvsrError(f"{theirs}: holds values that are not finite: fetch the model again")
             if ours.endswith(".attention"):
                 query, key_value = value.tensor_split([len(value) // 3])
                 weights |= {f"{ours}.query.{kind}": query, f"{ours}.key_value.{kind}": key_value}
@@ -109,14 +112,16 @@ def encoder_weights(arrays: dict[str, np.ndarray], layers: int) -> dict[str, Ten
 
 
 def with_ear(model: AVSR, arrays: dict[str, np.ndarray]) -> AVSR:
-    """The model with Whisper's ear in place of its own; of the size grid-whisper, if it was of the size grid-tiny.
+    """The model with Whisper's ear in place of its own: a grid-tiny becomes a grid-whisper.
 
     What joins the two, the projection behind the encoder, starts anew.
     """
     if model.config.n_mels != MELS:
         raise AvsrError(f"the model has {model.config.n_mels} mel bins and Whisper {MELS}: start from another one")
-    ear = {key: SIZES["grid-whisper"][key] for key in ("audio_frontend", "audio_width", "audio_layers")}
-    config = ModelConfig(**{**model.config.model_dump(), **ear, "name": "grid-whisper"})
+    ear = {key: SIZES[SIZE][key] for key in ("audio_frontend", "audio_width", "audio_layers")}
+    config = model.config.model_copy(update={**ear, "name": SIZE})
+    if config != ModelConfig(tokens=config.tokens, name=SIZE, **SIZES[SIZE]):
+        config = config.model_copy(update={"name": f"{model.config.name[:52]}+whisper"})
     network = AVSR(config)
     weights = network.state_dict() | {
         name: value for name, value in model.state_dict().items() if not name.startswith("audio_frontend.")
@@ -135,22 +140,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = ToolParser(prog="python -m avsr.training.whisper", description="Give a network the ear of Whisper.")
     parser.add_argument("whisper", metavar="WHISPER", type=Path, help=f"folder with the {FILE} of tiny or tiny.en")
-    parser.add_argument("out", metavar="OUT", type=Path, help="the .safetensors file to write")
+    parser.add_argument("out", metavar="OUT", type=weights_file, help="the .safetensors file to write")
     rest = parser.add_mutually_exclusive_group(required=True)
     rest.add_argument("--init", metavar="MODEL", help="all else comes from this model")
     rest.add_argument("--data", metavar="FOLDER", type=Path, nargs="+", help="all else starts anew, for these texts")
     options = parser.parse_args(arguments)
 
     def make() -> None:
-        arrays = read_ctranslate2(options.whisper / FILE)
+        arrays, about = read_ctranslate2(options.whisper / FILE), {}
         torch.manual_seed(0)
         if options.init:
-            model, _ = checkpoint.load(options.init)
+            model, about = checkpoint.load(options.init)
         else:
             tokens = vocabulary(options.data, "train").tokens
-            model = AVSR(ModelConfig(tokens=tokens, **SIZES["grid-whisper"]))
+            model = AVSR(ModelConfig(tokens=tokens, **SIZES[SIZE]))
         options.out.parent.mkdir(parents=True, exist_ok=True)
         info = {"ear": "encoder of Whisper, MIT licence, OpenAI", "from": options.init}
+        info |= {"license": about["license"]} if "license" in about else {}
         checkpoint.save(options.out, with_ear(model, arrays), info)
         print(options.out)
 

@@ -268,16 +268,45 @@ def test_only_the_parts_that_are_named_are_taken() -> None:
         own = model(2)
         taken, whole = load_matching(own, model(1), parts)
         assert whole == len(fresh)
-        assert taken == sum(not parts or name.split(".")[0] in parts for name in fresh)
+        assert len(taken) == sum(not parts or name.split(".")[0] in parts for name in fresh)
         for name, value in own.state_dict().items():
             named = not parts or name.split(".")[0] in parts
             torch.testing.assert_close(value, source[name] if named else fresh[name], atol=0, rtol=0)
+    own = model(2)
+    blocks = {name for name in fresh if name.startswith("video_stream.blocks.")}
+    assert load_matching(own, model(1), ("video_stream.blocks",))[0] == blocks
     other = model(2, audio_width=6)
-    load_matching(other, model(1), ("audio_frontend",))  # what has another shape keeps its fresh start
+    load_matching(other, model(1))  # what has another shape keeps its fresh start
     assert other.audio_frontend.conv1.weight.shape[0] == 6
     torch.testing.assert_close(other.audio_frontend.absent, source["audio_frontend.absent"], atol=0, rtol=0)
-    with pytest.raises(AvsrError, match="nothing of joint can be taken from init"):
+    with pytest.raises(AvsrError, match="audio_frontend cannot be taken from init"):
+        load_matching(model(2, audio_width=6), model(1), ("video_frontend", "audio_frontend"))
+    with pytest.raises(AvsrError, match="head cannot be taken from init"):
         load_matching(model(2, dim=64), model(1), ("head", "joint"))
+
+
+def test_a_frozen_part_that_init_does_not_hold_ends_the_run_before_it_begins(
+    recipe: str, corpus: Callable[..., Path], tmp_path: Path
+) -> None:
+    start = train(recipe, [corpus()], tmp_path / "a", overrides=["optim.steps=1"], say=quiet)
+    more = [f"init={start}", "freeze=['joint', 'audio_frontend']", "model.audio_width=6"]
+    with pytest.raises(AvsrError, match=r"freeze: \d+ tensors of audio_frontend do not fit"):
+        train(recipe, [corpus()], tmp_path / "b", overrides=more, say=quiet)
+
+
+def test_what_a_model_owes_to_others_goes_with_its_weights(
+    recipe: str, corpus: Callable[..., Path], tmp_path: Path
+) -> None:
+    start = train(recipe, [corpus()], tmp_path / "a", overrides=["optim.steps=1"], say=quiet)
+    assert start is not None
+    model, info = checkpoint.load(start)
+    checkpoint.save(tmp_path / "ear.safetensors", model, info | {"ear": "Whisper's", "license": "MIT", "card": "old"})
+    more = ["optim.steps=1", f"init={tmp_path / 'ear.safetensors'}"]
+    end = train(recipe, [corpus()], tmp_path / "b", overrides=more, say=quiet)
+    assert end is not None
+    info = checkpoint.load(end)[1]
+    assert (info["ear"], info["license"]) == ("Whisper's", "MIT")
+    assert "card" not in info
 
 
 @pytest.mark.parametrize("key", ["freeze", "init_parts"])

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from avsr import checkpoint
-from avsr.config import ModelConfig
+from avsr.config import SIZES, ModelConfig
 from avsr.model import AVSR, WhisperEncoder, sinusoids
 from avsr.preprocessing.errors import AvsrError
 from avsr.tokenizer import BLANK
@@ -80,8 +80,15 @@ def test_the_ear_hears_what_whispers_does(folder: Path, plain: AVSR) -> None:
     kept = {name: value for name, value in plain.state_dict().items() if not name.startswith("audio_frontend.")}
     assert kept
     assert all(torch.equal(model.state_dict()[name], value) for name, value in kept.items())
-    assert model.config.name == "grid-whisper"
+    assert model.config.name == "avsr+whisper"  # no recipe's size
     assert model.config.dim == 32
+
+
+def test_a_grid_tiny_becomes_a_grid_whisper(folder: Path) -> None:
+    arrays = read_ctranslate2(folder / "model.bin")
+    for size, name in (("grid-tiny", "grid-whisper"), ("grid", "grid+whisper")):
+        model = AVSR(ModelConfig(name=size, tokens=(BLANK, "a"), **SIZES[size]))
+        assert with_ear(model, arrays).config.name == name
 
 
 def test_the_encoder_is_a_pre_norm_transformer() -> None:
@@ -139,11 +146,14 @@ def test_clips_without_sound_give_finite_gradients() -> None:
 
 
 def test_the_command_writes_a_model_to_start_from(folder: Path, plain: AVSR, tmp_path: Path, capsys) -> None:
-    checkpoint.save(tmp_path / "plain.safetensors", plain, {})
+    checkpoint.save(tmp_path / "plain.safetensors", plain, {"license": "CC0", "step": 9})
     out = tmp_path / "ear.safetensors"
     assert main([str(folder), str(out), "--init", str(tmp_path / "plain.safetensors")]) == 0
     assert capsys.readouterr().out == f"{out}\n"
-    model, _ = checkpoint.load(out)
+    model, info = checkpoint.load(out)
+    assert "Whisper" in info["ear"]
+    assert info["license"] == "CC0"
+    assert "step" not in info
     torch.testing.assert_close(
         model.audio_frontend.encoder.conv2.weight, encoder().conv2.weight.data, atol=1e-3, rtol=1e-3
     )
@@ -163,6 +173,9 @@ def test_what_is_no_whisper_tiny_is_told_in_one_line(tmp_path: Path, plain: AVSR
             read_ctranslate2(path)
     with pytest.raises(AvsrError, match="not shaped as Whisper tiny"):
         with_ear(plain, arrays)
+    broken = {**arrays, "encoder/conv1/weight": np.full((64, 80, 3), np.nan, np.float16)}
+    with pytest.raises(AvsrError, match="encoder/conv1: holds values that are not finite"):
+        encoder_weights(broken, 4)
     int8 = arrays | {"encoder/layer_1/ffn/linear_0/weight": np.zeros((256, 64), np.int8)}
     with pytest.raises(AvsrError, match="more than 3 layers"):
         encoder_weights(arrays, 3)
@@ -173,3 +186,6 @@ def test_what_is_no_whisper_tiny_is_told_in_one_line(tmp_path: Path, plain: AVSR
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert "name a folder with CTranslate2 weights" in err
+    with pytest.raises(SystemExit):
+        main([str(tmp_path), str(tmp_path / "out.bin"), "--init", "default"])
+    assert "must end in .safetensors" in capsys.readouterr().err
