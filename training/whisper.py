@@ -14,6 +14,7 @@ import struct
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -147,7 +148,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     def make() -> None:
-        arrays, about = read_ctranslate2(options.whisper / FILE), {}
+        arrays = read_ctranslate2(options.whisper / FILE)
+        about: dict[str, Any] = {}
         torch.manual_seed(0)
         if options.init:
             model, about = checkpoint.load(options.init)
