@@ -1,0 +1,194 @@
+"""How fast a recipe trains on this machine, where the time goes, and how far that is from what arithmetic allows.
+
+    python -m avsr.training.speed grid-whisper-2 --data data/grid --data data/voices-shards
+
+Nothing is kept of the few steps that it trains. Threads, ``--set devices`` apart, are those of a run.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from avsr.console import ToolParser, positive, run_tool
+from avsr.eval.report import table
+from avsr.eval.speed import Machine
+from avsr.preprocessing.clip import FPS
+from avsr.preprocessing.errors import AvsrError
+from avsr.training.batch import Batch, collate
+from avsr.training.config import load_recipe
+from avsr.training.data import Plan
+from avsr.training.train import Run, hash_seed
+
+T = TypeVar("T")
+# Kinds of operations, by what their names hold; the first that fits.
+KINDS = {
+    "CTC": ("ctc",),
+    "optimiser, gradient norm, average": ("adam", "foreach", "lerp", "linalg"),
+    "convolutions": ("conv",),
+    "attention, fused": ("scaled_dot_product", "flash", "efficient_attention"),
+    "matrix products": ("mm", "linear", "einsum", "gemm"),
+    "batch norm": ("batch_norm",),
+    "layer norm": ("layer_norm",),
+    "activations, softmax": ("silu", "gelu", "glu", "relu", "sigmoid", "softmax", "tanh"),
+    "dropout": ("dropout", "bernoulli"),
+    "pooling, resampling": ("pool", "grid_sampler", "upsample", "interpolate"),
+    "log-mel": ("fft", "stft"),
+    "copies, casts": ("copy", "aten::to", "clone", "contiguous", "cat", "fill", "zero", "pad", "memcpy", "memset"),
+    "other arithmetic": ("",),
+}
+
+
+@dataclass(frozen=True)
+class TrainingSpeed:
+    """What was measured.
+
+    Attributes:
+        machine: where.
+        recipe: its name.
+        clips_per_s: by step: reading, augmentation (both in one process), network (forward, backward, update).
+        seconds_per_clip: of media, on average.
+        gflop: of one clip, forward and backward.
+        peak_gflops: of a large matrix product in bfloat16.
+        shares: of the network's time, by kind of operation.
+    """
+
+    machine: Machine
+    recipe: str
+    clips_per_s: dict[str, float]
+    seconds_per_clip: float
+    gflop: float
+    peak_gflops: float
+    shares: dict[str, float]
+
+    @property
+    def floor(self) -> float:
+        """Clips a second, if the network were nothing but matrix products at the machine's peak."""
+        return self.peak_gflops / self.gflop
+
+    def __str__(self) -> str:
+        rows = [
+            [name, f"{speed:,.1f}", f"{speed * self.seconds_per_clip:,.0f}"] for name, speed in self.clips_per_s.items()
+        ]
+        share = self.clips_per_s["network"] / self.floor
+        ranked = sorted(self.shares.items(), key=lambda item: -item[1])
+        return "\n\n".join(
+            [
+                f"{self.machine}; recipe {self.recipe}, clips of {self.seconds_per_clip:.1f} s",
+                table(["step", "clips/s", "x real time"], rows),
+                f"A clip costs {self.gflop:.1f} GFLOP forward and backward; matrix products reach {self.peak_gflops:,.0f} "
+                f"GFLOP/s here, which would allow {self.floor:,.0f} clips/s: training runs at {share:.0%} of that.",
+                table(["kind of operation", "% of the network's time"], [[k, f"{100 * v:.1f}"] for k, v in ranked]),
+            ]
+        )
+
+
+def measure(recipe: str, data: Sequence[Path], overrides: Sequence[str] = (), batches: int = 6) -> TrainingSpeed:
+    """Times a recipe's steps on its first batches; the first one only warms up.
+
+    Args:
+        recipe: name or path, see ``load_recipe``.
+        data: folders that ``avsr prepare`` made.
+        overrides: ``section.key=value``.
+        batches: how many, 2 or more.
+
+    Raises:
+        AvsrError: anything about recipe or data that the user can mend.
+    """
+    if batches < 2:
+        raise AvsrError(f"{batches} batches: take at least 2, of which the first only warms up")
+    config = load_recipe(recipe, list(overrides))
+    with tempfile.TemporaryDirectory() as scratch:
+        run = Run(config, list(data), Path(scratch), lambda _: None)
+        device, store = run.fabric.device, run.store
+        keys = list(Plan(store, config.data, config.seed, 0, batches))
+        flat = [key for batch in keys for key in batch]
+        read_s = seconds(lambda: [store.sample(i) for _, i, _ in flat], device)[1]
+        items, change_s = seconds(lambda: [[run.dataset[key] for key in batch] for batch in keys], device)
+        moved = [collate(batch).to(device) for batch in items]
+
+        def step(batch: Batch) -> None:
+            torch.manual_seed(hash_seed(config.seed, run.step))
+            run._update(batch)
+            run.step += 1
+
+        run.step = config.optim.steps // 2  # all losses take part
+        step(moved[0])
+        timed = [seconds(lambda batch=batch: step(batch), device)[1] for batch in moved[1:]]  # type: ignore[misc]
+        clips = [len(batch.ids) for batch in moved]
+        with FlopCounterMode(display=False) as counter:
+            run.fabric.backward(run.objective(moved[1], 0.5)["total"])
+        run.optimizer.zero_grad()
+        kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
+        with profile(activities=kinds) as profiled:
+            step(moved[-1])
+        frames = sum(int(batch.lens.sum()) for batch in moved)
+        return TrainingSpeed(
+            Machine.here(str(device)),
+            recipe,
+            {
+                "reading": len(flat) / read_s,
+                "augmentation": len(flat) / change_s,
+                "network": sum(clips[1:]) / sum(timed),
+            },
+            frames / FPS / sum(clips),
+            counter.get_total_flops() / clips[1] / 1e9,
+            peak_gflops(device),
+            shares_by_kind(profiled, device.type == "cuda"),
+        )
+
+
+def seconds(work: Callable[[], T], device: torch.device) -> tuple[T, float]:
+    """What the work gives, and how long it took."""
+    begin = time.perf_counter()
+    result = work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return result, time.perf_counter() - begin
+
+
+def peak_gflops(device: torch.device) -> float:
+    """What a square bfloat16 matrix product reaches, GFLOP/s: the best of ten."""
+    size = 8192 if device.type == "cuda" else 1024
+    a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
+    a @ b
+    return max(2 * size**3 / seconds(lambda: a @ b, device)[1] / 1e9 for _ in range(10))
+
+
+def shares_by_kind(profiled: profile, cuda: bool) -> dict[str, float]:
+    """Shares of the time that operations took themselves, by kind."""
+    times: dict[str, float] = defaultdict(float)
+    for event in profiled.key_averages():
+        if event.device_type != DeviceType.CPU:
+            continue  # a kernel: its time is that of the operation that called it, too
+        took = event.self_device_time_total if cuda else event.self_cpu_time_total
+        kind = next(kind for kind, parts in KINDS.items() if any(part in event.key.lower() for part in parts))
+        times[kind] += took
+    total = sum(times.values())
+    return {kind: took / total for kind, took in times.items()}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = ToolParser(prog="python -m avsr.training.speed", description="Time a recipe's training on this machine.")
+    parser.add_argument("recipe", metavar="RECIPE", help="a recipe that ships, or a .toml file")
+    parser.add_argument("--data", metavar="FOLDER", type=Path, action="append", required=True, help="may be repeated")
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="change a value of the recipe")
+    parser.add_argument("--batches", type=positive, default=6, metavar="N", help="to time (default %(default)s)")
+    options = parser.parse_args(arguments)
+    return run_tool(lambda: print(measure(options.recipe, options.data, options.set, options.batches)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
