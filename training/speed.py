@@ -22,8 +22,6 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from avsr.console import ToolParser, positive, run_tool
-from avsr.eval.report import table
-from avsr.eval.speed import Machine
 from avsr.preprocessing.clip import FPS
 from avsr.preprocessing.errors import AvsrError
 from avsr.training.batch import Batch, collate
@@ -55,7 +53,7 @@ class TrainingSpeed:
     """What was measured.
 
     Attributes:
-        machine: where.
+        machine: device, threads and version of torch.
         recipe: its name.
         clips_per_s: by step: reading, augmentation (both in one process), network (forward, backward, update).
         seconds_per_clip: of media, on average.
@@ -64,7 +62,7 @@ class TrainingSpeed:
         shares: of the network's time, by kind of operation.
     """
 
-    machine: Machine
+    machine: str
     recipe: str
     clips_per_s: dict[str, float]
     seconds_per_clip: float
@@ -78,20 +76,20 @@ class TrainingSpeed:
         return self.peak_gflops / self.gflop
 
     def __str__(self) -> str:
-        rows = [
-            [name, f"{speed:,.1f}", f"{speed * self.seconds_per_clip:,.0f}"] for name, speed in self.clips_per_s.items()
-        ]
-        share = self.clips_per_s["network"] / self.floor
-        ranked = sorted(self.shares.items(), key=lambda item: -item[1])
-        return "\n\n".join(
-            [
-                f"{self.machine}; recipe {self.recipe}, clips of {self.seconds_per_clip:.1f} s",
-                table(["step", "clips/s", "x real time"], rows),
-                f"A clip costs {self.gflop:.1f} GFLOP forward and backward; matrix products reach {self.peak_gflops:,.0f} "
-                f"GFLOP/s here, which would allow {self.floor:,.0f} clips/s: training runs at {share:.0%} of that.",
-                table(["kind of operation", "% of the network's time"], [[k, f"{100 * v:.1f}"] for k, v in ranked]),
-            ]
+        speeds = (
+            f"{name:<36}{speed:9,.1f} clips/s{speed * self.seconds_per_clip:9,.0f} x real time"
+            for name, speed in self.clips_per_s.items()
         )
+        kinds = sorted(self.shares.items(), key=lambda item: -item[1])
+        lines = [
+            f"{self.recipe} on {self.machine}, clips of {self.seconds_per_clip:.1f} s",
+            *speeds,
+            f"{self.gflop:.1f} GFLOP a clip, forward and backward; matrix products reach {self.peak_gflops:,.0f} GFLOP/s",
+            f"here, which would allow {self.floor:,.0f} clips/s: the network runs at "
+            f"{self.clips_per_s['network'] / self.floor:.1%} of that. Its time by kind of operation:",
+            *(f"{kind:<36}{100 * share:9.1f} %" for kind, share in kinds),
+        ]
+        return "\n".join(lines)
 
 
 def measure(recipe: str, data: Sequence[Path], overrides: Sequence[str] = (), batches: int = 6) -> TrainingSpeed:
@@ -135,7 +133,7 @@ def measure(recipe: str, data: Sequence[Path], overrides: Sequence[str] = (), ba
             step(moved[-1])
         frames = sum(int(batch.lens.sum()) for batch in moved)
         return TrainingSpeed(
-            Machine.here(str(device)),
+            f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}",
             recipe,
             {
                 "reading": len(flat) / read_s,
