@@ -84,8 +84,8 @@ class TrainingSpeed:
         lines = [
             f"{self.recipe} on {self.machine}, clips of {self.seconds_per_clip:.1f} s",
             *speeds,
-            f"{self.gflop:.1f} GFLOP a clip, forward and backward; matrix products reach {self.peak_gflops:,.0f} GFLOP/s",
-            f"here, which would allow {self.floor:,.0f} clips/s: the network runs at "
+            f"{self.gflop:.1f} GFLOP a clip, forward and backward; products of matrices reach {self.peak_gflops:,.0f}",
+            f"GFLOP/s here, which would allow {self.floor:,.0f} clips/s: the network runs at "
             f"{self.clips_per_s['network'] / self.floor:.1%} of that. Its time by kind of operation:",
             *(f"{kind:<36}{100 * share:9.1f} %" for kind, share in kinds),
         ]
