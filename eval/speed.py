@@ -234,7 +234,7 @@ def _time_preprocessing(file: Path, watch: Stopwatch, notes: list[str], recognis
         mel, device = recogniser.model.audio_frontend.mel, recogniser.device
     audio, present = (torch.from_numpy(x)[None].to(device) for x in (clip.audio, clip.audio_present))
     with torch.inference_mode():
-        watch.time("log-mel", clip.frames, lambda: mel(audio, present), against="decode")
+        watch.time("log-mel", clip.frames, lambda: mel(audio, present).cpu(), against="decode")
     return clip
 
 

@@ -2,11 +2,13 @@
 
     python -m avsr.training.speed grid-whisper-2 --data data/grid --data data/voices-shards
 
-Nothing is kept of the few steps that it trains. Threads, ``--set devices`` apart, are those of a run.
+One process, whatever the recipe says, with the threads that torch takes (``OMP_NUM_THREADS``). Nothing is kept of the
+few steps that it trains.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 import tempfile
 import time
@@ -14,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch.autograd import DeviceType
@@ -23,13 +25,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from avsr.console import ToolParser, positive, run_tool
 from avsr.preprocessing.clip import FPS
-from avsr.preprocessing.errors import AvsrError
+from avsr.preprocessing.errors import UsageError
 from avsr.training.batch import Batch, collate
 from avsr.training.config import load_recipe
 from avsr.training.data import Plan
 from avsr.training.train import Run, hash_seed
 
 T = TypeVar("T")
+PRECISIONS = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 # Kinds of operations, by what their names hold; the first that fits.
 KINDS = {
     "CTC": ("ctc",),
@@ -55,10 +58,11 @@ class TrainingSpeed:
     Attributes:
         machine: device, threads and version of torch.
         recipe: its name.
-        clips_per_s: by step: reading, augmentation (both in one process), network (forward, backward, update).
+        clips_per_s: by step: reading, augmentation (with what it reads, where the corpus does not fit the cache),
+            network (forward, backward, update).
         seconds_per_clip: of media, on average.
         gflop: of one clip, forward and backward.
-        peak_gflops: of a large matrix product in bfloat16.
+        peak_gflops: of a large matrix product in the recipe's precision.
         shares: of the network's time, by kind of operation.
     """
 
@@ -102,47 +106,47 @@ def measure(recipe: str, data: Sequence[Path], overrides: Sequence[str] = (), ba
         batches: how many, 2 or more.
 
     Raises:
-        AvsrError: anything about recipe or data that the user can mend.
+        AvsrError: anything about recipe or data that the user can mend, or too few batches.
     """
     if batches < 2:
-        raise AvsrError(f"{batches} batches: take at least 2, of which the first only warms up")
-    config = load_recipe(recipe, list(overrides))
+        raise UsageError(f"{batches} batches: take at least 2, of which the first only warms up")
+    config = load_recipe(recipe, list(overrides)).model_copy(update={"devices": 1, "nodes": 1})
     with tempfile.TemporaryDirectory() as scratch:
         run = Run(config, list(data), Path(scratch), lambda _: None)
-        device, store = run.fabric.device, run.store
-        keys = list(Plan(store, config.data, config.seed, 0, batches))
+        device, store, warm = run.fabric.device, run.store, config.augment.noise_warmup
+        plan = Plan(store, config.data, config.seed, 0, batches)
+        keys = [[(max(epoch, warm), i, j) for epoch, i, j in batch] for batch in plan]  # with all of the noise
         flat = [key for batch in keys for key in batch]
         read_s = seconds(lambda: [store.sample(i) for _, i, _ in flat], device)[1]
+        for key in flat:
+            run.dataset[key]  # reads all that takes part, as a run does before it begins
         items, change_s = seconds(lambda: [[run.dataset[key] for key in batch] for batch in keys], device)
-        moved = [collate(batch).to(device) for batch in items]
+        first, *rest = (collate(batch).to(device) for batch in items)
 
         def step(batch: Batch) -> None:
             torch.manual_seed(hash_seed(config.seed, run.step))
             run._update(batch)
             run.step += 1
 
+        def steps() -> None:
+            for batch in rest:
+                step(batch)
+
         run.step = config.optim.steps // 2  # all losses take part
-        step(moved[0])
-        timed = [seconds(lambda batch=batch: step(batch), device)[1] for batch in moved[1:]]  # type: ignore[misc]
-        clips = [len(batch.ids) for batch in moved]
-        with FlopCounterMode(display=False) as counter:
-            run.fabric.backward(run.objective(moved[1], 0.5)["total"])
-        run.optimizer.zero_grad()
+        step(first)
+        network_s = seconds(steps, device)[1]
         kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
         with profile(activities=kinds) as profiled:
-            step(moved[-1])
-        frames = sum(int(batch.lens.sum()) for batch in moved)
+            steps()
+        clips = sum(len(batch.ids) for batch in rest)
+        frames = sum(int(batch.lens.sum()) for batch in rest)
         return TrainingSpeed(
             f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}",
             recipe,
-            {
-                "reading": len(flat) / read_s,
-                "augmentation": len(flat) / change_s,
-                "network": sum(clips[1:]) / sum(timed),
-            },
-            frames / FPS / sum(clips),
-            counter.get_total_flops() / clips[1] / 1e9,
-            peak_gflops(device),
+            {"reading": len(flat) / read_s, "augmentation": len(flat) / change_s, "network": clips / network_s},
+            frames / FPS / clips,
+            flops(steps) / clips / 1e9,
+            peak_gflops(device, PRECISIONS[config.optim.precision]),
             shares_by_kind(profiled, device.type == "cuda"),
         )
 
@@ -151,15 +155,40 @@ def seconds(work: Callable[[], T], device: torch.device) -> tuple[T, float]:
     """What the work gives, and how long it took."""
     begin = time.perf_counter()
     result = work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    if device.type != "cpu":
+        getattr(torch, device.type).synchronize()
     return result, time.perf_counter() - begin
 
 
-def peak_gflops(device: torch.device) -> float:
-    """What a square bfloat16 matrix product reaches, GFLOP/s: the best of ten."""
-    size = 8192 if device.type == "cuda" else 1024
-    a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
+def flops(work: Callable[[], object]) -> int:
+    """Floating-point operations of matrix products, convolutions and attention, 2 for a multiplication and addition."""
+    with FlopCounterMode(display=False, custom_mapping=COUNTED) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+def _convolution_backward(grad: list, _x: list, weight: list, *rest: Any, out_shape: Any = None, **_: Any) -> int:
+    """Twice the forward pass, or once where only one gradient is asked for; torch's own formula forgets the groups."""
+    asked, transposed = rest[-1], rest[4]
+    positions = math.prod(grad[2:]) if not transposed else math.prod(_x[2:])
+    return 2 * grad[0] * positions * math.prod(weight) * (asked[0] + asked[1])
+
+
+def _attention(query: list, key: list, value: list, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    """Scores and their use."""
+    return 2 * math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+
+
+COUNTED = {  # what torch's counter gets wrong, or does not know
+    torch.ops.aten.convolution_backward: _convolution_backward,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+}
+
+
+def peak_gflops(device: torch.device, precision: torch.dtype) -> float:
+    """What a square matrix product reaches, GFLOP/s: the best of ten."""
+    size = 1024 if device.type == "cpu" else 8192
+    a, b = (torch.randn(size, size, device=device, dtype=precision) for _ in range(2))
     a @ b
     return max(2 * size**3 / seconds(lambda: a @ b, device)[1] / 1e9 for _ in range(10))
 

@@ -134,13 +134,19 @@ class Run:
                 )
             taken, whole = load_matching(model, init, config.init_parts)
             self.say(f"{len(taken)} of {whole} tensors taken from {config.init}, the others start anew")
-            for name in () if config.init_parts else config.freeze:
+            for name in config.freeze:
                 missing = of_part(model.state_dict(), name) - taken
-                if missing:
-                    raise AvsrError(
-                        f"freeze: {len(missing)} tensors of {name} do not fit those of {config.init} and would stay at "
-                        f"random: take a model of the size {config.size}, or leave {name} out of freeze"
+                if missing and config.init_parts:  # asked for
+                    self.say(
+                        f"{name} is frozen and {len(missing)} of its tensors are in no init_parts: they stay at random"
                     )
+                elif missing or of_part(init.state_dict(), name) - taken:
+                    raise AvsrError(
+                        f"freeze: {name} of {config.init} has another shape and would stay at random: take a model of "
+                        f"the size {config.size}, or leave {name} out of freeze"
+                    )
+            if not of_part(taken, "audio_frontend.encoder"):
+                self.lineage.pop("ear", None)
         elif config.freeze:
             self.say(
                 f"no init is given: {', '.join(config.freeze)} stay at random; --set init=MODEL names a checkpoint"
@@ -414,10 +420,13 @@ def validation_clips(data: Sequence[Path], config: TrainConfig) -> list:
 def part(model: nn.Module, name: str) -> nn.Module:
     """A part of the network by its name, such as ``video_frontend`` or ``audio_frontend.encoder``."""
     try:
-        return model.get_submodule(name)
+        found = model.get_submodule(name)
     except AttributeError:
-        parts = ", ".join(name for name, _ in model.named_children())
-        raise AvsrError(f"no part {name!r} in the network: choose among {parts}, or what is in them") from None
+        found = model
+    if found is model or not found.state_dict():
+        parts = ", ".join(child for child, module in model.named_children() if module.state_dict())
+        raise AvsrError(f"no part {name!r} in the network: choose among {parts}, or what is in them")
+    return found
 
 
 def of_part(names: Iterable[str], name: str) -> set[str]:
@@ -438,7 +447,7 @@ def load_matching(model: nn.Module, source: nn.Module, parts: Sequence[str] = ()
     fitting = {name: value for name, value in kept.items() if name in own and own[name].shape == value.shape}
     for name in parts:
         part(model, name)
-        if of_part(own, name) != of_part(fitting, name):
+        if not of_part(own, name) == of_part(fitting, name) == of_part(kept, name):
             raise AvsrError(f"{name} cannot be taken from init, whose {name} has another shape: leave it out")
     if parts:
         fitting = {key: fitting[key] for name in parts for key in of_part(fitting, name)}

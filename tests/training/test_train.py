@@ -238,12 +238,13 @@ def test_frozen_parts_keep_their_weights_and_their_statistics(
     folder, first, second = corpus(), tmp_path / "a", tmp_path / "b"
     start = train(recipe, [folder], first, overrides=["optim.steps=2"], say=quiet)
     assert start is not None
-    parts = ["init_parts=['video_frontend', 'video_stream']", "freeze=['video_frontend', 'audio_frontend']"]
+    frozen = ["video_frontend.stem", "video_frontend.stages", "audio_frontend"]
+    parts = ["init_parts=['video_frontend', 'video_stream']", f"freeze={frozen}"]
     more = ["optim.steps=2", "data.join=0", "augment.nothing=0", "seed=1", f"init={start}", *parts]
     end = train(recipe, [folder], second, overrides=more, say=quiet)
     assert end is not None
     before, after = load_file(start), load_file(end)  # averages
-    frozen = [name for name in before if name.startswith("video_frontend.")]
+    frozen = [name for name in before if name.startswith(("video_frontend.stem.", "video_frontend.stages."))]
     assert any("running_mean" in name for name in frozen)
     assert any("num_batches_tracked" in name for name in frozen)
     for name in frozen:
@@ -281,6 +282,10 @@ def test_only_the_parts_that_are_named_are_taken() -> None:
     torch.testing.assert_close(other.audio_frontend.absent, source["audio_frontend.absent"], atol=0, rtol=0)
     with pytest.raises(AvsrError, match="audio_frontend cannot be taken from init"):
         load_matching(model(2, audio_width=6), model(1), ("video_frontend", "audio_frontend"))
+    with pytest.raises(AvsrError, match="joint cannot be taken from init"):
+        load_matching(model(2, joint_layers=1), model(1, joint_layers=2), ("joint",))
+    with pytest.raises(AvsrError, match="no part '' in the network"):
+        load_matching(model(2), model(1), ("",))
     with pytest.raises(AvsrError, match="head cannot be taken from init"):
         load_matching(model(2, dim=64), model(1), ("head", "joint"))
 
@@ -288,10 +293,13 @@ def test_only_the_parts_that_are_named_are_taken() -> None:
 def test_a_frozen_part_that_init_does_not_hold_ends_the_run_before_it_begins(
     recipe: str, corpus: Callable[..., Path], tmp_path: Path
 ) -> None:
-    start = train(recipe, [corpus()], tmp_path / "a", overrides=["optim.steps=1"], say=quiet)
-    more = [f"init={start}", "freeze=['joint', 'audio_frontend']", "model.audio_width=6"]
-    with pytest.raises(AvsrError, match=r"freeze: \d+ tensors of audio_frontend do not fit"):
+    deeper = ["optim.steps=1", "model.joint_layers=2"]
+    start = train(recipe, [corpus()], tmp_path / "a", overrides=deeper, say=quiet)
+    more = [f"init={start}", "freeze=['video_frontend', 'audio_frontend']", "model.audio_width=6"]
+    with pytest.raises(AvsrError, match=r"freeze: audio_frontend of .* has another shape"):
         train(recipe, [corpus()], tmp_path / "b", overrides=more, say=quiet)
+    with pytest.raises(AvsrError, match=r"freeze: joint of .* has another shape"):
+        train(recipe, [corpus()], tmp_path / "b", overrides=[f"init={start}", "freeze=['joint']"], say=quiet)
 
 
 def test_what_a_model_owes_to_others_goes_with_its_weights(
@@ -305,8 +313,18 @@ def test_what_a_model_owes_to_others_goes_with_its_weights(
     end = train(recipe, [corpus()], tmp_path / "b", overrides=more, say=quiet)
     assert end is not None
     info = checkpoint.load(end)[1]
-    assert (info["ear"], info["license"]) == ("Whisper's", "MIT")
+    assert info["license"] == "MIT"
+    assert "ear" not in info  # this network has none of Whisper's
     assert "card" not in info
+    shape = ["model.audio_frontend=whisper", "model.audio_width=64", "model.audio_layers=1", "optim.steps=1"]
+    start = train(recipe, [corpus()], tmp_path / "c", overrides=shape, say=quiet)
+    assert start is not None
+    checkpoint.save(tmp_path / "ear.safetensors", checkpoint.load(start)[0], {"ear": "Whisper's"})
+    for more, kept in (([], True), (["init_parts=['video_frontend']"], False)):
+        overrides = [*shape, f"init={tmp_path / 'ear.safetensors'}", *more]
+        end = train(recipe, [corpus()], tmp_path / f"d{kept}", overrides=overrides, say=quiet)
+        assert end is not None
+        assert ("ear" in checkpoint.load(end)[1]) == kept
 
 
 @pytest.mark.parametrize("key", ["freeze", "init_parts"])
