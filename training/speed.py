@@ -167,10 +167,10 @@ def flops(work: Callable[[], object]) -> int:
     return counter.get_total_flops()
 
 
-def _convolution_backward(grad: list, _x: list, weight: list, *rest: Any, out_shape: Any = None, **_: Any) -> int:
+def _convolution_backward(grad: list, x: list, weight: list, *rest: Any, out_shape: Any = None, **_: Any) -> int:
     """Twice the forward pass, or once where only one gradient is asked for; torch's own formula forgets the groups."""
     asked, transposed = rest[-1], rest[4]
-    positions = math.prod(grad[2:]) if not transposed else math.prod(_x[2:])
+    positions = math.prod(grad[2:]) if not transposed else math.prod(x[2:])
     return 2 * grad[0] * positions * math.prod(weight) * (asked[0] + asked[1])
 
 
@@ -179,7 +179,7 @@ def _attention(query: list, key: list, value: list, *_: Any, out_shape: Any = No
     return 2 * math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
 
 
-COUNTED = {  # what torch's counter gets wrong, or does not know
+COUNTED: dict[Any, Callable[..., int]] = {  # what torch's counter gets wrong, or does not know
     torch.ops.aten.convolution_backward: _convolution_backward,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
 }
