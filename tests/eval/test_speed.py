@@ -12,6 +12,7 @@ import pytest
 from avsr.eval.speed import Machine, Stopwatch, bench, peak_memory_mb
 from avsr.preprocessing.clip import Clip
 from avsr.preprocessing.errors import AvsrError
+from avsr.transcribe import load_model
 
 
 class Fake:
@@ -101,3 +102,10 @@ def test_sound_alone_is_timed_as_far_as_it_goes(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(AvsrError):
         bench(tmp_path / "none.mp4", recogniser=Fake())
+
+
+def test_the_log_mel_that_is_timed_is_the_recognisers_own() -> None:
+    recogniser, steps, heard_in = load_model(), [], set()
+    recogniser.model.audio_frontend.mel.register_forward_hook(lambda *_: heard_in.add(steps[-1]))
+    bench(recogniser=recogniser, repeats=1, progress=steps.append)
+    assert "log-mel" in heard_in
