@@ -53,6 +53,8 @@ class AugmentConfig(_Section):
         le=1,
         description="share of added noise that is one voice; for clips with lips in half of them the speaker's own",
     )
+    babble: float = Field(0.53, ge=0, le=1, description="share of added noise that is three to seven voices")
+    own_babble: float = Field(0.0, ge=0, le=1, description="share of babble, for clips with lips, in their own voice")
     formants: float = Field(0.15, ge=0, le=0.5, description="largest relative change of vocal tract length")
     mel_masks: int = Field(2, ge=0, le=10, description="time masks and frequency masks on the log-mel")
     video_masks: int = Field(2, ge=0, le=10, description="short spans of lips marked absent")
@@ -71,6 +73,13 @@ class AugmentConfig(_Section):
         if high < info.data.get("snr_low_db", high):
             raise ValueError("at least snr_low_db")
         return high
+
+    @field_validator("babble")
+    @classmethod
+    def _one_noise_a_clip(cls, babble: float, info: ValidationInfo) -> float:
+        if babble + info.data.get("talker", 0) > 1:
+            raise ValueError("talker and babble are shares of the added noise: at most 1 together")
+        return babble
 
     @field_validator("silent")
     @classmethod

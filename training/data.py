@@ -298,11 +298,12 @@ class TrainSet(Dataset):
     def _noise(self, samples: int, i: int, rng: Generator) -> tuple[np.ndarray, int]:
         """Noise for clip i and how many talk in it: babble of training clips, one talker, a recording, plain noise."""
         config, kind = self.config, rng.random()
-        if kind >= max(0.65, config.talker) or len(self.store) < 2:
+        if kind >= config.talker + config.babble or len(self.store) < 2:
             return self._background(samples, rng), 0
         talkers = 1 if kind < config.talker else int(rng.integers(3, 8))
-        own = self.store.another(i, rng) if talkers == 1 and rng.random() < 0.5 else -1
-        picks = [own] if own >= 0 else rng.integers(len(self.store), size=talkers)
+        share = 0.5 if talkers == 1 else config.own_babble
+        own = [j for j in self.store.group.get(i, ()) if j != i] if share and rng.random() < share else []
+        picks = rng.choice(own, talkers) if own else rng.integers(len(self.store), size=talkers)
         voices = [augment.fit(self.store.sample(int(j)).audio, samples, rng) for j in picks]
         return np.stack([voice / max(1e-4, float(voice.std())) for voice in voices]).sum(0), talkers
 

@@ -39,6 +39,7 @@ def test_values_from_the_command_line_win(tmp_path: Path) -> None:
         ("data.use=ears", "data.use"),
         ("augment.snr_low_db=30", "augment.snr_high_db = 20.0: at least snr_low_db"),
         ("augment.spans=0.45", "augment.silent = .*: spans and silent are shares"),
+        ("augment.talker=0.5", "augment.babble = .*: talker and babble are shares"),
         ("loss.lips_only=0.8", "loss.sound_only = 0.3: lips_only and sound_only are shares"),
         ("freeze=video_frontend", "freeze"),
         ("init_parts=['video_frontend']", "init_parts = .*: these parts are taken from init"),

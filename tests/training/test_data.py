@@ -312,6 +312,24 @@ def test_one_other_talker_is_often_the_same_speaker_and_louder_only_where_lips_t
     assert np.mean(own) == pytest.approx(0.5 + 0.5 * 5 / 36, abs=0.2)
 
 
+def test_babble_is_of_many_or_in_the_speakers_own_voice(corpus: Callable[..., Path]) -> None:
+    heard = [make_clip(100 + i, TEXTS[i % 6], 40, video=False) for i in range(30)]
+    store = ClipStore([corpus(clips()), corpus(heard)], "train", TOKENIZER, cache_gb=1)
+    voices = np.stack([store.sample(j).audio for j in range(len(store))])
+    foreign: dict[float, list[float]] = {}
+    for share in (0.0, 1.0):
+        config = calm(noise=1.0, talker=0.0, babble=1.0, own_babble=share, snr_low_db=0, snr_high_db=0)
+        for i, item in items(TrainSet(store, TOKENIZER, MODEL, config, 0), 4):
+            parts = np.linalg.lstsq(voices.T, item["audio"] - item["clean_audio"], rcond=None)[0]
+            loud = np.flatnonzero(np.abs(parts) > 0.1 * np.abs(parts).max())
+            assert 2 <= len(loud) <= 7  # a voice may be drawn twice
+            if store.has_video(i):
+                assert share == 0 or i not in loud
+                foreign.setdefault(share, []).append(np.mean([not store.has_video(int(j)) for j in loud]))
+    assert np.mean(foreign[0.0]) > 0.6
+    assert np.mean(foreign[1.0]) == 0
+
+
 def test_lips_that_tell_who_is_meant_are_never_taken_away(corpus: Callable[..., Path]) -> None:
     store = ClipStore([corpus(clips(30, step=4))], "train", TOKENIZER, cache_gb=1)
     config = calm(noise=1.0, talker=1.0, snr_low_db=-10.0, snr_high_db=10.0, spans=0.3, silent=0.2, video_masks=2)
