@@ -197,12 +197,6 @@ class TrainSet(Dataset):
             audio, lips_needed = self._heard(sample, i, rng, ramp, lips_help, wrong)
         ids = self.tokenizer.encode(sample.text)
         frames = sample.frames
-        if in_step and paired and not lips_needed and sample.words and config.wrong_word:
-            others = [j for j in self.store.group.get(i, ()) if j != i]
-            donor = self.store.sample(int(rng.choice(others))) if others and rng.random() < config.wrong_word else None
-            if donor is not None and donor.words and len(donor.words) == len(sample.words):
-                sample = augment.with_lips_of_a_word(sample, donor, rng)
-                wrong, in_step = True, False  # the eye learns nothing from it, and no part of the sound goes missing
         audio_present, video_present = sample.audio_present.copy(), sample.video_present.copy()
         lips = augment.picture(sample.lips, self.model.crop, config, rng) if video_present.any() else None
         if lips is None:

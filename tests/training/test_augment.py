@@ -210,24 +210,6 @@ def test_lips_out_of_step_are_late_by_so_many_frames_and_the_sound_is_not(frames
     assert before.lips[0, 0, 0] == 100
 
 
-def test_one_words_lips_are_those_of_another_clips_word_and_short_words_are_taken_more_often() -> None:
-    before, other = sample(0, words=("a", "lengthy", "place")), sample(1, words=("two", "to", "now"))
-    marks, taken = np.arange(50), []
-    for seed in range(200):
-        out = augment.with_lips_of_a_word(before, other, np.random.default_rng(seed))
-        shown = out.lips[:, 0, 0].astype(int)
-        changed = np.flatnonzero(shown != marks)
-        taken.append(k := next(k for k in range(3) if changed[0] == round(before.words[k][1] * 25)))
-        assert changed[-1] == round(before.words[k][2] * 25) - 1
-        first, last = (round(other.words[k][edge] * 25) for edge in (1, 2))
-        assert shown[changed[0]] == 100 + first
-        assert set(shown[changed] - 100) <= set(range(first, last))
-        np.testing.assert_array_equal(out.audio, before.audio)
-        assert out.words == before.words
-    assert taken.count(0) > taken.count(2) > taken.count(1)
-    np.testing.assert_array_equal(before.lips[:, 0, 0], marks)
-
-
 @pytest.mark.parametrize("frames", [30, 50, 80])
 def test_the_lips_of_another_clip_are_held_or_cut_to_length(frames: int) -> None:
     before, other = sample(0), sample(1, frames)
