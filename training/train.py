@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import copy
-import ctypes
 import hashlib
 import json
 import logging
 import math
 import os
 import pickle
-import sys
 import time
 import warnings
 from collections.abc import Iterable, Sequence
@@ -36,7 +34,6 @@ from avsr.training.losses import Objective
 
 STATE = "state.ckpt"  # all that resuming needs; our own file, read as tensors only
 MODEL = "model.safetensors"
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of mallopt(3)
 LINEAGE = ("ear", "license")  # of a model's info, what holds for every model that is trained on from it
 # losses in the log line
 LOSSES = (
@@ -188,8 +185,6 @@ class Run:
             parts.append({name: float(value.detach()) for name, value in losses.items()})
             if self.step % config.log_every == 0 or self.step == config.optim.steps:
                 self._log(parts, clips, time.monotonic() - began)
-                if fabric.device.type == "cpu":
-                    release_memory()
                 began, clips, parts = time.monotonic(), 0, []
             if self.val and self.step % config.val_every == 0 and fabric.is_global_zero:
                 self._validate()
@@ -386,34 +381,10 @@ def launch(config: TrainConfig) -> Any:
     # A batch of sound alone leaves the picture network without gradients.
     strategy = DDPStrategy(find_unused_parameters=True) if several else "auto"
     fabric = Fabric(precision=config.optim.precision, devices=config.devices, num_nodes=config.nodes, strategy=strategy)
-    if fabric.device.type == "cpu":
-        hold_memory()
-        if several:
-            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // config.devices))
+    if several and fabric.device.type == "cpu":
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // config.devices))
     fabric.launch()
     return fabric
-
-
-def hold_memory() -> None:
-    """Makes glibc keep what a step frees for the next one; it would give every large buffer back and ask for it again.
-
-    No other C library is told anything.
-    """
-    for option in (M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1):  # nothing outside the heap, which never shrinks by itself
-        _libc("mallopt", *option)
-
-
-def release_memory() -> None:
-    """Gives the system what glibc holds unused: batches differ in length, and the gaps between buffers add up."""
-    _libc("malloc_trim", 0)
-
-
-def _libc(name: str, *values: int) -> None:
-    """Calls a function of the C library where there is one of that name."""
-    if sys.platform.startswith("linux"):
-        function = getattr(ctypes.CDLL(None), name, None)
-        if function:
-            function(*values)
 
 
 def hash_seed(*numbers: int) -> int:

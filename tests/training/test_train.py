@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import subprocess
 import sys
 from collections.abc import Callable
@@ -421,22 +419,3 @@ def test_a_whisper_encoder_learns_at_a_rate_of_its_own() -> None:
     assert len(shares) == len(list(objective.parameters()))
     assert sum(share == 1.0 for share in shares.values()) == len(shares) - len(encoder)
     assert all(group["weight_decay"] == 0 for group in groups for p in group["params"] if p.ndim <= 1)
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="what is held is glibc's heap")
-def test_memory_that_a_step_frees_is_not_asked_for_again() -> None:
-    """In a process of its own, and against one that was told nothing."""
-    code = (
-        "import sys, resource, torch\nfrom avsr.training.train import hold_memory\n"
-        "if sys.argv[1] == 'hold': hold_memory()\n"
-        "for turn in range(40):\n"
-        "    if turn == 20: before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
-        "    torch.ones(16_000_000)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)\n"
-    )
-    environment = {name: value for name, value in os.environ.items() if name not in ("LD_PRELOAD", "GLIBC_TUNABLES")}
-    held, told_nothing = (
-        int(subprocess.run([sys.executable, "-c", code, word], env=environment, capture_output=True, check=True).stdout)
-        for word in ("hold", "nothing")
-    )
-    assert held < told_nothing / 5
