@@ -69,7 +69,7 @@ def test_overfits_a_handful_of_clips_to_no_error(recipe: str, corpus: Callable[.
         "augment.codec=0",
     ]
     plain += ["augment.picture=0", "model.dropout=0", "optim.ema=0.9"]
-    plain += ["optim.steps=200", "optim.lr=3e-3", "save_every=200", "log_every=50"]
+    plain += ["optim.steps=300", "optim.lr=3e-3", "save_every=300", "log_every=50"]
     path = train(recipe, [corpus()], tmp_path / "run", overrides=plain, say=quiet)
     model, _ = checkpoint.load(path)
     tokenizer = Tokenizer(model.config.tokens)
