@@ -54,7 +54,7 @@ class AugmentConfig(_Section):
         description="share of added noise that is one voice; for clips with lips in half of them the speaker's own",
     )
     babble: float = Field(0.53, ge=0, le=1, description="share of added noise that is three to seven voices")
-    own_babble: float = Field(0.0, ge=0, le=1, description="share of babble, for clips with lips, in their own voice")
+    own_babble: float = Field(0.0, ge=0, le=1, description="of babble, the share that is the speaker's own, if seen")
     formants: float = Field(0.15, ge=0, le=0.5, description="largest relative change of vocal tract length")
     mel_masks: int = Field(2, ge=0, le=10, description="time masks and frequency masks on the log-mel")
     video_masks: int = Field(2, ge=0, le=10, description="short spans of lips marked absent")

@@ -88,9 +88,13 @@ class ClipStore:
     def has_video(self, i: int) -> bool:
         return self.entries[i][2].video_present > 0
 
+    def others(self, i: int) -> list[int]:
+        """The other clips with lips of the same speaker and the same number of words; none for a clip without lips."""
+        return [j for j in self.group.get(i, ()) if j != i]
+
     def another(self, i: int, rng: Generator) -> int:
-        """Another clip with lips, of the same speaker and the same number of words; -1 where there is none."""
-        others = [j for j in self.group.get(i, ()) if j != i]
+        """One of ``others``; -1 where there is none."""
+        others = self.others(i)
         return int(rng.choice(others)) if others else -1
 
     def preload(self) -> None:
@@ -302,7 +306,7 @@ class TrainSet(Dataset):
             return self._background(samples, rng), 0
         talkers = 1 if kind < config.talker else int(rng.integers(3, 8))
         share = 0.5 if talkers == 1 else config.own_babble
-        own = [j for j in self.store.group.get(i, ()) if j != i] if share and rng.random() < share else []
+        own = self.store.others(i) if share and rng.random() < share else []
         picks = rng.choice(own, talkers) if own else rng.integers(len(self.store), size=talkers)
         voices = [augment.fit(self.store.sample(int(j)).audio, samples, rng) for j in picks]
         return np.stack([voice / max(1e-4, float(voice.std())) for voice in voices]).sum(0), talkers
