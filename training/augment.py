@@ -108,6 +108,26 @@ def with_lips_of(sample: Sample, other: Sample) -> Sample:
     return replace(sample, lips=other.lips[picks], video_present=other.video_present[picks])
 
 
+def with_lips_of_a_word(sample: Sample, place: int, other: Sample) -> Sample:
+    """The clip with the lips of one word those of the word in the same place of another clip, stretched to its length.
+
+    Args:
+        sample: has words.
+        place: number of the word.
+        other: has as many words.
+    """
+    assert sample.words is not None
+    assert other.words is not None
+    (_, *here), (_, *there) = sample.words[place], other.words[place]
+    (begin, end), (first, last) = ((_frame(a, s), _frame(b, s)) for (a, b), s in ((here, sample), (there, other)))
+    if end <= begin or last <= first:
+        return sample
+    picks = first + (np.arange(end - begin) * (last - first)) // (end - begin)
+    lips, video_present = sample.lips.copy(), sample.video_present.copy()
+    lips[begin:end], video_present[begin:end] = other.lips[picks], other.video_present[picks]
+    return replace(sample, lips=lips, video_present=video_present)
+
+
 def out_of_step(sample: Sample, frames: int) -> Sample:
     """The clip with its lips late by a number of frames, or early by a negative one; the frame at the end is held."""
     picks = np.clip(np.arange(sample.frames) - frames, 0, sample.frames - 1)

@@ -46,6 +46,10 @@ class AugmentConfig(_Section):
     silent: float = Field(0.08, ge=0, le=1, description="probability, for each stream, of an absence not marked")
     voice: float = Field(0.2, ge=0, le=1, description="probability of another pitch and other formants, lips unchanged")
     wrong_lips: float = Field(0.05, ge=0, le=0.5, description="share of clips that show the lips of another one")
+    lookalike: float = Field(
+        0.0, ge=0, le=0.5, description="share of clips in which a word shows the lips of one that looks like it"
+    )
+    lookalikes: tuple[str, ...] = Field((), description="which those are: groups of words, each as 'b p m'")
     out_of_step: float = Field(0.08, ge=0, le=0.5, description="share of clips whose lips come too early or too late")
     talker: float = Field(
         0.12,

@@ -97,6 +97,10 @@ class ClipStore:
         others = self.others(i)
         return int(rng.choice(others)) if others else -1
 
+    def saying(self, i: int, place: int, words: set[str]) -> list[int]:
+        """Those of ``others`` in which the word in that place is one of these."""
+        return [j for j in self.others(i) if self.entries[j][2].text.split()[place] in words]
+
     def preload(self) -> None:
         """Fills the cache, where the corpus fits; done before worker processes fork, so that they share it."""
         if self._cache is not None:
@@ -172,6 +176,10 @@ class TrainSet(Dataset):
         self.use = use
         self.noises = read_recordings(config.noise_dir)
         self.rooms = read_recordings(config.rir_dir)
+        self.lookalikes: dict[str, set[str]] = defaultdict(set)
+        for group in config.lookalikes:
+            for word in group.split():
+                self.lookalikes[word] |= set(group.split()) - {word}
 
     def __len__(self) -> int:
         return len(self.store)
@@ -196,9 +204,15 @@ class TrainSet(Dataset):
                 sample = augment.with_lips_of(sample, self._other_lips(i, rng))
             elif not in_step:
                 sample = augment.out_of_step(sample, int(rng.integers(2, 11)) * int(rng.choice([-1, 1])))
+            elif paired and config.lookalike and rng.random() < config.lookalike:
+                shown = self._lookalike(sample, i, rng)
+                if shown is not sample:
+                    # Only the sound tells the word: it must be there, and the eye learns nothing.
+                    sample, wrong, in_step = shown, True, False
             ramp = min(1.0, epoch / config.noise_warmup) if config.noise_warmup else 1.0
             lips_help = in_step and paired and bool(sample.video_present.mean() > 0.5)
-            audio, lips_needed = self._heard(sample, i, rng, ramp, lips_help, wrong)
+            least = 5.0 if wrong and mismatch < config.wrong_lips else 0.0 if wrong else -np.inf
+            audio, lips_needed = self._heard(sample, i, rng, ramp, lips_help, least)
         ids = self.tokenizer.encode(sample.text)
         frames = sample.frames
         audio_present, video_present = sample.audio_present.copy(), sample.video_present.copy()
@@ -261,13 +275,33 @@ class TrainSet(Dataset):
         outputs = sample.frames * self.model.outputs_per_frame
         return outputs >= outputs_needed(self.tokenizer.encode(sample.text))
 
+    def _lookalike(self, sample: Sample, i: int, rng: Generator) -> Sample:
+        """Clip i, changed so far, with the lips of one word those of another that looks like it; short ones first.
+
+        What the eye has learnt by heart it tells apart all too surely; so the fused part sees that it can be wrong.
+        """
+        words = sample.words or []
+        if not words or len(words) != len(self.store.sample(i).words or ()):
+            return sample
+        chances = np.array([len(self.lookalikes.get(word, ())) > 0 and 1 / len(word) for word, _, _ in words], float)
+        if not chances.any():
+            return sample
+        place = int(rng.choice(len(words), p=chances / chances.sum()))
+        donors = self.store.saying(i, place, self.lookalikes[words[place][0]])
+        if not donors:
+            return sample
+        donor = self.store.sample(int(rng.choice(donors)))
+        if not donor.words:
+            return sample
+        return augment.with_lips_of_a_word(sample, place, donor)
+
     def _other_lips(self, i: int, rng: Generator) -> Sample:
         """Another clip with a picture."""
         others = self.store.seen
         return self.store.sample(others[(others.index(i) + int(rng.integers(1, len(others)))) % len(others)])
 
     def _heard(
-        self, sample: Sample, i: int, rng: Generator, ramp: float, lips_help: bool, wrong: bool
+        self, sample: Sample, i: int, rng: Generator, ramp: float, lips_help: bool, least_db: float
     ) -> tuple[np.ndarray, bool]:
         """The sound (N,) float32 of clip i in another voice, through a room and a channel, with noise and compressed.
 
@@ -278,7 +312,7 @@ class TrainSet(Dataset):
             ramp: factor of the probability of noise.
             lips_help: it comes with lips that tell which of two voices is meant; without, the other one is never the
                 louder of the two.
-            wrong: its lips are another clip's: only the sound tells the words, so it must be there to be heard.
+            least_db: noise is at most as loud as this signal-to-noise ratio.
 
         Returns:
             The sound, and whether one other voice in it is the louder one.
@@ -293,8 +327,7 @@ class TrainSet(Dataset):
             audio = augment.channel(audio, room, equalise, rng)
         if rng.random() < config.noise * ramp:
             noise, talkers = self._noise(len(audio), i, rng)
-            least = 5.0 if wrong else 0.0 if talkers == 1 and not lips_help else -np.inf
-            low = max(config.snr_low_db, least)
+            low = max(config.snr_low_db, least_db, 0.0 if talkers == 1 and not lips_help else -np.inf)
             snr_db = float(rng.uniform(low, max(low, config.snr_high_db)))
             audio, louder = augment.add_noise(audio, noise, snr_db), talkers == 1 and snr_db < 0 and bool(noise.any())
         return (augment.codec(audio, rng) if rng.random() < config.codec else audio), louder

@@ -210,6 +210,22 @@ def test_lips_out_of_step_are_late_by_so_many_frames_and_the_sound_is_not(frames
     assert before.lips[0, 0, 0] == 100
 
 
+def test_one_words_lips_are_those_of_the_word_in_the_same_place_of_another_clip() -> None:
+    before, other = sample(0, words=("a", "lengthy", "place")), sample(1, words=("two", "to", "now"))
+    marks = np.arange(50)
+    for place in range(3):
+        out = augment.with_lips_of_a_word(before, place, other)
+        shown = out.lips[:, 0, 0].astype(int)
+        begin, end = (round(before.words[place][edge] * 25) for edge in (1, 2))
+        first, last = (round(other.words[place][edge] * 25) for edge in (1, 2))
+        np.testing.assert_array_equal(np.flatnonzero(shown != marks), np.arange(begin, end))
+        assert shown[begin] == 100 + first
+        assert set(shown[begin:end] - 100) <= set(range(first, last))
+        np.testing.assert_array_equal(out.audio, before.audio)
+        assert out.words == before.words
+    np.testing.assert_array_equal(before.lips[:, 0, 0], marks)
+
+
 @pytest.mark.parametrize("frames", [30, 50, 80])
 def test_the_lips_of_another_clip_are_held_or_cut_to_length(frames: int) -> None:
     before, other = sample(0), sample(1, frames)

@@ -427,6 +427,30 @@ def test_lips_fit_but_for_the_shares_asked_for(corpus: Callable[..., Path]) -> N
     assert all(item["in_step"] for _, item in items(TrainSet(store, TOKENIZER, MODEL, CALM, 0), 5))
 
 
+def test_a_words_lips_may_be_those_of_a_lookalike_where_it_can_be_heard(corpus: Callable[..., Path]) -> None:
+    """Words at 0.1 to 0.3 and 0.3 to 0.5 s; only "a" and "b" look alike."""
+    store = ClipStore([corpus()], "train", TOKENIZER, cache_gb=1)
+    assert [j for i in range(6) for j in store.saying(i, 1, {"a"})]
+    config = calm(lookalike=0.5, lookalikes=("a b",), spans=0.25, silent=0.25, noise=1.0)
+    swapped = []
+    for i, item in items(TrainSet(store, TOKENIZER, MODEL, config, 0), 20):
+        if item["in_step"]:
+            continue
+        plain = store.sample(i)
+        assert {word for word, _, _ in plain.words or ()} & {"a", "b"}
+        swapped.append(i)
+        assert item["audio_present"].all()
+        noise = item["audio"] - plain.audio
+        assert np.mean(noise**2) <= 1.001 * np.mean(plain.audio**2)  # 0 dB at worst
+        np.testing.assert_array_equal(item["frame_targets"], frame_targets(plain, TOKENIZER))
+        changed = np.flatnonzero((item["lips"] != view(plain.lips)).any((1, 2)))
+        donors = [store.sample(j).lips for j in store.saying(i, 1, {"a", "b"} - {plain.text.split()[1]})]
+        assert any(np.array_equal(item["lips"][changed], view(lips)[changed]) for lips in donors)
+        assert changed.min() >= 7
+        assert changed.max() < 13
+    assert len(swapped) > 10
+
+
 @pytest.mark.parametrize("missing", ["audio_present", "video_present"])
 @pytest.mark.parametrize("share", ["wrong_lips", "out_of_step"])
 def test_what_is_alone_has_nothing_to_disagree_with(corpus: Callable[..., Path], missing: str, share: str) -> None:
