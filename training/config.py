@@ -71,6 +71,15 @@ class AugmentConfig(_Section):
     )
     picture: float = Field(0.3, ge=0, le=1, description="probability, each, of gamma, blur, noise, occlusion")
 
+    @field_validator("lookalikes")
+    @classmethod
+    def _groups_of_words(cls, groups: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if any(len(set(group.split())) < 2 for group in groups):
+            raise ValueError("each is a group of two words or more, such as 'b p'")
+        if info.data.get("lookalike") and not groups:
+            raise ValueError("lookalike is above 0: name the groups of words that look alike, such as ['b p']")
+        return groups
+
     @field_validator("snr_high_db")
     @classmethod
     def _not_below_the_low_one(cls, high: float, info: ValidationInfo) -> float:

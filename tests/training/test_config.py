@@ -40,6 +40,8 @@ def test_values_from_the_command_line_win(tmp_path: Path) -> None:
         ("augment.snr_low_db=30", "augment.snr_high_db = 20.0: at least snr_low_db"),
         ("augment.spans=0.45", "augment.silent = .*: spans and silent are shares"),
         ("augment.talker=0.5", "augment.babble = .*: talker and babble are shares"),
+        ("augment.lookalike=0.2", "augment.lookalikes = .*: lookalike is above 0: name the groups"),
+        ("augment.lookalikes=['b p', 'c c']", "augment.lookalikes = .*: each is a group of two words or more"),
         ("loss.lips_only=0.8", "loss.sound_only = 0.3: lips_only and sound_only are shares"),
         ("freeze=video_frontend", "freeze"),
         ("init_parts=['video_frontend']", "init_parts = .*: these parts are taken from init"),
