@@ -108,6 +108,13 @@ def with_lips_of(sample: Sample, other: Sample) -> Sample:
     return replace(sample, lips=other.lips[picks], video_present=other.video_present[picks])
 
 
+def whole(sample: Sample, place: int) -> bool:
+    """Whether all of a word is there to be heard and seen."""
+    assert sample.words is not None
+    span = slice(*(_frame(edge, sample) for edge in sample.words[place][1:]))
+    return bool(sample.audio_present[span].all() and sample.video_present[span].all())
+
+
 def with_lips_of_a_word(sample: Sample, place: int, other: Sample) -> Sample:
     """The clip with the lips of one word those of the word in the same place of another clip, stretched to its length.
 

@@ -47,9 +47,14 @@ class AugmentConfig(_Section):
     voice: float = Field(0.2, ge=0, le=1, description="probability of another pitch and other formants, lips unchanged")
     wrong_lips: float = Field(0.05, ge=0, le=0.5, description="share of clips that show the lips of another one")
     lookalike: float = Field(
-        0.0, ge=0, le=0.5, description="share of clips in which a word shows the lips of one that looks like it"
+        0.0,
+        ge=0,
+        le=0.5,
+        description="probability, where sound and lips fit, that a word shows the lips of one that looks like it",
     )
-    lookalikes: tuple[str, ...] = Field((), description="which those are: groups of words, each as 'b p m'")
+    lookalikes: tuple[str, ...] = Field(
+        (), description="groups of words that look alike, in the spelling of the texts, each as 'b p m'"
+    )
     out_of_step: float = Field(0.08, ge=0, le=0.5, description="share of clips whose lips come too early or too late")
     talker: float = Field(
         0.12,

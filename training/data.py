@@ -78,12 +78,16 @@ class ClipStore:
                 by_speaker[index.location, entry.speaker, len(entry.text.split())].append(i)
         self.seen = [i for i, (_, _, entry) in enumerate(self.entries) if entry.video_present]
         self.group = {i: members for members in by_speaker.values() for i in members}
+        self._said: dict[int, dict[tuple[int, str], list[int]]] = {}  # first of a group -> place and word -> clips
 
     def __len__(self) -> int:
         return len(self.entries)
 
     def frames(self, i: int) -> int:
         return self.entries[i][2].frames
+
+    def text(self, i: int) -> str:
+        return self.entries[i][2].text or ""
 
     def has_video(self, i: int) -> bool:
         return self.entries[i][2].video_present > 0
@@ -99,7 +103,14 @@ class ClipStore:
 
     def saying(self, i: int, place: int, words: set[str]) -> list[int]:
         """Those of ``others`` in which the word in that place is one of these."""
-        return [j for j in self.others(i) if self.entries[j][2].text.split()[place] in words]
+        members = self.group.get(i, [])
+        if members and members[0] not in self._said:
+            said = self._said[members[0]] = defaultdict(list)
+            for j in members:
+                for k, word in enumerate(self.text(j).split()):
+                    said[k, word].append(j)
+        found = (self._said[members[0]].get((place, word), []) for word in words) if members else ()
+        return sorted(j for clips in found for j in clips if j != i)
 
     def preload(self) -> None:
         """Fills the cache, where the corpus fits; done before worker processes fork, so that they share it."""
@@ -180,6 +191,12 @@ class TrainSet(Dataset):
         for group in config.lookalikes:
             for word in group.split():
                 self.lookalikes[word] |= set(group.split()) - {word}
+        said = {word for i in store.seen for word in store.text(i).split()}
+        if config.lookalike and said and not said & set(self.lookalikes):
+            raise AvsrError(
+                f"augment.lookalike is {config.lookalike}, but no clip with lips says any of augment.lookalikes: name "
+                f"words of this corpus, in its spelling, or set augment.lookalike=0"
+            )
 
     def __len__(self) -> int:
         return len(self.store)
@@ -193,6 +210,7 @@ class TrainSet(Dataset):
         elif self.use == "video":
             sample = replace(sample, audio_present=np.zeros_like(sample.audio_present))
         mismatch, wrong, lips_needed = rng.random(), False, False
+        least_db = -np.inf
         paired = bool(sample.audio_present.any() and sample.video_present.any())  # one alone disagrees with nothing
         in_step = mismatch >= config.wrong_lips + config.out_of_step or not paired
         if rng.random() < config.nothing:
@@ -201,18 +219,17 @@ class TrainSet(Dataset):
         else:
             wrong = not in_step and mismatch < config.wrong_lips and len(self.store.seen) > 1
             if wrong:
-                sample = augment.with_lips_of(sample, self._other_lips(i, rng))
+                sample, least_db = augment.with_lips_of(sample, self._other_lips(i, rng)), 5.0
             elif not in_step:
                 sample = augment.out_of_step(sample, int(rng.integers(2, 11)) * int(rng.choice([-1, 1])))
             elif paired and config.lookalike and rng.random() < config.lookalike:
                 shown = self._lookalike(sample, i, rng)
                 if shown is not sample:
-                    # Only the sound tells the word: it must be there, and the eye learns nothing.
-                    sample, wrong, in_step = shown, True, False
+                    # Only the sound tells the word, so it must be there to be heard.
+                    sample, wrong, in_step, least_db = shown, True, False, 0.0
             ramp = min(1.0, epoch / config.noise_warmup) if config.noise_warmup else 1.0
             lips_help = in_step and paired and bool(sample.video_present.mean() > 0.5)
-            least = 5.0 if wrong and mismatch < config.wrong_lips else 0.0 if wrong else -np.inf
-            audio, lips_needed = self._heard(sample, i, rng, ramp, lips_help, least)
+            audio, lips_needed = self._heard(sample, i, rng, ramp, lips_help, least_db)
         ids = self.tokenizer.encode(sample.text)
         frames = sample.frames
         audio_present, video_present = sample.audio_present.copy(), sample.video_present.copy()
@@ -276,9 +293,10 @@ class TrainSet(Dataset):
         return outputs >= outputs_needed(self.tokenizer.encode(sample.text))
 
     def _lookalike(self, sample: Sample, i: int, rng: Generator) -> Sample:
-        """Clip i, changed so far, with the lips of one word those of another that looks like it; short ones first.
+        """Clip i, changed so far, with the lips of one word those of one that looks like it; the same where none is.
 
-        What the eye has learnt by heart it tells apart all too surely; so the fused part sees that it can be wrong.
+        Short words are drawn more often. On clips that it has learnt by heart the eye tells such words apart, and the
+        fused part would learn that it always does.
         """
         words = sample.words or []
         if not words or len(words) != len(self.store.sample(i).words or ()):
@@ -291,7 +309,7 @@ class TrainSet(Dataset):
         if not donors:
             return sample
         donor = self.store.sample(int(rng.choice(donors)))
-        if not donor.words:
+        if not (donor.words and augment.whole(sample, place) and donor.video_present.all()):
             return sample
         return augment.with_lips_of_a_word(sample, place, donor)
 

@@ -223,7 +223,12 @@ def test_one_words_lips_are_those_of_the_word_in_the_same_place_of_another_clip(
         assert set(shown[begin:end] - 100) <= set(range(first, last))
         np.testing.assert_array_equal(out.audio, before.audio)
         assert out.words == before.words
+        hidden = replace(other, video_present=np.arange(50) < 0)
+        gone = augment.with_lips_of_a_word(before, place, hidden).video_present
+        np.testing.assert_array_equal(np.flatnonzero(~gone), np.arange(begin, end))
     np.testing.assert_array_equal(before.lips[:, 0, 0], marks)
+    short = replace(other, words=[(word, 0.2, 0.201) for word, _, _ in other.words or ()])
+    assert augment.with_lips_of_a_word(before, 1, short) is before
 
 
 @pytest.mark.parametrize("frames", [30, 50, 80])

@@ -452,6 +452,24 @@ def test_a_words_lips_may_be_those_of_a_lookalike_where_it_can_be_heard(corpus: 
 
 
 @pytest.mark.parametrize("missing", ["audio_present", "video_present"])
+def test_a_word_that_is_not_all_there_keeps_its_lips(corpus: Callable[..., Path], missing: str) -> None:
+    """So do clips in which another sentence follows; the second word lies at 0.3 to 0.5 s, frames 7 to 12."""
+    config = calm(lookalike=1.0, lookalikes=("a b",))
+    gap = (np.arange(40) != 9) if missing == "audio_present" else (np.arange(40) != 10)
+    store = ClipStore([corpus([replace(clip, **{missing: gap}) for clip in clips()])], "train", TOKENIZER, cache_gb=1)
+    assert all(item["in_step"] for _, item in items(TrainSet(store, TOKENIZER, MODEL, config, 0), 5))
+    store = ClipStore([corpus()], "train", TOKENIZER, cache_gb=1)
+    assert not all(item["in_step"] for _, item in items(TrainSet(store, TOKENIZER, MODEL, config, 0), 5))
+    assert all(item["in_step"] for _, item in items(TrainSet(store, TOKENIZER, MODEL, config, 0), 5, follower=2))
+
+
+def test_lookalikes_that_nobody_says_are_an_error(corpus: Callable[..., Path]) -> None:
+    store = ClipStore([corpus()], "train", TOKENIZER, cache_gb=1)
+    with pytest.raises(AvsrError, match="no clip with lips says any of"):
+        TrainSet(store, TOKENIZER, MODEL, calm(lookalike=0.2, lookalikes=("A B",)), 0)
+
+
+@pytest.mark.parametrize("missing", ["audio_present", "video_present"])
 @pytest.mark.parametrize("share", ["wrong_lips", "out_of_step"])
 def test_what_is_alone_has_nothing_to_disagree_with(corpus: Callable[..., Path], missing: str, share: str) -> None:
     """Lips without sound must stay the lips that said the words."""
