@@ -78,7 +78,6 @@ class ClipStore:
                 by_speaker[index.location, entry.speaker, len(entry.text.split())].append(i)
         self.seen = [i for i, (_, _, entry) in enumerate(self.entries) if entry.video_present]
         self.group = {i: members for members in by_speaker.values() for i in members}
-        self._said: dict[int, dict[tuple[int, str], list[int]]] = {}  # first of a group -> place and word -> clips
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -103,14 +102,7 @@ class ClipStore:
 
     def saying(self, i: int, place: int, words: set[str]) -> list[int]:
         """Those of ``others`` in which the word in that place is one of these."""
-        members = self.group.get(i, [])
-        if members and members[0] not in self._said:
-            said = self._said[members[0]] = defaultdict(list)
-            for j in members:
-                for k, word in enumerate(self.text(j).split()):
-                    said[k, word].append(j)
-        found = (self._said[members[0]].get((place, word), []) for word in words) if members else ()
-        return sorted(j for clips in found for j in clips if j != i)
+        return [j for j in self.others(i) if self.text(j).split()[place] in words]
 
     def preload(self) -> None:
         """Fills the cache, where the corpus fits; done before worker processes fork, so that they share it."""
@@ -187,12 +179,12 @@ class TrainSet(Dataset):
         self.use = use
         self.noises = read_recordings(config.noise_dir)
         self.rooms = read_recordings(config.rir_dir)
-        self.lookalikes: dict[str, set[str]] = defaultdict(set)
+        self.lookalikes: dict[str, set[str]] = defaultdict(set)  # word -> those that look like it
         for group in config.lookalikes:
             for word in group.split():
                 self.lookalikes[word] |= set(group.split()) - {word}
-        said = {word for i in store.seen for word in store.text(i).split()}
-        if config.lookalike and said and not said & set(self.lookalikes):
+        said = {word for i in store.seen for word in store.text(i).split()} if config.lookalike else set()
+        if said and not said & set(self.lookalikes):
             raise AvsrError(
                 f"augment.lookalike is {config.lookalike}, but no clip with lips says any of augment.lookalikes: name "
                 f"words of this corpus, in its spelling, or set augment.lookalike=0"
@@ -299,7 +291,7 @@ class TrainSet(Dataset):
         fused part would learn that it always does.
         """
         words = sample.words or []
-        if not words or len(words) != len(self.store.sample(i).words or ()):
+        if len(words) != len(self.store.sample(i).words or ()):  # another sentence follows: places are not the same
             return sample
         chances = np.array([len(self.lookalikes.get(word, ())) > 0 and 1 / len(word) for word, _, _ in words], float)
         if not chances.any():
