@@ -52,7 +52,7 @@ class AugmentConfig(_Section):
         le=0.5,
         description="probability, where sound and lips fit, that a word shows the lips of one that looks like it",
     )
-    lookalikes: tuple[str, ...] = Field(
+    lookalike_groups: tuple[str, ...] = Field(
         (), description="groups of words that look alike, in the spelling of the texts, each as 'b p m'"
     )
     out_of_step: float = Field(0.08, ge=0, le=0.5, description="share of clips whose lips come too early or too late")
@@ -76,7 +76,7 @@ class AugmentConfig(_Section):
     )
     picture: float = Field(0.3, ge=0, le=1, description="probability, each, of gamma, blur, noise, occlusion")
 
-    @field_validator("lookalikes")
+    @field_validator("lookalike_groups")
     @classmethod
     def _groups_of_words(cls, groups: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         if any(len(set(group.split())) < 2 for group in groups):

@@ -180,14 +180,14 @@ class TrainSet(Dataset):
         self.noises = read_recordings(config.noise_dir)
         self.rooms = read_recordings(config.rir_dir)
         self.lookalikes: dict[str, set[str]] = defaultdict(set)  # word -> those that look like it
-        for group in config.lookalikes:
+        for group in config.lookalike_groups:
             for word in group.split():
                 self.lookalikes[word] |= set(group.split()) - {word}
         said = {word for i in store.seen for word in store.text(i).split()} if config.lookalike else set()
         if said and not said & set(self.lookalikes):
             raise AvsrError(
-                f"augment.lookalike is {config.lookalike}, but no clip with lips says any of augment.lookalikes: name "
-                f"words of this corpus, in its spelling, or set augment.lookalike=0"
+                f"augment.lookalike is {config.lookalike}, but no clip with lips says any of "
+                f"augment.lookalike_groups: name words of this corpus, in its spelling, or set augment.lookalike=0"
             )
 
     def __len__(self) -> int:

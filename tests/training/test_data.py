@@ -431,7 +431,7 @@ def test_a_words_lips_may_be_those_of_a_lookalike_where_it_can_be_heard(corpus: 
     """Words at 0.1 to 0.3 and 0.3 to 0.5 s; only "a" and "b" look alike."""
     store = ClipStore([corpus()], "train", TOKENIZER, cache_gb=1)
     assert [j for i in range(6) for j in store.saying(i, 1, {"a"})]
-    config = calm(lookalike=0.5, lookalikes=("a b",), spans=0.25, silent=0.25, noise=1.0)
+    config = calm(lookalike=0.5, lookalike_groups=("a b",), spans=0.25, silent=0.25, noise=1.0)
     swapped = []
     for i, item in items(TrainSet(store, TOKENIZER, MODEL, config, 0), 20):
         if item["in_step"]:
@@ -454,7 +454,7 @@ def test_a_words_lips_may_be_those_of_a_lookalike_where_it_can_be_heard(corpus: 
 @pytest.mark.parametrize("missing", ["audio_present", "video_present"])
 def test_a_word_that_is_not_all_there_keeps_its_lips(corpus: Callable[..., Path], missing: str) -> None:
     """So do clips in which another sentence follows; the second word lies at 0.3 to 0.5 s, frames 7 to 12."""
-    config = calm(lookalike=1.0, lookalikes=("a b",))
+    config = calm(lookalike=1.0, lookalike_groups=("a b",))
     gap = (np.arange(40) != 9) if missing == "audio_present" else (np.arange(40) != 10)
     store = ClipStore([corpus([replace(clip, **{missing: gap}) for clip in clips()])], "train", TOKENIZER, cache_gb=1)
     assert all(item["in_step"] for _, item in items(TrainSet(store, TOKENIZER, MODEL, config, 0), 5))
@@ -466,7 +466,7 @@ def test_a_word_that_is_not_all_there_keeps_its_lips(corpus: Callable[..., Path]
 def test_lookalikes_that_nobody_says_are_an_error(corpus: Callable[..., Path]) -> None:
     store = ClipStore([corpus()], "train", TOKENIZER, cache_gb=1)
     with pytest.raises(AvsrError, match="no clip with lips says any of"):
-        TrainSet(store, TOKENIZER, MODEL, calm(lookalike=0.2, lookalikes=("A B",)), 0)
+        TrainSet(store, TOKENIZER, MODEL, calm(lookalike=0.2, lookalike_groups=("A B",)), 0)
 
 
 @pytest.mark.parametrize("missing", ["audio_present", "video_present"])
