@@ -44,7 +44,8 @@ def _mouth(clip: Clip, pixels: float, draw: Draw) -> Clip:
     """A mouth of another shape, in the same place: one smooth bend for all frames.
 
     Args:
-        pixels: standard deviation of the bend; up to 3 no part of the picture is folded over.
+        pixels: standard deviation of the bend; up to 3 no part of the picture is folded over, with 18 lips can hardly
+            be read.
     """
     import cv2
 
@@ -94,7 +95,9 @@ SPEAKERS: dict[str, Kind] = {
     "lower voice": Kind(_voice, levels((0.92, "pitch and formants x 0.92"), (0.85, "pitch and formants x 0.85"))),
     "faster": Kind(_rate, levels((1.1, "rate x 1.1"), (1.2, "rate x 1.2"), (1.35, "rate x 1.35"))),
     "slower": Kind(_rate, levels((0.9, "rate x 0.9"), (0.8, "rate x 0.8"), (0.7, "rate x 0.7"))),
-    "other mouth": Kind(_mouth, levels((1.5, "bent by 1.5 px"), (3.0, "bent by 3 px")), seeded=True),
+    "other mouth": Kind(
+        _mouth, levels((1.5, "bent by 1.5 px"), (3.0, "bent by 3 px"), (18.0, "torn by 18 px")), seeded=True
+    ),
 }
 """Every kind with its levels, weakest first."""
 

@@ -134,13 +134,19 @@ def _quick() -> list[Row]:
 
 
 def _speakers() -> list[Row]:
-    """Other voices, speaking rates and mouths, each with the streams it changes; then all in one, also in babble."""
+    """Other voices, speaking rates and mouths, each with the streams it changes; then all in one, also in babble.
+
+    The heaviest change of the mouth stands for lips that cannot be read: in babble they should still do no harm.
+    """
     rows = _clean()
     for condition in (Condition((speaker,)) for speaker in other_speakers()):
         rows += [Row(condition, modality) for modality, used in USES.items() if condition.streams & used]
-    other = (Speaker("higher voice", "heavy"), Speaker("faster", "light"), Speaker("other mouth", "heavy"))
+    other = (Speaker("higher voice", "heavy"), Speaker("faster", "light"), Speaker("other mouth", "medium"))
     rows += [Row(Condition(other), modality) for modality in USES]
-    return rows + [Row(Condition((*other, Noise("babble", 0.0))), modality) for modality in ("av", "audio")]
+    rows += [Row(Condition((*other, Noise("babble", 0.0))), modality) for modality in ("av", "audio")]
+    for babble in (Noise("babble", 0.0), Noise("babble", -5.0)):
+        rows += [_row(babble, Speaker("other mouth", "heavy")), Row(Condition((babble,)), "audio")]
+    return rows
 
 
 def _masked() -> list[Row]:

@@ -121,6 +121,9 @@ def test_other_speakers_are_asked_for_with_the_streams_that_change() -> None:
     assert uses == {"av", "video"}
     stranger = [row for row in rows if len(row.condition.steps) == 4]  # in babble: worth hearing alone, too
     assert [row.modality for row in stranger] == ["av", "audio"]
+    torn = [row for row in rows if {Speaker("other mouth", "heavy"), Noise("babble", -5.0)} == set(row.condition.steps)]
+    assert [row.modality for row in torn] == ["av"]
+    assert Row(Condition((Noise("babble", -5.0),)), "audio") in rows  # what it is compared with
     quiet = [row for row in rows if len(row.condition.steps) == 3 and row.modality == "audio"]
     assert [row.seeds((17, 29)) for row in quiet] == [(17,)]  # only the mouth is drawn
     assert {row.role for row in rows} == {"suite"}  # R_V and R_A compare what is missing, not who speaks
