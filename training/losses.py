@@ -210,6 +210,8 @@ class Objective(nn.Module):
         lips_only = both & batch.in_step & (draw < config.lips_only)
         sound_only = both & ~batch.lips_needed & (draw > 1 - config.sound_only)
         heard, seen = heard & ~lips_only[:, None], seen & ~sound_only[:, None]
+        fitting = batch.in_step[:, None, None]  # other lips teach the eye nothing here either
+        streams, heads = ((ear, torch.where(fitting, eye, eye.detach())) for ear, eye in (streams, heads))
         log_probs = self.model.fuse(*streams, heard, seen, batch.valid, heads)[0]
         lips_only, sound_only = seen.any(1) & ~heard.any(1), heard.any(1) & ~seen.any(1)
         groups = {"both": ~lips_only & ~sound_only, "video": lips_only, "audio": sound_only}
