@@ -159,7 +159,7 @@ class Objective(nn.Module):
         """Losses by name, ``total`` among them; progress in [0, 1] is the share of the run that is done."""
         model, now, valid = self.model, weights_at(progress, self.config), batch.valid
         heard, seen = batch.audio_present, batch.video_present
-        # Lips that do not go with the sound teach the fused part whom to believe, and the eye nothing.
+        # Lips that do not go with the sound teach the fused part whom to believe; the losses of the eye leave them out.
         fitting = seen & batch.in_step[:, None]
         lip_targets = batch.frame_targets.masked_fill(~batch.in_step[:, None], UNKNOWN)
         # Nor can the ear tell who is meant where another voice is the louder one.
@@ -210,8 +210,6 @@ class Objective(nn.Module):
         lips_only = both & batch.in_step & (draw < config.lips_only)
         sound_only = both & ~batch.lips_needed & (draw > 1 - config.sound_only)
         heard, seen = heard & ~lips_only[:, None], seen & ~sound_only[:, None]
-        fitting = batch.in_step[:, None, None]  # other lips teach the eye nothing here either
-        streams, heads = ((ear, torch.where(fitting, eye, eye.detach())) for ear, eye in (streams, heads))
         log_probs = self.model.fuse(*streams, heard, seen, batch.valid, heads)[0]
         lips_only, sound_only = seen.any(1) & ~heard.any(1), heard.any(1) & ~seen.any(1)
         groups = {"both": ~lips_only & ~sound_only, "video": lips_only, "audio": sound_only}

