@@ -110,7 +110,7 @@ class Speaker:
 
     Attributes:
         kind: one of SPEAKERS.
-        level: one of the kind's levels: "light" or "heavy", of a speaking rate also "medium".
+        level: one of the kind's levels: "light" or "heavy", of a speaking rate and a mouth also "medium".
     """
 
     kind: str
