@@ -12,7 +12,7 @@ from avsr.preprocessing.clip import FPS, Clip
 
 if TYPE_CHECKING:
     from avsr.language import Language
-    from avsr.transcribe import Word
+    from avsr.transcript import Word
 
 
 def with_more(items: Iterable[Clip]) -> Iterator[tuple[Clip, bool]]:

@@ -12,7 +12,7 @@ from avsr.preprocessing.errors import AvsrError
 from avsr.preprocessing.shards import write_file
 
 if TYPE_CHECKING:
-    from avsr.transcribe import Transcript
+    from avsr.transcript import Transcript
 
 
 def txt(transcript: Transcript) -> str:

@@ -1,0 +1,287 @@
+"""The recogniser: clips and media files to words, any length, bounded memory, either modality missing or both there.
+
+B  clips in a batch        T  frames, 25 a second        N  audio samples, 640 T        U  tokens
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from avsr.batches import batches_by_length, collate, mask
+from avsr.preprocessing.clip import FPS, Clip
+from avsr.preprocessing.errors import AvsrError
+from avsr.transcript import Hypothesis, Segment, Transcript, Word, mean
+from avsr.transcript import segments as segments_of
+from avsr.windows import cut_frame, join, units, with_more
+
+if TYPE_CHECKING:
+    import torch
+
+    from avsr.alignment import WordSpan
+    from avsr.language import Decoding, Language
+    from avsr.model import AVSR
+    from avsr.preprocessing.media import MediaInfo
+
+MODALITIES = ("auto", "av", "audio", "video")
+WINDOW_S = 20.0  # a model may name its own in its checkpoint's info ("window_s") ...
+WINDOW_RANGE_S = (1.0, 120.0)  # ... between these: a shorter one cuts words, a longer one has no bound on memory
+MOST_WINDOWS = 3  # that are joined where a sentence of a grammar is longer than a window
+FACE_SHARE = 0.6  # of the time a video takes, for progress alone: finding faces comes before the first word
+
+Progress = Callable[[float, float], None]
+"""Called with the seconds of media done and the seconds there are."""
+
+
+class Recogniser:
+    """A loaded model with its tokenizer, on its device. Made by load_model.
+
+    Attributes:
+        name: what the model is called in transcripts.
+        config: the model's frozen configuration.
+        info: what its maker says about it (data, numbers, limits).
+        device: where it runs.
+        window_s: longest stretch recognised at once in transcribe; shorter files are one window.
+        decoding: how, where a call does not say; greedy unless made by with_decoding.
+    """
+
+    def __init__(self, model: AVSR, name: str, info: dict[str, Any], device: torch.device) -> None:
+        from avsr.alignment import Timing
+        from avsr.confidence import Calibration
+        from avsr.language import Decoding
+
+        self.model = model
+        self.name = name
+        self.config = model.config
+        self.info = info
+        self.device = device
+        self.tokens: list[str] = list(model.config.tokens)
+        self.window_s = _window_s(info)
+        self.timing = Timing.from_info(info)
+        self.calibration = Calibration.from_info(info)
+        self.decoding = Decoding()
+
+    def with_decoding(self, beam: int | None = None, language: Language | None = None) -> Recogniser:
+        """The same recogniser with another decoding than greedy where a call does not name one.
+
+        Args:
+            beam: width of the prefix beam search; None for the usual one.
+            language: from `avsr.language.load`; None for none.
+
+        Raises:
+            AvsrError: as in `Decoding.choose`.
+        """
+        from avsr.language import Decoding
+
+        other = copy.copy(self)
+        other.decoding = Decoding.choose(beam, language, self.tokens)
+        return other
+
+    def recognise(
+        self,
+        clips: Sequence[Clip],
+        modality: str = "auto",
+        beam: int | None = None,
+        language: Language | None = None,
+    ) -> list[Hypothesis]:
+        """Recognises clips short enough for one window each, several at a time.
+
+        Args:
+            clips: what to recognise; word times count from their start_s.
+            modality: "auto" and "av" use all that is present, "audio" and "video" hide the other.
+            beam: width of the prefix beam search, 0 for greedy; None for the usual one.
+            language: an n-gram model or a grammar, see `avsr.language.load`.
+
+        Returns:
+            One hypothesis per clip, in the order given. A clip in which nothing is present says nothing.
+
+        Raises:
+            AvsrError: unknown modality, or a beam or language that cannot be used.
+        """
+        return self._recognise(clips, modality, self._decoding(modality, beam, language))
+
+    def _recognise(
+        self, clips: Sequence[Clip], modality: str, decoding: Decoding, closed: bool = True
+    ) -> list[Hypothesis]:
+        """As recognise; not closed: what is said goes on after the clips."""
+        visible = [mask(clip, modality) for clip in clips]
+        found = [Hypothesis("", [], 0.0)] * len(visible)
+        usable = [i for i, clip in enumerate(visible) if clip.audio_present.any() or clip.video_present.any()]
+        for batch in batches_by_length(usable, [clip.frames for clip in visible]):
+            hypotheses = self._forward([visible[i] for i in batch], decoding, closed)
+            for i, hypothesis in zip(batch, hypotheses, strict=True):
+                found[i] = hypothesis
+        return found
+
+    def _decoding(self, modality: str, beam: int | None, language: Language | None) -> Decoding:
+        """How to decode, from what a call names; raises where that, or the modality, makes no sense."""
+        from avsr.language import Decoding
+
+        if modality not in MODALITIES:
+            raise AvsrError(f"modality {modality!r} is unknown: use one of {', '.join(MODALITIES)}")
+        if beam is None and language is None:
+            return self.decoding
+        return Decoding.choose(beam, language, self.tokens)
+
+    def transcribe(
+        self,
+        path: str | Path,
+        modality: str = "auto",
+        beam: int | None = None,
+        face: str | int = "main",
+        progress: Progress | None = None,
+        language: Language | None = None,
+    ) -> Transcript:
+        """Recognises a media file of any length; memory does not grow with it.
+
+        Args:
+            path: any container that FFmpeg reads.
+            modality: "auto" uses what is there; "av", "audio" and "video" insist on it.
+            beam: width of the prefix beam search, 0 for greedy; None for the usual one.
+            face: whose lips: "main", "largest", "left", "right" or a track's number.
+            progress: told how far it is.
+            language: an n-gram model or a grammar, see `avsr.language.load`.
+
+        Returns:
+            The words with their times, and a warning for each modality that is missing.
+
+        Raises:
+            AvsrError: unknown modality, a modality insisted on is missing, neither sound nor a face, or a beam or
+                language that cannot be used.
+            MediaError: the file cannot be read.
+        """
+        from avsr.preprocessing.media import probe
+        from avsr.preprocessing.reader import stream_clips
+
+        decoding = self._decoding(modality, beam, language)
+        media = probe(path)
+        _insist(path, modality, sound=media.has_audio, picture=media.has_video)
+        faces = modality != "audio" and media.has_video  # faces are searched in a first pass over the file
+        share = FACE_SHARE if faces else 0.0
+        tell = progress or (lambda done_s, of_s: None)
+        stream = stream_clips(
+            path,
+            window_s=self.window_s,
+            face=face,
+            audio=modality != "video",
+            video=modality != "audio",
+            progress=lambda seconds: tell(share * seconds, media.duration_s),
+        )
+        segments: list[Segment] = []
+        frames = heard = seen = 0
+        for clip, hypothesis in self._windows(stream, modality, decoding):
+            segments += segments_of(hypothesis.words, clip)
+            frames += clip.frames
+            heard += int(clip.audio_present.sum())
+            seen += int(clip.video_present.sum())
+            tell(share * media.duration_s + (1 - share) * frames / FPS, media.duration_s)
+        warnings = _missing(path, modality, media, heard=heard > 0, seen=seen > 0)
+        if not segments:
+            warnings.append("no words recognised")
+        return Transcript(str(path), self.name, frames / FPS, segments, warnings)
+
+    def _windows(self, stream: Iterable[Clip], modality: str, decoding: Decoding) -> Iterator[tuple[Clip, Hypothesis]]:
+        """Windows cut between words, or sentences: what follows the cut is recognised again with the next window."""
+        rest: Clip | None = None
+        for clip, more in with_more(stream):
+            clip = mask(clip if rest is None else join(rest, clip), modality)
+            (hypothesis,) = self._recognise([clip], modality, decoding, closed=not more)
+            if not more:
+                yield clip, hypothesis
+                return
+            cut = cut_frame(units(hypothesis.words, decoding.language), clip, MOST_WINDOWS * self.window_s)
+            words = [word for word in hypothesis.words if word.end_s <= clip.start_s + cut / FPS]
+            if cut:
+                yield clip.window(0, cut), replace(hypothesis, text=" ".join(w.word for w in words), words=words)
+            rest = clip.window(cut, clip.frames)
+
+    def spans(
+        self, clips: Sequence[Clip], decoding: Decoding | None = None, closed: bool = True
+    ) -> list[tuple[list[WordSpan], list[float]]]:
+        """The words of clips on their own clock, echoes dropped, as the posteriors have them, from one forward pass.
+
+        Args:
+            clips: in which something is present; together they must fit into memory.
+            decoding: the recogniser's own by default.
+            closed: what is said ends with the clips.
+
+        Returns:
+            Per clip its words, their confidence not calibrated, and the audio_weight of each: over its letters, because
+            what lies around them belongs to it only more or less.
+        """
+        import torch
+
+        from avsr.alignment import without_echoes, word_times
+        from avsr.tokenizer import Tokenizer
+
+        decoding = decoding or self.decoding
+        with torch.inference_mode():
+            output = self.model(*(tensor.to(self.device) for tensor in collate(clips)))
+        log_probs, lens, weight = output.log_probs.float().cpu(), output.lens.cpu(), output.audio_weight.float().cpu()
+        found = []
+        for i, ids in enumerate(decoding.ids(log_probs, lens, self.tokens, closed)):
+            about = self.tokens, self.timing, self.config.outputs_per_frame
+            own = log_probs[i, : int(lens[i])]
+            words = word_times(own, ids, *about)
+            once = without_echoes(words)
+            if decoding.language is None and len(once) < len(words):  # a language says itself what may be said twice
+                words = word_times(own, Tokenizer(self.tokens).encode(" ".join(once)), *about)
+            letters = [slice(math.floor(word.letters[0]), math.ceil(word.letters[1])) for word in words]
+            found.append((words, [float(weight[i, frames].mean()) for frames in letters]))
+        return found
+
+    def _forward(self, clips: list[Clip], decoding: Decoding, closed: bool) -> list[Hypothesis]:
+        """One forward pass over clips in which something is present."""
+        found = []
+        for clip, (spans, heard) in zip(clips, self.spans(clips, decoding, closed), strict=True):
+            words = self._words(spans, heard, clip)
+            found.append(Hypothesis(" ".join(w.word for w in words), words, mean([w.confidence for w in words])))
+        return found
+
+    def _words(self, spans: Sequence[WordSpan], heard: Sequence[float], clip: Clip) -> list[Word]:
+        """Words in seconds of the source, their confidence calibrated where the model says how."""
+        from avsr.confidence import word_features
+
+        sure = [span.confidence for span in spans]
+        if self.calibration is not None:
+            sure = [self.calibration(features) for features in word_features(spans, heard)]
+        return [
+            Word(span.word, clip.start_s + span.first / FPS, clip.start_s + span.last / FPS, confidence, weight)
+            for span, confidence, weight in zip(spans, sure, heard, strict=True)
+        ]
+
+
+def _window_s(info: dict[str, Any]) -> float:
+    """The window that a model asks for, or the usual one.
+
+    Raises:
+        AvsrError: it is no number, or out of range.
+    """
+    value, (low, high) = info.get("window_s", WINDOW_S), WINDOW_RANGE_S
+    if not isinstance(value, (int, float)) or not low <= value <= high:
+        raise AvsrError(f"the model's window_s is {value!r}: must be {low:g} to {high:g} seconds; use another model")
+    return float(value)
+
+
+def _insist(path: str | Path, modality: str, *, sound: bool, picture: bool, what: str = "picture") -> None:
+    """Raises unless everything the modality names is there."""
+    if modality in ("av", "audio") and not sound:
+        raise AvsrError(f"{path}: no sound, which modality {modality!r} needs: use video or auto")
+    if modality in ("av", "video") and not picture:
+        raise AvsrError(f"{path}: no {what}, which modality {modality!r} needs: use audio or auto")
+
+
+def _missing(path: str | Path, modality: str, media: MediaInfo, *, heard: bool, seen: bool) -> list[str]:
+    """What was not there in the whole file, in words; raises where it was insisted on."""
+    _insist(path, modality, sound=heard, picture=seen, what="face found")
+    if modality != "auto":
+        return []
+    if not seen:
+        return ["no face found: audio only" if media.has_video else "no picture: audio only"]
+    if not heard:
+        return ["no sound could be read: lips only" if media.has_audio else "no sound track: lips only"]
+    return []
