@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Sequence
+
+from avsr.preprocessing.text import canonical
 
 BLANK = "<blank>"
 
@@ -26,22 +29,28 @@ class Tokenizer:
 
     @classmethod
     def from_texts(cls, texts: Iterable[str]) -> Tokenizer:
-        """The characters that occur in the texts, sorted."""
-        return cls((BLANK, *sorted({char for text in texts for char in text})))
+        """The characters that occur in the canonical form of the texts, sorted."""
+        return cls((BLANK, *sorted({char for text in texts for char in canonical(text)})))
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text.
+        """Ids of a text in its canonical form.
 
         Raises:
             ValueError: a character is not in the vocabulary.
         """
-        unknown = sorted(set(text) - self._ids.keys())
+        spelt = [self._spell(char) for char in canonical(text)]
+        unknown = sorted({char for chars in spelt for char in chars} - self._ids.keys())
         if unknown:
             raise ValueError(f"{text!r} has {unknown}, which this model's vocabulary lacks")
-        return [self._ids[char] for char in text]
+        return [self._ids[char] for chars in spelt for char in chars]
+
+    def _spell(self, char: str) -> str:
+        """The character, or its letter and accents where only those are tokens, as in an older model's vocabulary."""
+        parts = unicodedata.normalize("NFD", char)
+        return char if char in self._ids or not self._ids.keys() >= set(parts) else parts
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of ids that are already collapsed and hold no blank; outer and repeated spaces are dropped."""
