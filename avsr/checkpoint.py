@@ -94,16 +94,15 @@ def load(name: str | Path, device: str = "cpu") -> tuple[AVSR, dict[str, Any]]:
         weights = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise AvsrError(f"{path}: damaged model file ({_brief(error)}): copy or download it again") from error
-    with torch.device("meta"):  # compare before any memory is spent on what the file claims to be
-        _compare(path, AVSR(config).state_dict(), weights)
+    with torch.device("meta"):  # no memory is spent on what the file claims to be, no random weights are drawn
+        model = AVSR(config)
+    _compare(path, model.state_dict(), weights)
     for key, tensor in weights.items():
         if tensor.is_floating_point():
-            weights[key] = tensor.float()
+            weights[key] = tensor.to(torch.float32, copy=True)  # a copy: the file may go while the model is in use
             if not torch.isfinite(weights[key]).all():
                 raise AvsrError(f"{path}: {key} holds values that are not finite: the training diverged, {RETRAIN}")
-    with torch.random.fork_rng(devices=[]):  # initial weights are drawn and replaced: leave no trace of it
-        model = AVSR(config)
-    model.load_state_dict(weights)
+    model.load_state_dict(weights, assign=True)
     return model.to(device).eval().requires_grad_(False), about["info"]
 
 

@@ -81,6 +81,16 @@ def view_lips(lips: Tensor, size: int, grid: Tensor | None = None) -> Tensor:
     return F.grid_sample(lips.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
+def _stand_in(dim: int, std: float = 1.0) -> nn.Parameter:
+    """(dim,) normally distributed, what is learned for a frame in which there is nothing.
+
+    On the meta device, where a model's shapes are made before its weights are filled in, nothing is drawn: there a
+    normal distribution would import torch._dynamo, which takes longer than all the rest of loading a model.
+    """
+    values = torch.empty(dim)
+    return nn.Parameter(values if values.is_meta else nn.init.normal_(values, std=std))
+
+
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions with a shortcut (He et al. 2016)."""
 
@@ -123,7 +133,7 @@ class VideoFrontend(nn.Module):
         )
         # Unit scale matters: blocks add to what they get, and would drown a faint embedding in their own noise.
         self.project = nn.Sequential(nn.Linear(widths[-1], dim), nn.LayerNorm(dim))
-        self.absent = nn.Parameter(torch.randn(dim))  # of the scale of what it stands for
+        self.absent = _stand_in(dim)  # of the scale of what it stands for
 
     def forward(self, lips: Tensor, present: Tensor) -> Tensor:
         """(B, T, H, H) float, (B, T) bool -> (B, T, D); absent frames hold one learned vector."""
@@ -160,7 +170,7 @@ class AudioFrontend(nn.Module):
         self.conv2 = nn.Conv2d(width, width, 3, 2, 1)
         bins = ((n_mels + 1) // 2 + 1) // 2
         self.project = nn.Sequential(nn.Linear(width * bins, dim), nn.LayerNorm(dim))
-        self.absent = nn.Parameter(torch.randn(dim))  # of the scale of what it stands for
+        self.absent = _stand_in(dim)  # of the scale of what it stands for
 
     def forward(self, mel: Tensor, present: Tensor, valid: Tensor) -> Tensor:
         """(B, S, M), (B, T) bool, (B, T) bool -> (B, T, D); absent frames hold one learned vector."""
@@ -305,7 +315,7 @@ class WhisperFrontend(nn.Module):
         self.encoder = WhisperEncoder(config.n_mels, config.audio_width, config.audio_layers)
         self.dropout = nn.Dropout(config.dropout)
         self.project = nn.Sequential(nn.Linear(2 * config.audio_width, config.dim), nn.LayerNorm(config.dim))
-        self.absent = nn.Parameter(torch.randn(config.dim))  # of the scale of what it stands for
+        self.absent = _stand_in(config.dim)  # of the scale of what it stands for
 
     def forward(self, mel: Tensor, present: Tensor, valid: Tensor) -> Tensor:
         """(B, S, M), (B, T) bool, (B, T) bool -> (B, T, D); absent frames hold one learned vector."""
@@ -419,7 +429,7 @@ class Fusion(nn.Module):
         self.audio, self.video = nn.Linear(dim, dim), nn.Linear(dim, dim)
         self.weigh = nn.Linear(2 * dim, 2)
         # A faint vector would be blown up by the layer norms that follow, and its gradients with it.
-        self.nothing = nn.Parameter(0.5 * torch.randn(dim))
+        self.nothing = _stand_in(dim, std=0.5)
         nn.init.zeros_(self.weigh.weight)
         nn.init.zeros_(self.weigh.bias)
 

@@ -65,7 +65,8 @@ class LogMel(nn.Module):
     def __init__(self, n_mels: int = 80) -> None:
         super().__init__()
         self.register_buffer("filterbank", mel_filterbank(n_mels, self.n_fft))  # travels in the checkpoint
-        self.register_buffer("window", torch.hann_window(WINDOW), persistent=False)
+        # Real even in a model of the meta device: no checkpoint holds it, so nothing would fill it in.
+        self.register_buffer("window", torch.hann_window(WINDOW, device="cpu"), persistent=False)
 
     def power(self, audio: Tensor) -> Tensor:
         """(B, N) float samples -> (B, N / 160, M) mel power."""
