@@ -15,14 +15,14 @@ import pytest
 import typer
 
 import avsr
-from avsr import cli
+from avsr.cli import options, program
 from avsr.grammar import GRAMMARS
 from avsr.training.config import load_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md")}
-GROUP = typer.main.get_command(cli.app)
+GROUP = typer.main.get_command(program.app)
 COMMANDS = GROUP.commands  # type: ignore[attr-defined]
 FOLDERS = ("avsr", "preprocessing", "training", "eval")
 UNLISTED = {"__init__.py", "__pycache__", "py.typed"}
@@ -80,9 +80,14 @@ def test_every_make_target_shown_exists(line):
 def test_the_table_of_options_is_that_of_transcribe():
     rows = re.findall(r"^\| (`-[^|]*) \| ([^|]*) \|", README, re.M)
     table = {frozenset(re.findall(r"--?[a-z][a-z-]*", cell)): re.findall(r"`(\w+)`", values) for cell, values in rows}
-    options = {frozenset(p.opts) for p in COMMANDS["transcribe"].params if p.opts[0].startswith("-")}
-    assert set(table) == options - {frozenset({"--help"})}
-    choices = {"--format": cli.Format, "--modality": cli.Modality, "--device": cli.Device, "--face": cli.FACES}
+    named = {frozenset(p.opts) for p in COMMANDS["transcribe"].params if p.opts[0].startswith("-")}
+    assert set(table) == named - {frozenset({"--help"})}
+    choices = {
+        "--format": options.Format,
+        "--modality": options.Modality,
+        "--device": options.Device,
+        "--face": options.FACES,
+    }
     choices["--grammar"] = GRAMMARS
     for names, values in table.items():
         assert values == [str(choice) for name in names for choice in choices.get(name, ())]

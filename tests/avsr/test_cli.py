@@ -20,6 +20,7 @@ import typer
 from typer.testing import CliRunner
 
 from avsr import cli
+from avsr.cli.program import app
 from avsr.preprocessing.errors import AvsrError, MediaError
 from avsr.transcribe import Segment, Transcript, Word
 
@@ -415,21 +416,20 @@ def test_demo_shows_all_three_ways(avsr, recogniser, tmp_path: Path, monkeypatch
 
 def test_every_option_is_read():
     """Each parameter of each command is used in its body: an option that does nothing is a lie."""
-    tree = ast.parse(inspect.getsource(cli))
-    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-    command = typer.main.get_command(cli.app)
+    command = typer.main.get_command(app)
     assert set(command.commands) == set(COMMANDS)
     for name, found in [("avsr", command), *command.commands.items()]:
-        read = {node.id for node in ast.walk(functions[name]) if isinstance(node, ast.Name)}
+        tree = ast.parse(inspect.getsource(found.callback))
+        read = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
         for parameter in found.params:
             if parameter.name != "help":
                 assert parameter.name in read, f"{name}: {parameter.opts} is never read"
 
 
 def test_every_option_is_in_the_help():
-    command = typer.main.get_command(cli.app)
+    command = typer.main.get_command(app)
     for name, found in command.commands.items():
-        result = CliRunner().invoke(cli.app, [name, "--help"], env={"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"})
+        result = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"})
         assert result.exit_code == 0
         for parameter in found.params:
             for option in parameter.opts:
@@ -439,9 +439,9 @@ def test_every_option_is_in_the_help():
 
 
 def test_errors_through_the_runner(recogniser):
-    assert CliRunner().invoke(cli.app, ["transcribe", "a.mp4"]).exit_code == 0
-    assert CliRunner().invoke(cli.app, ["transcribe", "missing.mp4"]).exit_code == 1
-    assert CliRunner().invoke(cli.app, ["transcribe", "--colour"]).exit_code == 2
+    assert CliRunner().invoke(app, ["transcribe", "a.mp4"]).exit_code == 0
+    assert CliRunner().invoke(app, ["transcribe", "missing.mp4"]).exit_code == 1
+    assert CliRunner().invoke(app, ["transcribe", "--colour"]).exit_code == 2
 
 
 def test_unexpected_errors_name_their_type(avsr, monkeypatch: pytest.MonkeyPatch):
@@ -506,8 +506,8 @@ def test_closed_pipe_is_quiet():
     )
     assert done.stderr == ""
     code = (
-        "import avsr.cli, typer\n"
-        "@avsr.cli.app.command()\n"
+        "import avsr.cli.program, typer\n"
+        "@avsr.cli.program.app.command()\n"
         "def chatter() -> None:\n"
         "    for _ in range(100000): print('x' * 100)\n"
         "raise SystemExit(avsr.cli.main(['chatter']))"
@@ -526,9 +526,9 @@ def test_closed_pipe_is_quiet():
 @pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX")
 def test_control_c_is_one_line():
     code = (
-        "import avsr.cli, signal, sys, time\n"
+        "import avsr.cli.program, signal, sys, time\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs ignore it
-        "@avsr.cli.app.command()\n"
+        "@avsr.cli.program.app.command()\n"
         "def wait() -> None:\n"
         "    print('waiting', flush=True)\n"
         "    time.sleep(60)\n"

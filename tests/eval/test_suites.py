@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 import typer
 
-from avsr import cli
+from avsr.cli import program
 from avsr.eval.conditions import Condition, Missing, Noise, Nothing, all_steps, other_speakers
 from avsr.eval.corruptions import VideoCorruption
 from avsr.eval.identity import Identity, OutOfStep
@@ -69,7 +69,7 @@ def test_no_row_comes_twice_and_every_comparison_is_there(suite: str) -> None:
 def test_the_command_line_tells_the_number_of_rows() -> None:
     option = next(
         p
-        for p in typer.main.get_command(cli.app).commands["evaluate"].params
+        for p in typer.main.get_command(program.app).commands["evaluate"].params
         if p.name == "suite"  # type: ignore[attr-defined]
     )
     told = [(name, int(count)) for name, count in re.findall(r"(\w+): [^.]*?(\d+) rows", option.help)]

@@ -1,0 +1,25 @@
+"""avsr compare: two evaluations, condition by condition."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", help="Folder of `avsr evaluate --out`, or its results.json.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Another one, of the same clips.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write compare.json, compare.md and the plot compare.svg here as well."),
+    ] = None,
+) -> None:
+    """Tell which differences between two evaluations are real, row by row."""
+    from avsr.eval.compare import compare_runs, save, to_markdown
+
+    comparison = compare_runs(a, b)
+    if out is not None:
+        save(comparison, out)
+    print(to_markdown(comparison), end="")
