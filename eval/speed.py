@@ -215,9 +215,9 @@ def _time_preprocessing(file: Path, watch: Stopwatch, notes: list[str], recognis
 
     clip = next(reader.stream_clips(file, window_s=HELD_S))
     pieces = _held(file)
-    watch.time("decode", sum(len(piece.frames) for piece in pieces), lambda: _decode(file, len(pieces)))
+    watch.time("decode", sum(len(piece) for piece in pieces), lambda: _decode(file, len(pieces)))
     pictures = sum(frame is not None for piece in pieces for frame in piece.frames)
-    held = sum(len(piece.frames) for piece in pieces)
+    held = sum(len(piece) for piece in pieces)
     if pictures:
         every, adaptive = "landmarks, every frame", "landmarks, adaptive"
         watch.time(every, held, lambda: track_faces(pieces, stride=1), against="decode")
@@ -270,7 +270,7 @@ def _held(file: Path) -> list[Piece]:
     frames = taken = 0
     for piece in media.read(file):
         pieces.append(piece)
-        frames += len(piece.frames)
+        frames += len(piece)
         taken += sum(frame.nbytes for frame in piece.frames if frame is not None)
         if frames >= HELD_S * FPS or taken >= HELD_BYTES:
             break

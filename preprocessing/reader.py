@@ -154,7 +154,7 @@ def _find_mouth(
         # On the same clock as with sound.
         for piece in media.read(path, piece_frames=PIECE_FRAMES, audio=False, report=False):
             yield piece
-            total = piece.first_frame + len(piece.frames)
+            total = piece.first_frame + len(piece)
             if progress is not None:
                 progress(total / FPS)
 
@@ -166,14 +166,14 @@ def _cut(piece: Piece, mouth: _Mouth, clip_id: str, text: str | None, speaker: s
     """One piece as a clip: frames without a readable mouth, and frames the decoder lost, are zeros and absent."""
     from avsr.preprocessing.lips import warp_mouth
 
-    frames = len(piece.frames)
+    frames = len(piece)
     lips = np.zeros((frames, CROP_SIZE, CROP_SIZE), np.uint8)
     present = np.zeros(frames, bool)
     quality = np.zeros(frames, np.float32)
-    for here, frame in enumerate(piece.frames):
+    for here, picture in enumerate(piece.pictures):
         number = piece.first_frame + here
-        if frame is not None and number < len(mouth.present) and mouth.present[number]:
-            lips[here] = warp_mouth(frame, mouth.matrices[number])
+        if picture is not None and number < len(mouth.present) and mouth.present[number]:
+            lips[here] = warp_mouth(picture.rgb(), mouth.matrices[number])
             present[here] = True
             quality[here] = mouth.scale[number]
     return Clip(

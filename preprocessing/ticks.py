@@ -14,7 +14,7 @@ from avsr.preprocessing.clip import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 if TYPE_CHECKING:
     import av
 
-    from avsr.preprocessing.media import Track
+    from avsr.preprocessing.tracks import Track
 
 MAX_SIDE = 1920  # longer pictures are scaled down: no face needs more, and 4K would cost four times the memory
 ROUNDING_S = 0.001  # containers that count in milliseconds round a timestamp by up to this much
@@ -32,48 +32,75 @@ class Shape:
     quarter_turns: int  # counter-clockwise
 
     @classmethod
-    def of(cls, track: Track) -> Shape:
-        frame, aspect = track.first, track.stream.sample_aspect_ratio or track.stream.codec_context.sample_aspect_ratio
+    def of(cls, stream: Any, frame: Any) -> Shape:
+        aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
         aspect = float(aspect) if aspect and 0.2 < aspect < 5 else 1.0
         width, height = frame.width * aspect, float(frame.height)
         scale = min(1.0, MAX_SIDE / max(width, height))
         return cls(max(1, round(width * scale)), max(1, round(height * scale)), round((frame.rotation or 0) / 90) % 4)
+
+    @property
+    def upright(self) -> tuple[int, int]:
+        """(height, width) after turning."""
+        return (self.width, self.height) if self.quarter_turns % 2 else (self.height, self.width)
 
     def rgb(self, frame: Any) -> np.ndarray:
         """(H, W, 3) uint8, contiguous: rows are padded in FFmpeg's memory at widths such as 360."""
         import av
 
         try:
-            picture = frame.reformat(self.width, self.height, "rgb24")
+            # One thread: at the size of a talking head starting more costs more than they save.
+            picture = frame.reformat(self.width, self.height, "rgb24", threads=1)
         except av.FFmpegError:  # a damaged header names a colour space that does not exist
-            picture = frame.reformat(self.width, self.height, "rgb24", src_colorspace="ITU601")
+            picture = frame.reformat(self.width, self.height, "rgb24", src_colorspace="ITU601", threads=1)
         return np.ascontiguousarray(np.rot90(picture.to_ndarray(), self.quarter_turns))
 
 
-def picture_ticks(track: Track) -> Iterator[np.ndarray | None]:
+class Picture:
+    """A decoded picture that is converted when somebody looks: most are only counted, and converting costs time."""
+
+    def __init__(self, frame: Any, shape: Shape) -> None:
+        self._frame, self._shape = frame, shape
+        self._rgb: np.ndarray | None = None
+
+    @classmethod
+    def of_rgb(cls, rgb: np.ndarray) -> Picture:
+        """A picture that is there already, (H, W, 3) uint8."""
+        picture = cls(None, Shape(rgb.shape[1], rgb.shape[0], 0))
+        picture._rgb = rgb
+        return picture
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels, upright."""
+        return self._shape.upright
+
+    def rgb(self) -> np.ndarray:
+        """(H, W, 3) uint8, contiguous; the same array at every call: copy before writing."""
+        if self._rgb is None:
+            self._rgb = self._shape.rgb(self._frame)
+        return self._rgb
+
+
+def picture_ticks(track: Track) -> Iterator[Picture | None]:
     """For t = 0, 1, 2...: the picture on screen at t / 25 s, None where there is none; ends with the last picture."""
-    shape = Shape.of(track)
+    shape = Shape.of(track.stream, track.first)
     # Two streams rarely start at the same instant. A 25 fps video 2 ms behind the clock would show each picture 38 ms
     # late, and one whose timestamps are rounded would drop and double pictures: put it on the clock's own grid.
     phase_s = 0.0
     if abs(track.fps - FPS) < 0.5:
         first_s = track.start_s - track.origin_s
         phase_s = math.floor(first_s * FPS + 0.5) / FPS - first_s
-    tick, held, rgb, ends_s, lost_s = 0, None, None, 0.0, 0.0
+    tick, held, ends_s, lost_s = 0, None, 0.0, 0.0
     for start_s, duration_s, frame in track:
         start_s += phase_s
         while tick / FPS + ROUNDING_S < start_s:
-            if held is not None and tick / FPS < lost_s:
-                rgb = shape.rgb(held) if rgb is None else rgb
-                yield rgb
-            else:
-                yield None
+            yield held if tick / FPS < lost_s else None
             tick += 1
-        held, rgb, ends_s = frame, None, start_s + duration_s
+        held, ends_s = Picture(frame, shape), start_s + duration_s
         lost_s = max(ends_s, start_s + HOLD_S)
     while tick / FPS + ROUNDING_S < ends_s:
-        rgb = shape.rgb(held) if rgb is None else rgb
-        yield rgb
+        yield held
         tick += 1
 
 

@@ -14,6 +14,7 @@ from avsr.preprocessing import face, media
 from avsr.preprocessing.errors import AvsrError
 from avsr.preprocessing.face import POINTS, Face, FaceTrack, choose_track, track_faces
 from avsr.preprocessing.face_model import MODEL_NAME
+from avsr.preprocessing.ticks import Picture
 
 FRAMES = 24
 
@@ -42,7 +43,7 @@ def _pieces(frames: list, size: int = 25) -> list[media.Piece]:
     return [
         media.Piece(i, part, np.zeros(len(part) * 640, np.float32), np.zeros(len(part), bool))
         for i in range(0, len(frames), size)
-        for part in [frames[i : i + size]]
+        for part in [[None if frame is None else Picture.of_rgb(frame) for frame in frames[i : i + size]]]
     ]
 
 

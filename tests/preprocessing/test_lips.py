@@ -12,6 +12,7 @@ from avsr.preprocessing import face, lips, media
 from avsr.preprocessing.face import POINTS, FaceTrack, track_faces
 from avsr.preprocessing.face_model import MODEL_NAME
 from avsr.preprocessing.lips import CENTRE, MEAN_FACE, mouth_transforms, warp_mouth
+from avsr.preprocessing.ticks import Picture
 
 PICTURE = (640, 480)
 
@@ -112,7 +113,9 @@ def test_fine_patterns_do_not_alias():
 def test_geometry_on_real_clips(shared: Path):
     for name in ("bbaf2n", "lwbz4n"):
         frames = [f for piece in media.read(shared / "data/grid/s1" / f"{name}.mp4", audio=False) for f in piece.frames]
-        pieces = [media.Piece(0, frames[:40], np.zeros(40 * 640, np.float32), np.zeros(40, bool))]
+        pieces = [
+            media.Piece(0, [Picture.of_rgb(f) for f in frames[:40]], np.zeros(40 * 640, np.float32), np.zeros(40, bool))
+        ]
         (every,) = track_faces(pieces, model_path=shared / "models" / MODEL_NAME, stride=1)
         matrices, present, _ = mouth_transforms(every, 40)
         assert present.all()

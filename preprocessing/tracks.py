@@ -1,0 +1,198 @@
+"""One stream of a media file, opened and decoded, with its times in seconds; the only file that opens media."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from avsr.preprocessing.clip import FPS
+from avsr.preprocessing.errors import MediaError
+
+if TYPE_CHECKING:
+    import av
+
+LEAP_S = 3600.0  # a longer step in the timestamps is a fault in the file, not silence
+BROADCAST_LEAP_S = 10.0  # the same for transport and program streams, whose clocks may restart (FFmpeg's limit) ...
+BROADCAST_RETURN_S = 1.0  # ... and how far they must step back for that; joined recordings begin again at 0
+
+# FFmpeg's flags AV_DISPOSITION_DEFAULT, AV_DISPOSITION_ATTACHED_PIC (cover art) and AVFMT_TS_DISCONT
+DEFAULT, ATTACHED_PICTURE, CLOCK_RESTARTS = 0x1, 0x400, 0x200
+
+
+def open_container(path: Path) -> av.container.InputContainer:
+    """Opens a file for demuxing.
+
+    Raises:
+        MediaError: it is missing, not a file, empty, unreadable, or no film or recording.
+    """
+    import av
+
+    try:
+        if not path.exists():
+            raise MediaError(f"{path}: no such file; check the name")
+        if not path.is_file():
+            kind = "a folder" if path.is_dir() else "not a regular file"
+            raise MediaError(f"{path}: is {kind}; give a media file")
+        if path.stat().st_size == 0:
+            raise MediaError(f"{path}: is empty (0 bytes); give a complete media file")
+        # "file:" keeps a colon in a name from being read as a protocol; the whitelist keeps a playlist from being
+        # fetched from the network. Tags in an old encoding must not stop the reading.
+        container = av.open(
+            f"file:{path.absolute()}",
+            mode="r",
+            container_options={"protocol_whitelist": "file"},
+            metadata_errors="replace",
+        )
+    except (av.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise MediaError(
+            f"{path}: cannot be read as media ({reason}); give a video (mp4, mkv, webm, mov, avi, mpg) "
+            "or a sound file (wav, mp3, flac, ogg, m4a) that plays"
+        ) from error
+    name = container.format.name
+    if name in ("tty", "image2") or name.endswith("_pipe"):  # text drawn as a picture, or a photograph
+        container.close()
+        raise MediaError(f"{path}: is a {'text' if name == 'tty' else 'picture'}, not a recording; give a media file")
+    return container
+
+
+class Track:
+    """One decoded stream of a file, in a container of its own, with its times in seconds.
+
+    Iterating yields (start, duration, frame), times in seconds after `origin_s`. Damaged packets are skipped and
+    counted; where the file breaks off, the iteration ends.
+    """
+
+    def __init__(self, path: Path, kind: str) -> None:
+        self.kind = kind
+        self.damaged = 0
+        self.origin_s = 0.0
+        self.container = open_container(path)
+        streams = [
+            stream
+            for stream in getattr(self.container.streams, kind)
+            if stream.codec_context is not None and not stream.disposition.value & ATTACHED_PICTURE
+        ]
+        self.first: Any = None
+        self.start_s = 0.0
+        if not streams:
+            return
+        self.stream = max(streams, key=lambda stream: (stream.disposition.value & DEFAULT, -stream.index))
+        self.fps = _nominal_fps(self.stream) if kind == "video" else 0.0
+        self._clock = _Clock(self.stream, bool(self.container.format.flags & CLOCK_RESTARTS))
+        if kind == "video" and self.stream.width * self.stream.height > 1280 * 720:
+            self.stream.thread_type = "AUTO"  # worth the extra frames in flight only where decoding is slow
+        self._timed = self._decode()
+        head = next(self._timed, None)
+        if head is not None:
+            self.start_s, _, self.first = head
+            self._timed = chain([head], self._timed)
+
+    def __iter__(self) -> Iterator[tuple[float, float, Any]]:
+        for start_s, duration_s, frame in self._timed:
+            yield start_s - self.origin_s, duration_s, frame
+
+    def close(self) -> None:
+        self.container.close()
+
+    def _decode(self) -> Iterator[tuple[float, float, Any]]:
+        import av
+
+        for packet in chain(self._packets(), [None]):  # None empties the decoder at the end, however the file ended
+            try:
+                frames = self.stream.codec_context.decode(packet)
+            except av.EOFError:
+                continue  # already emptied
+            except av.FFmpegError:
+                self.damaged += 1
+                continue
+            for frame in frames:
+                if self.kind == "audio":
+                    duration_s = frame.samples / frame.sample_rate
+                else:
+                    duration_s = float((getattr(frame, "duration", 0) or 0) * self.stream.time_base) or 1 / self.fps
+                yield self._clock.stamp(frame, duration_s), duration_s, frame
+
+    def _packets(self) -> Iterator[Any]:
+        """The stream's packets; goes on after a demuxing error until three come with no packet between them."""
+        import av
+
+        failures = 0
+        while failures < 3:
+            try:
+                for packet in self.container.demux(self.stream):
+                    if packet.size:  # the empty ones only say that the end has come
+                        failures = 0
+                        yield packet
+                return
+            except IndexError:  # PyAV trips at the end of a file in which a further stream turned up midway
+                return
+            except av.FFmpegError:
+                self.damaged += 1
+                failures += 1
+
+
+class _Clock:
+    """A stream's timestamps as seconds; mends the ones that are missing and the ones that leap.
+
+    A missing timestamp (AVI, MPEG) follows from the decoding order or, failing that, from the frame before. A leap that
+    no recording makes is closed up, as FFmpeg's own command line does.
+    """
+
+    def __init__(self, stream: Any, restarts: bool) -> None:
+        self._unit_s = float(stream.time_base)
+        self._expected_s = (stream.start_time or 0) * self._unit_s
+        self._restarts = restarts
+        self._lag: int | None = None  # presentation minus decoding time, in units
+        self._offset_s: float | None = None
+
+    def stamp(self, frame: Any, duration_s: float) -> float:
+        """Start of the frame in seconds; frames come in the order of presentation."""
+        time_s = self._stated_s(frame)
+        if self._offset_s is None:
+            self._offset_s = 0.0
+        else:
+            time_s += self._offset_s
+            leap_s = time_s - self._expected_s
+            if leap_s > LEAP_S or (self._restarts and not -BROADCAST_RETURN_S < leap_s < BROADCAST_LEAP_S):
+                self._offset_s -= leap_s
+                time_s = self._expected_s
+        self._expected_s = time_s + duration_s
+        return time_s
+
+    def _stated_s(self, frame: Any) -> float:
+        if frame.pts is not None:
+            if frame.dts is not None:
+                self._lag = frame.pts - frame.dts
+            return frame.pts * self._unit_s
+        expected_s = self._expected_s - (self._offset_s or 0.0)
+        if frame.dts is None:
+            return expected_s
+        if self._lag is None:
+            self._lag = round(expected_s / self._unit_s) - frame.dts
+        return (frame.dts + self._lag) * self._unit_s
+
+
+def _nominal_fps(stream: Any) -> float:
+    """Pictures a second on average; 25 where the file says nothing believable (a clock rate, for instance)."""
+    rate = float(stream.average_rate or stream.guessed_rate or 0)
+    return rate if 1 <= rate <= 240 else float(FPS)
+
+
+def declared_s(path: Path, tracks: list[Track]) -> float:
+    """Seconds as the container declares them; counted from the packets (not decoded) where it does not."""
+    container = tracks[0].container
+    if container.duration and container.duration > 0:
+        return container.duration / 1_000_000
+    spans = []
+    for kind in [track.kind for track in tracks]:
+        track = Track(path, kind)  # another one: what is counted here is gone
+        unit_s, last_s = float(track.stream.time_base), track.start_s
+        for packet in track._packets():
+            length_s = (packet.duration or 0) * unit_s
+            last_s = last_s + length_s if packet.pts is None else max(last_s, packet.pts * unit_s + length_s)
+        spans.append((track.start_s, last_s))
+        track.close()
+    return max(end for _, end in spans) - min(start for start, _ in spans)
