@@ -27,7 +27,7 @@ class Item:
     Attributes:
         id: unique within its corpus.
         path: the media file.
-        text: what is said, as the corpus writes it.
+        text: what is said, as the corpus writes it; empty where nothing is.
         speaker: who says it, where known.
         words: (word, start_s, end_s) of every word on the clip's clock, where known.
         split: "train", "val", "test", or None where the corpus does not say.

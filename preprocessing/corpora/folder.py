@@ -1,11 +1,12 @@
-"""One's own recordings: any tree of videos (or sound files, which train the ear alone), each with its text beside it.
+"""One's own recordings: any tree of videos (or sound files, which train the audio encoder alone), each with its text.
 
     SRC/anna/hello.mp4           any video or sound suffix, at any depth
-    SRC/anna/hello.txt           what is said, UTF-8; line breaks count as spaces
+    SRC/anna/hello.txt           what is said, UTF-8; line breaks count as spaces; also the text files of LRS2 and LRS3
     SRC/anna/hello.words.json    optional word times: [["hello", 0.32, 0.71], ...] in seconds
 
-The speaker is the folder that holds the video; videos directly in SRC have none. Where the topmost folder is called
-train, val or test, it names the split and not a speaker.
+The speaker is the folder that holds the video; videos directly in SRC have none. A folder called train, val or test
+(also training, validation, valid, dev, testing, eval, in any case) names the split and not a speaker. An empty text
+says that nothing is spoken: evaluation counts every word as an insertion, training leaves such clips out.
 """
 
 from __future__ import annotations
@@ -23,9 +24,14 @@ from avsr.preprocessing.corpora import (
     source_folder,
     word_times_problem,
 )
+from avsr.preprocessing.corpora.beside import (
+    beside,
+    forget_listings,
+    read_text,
+    read_transcript,
+    split_named,
+)
 from avsr.preprocessing.errors import AvsrError
-
-SPLITS = frozenset({"train", "val", "test"})
 
 
 def list_items(src: str | Path) -> list[Item]:
@@ -41,6 +47,7 @@ def list_items(src: str | Path) -> list[Item]:
         AvsrError: no such folder, or no video in it.
     """
     root = source_folder(src)
+    forget_listings()
     recordings = media_below(root, VIDEO_SUFFIXES | AUDIO_SUFFIXES)
     if not recordings:
         raise AvsrError(f"{root}: no video or sound in it; put files there with a .txt of the same name beside each")
@@ -67,30 +74,45 @@ def _item(id: str, path: Path, name: Path) -> Item:
         path: the video.
         name: its path below the source.
     """
-    folders = list(name.parts[:-1])
-    split = folders.pop(0) if folders and folders[0] in SPLITS else None
-    speaker = plain(folders[-1]) if folders else None
-    text_path = path.with_suffix(".txt")
-    if not text_path.is_file():
-        return Item(id, path, None, speaker, None, split, problem=f"no text: {text_path.name} is not beside it")
+    split, speaker = _folders(name.parts[:-1])
+    text_path = beside(path, ".txt")
+    if text_path is None:
+        missing = plain(path.with_suffix(".txt").name)
+        return Item(id, path, None, speaker, None, split, problem=f"no text: {missing} is not beside it")
     try:
-        text = " ".join(text_path.read_text(encoding="utf-8-sig").split())
-    except UnicodeDecodeError:
-        return Item(id, path, None, speaker, None, split, problem=f"{text_path.name} is not UTF-8 text")
+        text, times = read_transcript(text_path)
+    except (ValueError, OSError) as error:
+        return Item(id, path, None, speaker, None, split, problem=str(error))
+    words, note = _word_times(path, text, times)
     if not text:
-        return Item(id, path, None, speaker, None, split, problem=f"{text_path.name} is empty")
-    words, note = _word_times(path.with_suffix(".words.json"), text)
+        note = f"{plain(text_path.name)} is empty: nothing is said"
     return Item(id, path, text, speaker, words, split, note)
 
 
-def _word_times(path: Path, text: str) -> tuple[WordTimes | None, str | None]:
-    """Word times of a clip and None, or None and what is wrong with them; both None where there are none."""
-    if not path.is_file():
+def _folders(names: tuple[str, ...]) -> tuple[str | None, str | None]:
+    """Split and speaker from the folders between the source and a recording, the topmost split first."""
+    splits = [split for split in map(split_named, names) if split]
+    speakers = [name for name in names if not split_named(name)]
+    return splits[0] if splits else None, plain(speakers[-1]) if speakers else None
+
+
+def _word_times(recording: Path, text: str, times: WordTimes | None) -> tuple[WordTimes | None, str | None]:
+    """Word times of a clip and None, or None and what is wrong with them; both None where there are none.
+
+    Args:
+        recording: the media file; `.words.json` beside it goes before `times`.
+        text: what is said in it.
+        times: what the text file itself says of them.
+    """
+    path = beside(recording, ".words.json")
+    name = plain(path.name) if path else "word table"
+    if path is not None:
+        try:
+            rows = json.loads(read_text(path))
+            times = tuple((str(word), float(start_s), float(end_s)) for word, start_s, end_s in rows)
+        except (ValueError, TypeError, OSError, RecursionError) as error:
+            return None, f"{name} dropped: not [[word, start_s, end_s], ...] ({error})"
+    if times is None:
         return None, None
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8-sig"))
-        words = tuple((str(word), float(start_s), float(end_s)) for word, start_s, end_s in rows)
-    except (ValueError, TypeError) as error:
-        return None, f"{plain(path.name)} dropped: not [[word, start_s, end_s], ...] ({error})"
-    problem = word_times_problem(words, text)
-    return (None, f"{plain(path.name)} dropped: {problem}") if problem else (words, None)
+    problem = word_times_problem(times, text)
+    return (None, f"{name} dropped: {problem}") if problem else (times, None)

@@ -4,7 +4,8 @@ Layout, as unpacked from its usual archives:
 
     SRC/s1/**/bbaf2n.mpg         any video suffix, at any depth below the speaker's folder
     SRC/align/s1/bbaf2n.align    or SRC/s1/align/bbaf2n.align: start end word, 25000 units a second
-    SRC/train.txt, SRC/val.txt   optional (also test.txt): one `bbaf2n` or `s1/bbaf2n` a line
+    SRC/train.txt, SRC/val.txt   optional (also test.txt): one `bbaf2n` or `s1/bbaf2n` a line; other names of a
+                                 split (validation.txt, Dev.txt) and suffixes of clips (bbaf2n.mpg) are understood
 
 The transcript is what the file name spells. Alignment files of public copies are shuffled between speakers, so they
 only give word times, and only where their words agree with the file name.
@@ -17,12 +18,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from avsr.preprocessing.corpora import Item, WordTimes, media_below, source_folder, word_times_problem
+from avsr.preprocessing.corpora.beside import beside, forget_listings, read_text, split_named
 from avsr.preprocessing.errors import AvsrError
 
 ALIGN_UNITS_PER_S = 25_000  # frames of 40 ms times 1000
 SILENCES = frozenset({"sil", "sp"})
-SPLITS = ("train", "val", "test")
-
 COMMANDS = {"b": "bin", "l": "lay", "p": "place", "s": "set"}
 COLOURS = {"b": "blue", "g": "green", "r": "red", "w": "white"}
 PREPOSITIONS = {"a": "at", "b": "by", "i": "in", "w": "with"}
@@ -48,7 +48,7 @@ def read_alignment(path: Path) -> WordTimes:
         ValueError: a line that is not `start end word`.
     """
     words = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in read_text(path).splitlines():
         if line.strip():
             start, end, word = line.split()
             if word not in SILENCES:
@@ -69,14 +69,15 @@ def list_items(src: str | Path) -> list[Item]:
         AvsrError: no such folder, no speaker in it, or lists that contradict themselves.
     """
     root = source_folder(src)
+    forget_listings()
     speakers = sorted(
-        (folder for folder in root.iterdir() if folder.is_dir() and re.fullmatch(r"s\d+", folder.name)),
+        (folder for folder in root.iterdir() if folder.is_dir() and re.fullmatch(r"[sS]\d+", folder.name)),
         key=lambda folder: int(folder.name[1:]),
     )
     clips = [(speaker, path) for speaker in speakers for path in media_below(speaker)]
     if not clips:
         raise AvsrError(f"{root}: no GRID clips in it; expected folders s1, s2, ... with videos such as s1/bbaf2n.mpg")
-    splits = _read_lists(root)
+    listed = _read_lists(root)
     items: dict[str, Item] = {}
     extra = []
     for speaker, path in clips:
@@ -86,40 +87,59 @@ def list_items(src: str | Path) -> list[Item]:
             extra.append(Item(path.relative_to(root).as_posix(), path, problem=f"the same clip as {first}"))
         else:
             items[item.id] = item
-    return _with_splits(root, items, splits) + extra
+    return _with_splits(root, items, listed) + extra
 
 
 def _item(root: Path, speaker: Path, path: Path) -> Item:
     """One clip with its text and, where they can be trusted, its word times."""
-    id, text = f"{speaker.name}_{path.stem}", transcript(path.stem)
+    name, text = speaker.name.lower(), transcript(path.stem)
+    id = f"{name}_{path.stem.lower()}"
     if text is None:
         return Item(id, path, problem="its file name spells no GRID sentence (six codes such as bbaf2n)")
-    candidates = (root / "align" / speaker.name, speaker / "align")
-    align = next((f for f in (folder / f"{path.stem}.align" for folder in candidates) if f.is_file()), None)
+    folders = (root / "align" / speaker.name, speaker / "align")
+    found = (beside(folder / path.name, ".align") for folder in folders if folder.is_dir())
+    align = next(filter(None, found), None)
     if align is None:
-        return Item(id, path, text, speaker.name, note="no alignment file")
+        return Item(id, path, text, name, note="no alignment file")
     try:
         words = read_alignment(align)
         problem = word_times_problem(words, text)
     except ValueError as error:  # also bytes that are no text
         problem = f"unreadable ({error})"
     if problem:
-        return Item(id, path, text, speaker.name, note=f"alignment dropped: {problem}")
-    return Item(id, path, text, speaker.name, words)
+        return Item(id, path, text, name, note=f"alignment dropped: {problem}")
+    return Item(id, path, text, name, words)
 
 
-def _read_lists(root: Path) -> dict[str, str]:
-    """Listed name -> split, from train.txt, val.txt and test.txt where they are."""
-    splits: dict[str, str] = {}
-    for split in SPLITS:
-        path = root / f"{split}.txt"
-        for name in path.read_text(encoding="utf-8").split() if path.is_file() else ():
-            if splits.setdefault(name, split) != split:
-                raise AvsrError(f"{root}: {name} is in {splits[name]}.txt and in {split}.txt; leave it in one of them")
-    return splits
+def _read_lists(root: Path) -> dict[str, tuple[str, str]]:
+    """Listed name -> its split and the file that says so, from train.txt, val.txt and the like.
+
+    Raises:
+        AvsrError: a list that is not text, or a name in the lists of two splits.
+    """
+    listed: dict[str, tuple[str, str]] = {}
+    for path in sorted(root.glob("*.[tT][xX][tT]")):
+        split = split_named(path.stem)
+        if split is None:
+            continue
+        try:
+            names = read_text(path).split()
+        except (ValueError, OSError) as error:
+            raise AvsrError(f"{path}: {error}; list one clip a line, such as s1/bbaf2n") from error
+        for name in names:
+            bare = _without_suffix(name)
+            first_split, first_file = listed.setdefault(bare, (split, path.name))
+            if first_split != split:
+                raise AvsrError(f"{root}: {bare} is in {first_file} and in {path.name}; leave it in one of them")
+    return listed
 
 
-def _with_splits(root: Path, items: dict[str, Item], splits: dict[str, str]) -> list[Item]:
+def _without_suffix(name: str) -> str:
+    """`s1/bbaf2n` for `s1/bbaf2n.mpg`, in lower case as ids are."""
+    return re.sub(r"\.[a-z0-9]+$", "", name.lower())
+
+
+def _with_splits(root: Path, items: dict[str, Item], listed: dict[str, tuple[str, str]]) -> list[Item]:
     """Items with the split of their list, and a problem item for each listed clip that is not there.
 
     Raises:
@@ -127,16 +147,20 @@ def _with_splits(root: Path, items: dict[str, Item], splits: dict[str, str]) -> 
     """
     by_stem: dict[str, list[str]] = {}
     for id, item in items.items():
-        by_stem.setdefault(item.path.stem, []).append(id)
-    chosen: dict[str, str] = {}
+        by_stem.setdefault(item.path.stem.lower(), []).append(id)
+    chosen: dict[str, tuple[str, str]] = {}
     missing = []
-    for name, split in splits.items():
+    for name, (split, file) in listed.items():
         speaker, _, stem = name.rpartition("/")
         ids = [f"{speaker}_{stem}"] if speaker else by_stem.get(stem, [])
         if len(ids) > 1:
-            raise AvsrError(f"{root / split}.txt: {name} is a clip of {len(ids)} speakers; write it as s1/{name}")
+            raise AvsrError(f"{root / file}: {name} is a clip of {len(ids)} speakers; write it as s1/{name}")
         if not ids or ids[0] not in items:
-            missing.append(Item(name, root / name, split=split, problem=f"in {split}.txt, but there is no such video"))
-        elif chosen.setdefault(ids[0], split) != split:
-            raise AvsrError(f"{root}: {name} is in {chosen[ids[0]]}.txt and in {split}.txt; leave it in one of them")
-    return [replace(item, split=chosen.get(id)) for id, item in items.items()] + missing
+            problem = f"in {file}, but there is no such video"
+            missing.append(Item(name, root / name, split=split, problem=problem))
+            continue
+        first_split, first_file = chosen.setdefault(ids[0], (split, file))
+        if first_split != split:
+            raise AvsrError(f"{root}: {name} is in {first_file} and in {file}; leave it in one of them")
+    splits = {id: split for id, (split, _) in chosen.items()}
+    return [replace(item, split=splits.get(id)) for id, item in items.items()] + missing

@@ -165,15 +165,13 @@ def test_folder_word_times_that_do_not_fit_are_dropped_and_noted(tmp_path: Path,
 
 
 def test_folder_names_what_it_cannot_use(tmp_path: Path) -> None:
-    for name in ("silent.mp4", "empty.mp4", "latin.mp4", "twice.avi", "twice.mp4"):
+    for name in ("silent.mp4", "latin.mp4", "twice.avi", "twice.mp4"):
         put(tmp_path / name)
-    put(tmp_path / "empty.txt", " \n")
     put(tmp_path / "twice.txt", "again")
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
     problems = {item.path.name: item.problem for item in folder_corpus.list_items(tmp_path)}
     assert problems["twice.avi"] is None
     assert "silent.txt is not beside it" in (problems["silent.mp4"] or "")
-    assert "is empty" in (problems["empty.mp4"] or "")
     assert "not UTF-8" in (problems["latin.mp4"] or "")
     assert "same name as twice.avi" in (problems["twice.mp4"] or "")
 
@@ -210,3 +208,114 @@ def test_real_grid_has_texts_splits_and_word_times_throughout(shared: Path) -> N
     assert sum(item.split == "val" for item in items) == 100
     assert all(item.problem is None and item.words and item.speaker == "s1" for item in items)
     assert len({item.text for item in items}) == 745
+
+
+LRS_TEXT = "Text:  BIN BLUE\nConf:  4\nRef:   abc\n\nFRAME \tX \tY\n000000 \t0.1 \t0.2\n\n"
+LRS_WORDS = "WORD START END ASDSCORE\nBIN 0.11 0.32 5.2\nBLUE 0.32 0.60 6.1\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (LRS_TEXT + LRS_WORDS, (("BIN", 0.11, 0.32), ("BLUE", 0.32, 0.6))),
+        (LRS_TEXT, None),
+        ("\ufefftext: BIN BLUE\r\nconf: 3\r\n", None),
+        (LRS_TEXT + "WORD START END\nBIN x 1\n", None),
+    ],
+)
+def test_row_12_lrs_text_files_give_their_text_line_and_word_times(tmp_path: Path, content: str, words: object) -> None:
+    put(tmp_path / "00001.mp4")
+    put(tmp_path / "00001.txt", content)
+    (item,) = folder_corpus.list_items(tmp_path)
+    assert (item.text, item.words, item.problem) == ("BIN BLUE", words, None)
+
+
+def test_row_12_a_sentence_that_begins_like_a_field_is_a_sentence(tmp_path: Path) -> None:
+    put(tmp_path / "a.mp4")
+    put(tmp_path / "a.txt", "confidence: I have it\nin the text: here")
+    (item,) = folder_corpus.list_items(tmp_path)
+    assert item.text == "confidence: I have it in the text: here"
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        ("1\n00:00:01,000 --> 00:00:02,000\nhello\n", "subtitles"),
+        ('{"text": "hello"}', "JSON"),
+        ('[{"text": "hello"}]', "JSON"),
+        ('File type = "ooTextFile"\nObject class = "TextGrid"', "TextGrid"),
+        ("<?xml version='1.0'?><a/>", "XML"),
+    ],
+)
+def test_row_12_other_formats_do_not_become_the_transcript(tmp_path: Path, content: str, kind: str) -> None:
+    put(tmp_path / "a.mp4")
+    put(tmp_path / "a.txt", content)
+    (item,) = folder_corpus.list_items(tmp_path)
+    assert item.text is None
+    assert kind in (item.problem or "")
+
+
+@pytest.mark.parametrize(
+    ("folder", "split"),
+    [
+        *((name, "train") for name in ("train", "Training", "pretrain", "trainval", "train-clean-100")),
+        *((name, "val") for name in ("val", "Val", "valid", "validation", "VALIDATION", "dev", "val_set")),
+        *((name, "test") for name in ("test", "Testing", "eval", "test-other", "test_unseen")),
+        *((name, None) for name in ("anna", "devon", "valentina", "testament", "test-anna", "traine")),
+    ],
+)
+def test_row_13_folders_named_as_splits_are_splits(tmp_path: Path, folder: str, split: str | None) -> None:
+    put(tmp_path / folder / "bert" / "a.mp4")
+    put(tmp_path / "clips" / folder / "b.mp4")
+    (first, second) = folder_corpus.list_items(tmp_path)
+    found = {item.path.stem: (item.split, item.speaker) for item in (first, second)}
+    assert found == {"a": (split, "bert"), "b": (split, "clips" if split else folder)}
+
+
+def test_row_13_grid_lists_may_have_other_names_and_suffixes(tmp_path: Path) -> None:
+    put(tmp_path / "S1/BBAF2N.MPG")
+    put(tmp_path / "S1/align/bbaf2n.align", ALIGN)
+    put(tmp_path / "s2/lrarzn.mpg")
+    put(tmp_path / "Validation.TXT", "s1/bbaf2n.mpg\r\n")
+    put(tmp_path / "dev.txt", "s2/lrarzn\r\n")
+    items = by_id(grid.list_items(tmp_path))
+    assert {id: item.split for id, item in items.items()} == {"s1_bbaf2n": "val", "s2_lrarzn": "val"}
+    assert items["s1_bbaf2n"].words is not None
+
+
+def test_row_14_names_are_the_same_however_they_are_spelt(tmp_path: Path) -> None:
+    put(tmp_path / "cafe\u0301.wav")
+    put(tmp_path / "caf\u00e9.txt", "one")
+    put(tmp_path / "UPPER.WAV")
+    put(tmp_path / "UPPER.TXT", "two")
+    put(tmp_path / "Mixed.Mp4")
+    put(tmp_path / "mixed.txt", "three")
+    put(tmp_path / "MIXED.WORDS.JSON", '[["three", 0, 1]]')
+    items = folder_corpus.list_items(tmp_path)
+    assert sorted(item.text or "" for item in items) == ["one", "three", "two"]
+    assert all(item.problem is None for item in items)
+    assert [item.words for item in items if item.text == "three"] == [(("three", 0.0, 1.0),)]
+
+
+def test_row_14_a_text_that_two_recordings_could_have_is_taken_by_neither(tmp_path: Path) -> None:
+    for name in ("Day.mp4", "DAY.mp4"):
+        put(tmp_path / name)
+    if len(list(tmp_path.iterdir())) < 2:
+        pytest.skip("the file system does not tell upper from lower case")
+    put(tmp_path / "day.txt", "hello")
+    assert all("is not beside it" in (item.problem or "") for item in folder_corpus.list_items(tmp_path))
+
+
+def test_row_14_marked_utf16_is_read(tmp_path: Path) -> None:
+    put(tmp_path / "a.mp4")
+    (tmp_path / "a.txt").write_bytes("h\u00e9llo".encode("utf-16"))
+    (item,) = folder_corpus.list_items(tmp_path)
+    assert item.text == "h\u00e9llo"
+
+
+def test_row_15_an_empty_text_says_that_nothing_is_spoken(tmp_path: Path) -> None:
+    put(tmp_path / "test/a.mp4")
+    put(tmp_path / "test/a.txt", " \n")
+    (item,) = folder_corpus.list_items(tmp_path)
+    assert (item.text, item.split, item.problem) == ("", "test", None)
+    assert "empty" in (item.note or "")
