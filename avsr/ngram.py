@@ -267,12 +267,9 @@ def texts_of(source: str | Path, split: str | None = "train") -> list[str]:
     """
     path = Path(source)
     if path.is_dir():
-        entries = [entry for entry in ShardIndex(path).entries if entry.text]
-        found = [entry.text for entry in entries if entry.text and split in (None, entry.split)]
-        if not found:
-            splits = ", ".join(sorted({str(entry.split) for entry in entries}))
-            raise AvsrError(f"{path}: no text in split {split!r}; splits with texts are {splits or 'none'}")
-        return found
+        index = ShardIndex(path)
+        found = [index.entries[i].text for i in index.select(split, text=True)]
+        return [text for text in found if text]
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -81,10 +81,7 @@ def observe(
     Raises:
         AvsrError: no clip with a text.
     """
-    pool = [i for i, entry in enumerate(index.entries) if entry.text and split in (None, entry.split)]
-    if not pool:
-        known = sorted({str(entry.split) for entry in index.entries})
-        raise AvsrError(f"{index.location}: no clip with a text in split {split!r}; its splits are {', '.join(known)}")
+    pool = index.select(split, text=True)
     size, done, found = min(clips or len(pool), len(pool)), 0, list[Utterance]()
     lenders = Draw("calibration", "voices", seed).order(len(pool))[: max(VOICES, size)]
     places = {index.entries[pool[n]].id: pool[n] for n in lenders}

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -87,7 +87,7 @@ class Bench:
     def __init__(self, recogniser: Any, index: ShardIndex, setup: Setup) -> None:
         self.index = index
         self.listener = Listener(recogniser)
-        self.places = [i for i, entry in enumerate(index.entries) if setup.split in (None, entry.split)]
+        self.places = index.select(setup.split)
         self._place = {index.entries[i].id: i for i in self.places}
         self.corpus = Corpus(
             self._place,
@@ -106,7 +106,7 @@ class Bench:
 
     def run(self, *more: Any) -> str:
         """Hash of all that hypotheses depend on, besides their row."""
-        entries = [asdict(self.index.entries[i]) for i in self.places]
+        entries = [self.index.entries[i].model_dump() for i in self.places]
         files = [path.name for path in (*self.corpus.noise_files(), *self.corpus.rir_files())]
         return hashlib.sha256(json.dumps([*more, entries, files], sort_keys=True).encode()).hexdigest()[:16]
 

@@ -86,7 +86,7 @@ def evaluate(
     get_normalizer(normalizer)  # a wrong name is told now and not after all the work
     _check(recogniser, seeds, workers, noise_dir, rir_dir)
     index = ShardIndex(data_dir)
-    chosen = _chosen(index, data_dir, split, limit)
+    chosen = _chosen(index, split, limit)
     setup = Setup(str(recogniser), str(data_dir), split, _text(noise_dir), _text(rir_dir), device)
     hears = load_recogniser(str(recogniser), device) if isinstance(recogniser, (str, Path)) else recogniser
     bench = Bench(hears, index, setup)
@@ -146,16 +146,11 @@ def _check(
             raise AvsrError(f"{folder}: no such folder; give one with .wav, .flac, .ogg or .mp3 files")
 
 
-def _chosen(index: ShardIndex, data_dir: str | Path, split: str | None, limit: int | None) -> list[int]:
+def _chosen(index: ShardIndex, split: str | None, limit: int | None) -> list[int]:
     """Places in the index of the clips to score."""
     if limit is not None and limit < 1:
         raise AvsrError(f"limit {limit} is too small; give 1 or more clips, or none for all")
-    in_split = [i for i, entry in enumerate(index.entries) if split in (None, entry.split)]
-    chosen = [i for i in in_split if index.entries[i].text is not None][:limit]
-    if not chosen:
-        splits = sorted({str(entry.split) for entry in index.entries})
-        raise AvsrError(f"{data_dir}: no clip with a text in split {split!r}; its splits are {', '.join(splits)}")
-    return chosen
+    return index.select(split, text=True)[:limit]
 
 
 def _fitting(rows: Sequence[Row], seeds: Sequence[int], recogniser: Any) -> tuple[list[Row], dict[str, str]]:

@@ -13,9 +13,9 @@ import json
 import os
 import shutil
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from avsr.preprocessing.clip import FPS, Clip
 from avsr.preprocessing.corpora import Item, plain
 from avsr.preprocessing.corpora import corpus as find_corpus
 from avsr.preprocessing.errors import AvsrError, MediaError
+from avsr.preprocessing.index import parse_index
 from avsr.preprocessing.pool import work_off
 from avsr.preprocessing.shards import (
     INDEX,
@@ -62,6 +63,7 @@ class Summary:
         skipped: clips left out; index.json has their reasons.
         hours: of media in the shards.
         without_video, without_audio: clips in the shards that lack one modality altogether.
+        splits: clips of each split; "none" are those of no split, which training uses.
         resumed: clips that an earlier, interrupted run had finished.
         already_done: True where the shards were complete before, and nothing was done.
     """
@@ -72,11 +74,14 @@ class Summary:
     hours: float
     without_video: int
     without_audio: int
+    splits: Mapping[str, int] = field(default_factory=dict)
     resumed: int = 0
     already_done: bool = False
 
     def __str__(self) -> str:
         kept = f"{self.clips} clips, {self.hours:.2f} h, {self.skipped} skipped"
+        if set(self.splits) - {"none"}:
+            kept += ", split " + ", ".join(f"{name} {count}" for name, count in sorted(self.splits.items()))
         if self.already_done:
             return f"{self.dst} is complete already ({kept}): nothing to do"
         lacks = f"{self.without_video} without a face, {self.without_audio} without sound"
@@ -156,7 +161,7 @@ def prepare(
         resuming = _claim(folder, made_from)
         if (folder / INDEX).exists():
             shutil.rmtree(folder / PARTS, ignore_errors=True)
-            index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+            index, _ = parse_index((folder / INDEX).read_bytes(), str(folder / INDEX))
             return _finish(folder, index, max_loss, already_done=True)
         jobs = [_Job(number, item, root, folder / PARTS, face) for number, item in enumerate(items)]
         shards = [folder / shard_name(number) for number in range(-(-len(jobs) // shard_clips))]
@@ -194,8 +199,9 @@ def _finish(folder: Path, index: dict[str, Any], max_loss: float, **more: Any) -
             f"at most {max_loss:.0%} is allowed), most often ({times}) because: {reason}; each is named in "
             f"{folder / INDEX}, and the shards of the others are complete"
         )
+    splits = Counter(clip.get("split") or "none" for clip in index["clips"])
     kept = {name: counts[name] for name in ("clips", "skipped", "without_video", "without_audio")}
-    return Summary(dst=folder, hours=index["hours"], **kept, **more)
+    return Summary(dst=folder, hours=index["hours"], splits=splits, **kept, **more)
 
 
 # ------------------------------------------------------------------------------------------------------- destination

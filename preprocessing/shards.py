@@ -15,8 +15,9 @@ import json
 import os
 import re
 import tarfile
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,15 @@ import numpy as np
 
 from avsr.preprocessing.clip import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, Clip
 from avsr.preprocessing.errors import AvsrError
+from avsr.preprocessing.index import MEMBERS, SCHEMA, ShardEntry, in_one_line, parse_index
 
-SCHEMA = 1
 INDEX = "index.json"
-MEMBERS = ("lips.mp4", "flac", "json")
 SHARD_CLIPS = 256  # clips a shard: about 25 MB of three-second clips
 MAX_KEY = 80  # characters; with the extension safely below the 100 of a plain tar name
 INT16_STEP = 1 / 32768
+
+# What a damaged shard does to tar, JSON, libsndfile (RuntimeError) and FFmpeg; an AvsrError has its own line already.
+SHARD_TROUBLE = (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, MemoryError)
 
 
 def shard_key(id: str) -> str:
@@ -107,6 +110,10 @@ def decode_clip(members: Mapping[str, bytes]) -> Clip:
 
     meta = json.loads(members["json"])
     frames = meta["frames"]
+    if not isinstance(meta["id"], str) or not all(
+        meta[name] is None or isinstance(meta[name], str) for name in ("text", "speaker")
+    ):
+        raise ValueError("its id, text or speaker is no text")
     audio, rate = soundfile.read(io.BytesIO(members["flac"]), dtype="int16")
     lips = read_lips(members["lips.mp4"])
     if rate != SAMPLE_RATE or audio.shape != (frames * SAMPLES_PER_FRAME,) or lips.shape[0] != frames:
@@ -341,33 +348,6 @@ def shard_name(number: int) -> str:
 # ---------------------------------------------------------------------------------------------------------- reading
 
 
-@dataclass(frozen=True)
-class ShardEntry:
-    """One clip of an index, enough to sort and batch it without reading it.
-
-    Attributes:
-        id, text, speaker, split: as the corpus has them.
-        shard: name of its tar.
-        frames: T.
-        audio_present, video_present: fraction of the frames, 0 to 1.
-        members: extension -> [first byte, bytes] in the tar.
-    """
-
-    id: str
-    shard: str
-    frames: int
-    text: str | None
-    speaker: str | None
-    split: str | None
-    audio_present: float
-    video_present: float
-    members: dict[str, list[int]]
-
-    @property
-    def duration_s(self) -> float:
-        return self.frames / FPS
-
-
 class ShardIndex:
     """The clips of a prepared corpus, any of them read alone. Can be pickled into worker processes."""
 
@@ -384,26 +364,57 @@ class ShardIndex:
         self.location = folder or ("/" if str(location).startswith("/") else ".")
         self._filesystem, self._root = _open_filesystem(self.location)
         try:
-            self.info: dict[str, Any] = json.loads(self._read(INDEX, 0, None))
-            if self.info["schema"] != SCHEMA:
-                raise AvsrError(f"{self.location}: shards of schema {self.info['schema']}; this version reads {SCHEMA}")
-            fields = ShardEntry.__dataclass_fields__
-            self.entries = [ShardEntry(**{name: clip.get(name) for name in fields}) for clip in self.info["clips"]]
+            content = self._read(INDEX, 0, None)
         except OSError as error:
             raise AvsrError(
                 f"{self.location}: no {INDEX} to read ({error.strerror or error}); "
                 "`avsr prepare` writes it last, so run that to its end"
             ) from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise AvsrError(f"{self.location}/{INDEX} is not an index of shards; run `avsr prepare` again") from error
+        self.info, self.entries = parse_index(content, f"{self.location}/{INDEX}")
 
     def __len__(self) -> int:
         return len(self.entries)
 
+    def select(self, split: str | None = None, *, text: bool = False) -> list[int]:
+        """The clips of a split.
+
+        Args:
+            split: its name; None for all clips.
+            text: leave out clips whose text is not known.
+
+        Returns:
+            Their places in `entries`, at least one.
+
+        Raises:
+            AvsrError: there are none; names the splits that there are.
+        """
+        usable = [i for i, entry in enumerate(self.entries) if entry.text is not None or not text]
+        chosen = [i for i in usable if split in (None, self.entries[i].split)]
+        if chosen:
+            return chosen
+        kind = "clip with a text" if text else "clip"
+        if not usable:
+            raise AvsrError(f"{self.location}: no {kind} in it; run `avsr prepare` on a corpus that has some")
+        counts = Counter(self.entries[i].split for i in usable)
+        known = ", ".join(f"{name} ({counts[name]})" for name in sorted(filter(None, counts)))
+        if not known:
+            raise AvsrError(f"{self.location}: no {kind} in split {split!r}: its clips belong to no split; name none")
+        if counts[None]:
+            known += f"; {counts[None]} clips belong to none"
+        raise AvsrError(f"{self.location}: no {kind} in split {split!r}; its splits are {known}")
+
     def meta(self, i: int) -> dict[str, Any]:
-        """The json member of clip i: text, speaker, split, presence runs, source, crop, words."""
+        """The json member of clip i: text, speaker, split, presence runs, source, crop, words.
+
+        Raises:
+            AvsrError: its shard is missing, cut short or damaged.
+        """
         entry = self.entries[i]
-        return json.loads(self._read(entry.shard, *entry.members["json"]))
+        with self._reading(entry):
+            found = json.loads(self._read(entry.shard, *entry.members["json"]))
+            if not isinstance(found, dict):
+                raise ValueError(f"its json is {type(found).__name__}")
+            return found
 
     def load(self, i: int) -> Clip:
         """Clip i, by one seek and one read.
@@ -412,17 +423,22 @@ class ShardIndex:
             AvsrError: its shard is missing, cut short or damaged.
         """
         entry = self.entries[i]
-        first = min(offset for offset, _ in entry.members.values())
-        last = max(offset + size for offset, size in entry.members.values())
-        try:
-            span = self._read(entry.shard, first, last - first)
-            if len(span) < last - first:
+        first, length = entry.span
+        with self._reading(entry):
+            span = self._read(entry.shard, first, length)
+            if len(span) < length:
                 raise OSError(errno.EIO, "it ends before the clip")
             places = {name: (offset - first, size) for name, (offset, size) in entry.members.items()}
             return decode_clip({name: span[start : start + size] for name, (start, size) in places.items()})
-        except (OSError, RuntimeError, ValueError, KeyError) as error:  # RuntimeError: libsndfile's errors
+
+    @contextmanager
+    def _reading(self, entry: ShardEntry) -> Iterator[None]:
+        """Whatever a damaged shard does to its readers is one line that names clip and file."""
+        try:
+            yield
+        except SHARD_TROUBLE as error:
             raise AvsrError(
-                f"{self.location}/{entry.shard}: cannot read clip {entry.id!r} ({error}); "
+                f"{self.location}/{entry.shard}: cannot read clip {entry.id!r} ({in_one_line(str(error))}); "
                 "copy or prepare the shards again"
             ) from error
 
@@ -431,8 +447,9 @@ class ShardIndex:
         if self._filesystem is not None:
             return self._filesystem.cat_file(f"{self._root}/{name}", first, None if size is None else first + size)
         with open(Path(self._root) / name, "rb") as file:
+            there = os.fstat(file.fileno()).st_size - first  # reading more would set memory aside for it
             file.seek(first)
-            return file.read(-1 if size is None else size)
+            return file.read(-1 if size is None else max(0, min(size, there)))
 
 
 def _open_filesystem(location: str) -> tuple[Any, str]:

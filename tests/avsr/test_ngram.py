@@ -186,7 +186,7 @@ def test_command_makes_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str
         ("none.txt", "p.arpa", "none.txt: cannot be read: give"),
         ("empty.txt", "p.arpa", "no text"),
         (".", "p.arpa", "no index.json"),
-        ("bare", "p.arpa", "no text in split 'train'; splits with texts are none"),
+        ("bare", "p.arpa", "no clip with a text in it"),
         ("t.txt", "nowhere/o.arpa", "o.arpa: cannot be written"),
     ):
         assert main([str(tmp_path / source), str(tmp_path / out)]) == 1

@@ -317,7 +317,7 @@ def test_clips_without_a_text_are_named_and_empty_texts_scored(tmp_path: Path) -
 
 
 def test_mistakes_are_one_line(corpus: Path, tmp_path: Path) -> None:
-    with pytest.raises(AvsrError, match=r"split 'test'.*train, val"):
+    with pytest.raises(AvsrError, match=r"split 'test'.*train .*, val "):
         evaluate(Fake(), corpus, "clean", split="test")
     with pytest.raises(AvsrError, match=r"limit 0"):
         evaluate(Fake(), corpus, "clean", limit=0)

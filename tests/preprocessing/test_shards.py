@@ -168,6 +168,76 @@ def test_a_bad_index_is_one_clear_line(tmp_path: Path, text: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+BAD_FIELDS = [
+    *(("frames", value) for value in ("x", -3, 0, 10**12, None, 1.5, True, [], {})),
+    *(("members", value) for value in (None, [], {}, {"flac": [0, 1]}, 3)),
+    *(("audio_present", value) for value in (-0.1, 1.5, "x", None)),
+    *(("id", value) for value in (None, 3, "", "s1_bbaf2n")),  # the last one is the first clip's
+    *(("shard", value) for value in (None, "", "../shard-00000.tar", "/etc/passwd", "..", 3)),
+    *(("text", value) for value in (3, ["a"], {})),
+    *(("speaker", value) for value in (3, [])),
+    *(("split", value) for value in (False, ["val"])),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), BAD_FIELDS)
+def test_row_36_a_bad_field_is_one_line_that_names_file_and_field(
+    folder: Path, tmp_path: Path, field: str, value: object
+) -> None:
+    index = json.loads((folder / "index.json").read_text())
+    index["clips"][3][field] = value
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    with pytest.raises(AvsrError) as caught:
+        ShardIndex(tmp_path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(tmp_path / "index.json") in message
+    assert f"clips.3.{field}" in message or (field == "members" and "clips.3: members" in message)
+
+
+@pytest.mark.parametrize("place", [[0, 10**13], [-1, 5], [0, 0], [0], [0, 1, 2], ["0", 5], None, [10**300, 1]])
+def test_row_36_no_clip_is_larger_than_it_can_be(folder: Path, tmp_path: Path, place: object) -> None:
+    index = json.loads((folder / "index.json").read_text())
+    index["clips"][2]["members"]["flac"] = place
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    with pytest.raises(AvsrError, match=r"index\.json: clips\.2.*members"):
+        ShardIndex(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, '{"schema": 1, "clips": [' + "[" * 5000])
+def test_row_36_deep_nesting_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "index.json").write_text(text)
+    with pytest.raises(AvsrError, match=r"index\.json: (not JSON|nested too deeply)"):
+        ShardIndex(tmp_path)
+
+
+def test_row_36_a_lying_shard_is_one_line(folder: Path, tmp_path: Path) -> None:
+    """The json member of a clip is as little to be trusted as the index."""
+    shutil.copytree(folder, tmp_path / "copy")
+    index = ShardIndex(tmp_path / "copy")
+    path = tmp_path / "copy" / index.entries[0].shard
+    first, size = index.entries[0].members["json"]
+    for meta in ("3", "null", '{"id": 1, "frames": 1000000000000}', "[" * size, '{"id":"a","frames":5,"text":3}'):
+        content = bytearray(path.read_bytes())
+        content[first : first + size] = meta.encode().ljust(size)[:size]
+        path.write_bytes(content)
+        with pytest.raises(AvsrError, match="cannot read clip 's1_bbaf2n'") as caught:
+            index.load(0)
+        assert "\n" not in str(caught.value)
+
+
+def test_row_22_a_wrong_split_is_answered_with_those_that_exist(folder: Path, tmp_path: Path) -> None:
+    index = ShardIndex(folder)
+    assert index.select("val") == [2]
+    assert index.select() == list(range(6))
+    with pytest.raises(AvsrError, match=r"no clip in split 'vla'; its splits are train \(5\), val \(1\)"):
+        index.select("vla")
+    with ShardWriter(tmp_path / "plain") as writer:
+        writer.add(CLIPS[0])
+    with pytest.raises(AvsrError, match="its clips belong to no split"):
+        ShardIndex(tmp_path / "plain").select("val")
+
+
 def test_a_shard_cut_short_or_damaged_is_one_clear_line(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "copy")
     index = ShardIndex(tmp_path / "copy")
