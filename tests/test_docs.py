@@ -24,8 +24,6 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md")}
 GROUP = typer.main.get_command(program.app)
 COMMANDS = GROUP.commands  # type: ignore[attr-defined]
-FOLDERS = ("avsr", "preprocessing", "training", "eval")
-UNLISTED = {"__init__.py", "__pycache__", "py.typed"}
 LARGEST_MB = 30
 
 
@@ -121,21 +119,6 @@ def test_python_shown_uses_what_avsr_offers():
 def test_every_recipe_loads_and_gives_a_network(path):
     assert load_recipe(path.stem) == load_recipe(str(path))
     assert load_recipe(path.stem).network(("<blank>", " ", "a")).tokens == ("<blank>", " ", "a")
-
-
-def test_the_file_tree_names_every_file_and_no_other():
-    shown: dict[str, set[str]] = {}
-    folder = ""
-    for line in README.partition("\n## Files\n")[2].partition("\n## ")[0].splitlines():
-        if top := re.match(r"    (\w+)/ +\S", line):
-            folder = top[1]
-            shown[folder] = set()
-        elif entry := re.match(r"      (\S+) +\S", line):
-            shown[folder].add(entry[1])
-    for name in FOLDERS:
-        inside = [path for path in (ROOT / name).iterdir() if path.name not in UNLISTED]
-        there = {f"{path.name}/" if path.is_dir() else path.name for path in inside}
-        assert shown[name] == there, f"the file tree of README.md, folder {name}/"
 
 
 def test_files_named_in_the_text_exist():
