@@ -45,11 +45,17 @@ class Arpa:
     grams: dict[tuple[str, ...], float]
     backoff: dict[tuple[str, ...], float]
 
+    def known(self, word: str) -> str:
+        """The word, or <unk> where the model has no such word."""
+        return word if (word,) in self.grams else UNKNOWN
+
     def log10(self, context: Sequence[str], word: str) -> float:
-        """Log10 probability of a word after others, the latest last; Katz, IEEE TASSP 35(3), 1987."""
-        if (word,) not in self.grams:
-            word = UNKNOWN
-        known = tuple(context)[max(0, len(context) - self.order + 1) :]
+        """Log10 probability of a word after others, the latest last; Katz, IEEE TASSP 35(3), 1987.
+
+        A word outside the model is <unk>, as the word asked for and among those before it, as in KenLM.
+        """
+        word = self.known(word)
+        known = tuple(self.known(before) for before in context[max(0, len(context) - self.order + 1) :])
         total = 0.0
         while (*known, word) not in self.grams:
             if not known:
@@ -120,7 +126,7 @@ def _whole(text: str, path: Path, number: int) -> int:
 def _add_gram(model: Arpa, line: str, size: int, where: str) -> None:
     """One line of an n-gram section: log10 probability, n words, and perhaps a log10 backoff weight."""
     fields = line.split()
-    words = tuple(fields[1 : size + 1])
+    words = tuple(UNKNOWN if word == "<UNK>" else word for word in fields[1 : size + 1])  # KenLM reads both
     try:
         if len(words) < size or len(fields) > size + 2:
             raise ValueError
@@ -206,7 +212,7 @@ class Ngram:
         score = self.word_bonus + self.weight * math.log(10) * self.model.log10(context, word)
         if not unknown and (word,) not in self.model.grams:  # the beginning of a word, and no word
             score += OOV_PENALTY
-        kept = (*context, word)[-max(1, self.model.order - 1) :]
+        kept = (*context, self.model.known(word))[-max(1, self.model.order - 1) :]
         return (kept, "", False), score
 
 
@@ -225,7 +231,7 @@ def estimate(texts: Iterable[str], order: int = 3) -> Arpa:
                 after[tuple(words[first:last])][words[last]] += 1
     if not after:
         raise AvsrError("no text to make an n-gram model of: give texts with words in them")
-    floor = 1 / (len(after[()]) + 1)
+    floor = 1 / len({*after[()], UNKNOWN})
     grams: dict[tuple[str, ...], float] = {(BEGIN,): -99.0}  # by custom: it is given, never foretold
     backoff: dict[tuple[str, ...], float] = {}
     linear: dict[tuple[str, ...], float] = {}
@@ -238,7 +244,7 @@ def estimate(texts: Iterable[str], order: int = 3) -> Arpa:
         if context:
             backoff[context] = math.log10(kinds / (seen + kinds))
         else:
-            linear[(UNKNOWN,)] = kinds * floor / (seen + kinds)
+            linear.setdefault((UNKNOWN,), kinds * floor / (seen + kinds))  # texts may hold it as a word
     return Arpa(order, grams | {gram: math.log10(p) for gram, p in linear.items()}, backoff)
 
 

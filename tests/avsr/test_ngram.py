@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from avsr.ngram import END, OOV_PENALTY, UNKNOWN, UNSEEN_LOG10, Ngram, estimate, main, read_arpa, write_arpa
+from avsr.ngram import END, OOV_PENALTY, UNKNOWN, UNSEEN_LOG10, Arpa, Ngram, estimate, main, read_arpa, write_arpa
 from avsr.preprocessing.errors import AvsrError
 from avsr.preprocessing.shards import write_index
 
@@ -69,6 +69,75 @@ def test_probabilities_with_backoff(file: Path, context: tuple[str, ...], word: 
 def test_a_model_without_unknown_words_still_scores_them(file: Path):
     file.write_text(ARPA.replace("-2.0 <unk>\n", "").replace("ngram 1=5", "ngram 1=4"))
     assert read_arpa(file).log10(("a",), "zebra") == pytest.approx(-0.25 + UNSEEN_LOG10)
+
+
+UNKNOWN_BEFORE = """\\data\\
+ngram 1=5
+ngram 2=4
+ngram 3=2
+
+\\1-grams:
+-2.0 <unk> -0.3
+-99 <s> -0.5
+-1.0 a -0.25
+-1.5 b
+-0.75 </s>
+
+\\2-grams:
+-0.7 <s> <unk> -0.2
+-0.4 <unk> a -0.1
+-0.6 a <unk>
+-0.2 a b
+
+\\3-grams:
+-0.05 <s> <unk> a
+-0.15 <unk> a b
+
+\\end\\
+"""
+
+
+@pytest.mark.parametrize("spelling", ["<unk>", "<UNK>"])
+@pytest.mark.parametrize(
+    ("text", "log10"),
+    [
+        (("zebra",), [-0.7]),
+        (("zebra", "a"), [-0.7, -0.05]),  # the trigram with <unk> in the middle
+        (("zebra", "a", "b"), [-0.7, -0.05, -0.15]),  # and the one that begins with it
+        (("zebra", "yak"), [-0.7, -0.2 - 0.3 - 2.0]),  # no "<unk> <unk>": backoffs of "<s> <unk>" and "<unk>"
+        (("a", "yak", "a"), [-0.5 - 1.0, -0.6, -0.4]),
+        (("b", "yak", "b"), [-0.5 - 1.5, -2.0, -0.3 - 1.5]),
+    ],
+)
+def test_row_26_unknown_words_are_unk_before_others_too(
+    tmp_path: Path, spelling: str, text: tuple[str, ...], log10: list[float]
+):
+    """By hand, as KenLM scores it: every word outside the model has the index of <unk>, also in the context."""
+    (tmp_path / "m.arpa").write_text(UNKNOWN_BEFORE.replace("<unk>", spelling))
+    model = read_arpa(tmp_path / "m.arpa")
+    context = ["<s>"]
+    for word, expected in zip(text, log10, strict=True):
+        assert model.log10(context, word) == pytest.approx(expected)
+        context.append(word)
+    spelt = total(Ngram("m", model, weight=1.0), " ".join(text)) - math.log(10) * model.log10(context, END)
+    unknown = sum((word,) not in model.grams for word in text)
+    assert spelt == pytest.approx(math.log(10) * sum(log10) + OOV_PENALTY * unknown)
+
+
+def test_row_26_a_model_without_unk_backs_off_past_unknown_words(tmp_path: Path):
+    model = estimate(["a b", "a b a"], order=3)
+    grams = {gram: value for gram, value in model.grams.items() if UNKNOWN not in gram}
+    without = Arpa(3, grams, model.backoff)
+    assert without.log10(("a", "zebra"), "b") == pytest.approx(model.grams[("b",)])
+    expected = model.backoff[("a", "b")] + model.backoff[("b",)] + UNSEEN_LOG10
+    assert without.log10(("a", "b"), "zebra") == pytest.approx(expected)
+
+
+def test_unk_written_in_the_texts_is_counted_as_a_word():
+    model = estimate(["a <unk> b", "<unk> a"], order=2)
+    for context in [(), ("a",), (UNKNOWN,), ("zebra",)]:
+        assert sum(10 ** model.log10(context, word) for word in ("a", "b", END, UNKNOWN)) == pytest.approx(1.0)
+    assert model.log10(("a",), "zebra") > model.log10(("a",), "a")
 
 
 def test_gzipped(file: Path):
