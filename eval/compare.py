@@ -139,6 +139,7 @@ def _pairable(first: Run, second: Run) -> None:
     """Refuses two runs whose rows of one name are not the same task."""
     for what, of in (
         ("text normaliser", lambda run: run.results["normalizer"]),
+        ("version of the text normaliser", lambda run: run.results.get("versions", {}).get("normalizer")),
         ("split", lambda run: run.results.get("split")),
         ("version of the conditions", lambda run: run.results.get("versions", {}).get("conditions")),
     ):
@@ -156,11 +157,12 @@ def _pairable(first: Run, second: Run) -> None:
                 "one): evaluate both on the same clips"
             )
         for id, line in mine.items():
-            for what in ("reference", "audio_present", "video_present"):
+            for what in ("reference", "audio_present", "video_present", "clip_sha256"):
                 if line.get(what) != theirs[id].get(what):
                     raise AvsrError(
                         f"row {key!r}, clip {id}: {what} is {line.get(what)!r} in {first.path} and "
-                        f"{theirs[id].get(what)!r} in {second.path}: evaluate both on the same data"
+                        f"{theirs[id].get(what)!r} in {second.path}: evaluate both on the same clips, noises and "
+                        "libraries"
                     )
 
 
@@ -171,8 +173,8 @@ def _notes(first: Run, second: Run) -> list[str]:
         notes.append("A and B are the same model.")
     if first.results.get("data") != second.results.get("data"):
         notes.append(
-            f"The data are called {first.results.get('data')} in A and {second.results.get('data')} in B; clips, "
-            "references and masks agree, the noise is taken to."
+            f"The data are called {first.results.get('data')} in A and {second.results.get('data')} in B; references "
+            "and clips, as they were given with all that was done to them, agree."
         )
     return notes
 

@@ -19,6 +19,7 @@ from typing import Any
 from avsr.eval.conditions import VERSION, library_versions
 from avsr.eval.encoders import our_recogniser
 from avsr.eval.jobs import BATCH_CLIPS, Bench, Job, Setup, do
+from avsr.eval.normalize import VERSION as TEXT_VERSION
 from avsr.eval.normalize import get_normalizer
 from avsr.eval.recognisers import MODALITIES, load_recogniser
 from avsr.eval.report import to_markdown
@@ -270,7 +271,13 @@ def fingerprint(recogniser: Any) -> str:
 
 def _versions() -> dict[str, str]:
     """Versions of what decides what a recogniser is given and what it makes of it."""
-    found = {**versions(), **library_versions(), "conditions": str(VERSION), "python": platform.python_version()}
+    found = {
+        **versions(),
+        **library_versions(),
+        "conditions": str(VERSION),
+        "normalizer": str(TEXT_VERSION),
+        "python": platform.python_version(),
+    }
     for name in ("torch", "jiwer"):
         try:
             found[name] = version(name)

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from avsr.eval.normalize import get_normalizer
+from avsr.eval.normalize import characters, get_normalizer
 
 SUBSTITUTIONS, DELETIONS, INSERTIONS, UNITS = range(4)  # columns of a table of counts
 RESAMPLES = 2000
@@ -72,7 +72,8 @@ def count_errors(
 ) -> np.ndarray:
     """Counts the errors of each utterance.
 
-    An empty reference (after normalisation) adds its insertions and no units. Spaces between words are characters.
+    An empty reference (after normalisation) adds its insertions and no units. Spaces between words are characters,
+    but not in scripts without spaces, where each letter is a word (`normalize` says which).
 
     Args:
         references: what was said, one string an utterance.
@@ -93,6 +94,8 @@ def count_errors(
         raise ValueError(f"{len(references)} references for {len(hypotheses)} hypotheses")
     normalize = get_normalizer(normalizer)
     spoken, heard = [normalize(text) for text in references], [normalize(text) for text in hypotheses]
+    if unit == "character":
+        spoken, heard = [characters(text) for text in spoken], [characters(text) for text in heard]
     counts = np.zeros((len(spoken), 4), np.int64)
     filled = [row for row, text in enumerate(spoken) if text]
     for row in set(range(len(spoken))) - set(filled):

@@ -47,9 +47,10 @@ def write_run(folder: Path, said: Said, *, model: str = "m", first_clip: int = 0
         rows.append({**row, **counted, "utterances": len(hypotheses)})
         for number, (reference, hypothesis) in enumerate(zip(references, hypotheses, strict=True), first_clip):
             line = {"run": "r", "row": row["key"], "id": f"clip{number:03d}", "reference": reference}
-            lines.append({**line, "hypothesis": hypothesis, "audio_present": 1.0, "video_present": 1.0})
+            given = {"audio_present": 1.0, "video_present": 1.0, "clip_sha256": "0123456789abcdef"}
+            lines.append({**line, "hypothesis": hypothesis, **given})
     results = {"schema": 1, "model": model, "model_sha256": model, "data": "d", "split": "val", "suite": "quick"}
-    results |= {"seeds": [17], "normalizer": "basic", "versions": {"conditions": "2"}, "rows": rows}
+    results |= {"seeds": [17], "normalizer": "basic", "versions": {"conditions": "2", "normalizer": "2"}, "rows": rows}
     (folder / "results.json").write_text(json.dumps({**results, **changes}))
     (folder / "hypotheses.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
@@ -175,7 +176,8 @@ def test_holm_as_in_a_textbook(tmp_path: Path):
     [
         ({"normalizer": "none"}, r"text normaliser \(basic and none\)"),
         ({"split": "train"}, r"split \(val and train\)"),
-        ({"versions": {"conditions": "3"}}, r"version of the conditions \(2 and 3\)"),
+        ({"versions": {"conditions": "3", "normalizer": "2"}}, r"version of the conditions \(2 and 3\)"),
+        ({"versions": {"conditions": "2"}}, r"version of the text normaliser \(2 and None\)"),  # as before it had one
         ({"first_clip": 1}, "clip000 only in one"),
         ({"schema": 7}, "not results of avsr evaluate"),
         ({"rows": [{"key": "x"}]}, "a row lacks some of"),
@@ -194,6 +196,7 @@ def test_what_cannot_be_paired_is_refused_in_one_line(tmp_path: Path, changes, s
     [
         ('"reference": "bin blue', '"reference": "lay blue', "clip clip000: reference is 'bin blue"),
         ('"video_present": 1.0', '"video_present": 0.5', "video_present is 1.0 in .* and 0.5 in"),
+        ("0123456789abcdef", "fedcba9876543210", "clip_sha256 is '0123456789abcdef' in"),  # row 25: other noise
         ('"hypothesis": "', '"hypothesis": "x y ', "does not follow from hypotheses.jsonl"),
         ('"id": "clip003"', '"id": "clip004"', "does not belong to results.json"),
         ('"id": "clip003", ', "", "line 4: is no hypothesis"),
