@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -65,8 +67,14 @@ def quiet_loss(log_probs: Tensor, targets: Tensor) -> Tensor:
         log_probs: (B, R T, U).
         targets: (B, T) token ids, 0 outside words, -1 where unknown.
     """
-    near_word = F.max_pool1d((targets != 0).float().unsqueeze(1), 5, 1, 2).squeeze(1) > 0
-    return -(by_frame(log_probs[..., 0], near_word) * ~near_word).sum() / (~near_word).sum().clamp_min(1)
+    quiet = is_quiet(targets)
+    return -(by_frame(log_probs[..., 0], quiet) * quiet).sum() / quiet.sum().clamp_min(1)
+
+
+def is_quiet(targets: Tensor) -> Tensor:
+    """(B, T) bool, frames of (B, T) token ids in which the alignment has no word within two frames."""
+    near_word = F.max_pool1d((targets > 0).float().unsqueeze(1), 5, 1, 2).squeeze(1) > 0
+    return (targets == 0) & ~near_word
 
 
 def by_frame(values: Tensor, frames: Tensor) -> Tensor:
@@ -137,6 +145,38 @@ def weights_at(progress: float, config: LossConfig) -> Weights:
     )
 
 
+def pooled(losses: dict[str, Tensor], counts: dict[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
+    """Means over the clips of all processes, from the means over the clips of each.
+
+    DistributedDataParallel takes the mean of the processes' gradients, as if each had as many tokens. Here each loss
+    is weighed by its process's share of them, so that the gradient is what one process with all the clips would get.
+    What is compared inside a batch, the clips of the shared space and the statistics of batch norm, stays in its
+    process.
+
+    Args:
+        losses: means over this process's clips.
+        counts: what each is a mean over: tokens, frames, words or clips.
+        names: all losses there may be, in the same order in every process: one may lack what another has.
+    """
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return losses
+    table = torch.zeros(2, len(names), device=losses["audio_stream"].device)  # counts, sums
+    for i, name in enumerate(names):
+        if name in losses:
+            table[0, i] = counts[name]
+            table[1, i] = counts[name] * losses[name].detach()
+    own = table[0].clone()
+    dist.all_reduce(table)
+    shares = own * dist.get_world_size() / table[0].clamp_min(1)
+    means = table[1] / table[0].clamp_min(1)
+    out = {}
+    for i, name in enumerate(names):
+        if name in losses:
+            part = losses[name] * shares[i]
+            out[name] = part + (means[i] - part).detach()  # the mean over all; the gradient of this process's part
+    return out
+
+
 class Objective(nn.Module):
     """The model together with the heads that only training needs; its forward pass gives the losses of a batch.
 
@@ -156,7 +196,10 @@ class Objective(nn.Module):
         self.video_frames = nn.Linear(model.config.dim, vocabulary)
 
     def forward(self, batch: Batch, progress: float) -> dict[str, Tensor]:
-        """Losses by name, ``total`` among them; progress in [0, 1] is the share of the run that is done."""
+        """Losses of the clips of all processes by name; progress in [0, 1] is the share of the run that is done.
+
+        Among them is ``total``, the only one to be minimised.
+        """
         model, now, valid = self.model, weights_at(progress, self.config), batch.valid
         heard, seen = batch.audio_present, batch.video_present
         # Lips that do not go with the sound teach the fused part whom to believe; the losses of the eye leave them out.
@@ -173,37 +216,61 @@ class Objective(nn.Module):
         losses = {
             "audio_stream": ctc(audio_head, batch, has_audio),
             "audio_frame": frame_loss(self.audio_frames, audio, ear_targets, clear),
+            "audio_quiet": quiet_loss(audio_head, ear_targets),
             "video_stream": ctc(video_head, batch, has_video),
             "video_frame": frame_loss(self.video_frames, video, lip_targets, fitting),
+            "video_quiet": quiet_loss(video_head, lip_targets),
         }
-        losses["quiet"] = quiet_loss(audio_head, ear_targets) + quiet_loss(video_head, lip_targets)
+        counts = {
+            "audio_stream": (batch.tokens * has_audio).sum(),
+            "audio_frame": ((ear_targets != UNKNOWN) & clear).sum(),
+            "audio_quiet": is_quiet(ear_targets).sum(),
+            "video_stream": (batch.tokens * has_video).sum(),
+            "video_frame": ((lip_targets != UNKNOWN) & fitting).sum(),
+            "video_quiet": is_quiet(lip_targets).sum(),
+        }
         spoken = batch.frame_targets != 0  # closed lips look alike at any moment
-        if self.config.space > 0 and (clear & fitting & spoken).any():
+        shared = clear & fitting & spoken
+        if self.config.space > 0 and shared.any():
             losses |= space_loss(*model.share(audio, video), clear & spoken, fitting & spoken)
+            counts |= {"moments": shared.sum(), "clips": shared.any(1).sum()}
         teacher = None
         if now.distil > 0 and (has_video.any() or self.config.teacher == "full"):
             teacher = self._teacher(batch, video, video_head, fitting, progress)
         if teacher is not None:
-            losses["distil"] = distil(video_head, teacher, *self._taught(batch, fitting))
+            frames, counts["distil"] = self._taught(batch, fitting)
+            losses["distil"] = distil(video_head, teacher, frames, counts["distil"])
         if progress >= self.config.streams_first:
-            losses |= self._fused(batch, (audio, video), (audio_head, video_head), teacher)
-        weights = {
+            fused, own = self._fused(batch, (audio, video), (audio_head, video_head), teacher)
+            losses, counts = losses | fused, counts | own
+        weights = self._weights(now)
+        unknown = losses.keys() - weights.keys()
+        if unknown:
+            raise ValueError(f"no weight for {', '.join(sorted(unknown))}: losses are {', '.join(weights)}")
+        losses = pooled(losses, counts, tuple(weights))
+        total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
+        return {**losses, "total": total}
+
+    def _weights(self, now: Weights) -> dict[str, float]:
+        """The weight of every loss that there is."""
+        return {
             **dict.fromkeys(("both", "video", "audio"), 0.0),  # parts of "fused", for the log
             "fused": 2.0,
             **dict.fromkeys(("moments", "clips"), self.config.space),
-            **dict.fromkeys(("quiet", "quiet_fused"), self.config.quiet),
+            **dict.fromkeys(("audio_quiet", "video_quiet", "quiet_fused"), self.config.quiet),
             **dict.fromkeys(("audio_stream", "video_stream"), now.stream),
             **dict.fromkeys(("audio_frame", "video_frame"), now.frame),
             **dict.fromkeys(("distil", "distil_fused"), now.distil),
             "word_errors": self.config.word_errors,
         }
-        losses["total"] = torch.stack([weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
-        return losses
 
     def _fused(
         self, batch: Batch, streams: tuple[Tensor, Tensor], heads: tuple[Tensor, Tensor], teacher: Tensor | None
-    ) -> dict[str, Tensor]:
-        """Losses of the fused output, each clip with both modalities, lips only or sound only; drawn anew each time."""
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Losses of the fused output and what each is a mean over.
+
+        Each clip has both modalities, lips only or sound only; drawn anew each time.
+        """
         heard, seen, config = batch.audio_present, batch.video_present, self.config
         both = heard.any(1) & seen.any(1)
         draw = torch.rand(len(both), device=both.device)
@@ -213,20 +280,23 @@ class Objective(nn.Module):
         log_probs = self.model.fuse(*streams, heard, seen, batch.valid, heads)[0]
         lips_only, sound_only = seen.any(1) & ~heard.any(1), heard.any(1) & ~seen.any(1)
         groups = {"both": ~lips_only & ~sound_only, "video": lips_only, "audio": sound_only}
-        tokens = batch.tokens.sum()
         groups = {name: group for name, group in groups.items() if group.any()}
         losses = {name: ctc(log_probs, batch, group) for name, group in groups.items()}
-        shares = {name: (batch.tokens * group).sum() / tokens for name, group in groups.items()}
-        losses["fused"] = torch.stack([losses[name] * shares[name] for name in groups]).sum()
+        counts = {name: (batch.tokens * group).sum() for name, group in groups.items()}
+        tokens = batch.tokens.sum()
+        losses["fused"] = torch.stack([losses[name] * counts[name] / tokens for name in groups]).sum()
         losses["quiet_fused"] = quiet_loss(log_probs, batch.frame_targets)
+        counts |= {"fused": tokens, "quiet_fused": is_quiet(batch.frame_targets).sum()}
         if config.word_errors > 0:
-            lens = batch.lens * self.model.config.outputs_per_frame
-            losses["word_errors"] = expected_word_errors(log_probs, lens, self._texts(batch), self.tokenizer)
+            lens, texts = batch.lens * self.model.config.outputs_per_frame, self._texts(batch)
+            losses["word_errors"] = expected_word_errors(log_probs, lens, texts, self.tokenizer)
+            counts["word_errors"] = tokens.new_tensor(max(1, sum(len(text.split()) for text in texts)))
         if teacher is not None:
             alone = (lips_only & batch.in_step)[:, None]  # a span may have taken all the sound from lips out of step
             taught = seen & alone if config.teacher == "audio" else (heard | seen) & batch.in_step[:, None]
-            losses["distil_fused"] = distil(log_probs, teacher, *self._taught(batch, taught))
-        return losses
+            frames, counts["distil_fused"] = self._taught(batch, taught)
+            losses["distil_fused"] = distil(log_probs, teacher, frames, counts["distil_fused"])
+        return losses, counts
 
     def _texts(self, batch: Batch) -> list[str]:
         """What is said in each clip."""

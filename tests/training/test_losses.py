@@ -287,9 +287,9 @@ def test_where_nothing_is_said_lips_that_do_not_fit_need_not_be_quiet(
     objective.eval()
     with torch.no_grad():
         objective.model.video_stream.head.bias[0] = -30.0  # an eye that never says blank
-        loud = objective(batch, 0.0)["quiet"]
+        loud = objective(batch, 0.0)["video_quiet"]
         batch.in_step[:] = False
-        assert objective(batch, 0.0)["quiet"] < 5 < loud
+        assert objective(batch, 0.0)["video_quiet"] < 5 < loud
 
 
 @pytest.mark.parametrize("in_step", [True, False])
@@ -362,3 +362,15 @@ def test_a_full_teacher_has_nothing_to_teach_who_gets_all_of_it(
     with torch.no_grad():
         assert objective(batch, 1.0)["distil_fused"] < 1e-5
         assert objective(batch, 1.0)["distil"] > 1e-3
+
+
+# ---------------------------------------------------------------------------------------------------------- the sum
+
+
+def test_a_loss_without_a_weight_is_an_error(
+    corpus: Callable[..., Path], objective: Objective, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = objective._weights
+    monkeypatch.setattr(objective, "_weights", lambda now: {k: v for k, v in known(now).items() if k != "distil"})
+    with pytest.raises(ValueError, match="no weight for distil: losses are both, "):
+        objective(batch_of(corpus()), 1.0)
