@@ -12,19 +12,30 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from avsr.config import SIZES, ModelConfig
 from avsr.preprocessing.errors import AvsrError
 
+MOST = 10**9  # of anything that is counted
+HEAVIEST = 1000.0  # weight of a loss
+
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switches(cls, value: Any) -> Any:
+        """There are no switches here: pydantic would take true for 1."""
+        if isinstance(value, bool):
+            raise ValueError("a number or a text is wanted, not true or false")
+        return value
 
 
 class DataConfig(_Section):
     use: Literal["both", "audio", "video"] = Field("both", description="what is shown; a specialist sees one modality")
     train_split: str = "train"
     val_split: str = "val"
-    max_frames: int = Field(1800, ge=75, description="frames in a batch, padding included, on each device")
+    max_frames: int = Field(1800, ge=75, le=MOST, description="frames in a batch, padding included, on each device")
     audio_only_share: float = Field(0.25, ge=0, lt=1, description="share of clips without video in an epoch")
     join: float = Field(0.1, ge=0, le=1, description="share of clips that another sentence of the speaker follows")
-    cache_gb: float = Field(4.0, ge=0, description="clips are kept decoded in memory up to this size")
+    cache_gb: float = Field(4.0, ge=0, le=1e6, description="clips are kept decoded in memory up to this size")
     workers: int = Field(1, ge=0, le=64)
 
 
@@ -34,7 +45,7 @@ class AugmentConfig(_Section):
     speed: float = Field(0.25, ge=0, le=0.5, description="largest change of speed, in log, sound and lips together")
     uneven: float = Field(0.15, ge=0, le=0.5, description="how far it wanders within such a clip, in log")
     noise: float = Field(0.6, ge=0, le=1, description="probability of added noise")
-    noise_warmup: int = Field(6, ge=0, description="epochs over which that probability rises from nothing")
+    noise_warmup: int = Field(6, ge=0, le=MOST, description="epochs over which that probability rises from nothing")
     snr_low_db: float = Field(-10.0, ge=-30, le=60)
     snr_high_db: float = Field(20.0, ge=-30, le=60)
     noise_dir: Path | None = Field(None, description="folder of noise recordings, 16 kHz wav")
@@ -113,15 +124,19 @@ class LossConfig(_Section):
     streams_first: float = Field(0.25, ge=0, le=1, description="share of the run before the streams are fused")
     lips_only: float = Field(0.4, ge=0, le=1, description="share of clips whose sound is kept from the fused part")
     sound_only: float = Field(0.2, ge=0, le=1, description="share of clips whose lips are kept from the fused part")
-    stream: float = Field(0.5, ge=0, description="CTC of each stream's own head, once they are fused; 1 before")
-    frame: float = Field(1.0, ge=0, description="frame targets from the word alignment, at the start")
-    frame_end: float = Field(0.1, ge=0, description="the same from the middle of the run on")
-    quiet: float = Field(0.5, ge=0, description="blank where the word alignment has no word")
-    distil: float = Field(0.3, ge=0, description="posteriors on clean sound teach whatever gets less")
+    stream: float = Field(
+        0.5, ge=0, le=HEAVIEST, description="CTC of each stream's own head, once they are fused; 1 before"
+    )
+    frame: float = Field(1.0, ge=0, le=HEAVIEST, description="frame targets from the word alignment, at the start")
+    frame_end: float = Field(0.1, ge=0, le=HEAVIEST, description="the same from the middle of the run on")
+    quiet: float = Field(0.5, ge=0, le=HEAVIEST, description="blank where the word alignment has no word")
+    distil: float = Field(0.3, ge=0, le=HEAVIEST, description="posteriors on clean sound teach whatever gets less")
     teacher: Literal["audio", "full"] = Field("audio", description="the audio stream; or all, once it is fused")
-    space: float = Field(0.2, ge=0, description="contrast of the two streams in the shared space")
+    space: float = Field(0.2, ge=0, le=HEAVIEST, description="contrast of the two streams in the shared space")
     distil_start: float = Field(0.2, ge=0, le=1, description="share of the run after which the teacher is trusted")
-    word_errors: float = Field(0.0, ge=0, description="expected word errors of paths drawn from the fused part")
+    word_errors: float = Field(
+        0.0, ge=0, le=HEAVIEST, description="expected word errors of paths drawn from the fused part"
+    )
 
     @field_validator("sound_only")
     @classmethod
@@ -132,12 +147,12 @@ class LossConfig(_Section):
 
 
 class OptimConfig(_Section):
-    steps: int = Field(4000, ge=1)
+    steps: int = Field(4000, ge=1, le=MOST)
     lr: float = Field(1e-3, gt=0, le=1)
     encoder_lr: float = Field(1.0, gt=0, le=1, description="learning rate of a whisper encoder, as a share of lr")
-    warmup: int = Field(200, ge=0)
+    warmup: int = Field(200, ge=0, le=MOST)
     weight_decay: float = Field(0.02, ge=0, le=1)
-    clip_norm: float = Field(2.0, gt=0)
+    clip_norm: float = Field(2.0, gt=0, le=1e6)
     ema: float = Field(0.998, ge=0, lt=1, description="decay of the averaged weights, which are what is saved")
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
 
@@ -146,13 +161,15 @@ class TrainConfig(_Section):
     """One run. Unknown keys and values out of range are errors."""
 
     size: str = Field("grid-tiny", description=f"one of {', '.join(SIZES)}")
-    seed: int = Field(0, ge=0)
-    devices: int = Field(1, ge=1, description="processes that train together: GPUs, or on a CPU shares of its cores")
-    nodes: int = Field(1, ge=1)
-    log_every: int = Field(25, ge=1)
-    val_every: int = Field(500, ge=1)
-    val_clips: int = Field(40, ge=0)
-    save_every: int = Field(200, ge=1)
+    seed: int = Field(0, ge=0, lt=2**63)
+    devices: int = Field(
+        1, ge=1, le=64, description="processes that train together: GPUs, or on a CPU shares of its cores"
+    )
+    nodes: int = Field(1, ge=1, le=10_000, description="machines that train together")
+    log_every: int = Field(25, ge=1, le=MOST)
+    val_every: int = Field(500, ge=1, le=MOST)
+    val_clips: int = Field(40, ge=0, le=MOST)
+    save_every: int = Field(200, ge=1, le=MOST)
     init: Path | None = Field(None, description="checkpoint whose weights the run starts from")
     init_parts: tuple[str, ...] = Field((), description="parts of the network taken from init; all by default")
     freeze: tuple[str, ...] = Field(
@@ -203,7 +220,7 @@ def load_recipe(name: str, overrides: list[str] | None = None) -> TrainConfig:
     except (FileNotFoundError, IsADirectoryError):
         names = sorted(p.name.removesuffix(".toml") for p in shipped.iterdir() if p.name.endswith(".toml"))
         raise AvsrError(f"no recipe {name!r}: give one of {', '.join(names)} or the path of a .toml file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, thousands of digits or brackets
         raise AvsrError(f"recipe {name}: not valid TOML: {error}") from None
     for item in overrides or []:
         _override(values, item)
@@ -219,7 +236,7 @@ def _override(values: dict[str, Any], item: str) -> None:
         raise AvsrError(f"--set {item!r}: write it as section.key=value, for example optim.steps=1000")
     try:
         value = tomllib.loads(f"x = {text}")["x"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # not TOML; thousands of digits or brackets
         value = text
     *sections, last = key.strip().split(".")
     for section in sections:
@@ -235,4 +252,6 @@ def _first(error: ValidationError) -> str:
     key = ".".join(str(part) for part in problem["loc"]) or "value"
     if problem["type"] == "extra_forbidden":
         return f"unknown key {key}; see training/config.py for the keys that exist"
-    return f"{key} = {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}"
+    given = repr(problem["input"])
+    given = given if len(given) <= 60 else f"{given[:40]}..."
+    return f"{key} = {given}: {problem['msg'].removeprefix('Value error, ')}"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from avsr.preprocessing.errors import AvsrError
 from avsr.tokenizer import BLANK
-from avsr.training.config import load_recipe
+from avsr.training.config import TrainConfig, load_recipe
 
 
 @pytest.mark.parametrize(
@@ -46,6 +49,23 @@ def test_values_from_the_command_line_win(tmp_path: Path) -> None:
         ("freeze=video_frontend", "freeze"),
         ("init_parts=['video_frontend']", "init_parts = .*: these parts are taken from init"),
         ("optim.precision=int4", "optim.precision"),
+        ("loss.stream=inf", "loss.stream = inf: "),
+        ("loss.quiet=nan", "loss.quiet = nan: "),
+        ("loss.word_errors=1e30", "loss.word_errors"),
+        ("optim.clip_norm=inf", "optim.clip_norm = inf: "),
+        ("optim.lr=nan", "optim.lr = nan: "),
+        ("optim.steps=inf", "optim.steps = inf: "),
+        ("optim.steps=0", "optim.steps = 0: "),
+        ("optim.steps=true", "optim.steps = True: "),
+        ("optim.warmup=-3", "optim.warmup = -3: "),
+        ("data.cache_gb=inf", "data.cache_gb = inf: "),
+        (f"seed={'7' * 30}", "seed = 7{30}: "),
+        (f"seed={'7' * 5000}", "seed = '7{39}\\.\\.\\.: "),
+        (f"seed={'[' * 5000}", r"seed = '\[{39}\.\.\.: "),
+        ("seed=-1", "seed = -1: "),
+        ("devices=0", "devices = 0: "),
+        ("nodes=1000000", "nodes = 1000000: "),
+        ("log_every=0", "log_every = 0: "),
         ("nonsense", "nonsense"),
         ("seed.x=1", "seed"),
     ],
@@ -55,6 +75,29 @@ def test_mistakes_are_named_in_one_line(override: str, named: str) -> None:
     with pytest.raises(AvsrError, match=named) as error:
         load_recipe("grid-tiny", [*base, override])
     assert "\n" not in str(error.value)
+
+
+def numbers(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """All numeric fields below a section by their dotted names."""
+    for name, field in section.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from numbers(kind, f"{prefix}{name}.")
+        elif kind in (int, float):
+            yield prefix + name, field
+
+
+def test_row_37_every_number_is_finite_and_has_bounds() -> None:
+    found = dict(numbers(TrainConfig))
+    assert len(found) > 40
+    for name, field in found.items():
+        bounds = {kind for bound in field.metadata for kind in ("ge", "gt", "le", "lt") if hasattr(bound, kind)}
+        assert bounds & {"ge", "gt"}, name
+        assert bounds & {"le", "lt"}, name
+        for value in ("inf", "-inf", "nan", "1e400", f"-{'9' * 40}", "9" * 40):
+            with pytest.raises(AvsrError, match=rf"recipe grid-tiny: {name} = ") as error:
+                load_recipe("grid-tiny", [f"{name}={value}"])
+            assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("override", ["size=huge", "model.dim=30", "model.colour=1"])
