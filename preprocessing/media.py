@@ -19,7 +19,7 @@ import numpy as np
 from avsr.preprocessing.clip import CROP_SIZE, SAMPLES_PER_FRAME
 from avsr.preprocessing.errors import MediaError
 from avsr.preprocessing.ticks import Picture, Shape, picture_ticks, resampled, sound_ticks
-from avsr.preprocessing.tracks import LEAP_S, Track, declared_s
+from avsr.preprocessing.tracks import LEAP_S, Track, confined, declared_s
 
 log = logging.getLogger(__name__)
 
@@ -250,7 +250,8 @@ def read_lips(source: bytes | str | os.PathLike[str]) -> np.ndarray:
     name = f"{len(source)} bytes" if isinstance(source, bytes) else os.fspath(source)
     planes = []
     try:
-        with av.open(io.BytesIO(source) if isinstance(source, bytes) else name, mode="r") as container:
+        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+        with av.open(io.BytesIO(data), mode="r", container_options=confined()) as container:
             stream = container.streams.video[0]
             stream.codec_context.thread_count = 1  # pictures this small gain nothing from threads
             for frame in container.decode(stream):

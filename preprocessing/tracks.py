@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,42 +21,81 @@ BROADCAST_RETURN_S = 1.0  # ... and how far they must step back for that; joined
 
 # FFmpeg's flags AV_DISPOSITION_DEFAULT, AV_DISPOSITION_ATTACHED_PIC (cover art) and AVFMT_TS_DISCONT
 DEFAULT, ATTACHED_PICTURE, CLOCK_RESTARTS = 0x1, 0x400, 0x200
+# Formats that only say where sound and picture are, or that draw text
+NAME_OTHER_FILES = {"concat", "dash", "hls", "image2", "imf", "lavfi", "rtp", "rtsp", "sap", "sbg", "sdp", "vobsub"}
+NAME_OTHER_FILES |= {"tty", "webm_dash_manifest"}
+TEXT = (
+    "is text, not a recording; if it is a playlist, give the media files that it names: only files that are given "
+    "are read"
+)
 
 
-def open_container(path: Path) -> av.container.InputContainer:
-    """Opens a file for demuxing.
+class LocalFile:
+    """A regular file as FFmpeg gets to see it: bytes, without a name that an extension or a neighbour is taken from.
 
     Raises:
-        MediaError: it is missing, not a file, empty, unreadable, or no film or recording.
+        MediaError: it is missing, not a regular file (a FIFO would hang), or empty.
+        OSError: it cannot be opened.
     """
-    import av
 
-    try:
+    def __init__(self, path: Path) -> None:
         if not path.exists():
             raise MediaError(f"{path}: no such file; check the name")
         if not path.is_file():
             kind = "a folder" if path.is_dir() else "not a regular file"
             raise MediaError(f"{path}: is {kind}; give a media file")
-        if path.stat().st_size == 0:
+        self.size = path.stat().st_size
+        if self.size == 0:
             raise MediaError(f"{path}: is empty (0 bytes); give a complete media file")
-        # "file:" keeps a colon in a name from being read as a protocol; the whitelist keeps a playlist from being
-        # fetched from the network. Tags in an old encoding must not stop the reading.
+        file = io.FileIO(path)
+        self.read, self.seek, self.tell, self.close = file.read, file.seek, file.tell, file.close
+
+    def is_text(self) -> bool:
+        """Whether it begins with nothing but printable characters: a playlist, a cue sheet, a description."""
+        self.seek(0)
+        head = self.read(64)
+        if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            return True
+        return not any(byte < 32 and byte not in b"\t\r\n\f" for byte in head)
+
+
+@cache
+def confined() -> dict[str, str]:
+    """FFmpeg's options under which nothing but the bytes it is handed can be read."""
+    import av
+
+    return {"protocol_whitelist": "none", "format_whitelist": ",".join(av.formats_available - NAME_OTHER_FILES)}
+
+
+def open_container(path: Path, file: LocalFile) -> av.container.InputContainer:
+    """Opens a file for demuxing. Nothing but that file can be read: FFmpeg has neither its path nor any protocol.
+
+    Raises:
+        MediaError: it is unreadable, names other files, or is no film or recording.
+    """
+    import av
+
+    try:
         container = av.open(
-            f"file:{path.absolute()}",
+            file,
             mode="r",
-            container_options={"protocol_whitelist": "file"},
-            metadata_errors="replace",
+            container_options=confined(),
+            metadata_errors="replace",  # tags in an old encoding must not stop the reading
         )
     except (av.FFmpegError, OSError, ValueError) as error:
+        if file.is_text():
+            raise MediaError(f"{path}: {TEXT}") from error
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise MediaError(
             f"{path}: cannot be read as media ({reason}); give a video (mp4, mkv, webm, mov, avi, mpg) "
             "or a sound file (wav, mp3, flac, ogg, m4a) that plays"
         ) from error
-    name = container.format.name
-    if name in ("tty", "image2") or name.endswith("_pipe"):  # text drawn as a picture, or a photograph
+    if container.format.name.endswith("_pipe"):
         container.close()
-        raise MediaError(f"{path}: is a {'text' if name == 'tty' else 'picture'}, not a recording; give a media file")
+        raise MediaError(f"{path}: is a picture, not a recording; give a media file")
+    if not container.streams and file.is_text():
+        container.close()
+        raise MediaError(f"{path}: {TEXT}")
     return container
 
 
@@ -69,7 +110,12 @@ class Track:
         self.kind = kind
         self.damaged = 0
         self.origin_s = 0.0
-        self.container = open_container(path)
+        self._file = LocalFile(path)
+        try:
+            self.container = open_container(path, self._file)
+        except BaseException:
+            self._file.close()
+            raise
         streams = [
             stream
             for stream in getattr(self.container.streams, kind)
@@ -96,6 +142,7 @@ class Track:
 
     def close(self) -> None:
         self.container.close()
+        self._file.close()
 
     def _decode(self) -> Iterator[tuple[float, float, Any]]:
         import av
@@ -129,7 +176,7 @@ class Track:
                 return
             except IndexError:  # PyAV trips at the end of a file in which a further stream turned up midway
                 return
-            except av.FFmpegError:
+            except (av.FFmpegError, OSError):  # OSError: the disk
                 self.damaged += 1
                 failures += 1
 

@@ -5,7 +5,9 @@ Films carry their own frame number as eight black or white blocks, and sound tha
 
 from __future__ import annotations
 
+import os
 import subprocess
+import threading
 import tracemalloc
 import wave
 from itertools import islice
@@ -535,6 +537,50 @@ def test_missing_folder_empty_and_text(tmp_path: Path) -> None:
     refused(tmp_path / "list.m3u8")
     (tmp_path / "random.mp4").write_bytes(np.random.default_rng(0).bytes(20_000))
     refused(tmp_path / "random.mp4")
+
+
+PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:1000\n#EXTINF:2,\n{name}\n"  # no end: a player would wait for more
+CONCAT = "ffconcat version 1.0\nfile {name}\n"
+SESSION = "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 5004 RTP/AVP 0\n"
+DASH = """<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" minBufferTime="PT1S"><Period>
+<AdaptationSet mimeType="video/mp2t"><Representation id="1" bandwidth="9"><BaseURL>{name}</BaseURL><SegmentBase/>
+</Representation></AdaptationSet></Period></MPD>"""
+
+
+@pytest.mark.parametrize("text", [PLAYLIST, PLAYLIST + "#EXT-X-ENDLIST\n", CONCAT, SESSION, DASH, "{name}\n"])
+def test_row_29_only_the_named_file_is_read(film: Film, text: str) -> None:
+    """Playlists, under whatever name, are refused in one line, and nothing that they name plays."""
+    film.make("film.ts", "-c:v", "mpeg2video", "-c:a", "mp2", sound=beeps(2, [0.5]))
+    (film.folder / "below").mkdir()
+    for name in ("film.ts", "../film.ts", f"file:{film.folder}/film.ts", str(film.folder / "film.ts")):
+        for given in ("list.m3u8", "list.ffconcat", "film.mp4", "film.wav", "below/film.ts.m3u8"):
+            path = film.folder / given
+            path.write_text(text.format(name=name))
+            assert "is text" in refused(path)
+            path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes() + b"\0")
+            refused(path)
+    for kept in ("i001.png", "i002.png"):
+        film.make(kept, frames=1)
+    pattern = film.folder / "i%03d.png"
+    pattern.write_bytes((film.folder / "i001.png").read_bytes())
+    assert "picture" in refused(pattern)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
+def test_row_29_nothing_waits_for_a_fifo(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.ts")
+    (tmp_path / "list.m3u8").write_text(PLAYLIST.format(name="fifo.ts"))
+    for name in ("fifo.ts", "list.m3u8"):
+        run = threading.Thread(target=refused, args=[tmp_path / name], daemon=True)
+        run.start()
+        run.join(20)
+        assert not run.is_alive(), name
+
+
+def test_row_29_lips_of_a_shard_are_their_bytes_alone(film: Film) -> None:
+    path = film.make("film.ts", "-c:v", "mpeg2video")
+    with pytest.raises(MediaError):
+        media.read_lips(PLAYLIST.format(name=f"file:{path}").encode() + b"#EXT-X-ENDLIST\n")
 
 
 def test_photograph_and_odd_names(film: Film) -> None:
