@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
+import numpy as np
 from torch import Tensor
 
 from avsr.decoding import BLANK
@@ -90,10 +90,8 @@ class Timing:
         return cls(**{name: int(frames) for name, frames in entry.items()})
 
 
-def forced_align(log_probs: Tensor, ids: Sequence[int]) -> Tensor:
-    """The most probable CTC path that spells `ids` (Viterbi, all states of a frame at once).
-
-    Method: Graves et al., "Connectionist Temporal Classification", ICML 2006, section 4, with max for sum.
+def forced_align(log_probs: Tensor, ids: Sequence[int]) -> np.ndarray:
+    """The most probable CTC path that spells `ids`.
 
     Args:
         log_probs: (T, U) float, of one clip without padding.
@@ -105,62 +103,103 @@ def forced_align(log_probs: Tensor, ids: Sequence[int]) -> Tensor:
     Raises:
         AvsrError: the text needs more outputs than there are, or no path has a probability above zero.
     """
-    length = len(ids)
-    if length == 0:
-        return torch.zeros(0, 2, dtype=torch.int64)
-    tokens = torch.as_tensor(ids, dtype=torch.int64)
-    outputs, needed = len(log_probs), length + int((tokens[1:] == tokens[:-1]).sum())
+    return forced_align_batch([log_probs], [ids])[0]
+
+
+def forced_align_batch(log_probs: Sequence[Tensor], ids: Sequence[Sequence[int]]) -> list[np.ndarray]:
+    """As `forced_align`, for several clips in one pass: all states of all clips move on by one output at a time.
+
+    Method: Graves et al., "Connectionist Temporal Classification", ICML 2006, section 4, with max for sum.
+
+    Args:
+        log_probs: (T, U) float of each clip; T may differ.
+        ids: the tokens of each text.
+    """
+    for clip, text in zip(log_probs, ids, strict=True):
+        _check_length(len(clip), text)
+    if not ids:
+        return []
+    widest = 2 * max(map(len, ids)) + 1
+    states = np.full((len(ids), widest), BLANK)  # (B, S); what lies beyond a text is never reached from its ends
+    emit = np.full((max(map(len, log_probs)), len(ids), widest), -np.inf, np.float32)  # (T, B, S)
+    for i, (clip, text) in enumerate(zip(log_probs, ids, strict=True)):
+        states[i, 1 : 2 * len(text) : 2] = text
+        count = 2 * len(text) + 1
+        emit[: len(clip), i, :count] = clip.float().cpu().numpy()[:, states[i, :count]]
+
+    back, score = _viterbi(emit, states, [len(clip) for clip in log_probs])
+    lengths = [(len(clip), len(text)) for clip, text in zip(log_probs, ids, strict=True)]
+    return [_spans(back[:outputs, i], score[i], length) for i, (outputs, length) in enumerate(lengths)]
+
+
+def _check_length(outputs: int, ids: Sequence[int]) -> None:
+    """Raises where a text needs more outputs than a clip has."""
+    needed = len(ids) + sum(before == token for before, token in itertools.pairwise(ids))
     if outputs < needed:
         raise AvsrError(
-            f"a text of {length} characters needs {needed} outputs, the clip has {outputs}: shorten the text"
+            f"a text of {len(ids)} characters needs {needed} outputs, the clip has {outputs}: shorten the text"
         )
-    states = torch.full((2 * length + 1,), BLANK)
-    states[1::2] = tokens
-    emit = log_probs.float().cpu()[:, states]  # (T, S)
 
-    moves = _viterbi(emit, states)
-    state = moves.final
-    if state is None:
+
+def _viterbi(emit: np.ndarray, states: np.ndarray, lens: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Best way into each state of each output: from itself, the one before, or over a blank between two tokens.
+
+    Args:
+        emit: (T, B, S) float32, log probability of each state's token; overwritten.
+        states: (B, S) tokens.
+        lens: outputs that count in each clip.
+
+    Returns:
+        (T, B, S) int8, states stepped forward on entering; (B, S) float32, score of each state after a clip's end.
+    """
+    count = states.shape[1]
+    no_skip = np.full(states.shape, -np.inf, np.float32)
+    skippable = (states[:, 2:] != BLANK) & (states[:, 2:] != states[:, :-2])
+    no_skip[:, 2:][skippable] = 0.0
+
+    back = np.zeros(emit.shape, np.int8)
+    score = np.full((len(states), count + 2), -np.inf, np.float32)  # two states of padding make the shifts plain slices
+    final = np.full(states.shape, -np.inf, np.float32)
+    ends = {length - 1: np.flatnonzero(np.equal(lens, length)) for length in lens}
+    stay, step, over = score[:, 2:], score[:, 1:-1], score[:, :-2]
+    for t, gain in enumerate(emit):
+        if t == 0:
+            stay[:, :2] = gain[:, :2]
+        else:
+            skip, moved = over + no_skip, back[t]
+            np.greater(step, stay, out=moved, casting="unsafe")
+            best = np.maximum(stay, step)
+            moved[skip > best] = 2
+            np.maximum(best, skip, out=best)
+            np.add(best, gain, out=stay)
+        if t in ends:
+            final[ends[t]] = stay[ends[t]]
+    return back, final
+
+
+def _spans(back: np.ndarray, score: np.ndarray, length: int) -> np.ndarray:
+    """(L, 2): the outputs of each token on the best path of one clip, (T, S) moves and (S,) final scores."""
+    if length == 0:
+        return np.zeros((0, 2), np.int64)
+    state = 2 * length if score[2 * length] >= score[2 * length - 1] else 2 * length - 1
+    if not np.isfinite(score[state]):
         raise AvsrError("no path through the clip spells the text: it is impossible under the model")
-    path = torch.empty(outputs, dtype=torch.int64)
-    for t in range(outputs - 1, -1, -1):
+    path = np.empty(len(back), np.int64)
+    width, moves = back.shape[1], back.tobytes()  # bytes are read one by one much faster than an array
+    for t in range(len(back) - 1, -1, -1):
         path[t] = state
-        state -= int(moves.back[t, state])
-    spans = torch.empty(length, 2, dtype=torch.int64)
-    for i in range(length):
-        inside = torch.nonzero(path == 2 * i + 1).flatten()
-        spans[i, 0], spans[i, 1] = inside[0], inside[-1] + 1
-    return spans
-
-
-@dataclass(frozen=True)
-class _Moves:
-    """back (T, S) int8: states stepped forward on entering; final: the last state, None where no path exists."""
-
-    back: Tensor
-    final: int | None
-
-
-def _viterbi(emit: Tensor, states: Tensor) -> _Moves:
-    """Best way into each state of each output: from itself, the one before, or over a blank between two tokens."""
-    outputs, count = emit.shape
-    skippable = torch.zeros(count, dtype=torch.bool)
-    skippable[2:] = (states[2:] != BLANK) & (states[2:] != states[:-2])
-    no_skip = torch.where(skippable, 0.0, -torch.inf)
-
-    back = torch.zeros(outputs, count, dtype=torch.int8)
-    score = torch.full((count + 2,), -torch.inf)  # two states of padding in front make the shifts plain slices
-    score[2:4] = emit[0, :2]
-    for t in range(1, outputs):
-        ways = torch.stack((score[2:], score[1:-1], score[:-2] + no_skip))
-        best, back[t] = ways.max(dim=0)
-        score[2:] = best + emit[t]
-    final = count - 1 if score[-1] >= score[-2] else count - 2
-    return _Moves(back, final if torch.isfinite(score[final + 2]) else None)
+        state -= moves[t * width + state]
+    tokens = np.arange(1, 2 * length, 2)
+    return np.stack([np.searchsorted(path, tokens), np.searchsorted(path, tokens, side="right")], axis=1)
 
 
 def word_times(
-    log_probs: Tensor, ids: Sequence[int], tokens: Sequence[str], timing: Timing | None = None, per_frame: int = 1
+    log_probs: Tensor,
+    ids: Sequence[int],
+    tokens: Sequence[str],
+    timing: Timing | None = None,
+    per_frame: int = 1,
+    outputs: np.ndarray | None = None,
 ) -> list[WordSpan]:
     """The words that `ids` spell, each with its frames and its confidence.
 
@@ -174,6 +213,7 @@ def word_times(
         tokens: the string of each id; the one for " " separates words.
         timing: how far words reach beyond their letters.
         per_frame: R, outputs for each frame.
+        outputs: (L, 2), what `forced_align` returned for them; found here where it is not given.
 
     Returns:
         One span per word, in order.
@@ -181,8 +221,8 @@ def word_times(
     Raises:
         AvsrError: as in forced_align.
     """
-    outputs = forced_align(log_probs, ids).tolist()
-    spans = [(first / per_frame, last / per_frame) for first, last in outputs]
+    placed = (forced_align(log_probs, ids) if outputs is None else outputs).tolist()
+    spans = [(first / per_frame, last / per_frame) for first, last in placed]
     words: list[list[int]] = []  # positions in ids
     inside = False
     for position, token in enumerate(ids):
@@ -194,7 +234,7 @@ def word_times(
         words[-1].append(position)
         inside = True
 
-    probs = log_probs.float().exp().cpu()
+    probs = log_probs.float().exp().cpu().numpy()
     extents = [
         _extent([spans[i] for i in word], 1 / per_frame, opens=n == 0, closes=n == len(words) - 1)
         for n, word in enumerate(words)
@@ -202,7 +242,7 @@ def word_times(
     found = []
     stretched = (timing or Timing()).stretch(extents, len(log_probs) / per_frame)
     for word, letters, (first, last) in zip(words, extents, stretched, strict=True):
-        peaks = [float(probs[slice(*outputs[i]), ids[i]].max()) for i in word]
+        peaks = [float(probs[slice(*placed[i]), ids[i]].max()) for i in word]
         text = "".join(tokens[ids[i]] for i in word)
         found.append(WordSpan(text, first, last, letters, sum(peaks) / len(peaks), min(peaks)))
     return found

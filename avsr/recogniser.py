@@ -215,18 +215,20 @@ class Recogniser:
         """
         import torch
 
-        from avsr.alignment import without_echoes, word_times
+        from avsr.alignment import forced_align_batch, without_echoes, word_times
         from avsr.tokenizer import Tokenizer
 
         decoding = decoding or self.decoding
         with torch.inference_mode():
             output = self.model(*(tensor.to(self.device) for tensor in collate(clips)))
         log_probs, lens, weight = output.log_probs.float().cpu(), output.lens.cpu(), output.audio_weight.float().cpu()
+        texts = decoding.ids(log_probs, lens, self.tokens, closed)
+        posteriors = [clip[:outputs] for clip, outputs in zip(log_probs, lens.tolist(), strict=True)]
+        placed = forced_align_batch(posteriors, texts)
         found = []
-        for i, ids in enumerate(decoding.ids(log_probs, lens, self.tokens, closed)):
+        for i, (own, ids, outputs) in enumerate(zip(posteriors, texts, placed, strict=True)):
             about = self.tokens, self.timing, self.config.outputs_per_frame
-            own = log_probs[i, : int(lens[i])]
-            words = word_times(own, ids, *about)
+            words = word_times(own, ids, *about, outputs)
             once = without_echoes(words)
             if decoding.language is None and len(once) < len(words):  # a language says itself what may be said twice
                 words = word_times(own, Tokenizer(self.tokens).encode(" ".join(once)), *about)

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avsr.alignment import LETTER_GAP, Timing, forced_align, without_echoes, word_times
+from avsr.alignment import LETTER_GAP, Timing, forced_align, forced_align_batch, without_echoes, word_times
 from avsr.preprocessing.errors import AvsrError
 
 TAIL_FRAMES = Timing().tail_frames
@@ -54,6 +54,48 @@ def test_path_is_the_best_of_all(seed, text, spare):
         found[first:last] = [token] * (last - first)
     assert score(tuple(found)) == pytest.approx(score(best), abs=1e-4)
     assert collapse(tuple(found)) == text
+
+
+def one_by_one(log_probs: torch.Tensor, ids: list[int]) -> list[list[int]]:
+    """The Viterbi search written out, one clip, output and state at a time."""
+    states = [0, *itertools.chain.from_iterable((token, 0) for token in ids)]
+    score, back = [-torch.inf] * len(states), []
+    for t, frame in enumerate(log_probs.float()):
+        before, score, moves = score, [], []
+        for s, token in enumerate(states):
+            ways = [before[s], before[s - 1] if s else -torch.inf, -torch.inf]
+            if s > 1 and token != 0 and token != states[s - 2]:
+                ways[2] = before[s - 2]
+            if t == 0:
+                ways = [0.0 if s < 2 else -torch.inf, -torch.inf, -torch.inf]
+            moves.append(ways.index(max(ways)))
+            score.append(float(torch.tensor(max(ways)) + frame[token]))
+        back.append(moves)
+    state, path = len(states) - 1 if len(states) == 1 or score[-1] >= score[-2] else len(states) - 2, []
+    for moves in reversed(back):
+        path.insert(0, state)
+        state -= moves[state]
+    places = [[t for t, s in enumerate(path) if s == 2 * i + 1] for i in range(len(ids))]
+    return [[found[0], found[-1] + 1] for found in places]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.lists(st.integers(1, 3), max_size=6), st.integers(0, 6)), min_size=1, max_size=4),
+    st.integers(0, 10_000),
+    st.booleans(),
+)
+def test_clips_aligned_together_are_aligned_as_one_by_one(texts, seed, coarse):
+    """Whatever else is in the batch; coarse: many paths are equally good, and the same one must win."""
+    generator = torch.Generator().manual_seed(seed)
+    clips = []
+    for text, spare in texts:
+        frames = max(1, len(text) + sum(a == b for a, b in itertools.pairwise(text)) + spare)
+        clip = torch.randn(frames, 4, generator=generator).log_softmax(-1)
+        clips.append(clip.round() if coarse else clip)
+    found = forced_align_batch(clips, [text for text, _ in texts])
+    for clip, (text, _), spans in zip(clips, texts, found, strict=True):
+        assert spans.tolist() == one_by_one(clip, text)
 
 
 def test_too_long_a_text_is_refused_with_numbers():
