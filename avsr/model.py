@@ -491,9 +491,12 @@ class AVSR(nn.Module):
             mel = change(mel)
         return self.audio_stream(self.audio_frontend(mel, present, valid), valid)
 
-    def encode_video(self, lips: Tensor, present: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """Lips (B, T, 96, 96), or already (B, T, crop, crop), -> stream (B, T, D) and log-probabilities (B, R T, U)."""
-        if lips.shape[-1] != self.config.crop:
+    def encode_video(self, lips: Tensor, present: Tensor, valid: Tensor, viewed: bool = False) -> tuple[Tensor, Tensor]:
+        """Lips (B, T, 96, 96), or already (B, T, crop, crop), -> stream (B, T, D) and log-probabilities (B, R T, U).
+
+        ``viewed`` says that they are what the network sees, which a crop of 96 cannot tell from stored ones.
+        """
+        if lips.shape[-1] == CROP_SIZE and not viewed:
             lips = view_lips(lips, self.config.crop)
         return self.video_stream(self.video_frontend(lips.float(), present), valid)
 

@@ -59,6 +59,7 @@ class LogMel(nn.Module):
     """
 
     n_fft = N_FFT
+    absent = 0.0  # what the bins of absent frames hold, and those that training masks
     filterbank: Tensor
     window: Tensor
 
@@ -114,10 +115,11 @@ class WhisperLogMel(LogMel):
 
     n_fft = WINDOW
     LOUDEST = 1.4
+    absent = LOUDEST - DYNAMIC_RANGE / 4
     SILENCE = -2.0  # log10 units of power; what is no louder is not turned up
 
     def forward(self, audio: Tensor, present: Tensor) -> Tensor:
         """(B, N) float32, (B, T) bool -> (B, S, M) float32 in [-0.6, 1.4]."""
         mel, loudest, mask = self.levels(audio, present)
         below = (mel - loudest.clamp_min(self.SILENCE)).clamp_min(-DYNAMIC_RANGE)
-        return below.masked_fill(~mask, -DYNAMIC_RANGE) / 4 + self.LOUDEST
+        return (below / 4 + self.LOUDEST).masked_fill(~mask, self.absent)

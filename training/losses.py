@@ -209,10 +209,8 @@ class Objective(nn.Module):
         clear = heard & ~batch.lips_needed[:, None]
         ear_targets = batch.frame_targets.masked_fill(batch.lips_needed[:, None], UNKNOWN)
         has_audio, has_video = clear.any(1), fitting.any(1)
-        audio, audio_head = model.encode_audio(
-            batch.audio, heard, valid, lambda mel: warp_mel(mel, batch.formants) * batch.mel_keep
-        )
-        video, video_head = model.encode_video(batch.lips, seen, valid)
+        audio, audio_head = model.encode_audio(batch.audio, heard, valid, lambda mel: self._changed_mel(mel, batch))
+        video, video_head = model.encode_video(batch.lips, seen, valid, viewed=True)
         losses = {
             "audio_stream": ctc(audio_head, batch, has_audio),
             "audio_frame": frame_loss(self.audio_frames, audio, ear_targets, clear),
@@ -297,6 +295,10 @@ class Objective(nn.Module):
             frames, counts["distil_fused"] = self._taught(batch, taught)
             losses["distil_fused"] = distil(log_probs, teacher, frames, counts["distil_fused"])
         return losses, counts
+
+    def _changed_mel(self, mel: Tensor, batch: Batch) -> Tensor:
+        """The log-mel (B, S, M) of other vocal tracts, absent where it is masked (SpecAugment, Park et al. 2019)."""
+        return warp_mel(mel, batch.formants).masked_fill(~batch.mel_keep, self.model.audio_frontend.mel.absent)
 
     def _texts(self, batch: Batch) -> list[str]:
         """What is said in each clip."""

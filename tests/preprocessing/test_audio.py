@@ -97,6 +97,14 @@ def test_silence_and_nothing_give_finite_numbers(mel: LogMel) -> None:
         assert features.abs().max() < 1e-3
 
 
+@pytest.mark.parametrize("kind", [LogMel, WhisperLogMel])
+def test_absent_frames_hold_the_value_of_absence(kind: type[LogMel]) -> None:
+    present = torch.arange(20) < 12
+    for given in (present, torch.zeros(20, dtype=torch.bool)):
+        out = kind()(torch.randn(1, 20 * 640), given[None])
+        assert (out[0, 4 * int(given.sum()) :] == torch.tensor(kind.absent)).all()
+
+
 def test_loudness_does_not_matter(mel: LogMel) -> None:
     audio, present = voice(40)[None], torch.ones(1, 40, dtype=torch.bool)
     expected = mel(audio, present)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ from toy import FRAMES, TEXTS, make_clip
 
 from avsr.config import ModelConfig
 from avsr.model import AVSR
+from avsr.preprocessing.errors import AvsrError
 from avsr.tokenizer import Tokenizer
 from avsr.training.batch import FRAMES_PER_TOKEN, Batch, collate
-from avsr.training.config import AugmentConfig, LossConfig
+from avsr.training.config import AugmentConfig, LossConfig, TrainConfig
 from avsr.training.data import ClipStore, TrainSet
 from avsr.training.losses import Objective, ctc, distil, frame_loss, quiet_loss, space_loss
 
@@ -374,3 +376,60 @@ def test_a_loss_without_a_weight_is_an_error(
     monkeypatch.setattr(objective, "_weights", lambda now: {k: v for k, v in known(now).items() if k != "distil"})
     with pytest.raises(ValueError, match="no weight for distil: losses are both, "):
         objective(batch_of(corpus()), 1.0)
+
+
+# --------------------------------------------------------------------------------------- what the network is shown
+
+
+class Seen(Exception):
+    """Ends a run once the part of the network that is watched has been given its input."""
+
+
+def input_of(part: torch.nn.Module, run: Callable[..., object], *given: object) -> torch.Tensor:
+    """What a part of the network is given while something runs."""
+
+    def stop(_: torch.nn.Module, inputs: tuple) -> None:
+        raise Seen(inputs[0].detach().clone())
+
+    with part.register_forward_pre_hook(stop), torch.no_grad(), pytest.raises(Seen) as seen:
+        run(*given)
+    return seen.value.args[0]
+
+
+def test_row_24_training_view_is_inference_view_for_every_legal_crop(corpus: Callable[..., Path]) -> None:
+    store = ClipStore([corpus([make_clip(0, "bin a", 8)])], "train", TOKENIZER)
+    still = dict.fromkeys(("picture", "shift_px", "rotate_deg", "scale", "flip", "warp_px"), 0)
+    config = PLAIN.model_copy(update=still)
+    clip = store.sample(0)
+    audio, lips = torch.from_numpy(clip.audio)[None], torch.from_numpy(clip.lips)[None]
+    there = torch.ones(1, 8, dtype=torch.bool)
+    for crop in range(32, 97):
+        network = MODEL.model_copy(update={"crop": crop})
+        objective = Objective(AVSR(network), LossConfig()).eval()
+        batch = collate([TrainSet(store, TOKENIZER, network, config, 0)[(0, 0, -1)]])
+        front = objective.model.video_frontend
+        trained = input_of(front, objective, batch, 0.0)
+        used = input_of(front, objective.model, audio, lips, there, there, torch.tensor([8]))
+        assert trained.shape == used.shape == (1, 8, crop, crop)
+        assert (trained - used).abs().max() <= 0.51, crop  # training keeps whole grey levels
+
+
+@pytest.mark.parametrize("crop", [31, 97, 0, 64.5])
+def test_row_24_a_crop_beyond_what_is_stored_is_refused_in_one_line(crop: float) -> None:
+    with pytest.raises(AvsrError, match="crop") as error:
+        TrainConfig(model={"crop": crop}).network(TOKENIZER.tokens)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["convolution", "whisper"])
+def test_masked_mel_holds_what_absent_sound_holds(corpus: Callable[..., Path], kind: str) -> None:
+    network = MODEL.model_copy(update={"audio_frontend": kind, "audio_width": 64, "audio_layers": 1})
+    objective = Objective(AVSR(network), LossConfig()).eval()
+    batch = batch_of(corpus())
+    batch.mel_keep[:] = True
+    ear = objective.model.audio_frontend
+    absent = input_of(ear, objective, replace(batch, audio_present=batch.audio_present & False), 0.0)
+    batch.mel_keep[:, 10:30, 5:20] = False
+    masked = input_of(ear, objective, batch, 0.0)
+    assert (masked[:, 10:30, 5:20] == absent[:, 10:30, 5:20]).all()
+    assert (masked[:, 40:] != absent[:, 40:]).any()
