@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from avsr.preprocessing import outputs
 from avsr.preprocessing.errors import AvsrError
-from avsr.preprocessing.shards import write_file
 
 if TYPE_CHECKING:
     from avsr.transcript import Transcript
@@ -93,7 +93,7 @@ def write_text(path: Path, text: str) -> None:
         AvsrError: the file cannot be written (no such folder, no permission, disk full).
     """
     try:
-        write_file(path, [text.encode("utf-8", "backslashreplace")])
+        outputs.write(path, [text.encode("utf-8", "backslashreplace")])
     except OSError as error:
         raise AvsrError(f"{path}: cannot be written ({error.strerror}): choose another folder or free space") from error
 

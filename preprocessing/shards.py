@@ -16,7 +16,7 @@ import os
 import re
 import tarfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,6 +27,7 @@ import numpy as np
 from avsr.preprocessing.clip import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, Clip
 from avsr.preprocessing.errors import AvsrError
 from avsr.preprocessing.index import MEMBERS, SCHEMA, ShardEntry, in_one_line, parse_index
+from avsr.preprocessing.outputs import write_file
 
 INDEX = "index.json"
 SHARD_CLIPS = 256  # clips a shard: about 25 MB of three-second clips
@@ -146,24 +147,6 @@ def _json(value: Any) -> bytes:
 
 
 # ---------------------------------------------------------------------------------------------------------- writing
-
-
-def write_file(path: Path, chunks: Iterable[bytes]) -> None:
-    """Writes a file beside its place and renames it, so that it is there whole or not at all, whatever happens.
-
-    Raises:
-        OSError: it cannot be written, for example on a full disk; nothing is left behind then.
-    """
-    part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(part, "wb") as file:
-            for chunk in chunks:
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def tar_fragment(members: Mapping[str, bytes], key: str) -> bytes:

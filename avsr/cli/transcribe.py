@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from avsr.cli.options import FACES, Device, DeviceOption, Format, Modality
 from avsr.console import failing_alone, note, one_line, progress, say
-from avsr.preprocessing.errors import AvsrError
+from avsr.preprocessing import outputs
+from avsr.preprocessing.errors import AvsrError, UsageError
+
+if TYPE_CHECKING:
+    from avsr.transcript import Transcript
 
 
 def transcribe(
@@ -42,6 +47,9 @@ def transcribe(
         typer.Option(metavar="RULE", help="Whose lips: main (longest and largest), largest, left, right, or a number."),
     ] = "main",
     device: DeviceOption = Device.auto,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files in DIR that avsr did not write; never an input.")
+    ] = False,
 ) -> None:
     """Turn videos into words, with times, confidences, and how much of each word was heard.
 
@@ -52,7 +60,11 @@ def transcribe(
     if face not in FACES and not face.isdecimal():
         raise typer.BadParameter(f"{face!r}: use {', '.join(FACES)} or the number of a face", param_hint="--face")
     names = writers.formats(format.value)
-    _refuse_output(files, out, names)
+    targets = _targets(files, out, names)
+    inputs = [*files, *filter(None, (model, lm, grammar))]
+    outputs.refuse(chain(*targets.values()), inputs, overwrite=overwrite)
+    if out is not None:
+        _make_folder(out, targets)
     from avsr import language
     from avsr.transcribe import load_model
 
@@ -72,39 +84,55 @@ def transcribe(
             for warning in transcript.warnings:
                 say(f"{file}: {warning}")
             if out is None:
-                text = writers.RENDERERS[names[0]](transcript)
-                if len(files) > 1:
-                    text = "".join(f"{one_line(str(file))}\t{line}\n" for line in text.splitlines() or [""])
-                print(text, end="", flush=True)
+                _print(transcript, writers.RENDERERS[names[0]], file if len(files) > 1 else None)
             else:
-                for name in names:
-                    writers.write(transcript, out / f"{file.stem}.{name}")
+                outputs.refuse(targets[file], inputs, overwrite=overwrite)  # a long call leaves time for new files
+                for name, target in zip(names, targets[file], strict=True):
+                    writers.write(transcript, target, name)
         failed |= outcome.failed
     raise typer.Exit(int(failed))
 
 
-def _refuse_output(files: Sequence[Path], out: Path | None, names: Sequence[str]) -> None:
-    """Refuses, before any work, what could not be written without loss; makes the output folder.
+def _print(transcript: Transcript, render: Callable[[Transcript], str], file: Path | None) -> None:
+    """Puts a transcript on standard output; each line begins with the file where it is one of several."""
+    text = render(transcript)
+    if file is not None:
+        text = "".join(f"{one_line(str(file))}\t{line}\n" for line in text.splitlines() or [""])
+    print(text, end="", flush=True)
+
+
+def _targets(files: Sequence[Path], out: Path | None, names: Sequence[str]) -> dict[Path, list[Path]]:
+    """The files that each input is written to, one a format; none where standard output takes it.
 
     Raises:
-        typer.BadParameter: two inputs with one output name, or several renderings on standard output.
+        UsageError: an input named twice.
+        typer.BadParameter: several renderings on standard output.
     """
-    if out is None:
-        if len(names) > 1:
-            raise typer.BadParameter("several formats need a folder: give it with -o DIR", param_hint="-f all")
-        if len(files) > 1 and names != ["txt"]:
-            raise typer.BadParameter("several files need a folder: give it with -o DIR", param_hint=f"-f {names[0]}")
-        return
-    first: dict[str, Path] = {}
+    seen = set()
     for file in files:
-        other = first.setdefault(file.stem, file)
-        if other is not file:
-            raise typer.BadParameter(
-                f"{other} and {file} would both be written to {out / file.stem}.{names[0]}: rename one, "
-                "or use two folders",
-                param_hint="FILE",
-            )
+        this = file.stem, outputs.identity(file) or file  # a hard link of another name may have outputs of its own
+        if this in seen:
+            raise UsageError(f"{file} is named twice: name it once")
+        seen.add(this)
+    if out is not None:
+        return {file: [out / f"{file.stem}.{name}" for name in names] for file in files}
+    if len(names) > 1:
+        raise typer.BadParameter("several formats need a folder: give it with -o DIR", param_hint="-f all")
+    if len(files) > 1 and names != ["txt"]:
+        raise typer.BadParameter("several files need a folder: give it with -o DIR", param_hint=f"-f {names[0]}")
+    return {}
+
+
+def _make_folder(folder: Path, targets: dict[Path, list[Path]]) -> None:
+    """Makes the folder of the outputs, and sees that they can be written there side by side.
+
+    Raises:
+        AvsrError: no folder can be made, nothing can be written, or two inputs would share an output.
+    """
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        # Before the folder is made for names that are alike to the letter, after it for those it takes for alike.
+        outputs.refuse_twins([(file, own[0]) for file, own in targets.items()])
+        folder.mkdir(parents=True, exist_ok=True)
+        outputs.refuse_twins([(file, own[0]) for file, own in targets.items()], outputs.ignores_case(folder))
     except OSError as error:
-        raise AvsrError(f"{out}: no folder can be made there ({error.strerror}): choose another with -o") from error
+        raise AvsrError(f"{folder}: cannot be written to ({error.strerror}): choose another with -o") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import inspect
 import json
 import logging
@@ -11,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,68 +19,10 @@ from typer.testing import CliRunner
 
 from avsr import cli
 from avsr.cli.program import app
-from avsr.preprocessing.errors import AvsrError, MediaError
-from avsr.transcribe import Segment, Transcript, Word
+from avsr.preprocessing.errors import AvsrError
+from avsr.transcribe import Segment, Transcript
 
 COMMANDS = ("transcribe", "prepare", "train", "evaluate", "compare", "bench", "models", "demo")
-
-
-def transcript(file: Path, text: str, warnings: list[str] | None = None) -> Transcript:
-    segments = [Segment(0.0, 1.0, t, 0.9, None, 1.0, 1.0, [Word(t, 0.0, 1.0, 0.9, 0.5)]) for t in text.split("|") if t]
-    return Transcript(str(file), "fake", 1.0, segments, warnings or [])
-
-
-class FakeRecogniser:
-    """Says the file's stem; names with meaning fail or warn."""
-
-    name, device = "fake", "cpu"
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, dict]] = []
-        self.decodings: list[tuple[int | None, str | None]] = []
-
-    def with_decoding(self, beam=None, language=None):
-        self.decodings.append((beam, language and language.name))
-        return self
-
-    def transcribe(self, path, modality="auto", face="main", progress=None):
-        self.calls.append((str(path), {"modality": modality, "face": face}))
-        progress(0.5, 1.0)
-        stem = Path(path).stem
-        if stem.startswith("missing"):
-            raise MediaError(f"{path}: no such file")
-        if stem.startswith("bug"):
-            raise RuntimeError("two\nlines")
-        if stem.startswith("stop"):
-            raise KeyboardInterrupt
-        if stem.startswith("silent"):
-            return transcript(path, "", ["no words recognised"])
-        return transcript(path, f"{stem} one|{stem} two", ["no face found: audio only"] if stem == "faceless" else None)
-
-
-@pytest.fixture
-def recogniser(monkeypatch: pytest.MonkeyPatch) -> FakeRecogniser:
-    fake = FakeRecogniser()
-    fake.loaded = []
-
-    def load_model(name="default", device="auto"):
-        fake.loaded.append((str(name), device))
-        return fake
-
-    monkeypatch.setattr(importlib.import_module("avsr.transcribe"), "load_model", load_model)
-    return fake
-
-
-@pytest.fixture
-def avsr(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Runs the command line in this process: exit status, standard output, standard error."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        status = cli.main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
 
 
 def one_line(text: str) -> str:
@@ -165,7 +105,7 @@ def test_closed_streams_are_no_error(recogniser, monkeypatch: pytest.MonkeyPatch
 def test_what_the_library_warns_of_looks_like_every_line(avsr, recogniser, monkeypatch: pytest.MonkeyPatch):
     def transcribe(path: Path, **_: object) -> Transcript:
         logging.getLogger("avsr.preprocessing.media").warning("%s: skipped 2 damaged packets", path)
-        return transcript(path, "a")
+        return Transcript(str(path), "fake", 1.0, [Segment(0.0, 1.0, "a", 0.9, None, 1.0, 1.0, [])])
 
     monkeypatch.setattr(recogniser, "transcribe", transcribe)
     for _ in range(2):
