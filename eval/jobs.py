@@ -5,8 +5,8 @@ A bench is what jobs are done at: the recogniser, the corpus, and the clips at h
 
 from __future__ import annotations
 
-import hashlib
-import json
+import math
+import numbers
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -16,11 +16,13 @@ from functools import lru_cache
 from typing import Any
 
 from avsr.eval.conditions import clip_digest
-from avsr.eval.encoders import Listener
+from avsr.eval.encoders import Listener, Spent, our_recogniser
 from avsr.eval.identity import Identity, partner
 from avsr.eval.noise import CannotBuild, Corpus
+from avsr.eval.store import HypothesisStore
 from avsr.eval.suites import Row
 from avsr.preprocessing.clip import Clip
+from avsr.preprocessing.errors import AvsrError
 from avsr.preprocessing.shards import ShardIndex
 
 BATCH_CLIPS = 16  # decoded and held at once; whoever changes it changes the last bits of results
@@ -86,6 +88,7 @@ class Bench:
 
     def __init__(self, recogniser: Any, index: ShardIndex, setup: Setup) -> None:
         self.index = index
+        self.recogniser, self.name = recogniser, str(recogniser.name)
         self.listener = Listener(recogniser)
         self.places = index.select(setup.split)
         self._place = {index.entries[i].id: i for i in self.places}
@@ -104,11 +107,22 @@ class Bench:
         clip = self.index.load(self._place[id])
         return clip.lips, clip.video_present
 
-    def run(self, *more: Any) -> str:
-        """Hash of all that hypotheses depend on, besides their row."""
-        entries = [self.index.entries[i].model_dump() for i in self.places]
-        files = [path.name for path in (*self.corpus.noise_files(), *self.corpus.rir_files())]
-        return hashlib.sha256(json.dumps([*more, entries, files], sort_keys=True).encode()).hexdigest()[:16]
+    def unchanged(self, job: Job, store: HypothesisStore) -> bool:
+        """Whether kept hypotheses of a job are of the clips as they would be given now.
+
+        All clean clips are looked at, and of those that something is done to the first of each batch: that tells a
+        change of noise or of a library, for much less than giving all of them again.
+        """
+        steps = job.rows[0].condition.steps
+        for i in job.batch[:1] if steps else job.batch:
+            id = self.index.entries[i].id
+            try:
+                given = clip_digest(self.altered(id, job.rows[0], job.seed))[:16]
+            except CannotBuild:
+                return False
+            if any(store.lines[key, id].get("clip_sha256") != given for key in job.keys):
+                return False
+        return True
 
     def altered(self, id: str, row: Row, seed: int) -> Clip:
         """One clip as the recogniser gets it in a row."""
@@ -139,16 +153,16 @@ class Bench:
 
     def _heard(self, row: Row, seed: int, clips: Sequence[Clip], altered: Sequence[Clip]) -> Iterator[dict[str, Any]]:
         """A line for each clip: what was said, what was heard, what the masks said, its share of the seconds."""
-        hypotheses, spent = self.listener.recognise(altered, row.modality)
+        hypotheses, spent = self._asked(altered, row.modality)
         frames = max(sum(clip.frames for clip in altered), 1)
         for clip, given, hypothesis in zip(clips, altered, hypotheses, strict=True):
-            weights = [word.audio_weight for word in getattr(hypothesis, "words", None) or ()]
-            weights = [weight for weight in weights if weight is not None]
+            text, weights = checked(hypothesis, f"{self.name}: clip {clip.id!r}")
             yield {
                 "row": row.key(seed),
                 "id": clip.id,
                 "reference": "" if row.condition.empty else clip.text,
-                "hypothesis": hypothesis.text,
+                "hypothesis": text,
+                "frames": given.frames,
                 "audio_present": round(float(given.audio_present.mean()) if given.frames else 0.0, 4),
                 "video_present": round(float(given.video_present.mean()) if given.frames else 0.0, 4),
                 "audio_weight": round(sum(weights) / len(weights), 4) if weights else None,
@@ -156,6 +170,21 @@ class Bench:
                 "seconds": round(spent.alone_s * given.frames / frames, 6),
                 "seconds_network": round(spent.network_s * given.frames / frames, 6),
             }
+
+    def _asked(self, clips: Sequence[Clip], modality: str) -> tuple[Sequence[Any], Spent]:
+        """One hypothesis a clip; whatever a system of others raises becomes one line, what is done is kept."""
+        try:
+            hypotheses, spent = self.listener.recognise(clips, modality)
+        except Exception as error:
+            if isinstance(error, AvsrError) or our_recogniser(self.recogniser) is not None:
+                raise
+            told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            raise AvsrError(f"{self.name}: failed on clips {clips[0].id!r} to {clips[-1].id!r}: {told}") from error
+        if not hasattr(hypotheses, "__len__") or len(hypotheses) != len(clips):
+            raise AvsrError(
+                f"{self.name}: recognise must return a list with one hypothesis for each of the clips given"
+            )
+        return hypotheses, spent
 
     def _clips(self, batch: tuple[int, ...]) -> list[Clip]:
         """The clips of a batch, decoded once for all its jobs."""
@@ -172,6 +201,31 @@ class Bench:
         if any(isinstance(step, Identity) and step.kind == "other lips" for step in condition.steps):
             found["lips_reference"] = self.corpus.texts[partner(clip, job.seed, self.corpus)]
         return found
+
+
+def checked(hypothesis: Any, where: str) -> tuple[str, list[float]]:
+    """The text of a hypothesis, and the audio weights of its words where it has any.
+
+    Raises:
+        AvsrError: it has no text, or times or weights that are none.
+    """
+    text = getattr(hypothesis, "text", None)
+    if not isinstance(text, str):
+        found = type(hypothesis if text is None else text).__name__
+        raise AvsrError(f"{where}: {found} is no hypothesis; it needs a `text`, which is empty where nothing was said")
+    weights = []
+    for word in getattr(hypothesis, "words", None) or ():
+        for name in ("start_s", "end_s", "confidence", "audio_weight"):
+            value = getattr(word, name, None)
+            if value is None:
+                continue
+            if not isinstance(value, numbers.Real) or not math.isfinite(value):
+                raise AvsrError(
+                    f"{where}: {name} of the word {getattr(word, 'word', '?')!r} is {value!r}; give a number"
+                )
+            if name == "audio_weight":
+                weights.append(float(value))
+    return text.encode("utf-8", "replace").decode(), weights  # half of a surrogate pair cannot be written
 
 
 def do(setup: Setup, job: Job) -> list[dict[str, Any]] | str:

@@ -12,14 +12,18 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
 from typing import Any
 from urllib.parse import parse_qsl
 
 import numpy as np
 
+from avsr.eval.provenance import content
 from avsr.eval.recognisers import MODALITIES, Adapter, as_given, digest
 from avsr.preprocessing.clip import SAMPLE_RATE, Clip
 from avsr.preprocessing.errors import AvsrError, UsageError
@@ -77,7 +81,9 @@ class FasterWhisper(Adapter):
             raise AvsrError(f"{self.name}: language {options['language']!r} is not one that it knows; use a code as en")
         versions = {name: importlib.metadata.version(name) for name in ("faster-whisper", "ctranslate2")}
         self.about = json.dumps({**self.settings, "compute": options.get("compute", "default"), **versions})
-        self.sha256 = digest([(folder / WEIGHTS).read_bytes(), self.about.encode()])
+        besides = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".txt"))  # tokens, settings
+        files = (chunk for path in (folder / WEIGHTS, *besides) for chunk in content(path))
+        self.sha256 = digest(chain([self.about.encode()], files))
 
     def hear(self, clip: Clip) -> Hypothesis:
         segments = list(self.model.transcribe(clip.audio, **self.settings)[0])
@@ -186,9 +192,9 @@ class PythonFunction(Adapter):
         self.name = str(getattr(target, "name", self.spec))
         self.about = str(getattr(target, "about", ""))
         self.modalities = _modalities(self.spec, getattr(target, "modalities", MODALITIES))
-        source = Path(getattr(module, "__file__", None) or "")
-        written = [source.read_bytes()] if source.is_file() else []
-        self.sha256 = str(getattr(target, "sha256", None) or digest([self.spec.encode(), *written]))
+        written = [path.read_bytes() for path in _sources(module)]
+        about = self.about.encode("utf-8", "backslashreplace")
+        self.sha256 = str(getattr(target, "sha256", None) or digest([self.spec.encode(), about, *written]))
 
     def recognise(self, clips: Sequence[Clip], modality: str) -> list[Hypothesis]:
         if self.batched is None or modality not in self.modalities:
@@ -238,12 +244,55 @@ def _imported(name: str, spec: str) -> tuple[Any, Any]:
         module = importlib.import_module(module_name)
     except Exception as error:
         raise AvsrError(f"{name}: {module_name} cannot be imported ({_in_one_line(error)})") from error
+    _refresh(name, module)
     target: Any = module
     for part in path.split("."):
         if not hasattr(target, part):
             raise AvsrError(f"{name}: {module_name} has no {path}")
         target = getattr(target, part)
     return module, target
+
+
+_LOADED: dict[Path, bytes] = {}
+"""Files of the user's modules as they were when they were run."""
+
+
+def _sources(module: Any) -> list[Path]:
+    """The user's files that a module is made of: its own, and those that it imports, but for installed packages."""
+    standard = Path(sysconfig.get_path("stdlib")).resolve()
+    found: dict[Path, None] = {}
+    waiting = [module]
+    while waiting:
+        current = waiting.pop()
+        path = Path(getattr(current, "__file__", None) or "").resolve()
+        installed = bool({"site-packages", "dist-packages"} & {*path.parts}) or standard in path.parents
+        apart = installed or current.__name__.partition(".")[0] == "avsr"
+        if path.suffix == ".py" and path.is_file() and path not in found and (current is module or not apart):
+            found[path] = None
+            owners = (getattr(value, "__module__", None) for value in vars(current).values() if not _is_module(value))
+            waiting += [value for value in vars(current).values() if _is_module(value)]
+            waiting += [sys.modules[owner] for owner in owners if isinstance(owner, str) and owner in sys.modules]
+    return sorted(found)
+
+
+def _is_module(value: Any) -> bool:
+    return isinstance(value, ModuleType)
+
+
+def _refresh(name: str, module: Any) -> None:
+    """Runs a module again that was imported before, where its file or that of a module it imports has changed since."""
+    sources = {path: path.read_bytes() for path in _sources(module)}
+    changed = {path for path, content in sources.items() if _LOADED.get(path, content) != content}
+    own = Path(module.__file__).resolve() if getattr(module, "__file__", None) else None
+    modules = {Path(one.__file__).resolve(): one for one in [*sys.modules.values()] if getattr(one, "__file__", None)}
+    try:
+        for path in sorted(changed, key=lambda path: path == own):  # the module itself comes last
+            exec(compile(sources[path], path, "exec"), vars(modules[path]))  # no bytecode that may be of the old file
+        if changed and own in sources and own not in changed:
+            exec(compile(sources[own], own, "exec"), vars(module))
+    except Exception as error:
+        raise AvsrError(f"{name}: has changed and cannot be imported again ({_in_one_line(error)})") from error
+    _LOADED.update(sources)
 
 
 def _modalities(name: str, declared: Any) -> tuple[str, ...]:
@@ -296,9 +345,8 @@ class Command(Adapter):
         program = shutil.which(self.arguments[0])
         if program is None:
             raise AvsrError(f"{self.name}: no program {self.arguments[0]!r} is found; install it or give its path")
-        # What the program reads besides, its weights for instance, is known only where it is named as an argument.
-        files = [Path(part) for part in [program, *self.arguments[1:]] if Path(part).is_file()]
-        self.sha256 = digest([self.name.encode(), *(path.read_bytes() for path in files)])
+        files = _named_files([program, *self.arguments[1:]])
+        self.sha256 = digest(chain([self.name.encode()], (chunk for path in files for chunk in content(path))))
 
     def hear(self, clip: Clip) -> Hypothesis:
         with TemporaryDirectory(prefix="avsr-") as folder:
@@ -353,6 +401,20 @@ class Command(Adapter):
             last = next(reversed(complaints.strip().splitlines()), "nothing on standard error").strip()
             raise AvsrError(f"{self.name}: exit status {process.returncode} on clip {id!r}: {last}")
         return said
+
+
+def _named_files(arguments: Sequence[str]) -> list[Path]:
+    """Files that a command line names: by their path, behind "=", as a module after -m, or all that lie in a folder.
+
+    What a program reads besides cannot be known.
+    """
+    found: dict[Path, None] = {}
+    for before, part in pairwise(["", *arguments]):
+        names = [part, part.partition("=")[2], part.replace(".", "/") + ".py" if before == "-m" else ""]
+        for path in (Path(name) for name in names if name and "{" not in name):
+            inside = sorted(path.iterdir()) if path.is_dir() else [path]
+            found |= dict.fromkeys(file for file in inside if file.is_file())
+    return list(found)
 
 
 def _in_colour(lips: np.ndarray) -> Iterator[np.ndarray]:

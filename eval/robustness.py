@@ -6,21 +6,21 @@ processes and wherever a run was cut off, so neither changes a bit of the result
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from avsr.eval.conditions import VERSION, library_versions
+from avsr.eval.conditions import VERSION
 from avsr.eval.encoders import our_recogniser
 from avsr.eval.jobs import BATCH_CLIPS, Bench, Job, Setup, do
 from avsr.eval.normalize import VERSION as TEXT_VERSION
 from avsr.eval.normalize import get_normalizer
+from avsr.eval.provenance import compute_versions, fingerprint, run_parts
 from avsr.eval.recognisers import MODALITIES, load_recogniser
 from avsr.eval.report import to_markdown
 from avsr.eval.scoring import Scores
@@ -30,7 +30,7 @@ from avsr.eval.summary import summarise
 from avsr.eval.worst import worst_examples
 from avsr.preprocessing.errors import AvsrError
 from avsr.preprocessing.pool import work_off
-from avsr.preprocessing.shards import ShardIndex, versions, write_file
+from avsr.preprocessing.shards import ShardIndex, write_file
 
 SCHEMA = 1
 SEEDS = (17,)
@@ -56,6 +56,7 @@ def evaluate(
     workers: int = 1,
     device: str = "auto",
     progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Scores a recogniser on prepared clips.
 
@@ -68,14 +69,16 @@ def evaluate(
         limit: score only so many clips, the first of the index; noise is still made of all.
         seeds: of masks and noise; each is measured, and curves and predicates count them all.
         conditions: only rows that fit, see `suites.suite_rows`.
-        out: folder for results.json, report.md, report.html and hypotheses.jsonl. Hypotheses of the same model and
-            data that are already there are used and not computed again; those of another are replaced.
+        out: folder for results.json, report.md, report.html and hypotheses.jsonl. Hypotheses that are already there
+            are used and not computed again, where all that they depend on is the same (see `provenance`); those of
+            another model, other data or libraries are put aside.
         normalizer: applied to references and hypotheses, see `normalize`.
         noise_dir: recorded noises, for rows that need them.
         rir_dir: recorded impulse responses of rooms, for rows that need them.
         workers: processes, each with one thread; several need a spec. 1 is this process.
         device: where to compute, for a spec.
         progress: told how far it is.
+        say: told in one line where hypotheses that are there cannot be used, and why.
 
     Returns:
         The content of results.json.
@@ -93,9 +96,13 @@ def evaluate(
     bench = Bench(hears, index, setup)
     rows, failed = _fitting(rows, seeds, hears)
     model_sha256, ours = fingerprint(hears), our_recogniser(hears)
-    store = HypothesisStore(Path(out) if out is not None else None, bench.run(VERSION, model_sha256))
+    parts = run_parts(
+        model_sha256, (index.entries[i] for i in bench.places), bench.corpus.noise_files(), bench.corpus.rir_files()
+    )
+    store = HypothesisStore(Path(out) if out is not None else None, parts, say)
     work = Work(store, {i: index.entries[i].id for i in chosen}, failed, progress)
     todo = jobs([row for row in rows if row.key(seeds[0]) not in failed], seeds, chosen)
+    work.forget(todo, bench.unchanged, say)
     work.through(todo, partial(do, setup) if workers > 1 else bench.do, workers)
     scores = Scores(rows, seeds, [index.entries[i] for i in chosen], store.lines, failed, normalizer)
     scored = scores.results()
@@ -200,6 +207,28 @@ class Work:
         self.left: deque[Job] = deque()
         self.done = self.total = 0
 
+    def forget(
+        self, todo: Sequence[Job], unchanged: Callable[[Job, HypothesisStore], bool], say: Callable[[str], None] | None
+    ) -> None:
+        """Drops hypotheses of an earlier run whose clips are no longer what they were.
+
+        Args:
+            todo: every job of the run; a batch of clean clips that changed voids all that was made of them.
+            unchanged: see `jobs.Bench.unchanged`.
+            say: told how many.
+        """
+        there = [job for job in todo if self.store.has(job.keys, [self.ids[i] for i in job.batch])]
+        stale = [job for job in there if not unchanged(job, self.store)]
+        batches = {job.batch for job in stale if not job.rows[0].condition.steps}
+        stale += [job for job in there if job.batch in batches and job not in stale]
+        for job in stale:
+            self.store.drop(job.keys, [self.ids[i] for i in job.batch])
+        if stale and say is not None:
+            count = sum(job.size for job in stale)
+            say(
+                f"{self.store.path}: {count} hypotheses are of clips that have changed since; these are recognised anew"
+            )
+
     def through(self, todo: Sequence[Job], task: Callable[[Job], Any], workers: int) -> None:
         """Does the jobs, in order.
 
@@ -250,40 +279,10 @@ def _write(folder: Path, results: dict[str, Any], scores: Scores, bench: Bench) 
         write_file(folder / "results.json", [body.encode(), b"\n"])
 
 
-def fingerprint(recogniser: Any) -> str:
-    """Hash that tells one model from another: its `sha256` where it has one, else that of its weights.
-
-    Raises:
-        AvsrError: it has neither, so that results of two models could be taken for each other.
-    """
-    digest = getattr(recogniser, "sha256", None)
-    if digest:
-        return str(digest)
-    model = getattr(recogniser, "model", None)
-    if model is None or not hasattr(model, "state_dict"):
-        raise AvsrError(f"recogniser {recogniser.name!r} cannot be told from others; give it an attribute `sha256`")
-    total = hashlib.sha256(f"{getattr(recogniser, 'config', '')} {getattr(recogniser, 'decoding', '')}".encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        total.update(name.encode())
-        total.update(tensor.detach().cpu().float().numpy().tobytes())
-    return total.hexdigest()
-
-
 def _versions() -> dict[str, str]:
-    """Versions of what decides what a recogniser is given and what it makes of it."""
-    found = {
-        **versions(),
-        **library_versions(),
-        "conditions": str(VERSION),
-        "normalizer": str(TEXT_VERSION),
-        "python": platform.python_version(),
-    }
-    for name in ("torch", "jiwer"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "unknown"
-    return found
+    """Versions of what decides what a recogniser is given, what it makes of it, and how that is counted."""
+    own = {"conditions": str(VERSION), "normalizer": str(TEXT_VERSION), "python": platform.python_version()}
+    return {**compute_versions(), **own, "jiwer": version("jiwer")}
 
 
 def _text(path: str | Path | None) -> str | None:

@@ -31,7 +31,7 @@ class Scores:
     Args:
         rows: those of the suite, in order.
         seeds: of the rows that are drawn; a row in which nothing is drawn has the first alone.
-        entries: the clips scored, each with `id` and `frames`.
+        entries: the clips scored, each with `id`.
         lines: (row key, clip id) -> line of the hypothesis store.
         failed: row key -> why there is no such row; its rates are None.
         normalizer: applied to both sides.
@@ -104,7 +104,7 @@ class Scores:
         return {
             **described,
             **_rates(words, characters, None if row.condition.empty else full),
-            **_extent(mine, self.entries),
+            **_extent(mine),
         }
 
     # ---- predicates
@@ -263,9 +263,12 @@ def _rates(words: np.ndarray, characters: np.ndarray, full: np.ndarray | None) -
     }
 
 
-def _extent(lines: Sequence[dict[str, Any]], entries: Sequence[Any]) -> dict[str, Any]:
-    """What the masks said, as fractions of the frames, how much was heard, and what the row cost."""
-    frames = np.array([entry.frames for entry in entries], np.float64)
+def _extent(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What the masks said, as fractions of the frames, how much was heard, and what the row cost.
+
+    The frames are those that were given: at another speaking rate a clip is longer or shorter than it was.
+    """
+    frames = np.array([line["frames"] for line in lines], np.float64)
     media_s, seconds = frames.sum() / FPS, sum(line["seconds"] for line in lines)
     shares = {
         name: round(float(np.array([line[name] for line in lines]) @ frames / max(frames.sum(), 1)), 4)

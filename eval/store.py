@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from avsr.eval.provenance import run_key, told_changes
 from avsr.preprocessing.errors import AvsrError
 from avsr.preprocessing.shards import write_file
 
-FILE = "hypotheses.jsonl"
+FILE, RUNS = "hypotheses.jsonl", "runs.json"
 _NEEDED = {"row", "id", "reference", "hypothesis", "seconds"}
 
 
@@ -20,13 +21,15 @@ class HypothesisStore:
 
     Args:
         folder: where the file is kept; None keeps everything in memory.
-        run: what the lines depend on; a file of another run is kept under another name, hypotheses.jsonl.RUN, and comes
-            back when that run does. A last line cut short by a kill is dropped.
+        parts: what the lines depend on, see `provenance.run_parts`; a file of another run is kept under another name,
+            hypotheses.jsonl.RUN, and comes back when that run does. A last line cut short by a kill is dropped.
+        say: told in one line of a file that was put aside, and what has changed since. runs.json knows it.
     """
 
-    def __init__(self, folder: Path | None, run: str) -> None:
+    def __init__(self, folder: Path | None, parts: Mapping[str, str], say: Callable[[str], None] | None = None) -> None:
         self.path = folder / FILE if folder else None
-        self.run = run
+        self.parts, self.run = dict(parts), run_key(parts)
+        self.say = say or (lambda line: None)
         self.lines: dict[tuple[str, str], dict[str, Any]] = {}
         if self.path is None:
             return
@@ -46,9 +49,28 @@ class HypothesisStore:
                 other = next((str(line.get("run")) for line in _parsed(file)), self.run)
             if other != self.run:
                 self.path.rename(self.path.with_name(f"{FILE}.{other}"))
+                before = self._runs().get(other)
+                changed = told_changes(before, self.parts) if before else "something that they depend on"
+                self.say(
+                    f"{self.path}: of another run ({changed} differs): kept as {FILE}.{other} and not used, everything "
+                    "is recognised anew"
+                )
+        runs = {**self._runs(), self.run: self.parts}
+        write_file(self.path.with_name(RUNS), [json.dumps(runs, indent=1).encode(), b"\n"])
         aside = self.path.with_name(f"{FILE}.{self.run}")
         if aside.exists() and not self.path.exists():
             aside.rename(self.path)
+
+    def _runs(self) -> dict[str, dict[str, str]]:
+        """Key -> parts of every run that has written here; what cannot be read is none."""
+        assert self.path is not None
+        try:
+            found = json.loads(self.path.with_name(RUNS).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return (
+            {key: parts for key, parts in found.items() if isinstance(parts, dict)} if isinstance(found, dict) else {}
+        )
 
     def _keep(self, lines: Iterable[dict[str, Any]]) -> None:
         self.lines.update({(line["row"], line["id"]): line for line in lines if line.get("run") == self.run})
@@ -56,6 +78,12 @@ class HypothesisStore:
     def has(self, keys: Sequence[str], ids: Sequence[str]) -> bool:
         """Whether every one of these rows is there for every one of these clips."""
         return all((key, id) in self.lines for key in keys for id in ids)
+
+    def drop(self, keys: Sequence[str], ids: Sequence[str]) -> None:
+        """Forgets these rows of these clips; the file forgets them with `finish`, or when they come again."""
+        for key in keys:
+            for id in ids:
+                self.lines.pop((key, id), None)
 
     def add(self, lines: Sequence[dict[str, Any]]) -> None:
         """Keeps the lines, and appends them to the file in one write."""

@@ -92,6 +92,7 @@ def evaluate(
             workers=workers,
             device=device.value,
             progress=tell,
+            say=say,
         )
     print(to_markdown(results), end="")
     violated = requirements.violations(required, results)

@@ -19,11 +19,14 @@ import pytest
 import soundfile
 
 from avsr import cli
+from avsr.eval import provenance
 from avsr.eval.conditions import Missing
 from avsr.eval.noise import Corpus
 from avsr.eval.robustness import evaluate, without_times
 from avsr.eval.suites import suite_rows
+from avsr.ngram import Ngram, estimate
 from avsr.preprocessing.clip import SAMPLES_PER_FRAME, Clip
+from avsr.preprocessing.errors import AvsrError
 from avsr.preprocessing.shards import ShardWriter, from_runs
 from avsr.transcribe import load_model
 
@@ -126,6 +129,126 @@ def test_a_killed_run_computes_nothing_twice(
     monkeypatch.delenv("CALLS")
     assert without_times(results) == without_times(evaluate(spec, corpus, "quick"))
     assert (out / "results.json").exists()
+
+
+class Counted:
+    """Says a word, and counts how often it was asked."""
+
+    name = sha256 = "counted"
+
+    def __init__(self) -> None:
+        self.clips = 0
+
+    def recognise(self, clips: Sequence[Clip], modality: str) -> list[SimpleNamespace]:
+        self.clips += len(clips)
+        return [SimpleNamespace(text="bin") for _ in clips]
+
+
+NOISES = {"noise_dir": "hum.wav", "rir_dir": "room.wav"}
+
+
+@pytest.fixture
+def noises(tmp_path: Path) -> dict[str, Path]:
+    for option, name in NOISES.items():
+        (tmp_path / option).mkdir()
+        soundfile.write(tmp_path / option / name, np.random.default_rng(0).normal(0, 0.1, 16_000), 16_000)
+    return {option: tmp_path / option for option in NOISES}
+
+
+@pytest.mark.parametrize("changed", [*NOISES, "torch", "libavcodec", "mediapipe", None])
+def test_row_25_hypotheses_are_of_one_noise_and_one_set_of_libraries(
+    corpus: Path, tmp_path: Path, noises: dict[str, Path], monkeypatch: pytest.MonkeyPatch, changed: str | None
+) -> None:
+    def run() -> tuple[int, list[str]]:
+        recogniser, told = Counted(), []
+        options = {"conditions": "recorded 0 dB", "limit": 2, "out": tmp_path / "out", "say": told.append}
+        evaluate(recogniser, corpus, "full", **noises, **options)
+        return recogniser.clips, told
+
+    asked, told = run()
+    assert (asked > 0, told) == (True, [])
+    assert run() == (0, [])
+    if changed in NOISES:
+        file = noises[changed] / NOISES[changed]
+        size = file.stat().st_size
+        soundfile.write(file, np.random.default_rng(1).normal(0, 0.1, 16_000), 16_000)
+        assert file.stat().st_size == size  # neither name nor size tells
+    elif changed:
+        there = provenance.compute_versions()
+        monkeypatch.setattr(provenance, "compute_versions", lambda: {**there, changed: "0.0"})
+    again, told = run()
+    assert again == (asked if changed else 0)
+    assert len(told) == bool(changed)
+    assert all(NOISES.get(changed, changed) in line and "anew" in line for line in told)
+    assert run() == (0, [])  # and these are used from now on
+
+
+def test_row_25_libraries_of_a_run_are_those_that_decide() -> None:
+    assert {"torch", "av", "libavcodec", "mediapipe", "numpy", "avsr", "opencv"} <= provenance.compute_versions().keys()
+
+
+def test_row_25_kept_hypotheses_are_of_the_clips_as_they_are(corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    whole = evaluate(Counted(), corpus, "quick", out=out)
+    kept = lines_of(out)
+    spoilt = next(line for line in kept if line["row"].startswith("clean | audio"))
+    spoilt["clip_sha256"] = "0" * 16
+    (out / "hypotheses.jsonl").write_text("".join(json.dumps(line) + "\n" for line in kept))
+    again, told = Counted(), []
+    assert without_times(evaluate(again, corpus, "quick", out=out, say=told.append)) == without_times(whole)
+    assert again.clips == 11 * 16  # every row of the batch of that clip, and no other batch
+    assert len(told) == 1
+    assert "176 hypotheses are of clips that have changed" in told[0]
+
+
+def test_row_25_the_content_of_an_n_gram_model_is_part_of_a_model_given_as_an_object() -> None:
+    plain = load_model(device="cpu")
+    languages = [Ngram("words.arpa", estimate(texts)) for texts in (["bin"], ["bin"], ["bin blue"])]
+    found = [provenance.fingerprint(plain.with_decoding(language=language)) for language in languages]
+    assert found[0] == found[1] != found[2]
+
+
+def test_the_real_time_factor_is_of_the_clip_that_was_given(corpus: Path) -> None:
+    results = evaluate(Counted(), corpus, "speakers", limit=3, conditions="slower*,higher*")
+    rows = {row["label"]: row for row in results["rows"] if row["modality"] == "audio"}
+    assert rows["clean"]["media_s"] == pytest.approx(3 * 0.48)
+    assert rows["higher voice heavy (pitch and formants x 1.2)"]["media_s"] == pytest.approx(3 * 0.48)
+    slower = rows["slower heavy (rate x 0.7)"]
+    assert slower["media_s"] == pytest.approx(3 * 0.48 / 0.7, abs=3 * 0.04)
+    assert slower["real_time_factor"] == pytest.approx(slower["seconds"] / slower["media_s"], rel=0.2, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("said", "tells"),
+    [
+        (lambda clips: [None] * len(clips), "clip 'clip00': NoneType is no hypothesis"),
+        (lambda clips: ["bin"] * len(clips), "clip 'clip00': str is no hypothesis"),
+        (lambda clips: [SimpleNamespace(text=None)] * len(clips), "it needs a `text`"),
+        (lambda clips: [SimpleNamespace(text="bin")], "one hypothesis for each"),
+        (lambda clips: None, "one hypothesis for each"),
+        (lambda clips: 1 / 0, "failed on clips 'clip00' to 'clip02': ZeroDivisionError"),
+        (lambda clips: [said_at(start_s=float("nan"))] * len(clips), "start_s of the word 'bin' is nan"),
+        (lambda clips: [said_at(end_s=float("inf"))] * len(clips), "end_s of the word 'bin' is inf"),
+        (lambda clips: [said_at(audio_weight=float("nan"))] * len(clips), "audio_weight of the word"),
+        (lambda clips: [said_at(audio_weight="much")] * len(clips), "is 'much'; give a number"),
+    ],
+)
+def test_what_is_no_hypothesis_is_one_line(corpus: Path, said: Any, tells: str) -> None:
+    recogniser = SimpleNamespace(name="theirs", sha256="1", recognise=lambda clips, modality: said(clips))
+    with pytest.raises(AvsrError) as error:
+        evaluate(recogniser, corpus, "clean", limit=3)
+    assert str(error.value).startswith("theirs: ")
+    assert tells in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def said_at(**changes: Any) -> SimpleNamespace:
+    return SimpleNamespace(text="bin", words=[SimpleNamespace(word="bin", **changes)])
+
+
+def test_text_that_cannot_be_written_is_made_so(corpus: Path, tmp_path: Path) -> None:
+    evaluate(Says("bin \ud800 lay", ""), corpus, "clean", limit=2, out=tmp_path)
+    assert {line["hypothesis"] for line in lines_of(tmp_path)} == {"bin ? lay", ""}
 
 
 def test_a_specification_that_makes_no_sense_is_wrong_usage(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -175,6 +175,34 @@ def test_a_changed_source_file_is_another_model(module):
     assert load_recogniser(f"python:{name}:f").sha256 != first
 
 
+def test_row_25_a_changed_helper_is_another_model_and_the_new_one_runs(tmp_path: Path, monkeypatch):
+    """In one process too, and with files of one size written within one second."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "helper_row25.py").write_text("WORD = 'red'\n")
+    (tmp_path / "asr_row25.py").write_text(
+        "from helper_row25 import WORD\nimport helper_row25\ndef f(**_): return WORD\n"
+    )
+    first = load_recogniser("python:asr_row25:f")
+    assert first.recognise([make_clip()], "av")[0].text == "red"
+    (tmp_path / "helper_row25.py").write_text("WORD = 'bin'\n")
+    second = load_recogniser("python:asr_row25:f")
+    assert second.sha256 != first.sha256
+    assert second.recognise([make_clip()], "av")[0].text == "bin"
+    assert load_recogniser("python:asr_row25:f").sha256 == second.sha256
+
+
+@pytest.mark.parametrize("form", ["{path}", "--model={path}", "{folder}", "-m asr_weights"])
+def test_row_25_files_that_a_command_names_are_part_of_it(tmp_path: Path, monkeypatch, form: str):
+    monkeypatch.chdir(tmp_path)
+    weights = tmp_path / "asr_weights.py"
+    spec = f"command:{shlex.quote(sys.executable)} " + form.format(path=weights, folder=tmp_path) + " {wav}"
+    found = []
+    for text in ("a", "a", "b"):
+        weights.write_text(text)
+        found.append(load_recogniser(spec).sha256)
+    assert found[0] == found[1] != found[2]
+
+
 def test_a_class_is_made_once_and_may_take_clips_together(module):
     name = module(
         "class Mine:\n"

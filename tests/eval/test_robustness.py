@@ -347,7 +347,7 @@ def test_hypotheses_of_another_run_are_put_aside_and_come_back(tmp_path: Path):
     def line(text: str) -> dict:
         return {"row": "clean", "id": "a", "reference": "a", "hypothesis": text, "seconds": 0.0}
 
-    HypothesisStore(tmp_path, "first").add([line("long work")])
-    HypothesisStore(tmp_path, "second").add([line("another")])
-    assert HypothesisStore(tmp_path, "first").lines["clean", "a"]["hypothesis"] == "long work"
-    assert HypothesisStore(tmp_path, "second").lines["clean", "a"]["hypothesis"] == "another"
+    HypothesisStore(tmp_path, {"model": "first"}).add([line("long work")])
+    HypothesisStore(tmp_path, {"model": "second"}).add([line("another")])
+    assert HypothesisStore(tmp_path, {"model": "first"}).lines["clean", "a"]["hypothesis"] == "long work"
+    assert HypothesisStore(tmp_path, {"model": "second"}).lines["clean", "a"]["hypothesis"] == "another"
