@@ -8,16 +8,46 @@ print(model.transcribe("talk.mp4").text)
 
 from __future__ import annotations
 
-# Not lazy: importing the module avsr.transcribe later would put it where the function of that name stands.
-# It is quick, because the module itself imports torch and the media libraries only when they are used.
-from avsr.transcribe import Transcript, load_model, transcribe
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Transcript", "__version__", "load_model", "transcribe"]
+if TYPE_CHECKING:
+    from avsr.preprocessing.errors import AvsrError
+    from avsr.transcribe import Recogniser, Transcript, load_model, transcribe
+
+__all__ = ["AvsrError", "Recogniser", "Transcript", "__version__", "load_model", "transcribe"]
 
 
-def __getattr__(name: str) -> str:
-    if name == "__version__":
-        from importlib.metadata import version
+class _Package(ModuleType):
+    """What the package offers comes when it is asked for, so that the command line is there before numpy and torch."""
 
-        return version("avsr")
-    raise AttributeError(f"module 'avsr' has no attribute {name!r}")
+    def __getattr__(self, name: str) -> Any:
+        if name == "__version__":
+            from importlib.metadata import version
+
+            return version("avsr")
+        if name == "AvsrError":
+            from avsr.preprocessing.errors import AvsrError
+
+            return AvsrError
+        if name in __all__:
+            from importlib import import_module
+
+            return getattr(import_module("avsr.transcribe"), name)
+        raise AttributeError(f"module 'avsr' has no attribute {name!r}")
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *__all__})
+
+    @property
+    def transcribe(self) -> Any:
+        """The function: importing the module of the same name would put that here."""
+        return self.__getattr__("transcribe")
+
+    @transcribe.setter
+    def transcribe(self, module: ModuleType) -> None:
+        pass
+
+
+sys.modules[__name__].__class__ = _Package

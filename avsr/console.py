@@ -6,13 +6,18 @@ import logging
 import os
 import sys
 import traceback
+import unicodedata
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
 from avsr.preprocessing.errors import AvsrError, UsageError
+from avsr.signals import stop, watched
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+HIDDEN = {"Cc", "Cf", "Cs"}  # Unicode's control, format and surrogate characters
 
 
 def usage(error: Exception) -> int:
@@ -21,6 +26,30 @@ def usage(error: Exception) -> int:
     command = context.command_path if context is not None else "avsr"
     say(f"{error.format_message()} ({command} --help shows what is allowed)")  # type: ignore[attr-defined]
     return 2
+
+
+def set_up_streams() -> None:
+    """Makes printing safe: whatever is printed, no character is an error.
+
+    What goes into a file or a pipe is UTF-8, as the files of -o are, whatever the system's code page: there it can hold
+    all of a transcript. A terminal, and who sets PYTHONIOENCODING, gets the encoding it wants, with \\uXXXX for what
+    that lacks.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started us (>&-): nobody reads it
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (stays open)
+        elif hasattr(stream, "reconfigure"):
+            chosen = stream.isatty() or "PYTHONIOENCODING" in os.environ
+            stream.reconfigure(encoding=None if chosen else "utf-8", errors="backslashreplace")
+
+
+def drop_unwritten() -> None:
+    """Lets go of what a closed pipe or a full disk would not take: Python would complain of it once more at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Outcome:
@@ -36,6 +65,8 @@ def failing_alone(file: Path) -> Iterator[Outcome]:
     except BrokenPipeError:
         raise
     except Exception as error:
+        if stop.number is not None:  # an interrupt that a library made an error of its own of
+            raise KeyboardInterrupt from error
         outcome.failed = True
         report(error, file)
 
@@ -64,12 +95,34 @@ def report(error: Exception, file: Path | None = None, prefix: str = "avsr") -> 
 
 def say(message: str, prefix: str = "avsr") -> None:
     """One line on standard error, whatever is in the message."""
-    print(f"{prefix}:", one_line(message), file=sys.stderr, flush=True)
+    log(f"{prefix}: {one_line(message)}")
+
+
+def log(line: str) -> None:
+    """A line of a long run's log; its result alone goes to standard output."""
+    with suppress(OSError, ValueError):  # closed or full: there is nobody to tell, and the work goes on
+        print(printable(line), file=sys.stderr, flush=True)
 
 
 def one_line(text: str) -> str:
-    """Text without line breaks and tabs, which a file's name may hold."""
-    return " ".join(text.split())
+    """Text without line breaks, tabs and control characters, all of which a file's name may hold."""
+    return printable(" ".join(text.split()))
+
+
+def printable(text: str) -> str:
+    """Text whose control characters, with which a file's name could rule the terminal, are escapes that show them.
+
+    A name's bytes that the locale cannot read (Python hands them on as lone surrogates) are read as UTF-8.
+    """
+    with suppress(UnicodeEncodeError):
+        text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(repr(letter)[1:-1] if unicodedata.category(letter) in HIDDEN else letter for letter in text)
+
+
+def interrupted(prefix: str = "avsr") -> int:
+    """One line about the signal that stopped the command; returns the exit status."""
+    say(stop.message, prefix)
+    return stop.status
 
 
 class Lines(logging.Handler):
@@ -77,11 +130,6 @@ class Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         say(record.getMessage())
-
-
-def log(line: str) -> None:
-    """A line of a long run's log; its result alone goes to standard output."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def note(message: str) -> None:
@@ -105,7 +153,7 @@ def progress(what: str, unit: str = "s") -> Iterator[Callable[[float, float], No
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn(escape(what)),
+        TextColumn(escape(one_line(what))),
         BarColumn(),
         TextColumn("{task.completed:.0f} of {task.total:.0f} " + unit),
         TimeRemainingColumn(),
@@ -146,8 +194,14 @@ def run_tool(task: Callable[[], None]) -> int:
     Returns:
         The exit status.
     """
-    try:
-        task()
-    except Exception as error:
-        return report(error, prefix="error")
-    return 0
+    set_up_streams()
+    with watched("error"):
+        try:
+            task()
+            return 0
+        except KeyboardInterrupt:
+            return interrupted("error")
+        except Exception as error:
+            return interrupted("error") if stop.number is not None else report(error, prefix="error")
+        finally:
+            drop_unwritten()

@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tomllib
 import venv
 import zipfile
@@ -201,7 +200,7 @@ def test_the_wheel_runs_where_the_repository_is_not(wheel, tmp_path):
     install = ["install", "--no-deps", "--no-index", "--no-warn-script-location", "--quiet", str(wheel)]
     subprocess.run([sys.executable, "-m", "pip", "--python", str(python), *install], check=True)
     # A path file only adds a folder: the editable install of the repository, itself a path file there, is not followed.
-    (own / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    (own / "borrowed.pth").write_text("\n".join([path for path in sys.path if path.endswith("site-packages")]) + "\n")
     clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
 
     def run(*command: str | Path) -> str:

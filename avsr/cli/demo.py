@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from avsr.console import progress
+from avsr.console import printable, progress
 
 
 def demo(
@@ -34,7 +34,7 @@ def demo(
                 transcript = recogniser.transcribe(clip, modality=modality, progress=tell)
             print(f"{label:<16}{transcript.text or '(nothing)'}", flush=True)
     if keep:
-        print(f"{'clip':<16}{clip}")
+        print(f"{'clip':<16}{printable(str(clip))}")
     print(
         "The bundled model knows the 51 words of the GRID corpus and no others; README.md says how to train your own."
     )

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from avsr.cli.options import Corpus
-from avsr.console import progress
+from avsr.console import printable, progress
 
 
 def prepare(
@@ -24,4 +24,4 @@ def prepare(
 
     with progress(f"{corpus.value} {src}", unit="clips") as tell:
         summary = run(corpus.value, src, dst, workers=workers, progress=lambda done, total, _: tell(done, total))
-    print(summary)
+    print(*map(printable, str(summary).splitlines()), sep="\n")

@@ -1,12 +1,8 @@
-"""The program avsr. Results go to standard output and nothing else does; every mistake ends in one line.
-
-Exit status: 0 all well, 1 some input failed (the others are done), 2 wrong usage, 130 interrupted.
-"""
+"""The program avsr. Results go to standard output and nothing else does; every mistake ends in one line."""
 
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -22,9 +18,8 @@ from avsr.cli.models import models
 from avsr.cli.prepare import prepare
 from avsr.cli.train import train
 from avsr.cli.transcribe import transcribe
-from avsr.console import Lines, report, say, usage
-
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+from avsr.console import INTERRUPTED, Lines, drop_unwritten, interrupted, report, set_up_streams, usage
+from avsr.signals import stop
 
 app = typer.Typer(
     add_completion=False,
@@ -54,35 +49,27 @@ for command in (transcribe, prepare, train, evaluate, compare, bench, models, de
     app.command()(command)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line.
-
-    Args:
-        arguments: without the program's name; sys.argv by default.
-
-    Returns:
-        The exit status.
-    """
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by whoever started us (>&-): nobody reads it
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (stays open)
+def main(arguments: Sequence[str] | None) -> int:
+    """Runs a command, see avsr.cli.main; returns the exit status."""
+    set_up_streams()
     library, lines = logging.getLogger("avsr"), Lines(logging.WARNING)
     library.addHandler(lines)
     try:
         status = app(args=arguments, prog_name="avsr", standalone_mode=False)
         sys.stdout.flush()
-        if status == INTERRUPTED:  # newer typer catches it itself, older raises Abort
+        if stop.number is not None or status == INTERRUPTED:  # newer typer catches it itself, older raises Abort
             raise KeyboardInterrupt
         return status if isinstance(status, int) else 0
     except (KeyboardInterrupt, typer.Abort):
-        say("interrupted")
-        return INTERRUPTED
-    except BrokenPipeError:  # the reader (head, less) has seen enough; nor may the last flush complain
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return interrupted()
+    except BrokenPipeError:  # the reader (head, less) has seen enough
         return 1
     except Exception as error:
+        if stop.number is not None:  # libraries turn an interrupt into errors of their own
+            return interrupted()
         if hasattr(error, "format_message"):  # click's usage errors, whichever click typer brings
             return usage(error)
         return report(error)
     finally:
+        drop_unwritten()
         library.removeHandler(lines)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from avsr.console import log
+from avsr.console import log, printable
 
 
 def train(
@@ -34,4 +34,4 @@ def train(
     folder = out or Path("runs") / Path(recipe).stem
     path = run(recipe, list(data or []), folder, resume, overrides, say=log)
     if path is not None:
-        print(path)
+        print(printable(str(path)))

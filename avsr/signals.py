@@ -1,0 +1,100 @@
+"""Ctrl-C and SIGTERM end a command in one line, at any moment. Imports next to nothing, so that it is there at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
+
+SIGNALS = {"SIGINT": "interrupted", "SIGTERM": "terminated"}
+IMPORTS = "<frozen importlib._bootstrap>"  # the file of Python's own import system, as frames have it
+
+
+class Stop:
+    """What was asked for: the number of the signal that came, None so far."""
+
+    number: int | None = None
+
+    @property
+    def status(self) -> int:
+        """Exit status, as shells have it."""
+        return 128 + (self.number or signal.SIGINT)
+
+    @property
+    def message(self) -> str:
+        return SIGNALS[signal.Signals(self.number or signal.SIGINT).name]
+
+
+stop = Stop()
+
+
+@contextmanager
+def watched(prefix: str = "avsr", for_good: bool = False) -> Iterator[None]:
+    """While a command runs, the first signal raises KeyboardInterrupt, so that nothing half done is left behind.
+
+    While something is imported that would not do: libraries turn an interrupt into errors of their own, ignore it, or
+    print it. Then, and at the second signal, the process ends at once: files are written beside their place and renamed
+    later, so none is half there.
+
+    Args:
+        prefix: of the line that says so.
+        for_good: until the process ends, which may take a while too.
+    """
+    stop.number = None
+    parent = os.getpid()
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != parent and number != signal.SIGINT:  # a forked child that its parent ends
+            os._exit(128 + number)
+        again, stop.number = stop.number is not None, number
+        if again or _imports(frame):
+            _leave(prefix)
+        raise KeyboardInterrupt
+
+    def swallowed(ignored: Any) -> None:  # raised where Python lets nothing through, as in __del__
+        if isinstance(ignored.exc_value, KeyboardInterrupt):
+            _leave(prefix)
+        hook(ignored)
+
+    hook, sys.unraisablehook = sys.unraisablehook, swallowed
+    before = {number: _handle(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        if not for_good:
+            sys.unraisablehook = hook
+            for number, handler in before.items():
+                if handler is not None:
+                    signal.signal(number, handler)
+
+
+def _handle(number: int, receive: Callable[[int, FrameType | None], None]) -> Any:
+    """Takes a signal over; returns who had it, None where it is left alone."""
+    before = signal.getsignal(number)
+    if before in (signal.SIG_IGN, None):  # nohup and background jobs of a shell ignore Ctrl-C
+        return None
+    with suppress(ValueError):  # only the main thread may
+        signal.signal(number, receive)
+        return before
+    return None
+
+
+def _imports(frame: FrameType | None) -> bool:
+    """Whether the code that a signal met is part of an import."""
+    while frame is not None:
+        if frame.f_code.co_filename == IMPORTS:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _leave(prefix: str) -> None:
+    """Ends the process with one line, without asking anybody."""
+    shown_cursor = "\x1b[?25h" if os.isatty(2) else ""  # a progress bar hides it
+    with suppress(OSError):
+        os.write(2, f"{shown_cursor}{prefix}: {stop.message}\n".encode())
+    os._exit(stop.status)
