@@ -409,13 +409,26 @@ def plan_epoch(store: ClipStore, config: DataConfig, seed: int, epoch: int) -> l
 
 
 class Plan:
-    """Endless batches from step ``first`` on; rank r of w takes every w-th. Resuming is starting at a later step."""
+    """Batches of the steps from ``first`` to before ``last``; rank r of w takes every w-th.
+
+    Resuming is starting at a later step: ``begun`` batches were taken before it, by all ranks, as many as these would
+    have taken by default.
+    """
 
     def __init__(
-        self, store: ClipStore, config: DataConfig, seed: int, first: int, last: int, rank: int = 0, world: int = 1
+        self,
+        store: ClipStore,
+        config: DataConfig,
+        seed: int,
+        first: int,
+        last: int,
+        rank: int = 0,
+        world: int = 1,
+        begun: int | None = None,
     ) -> None:
         self.args = (store, config, seed)
         self.first, self.last, self.rank, self.world = first, last, rank, world
+        self.begun = first * world if begun is None else begun
 
     def __len__(self) -> int:
         return self.last - self.first
@@ -424,7 +437,7 @@ class Plan:
         epoch, start = 0, 0  # start: global number of the epoch's first batch
         batches = plan_epoch(*self.args, epoch)
         for step in range(self.first, self.last):
-            number = step * self.world + self.rank
+            number = self.begun + (step - self.first) * self.world + self.rank
             while number >= start + len(batches):
                 start += len(batches)
                 epoch += 1

@@ -25,7 +25,7 @@ from avsr.config import SIZES, ModelConfig
 from avsr.console import ToolParser, run_tool, weights_file
 from avsr.model import AVSR, WhisperEncoder
 from avsr.preprocessing.errors import AvsrError
-from avsr.training.train import vocabulary
+from avsr.training.start import vocabulary
 
 FILE = "model.bin"
 VERSION = 6  # of CTranslate2's file format

@@ -11,7 +11,7 @@ from avsr import checkpoint
 from avsr.config import ModelConfig
 from avsr.model import AVSR
 from avsr.preprocessing.errors import AvsrError, UsageError
-from avsr.training.average import average, main
+from avsr.training.average import Follower, average, main
 
 
 def network(dim: int = 32, seed: int = 0, per_frame: int = 1) -> AVSR:
@@ -29,6 +29,20 @@ def test_every_weight_lies_between(share: float) -> None:
         expected = before[name].lerp(value, share) if value.is_floating_point() else value
         torch.testing.assert_close(mixed[name], expected)
         assert torch.equal(first.state_dict()[name], before[name])
+
+
+def test_the_running_average_moves_every_weight_as_one_by_one() -> None:
+    model, together, alone = (network(seed=seed) for seed in (1, 2, 2))
+    follower = Follower(together, model)
+    for share in (0.9, 0.1, 1e-3):
+        with torch.no_grad():
+            for value in model.state_dict().values():
+                value.mul_(3)
+            follower.follow(share)
+            for mean, value in zip(alone.state_dict().values(), model.state_dict().values(), strict=True):
+                mean.lerp_(value, share) if mean.is_floating_point() else mean.copy_(value)
+        for name, value in alone.state_dict().items():
+            assert torch.equal(together.state_dict()[name], value), name
 
 
 def test_a_successor_may_have_more_outputs_a_frame() -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import pickle
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,9 +24,11 @@ from avsr.model import AVSR
 from avsr.preprocessing.errors import AvsrError
 from avsr.tokenizer import BLANK, Tokenizer
 from avsr.training import train as module
+from avsr.training.batch import Batch
 from avsr.training.config import LossConfig, load_recipe
 from avsr.training.losses import Objective, distil, weights_at
-from avsr.training.train import Run, learning_rate, load_matching, parameter_groups, train
+from avsr.training.start import load_matching
+from avsr.training.train import Run, learning_rate, parameter_groups, train
 
 TINY = """
 size = "grid-tiny"
@@ -52,6 +59,24 @@ def recipe(tmp_path: Path) -> str:
     path = tmp_path / "tiny.toml"
     path.write_text(TINY)
     return str(path)
+
+
+@pytest.fixture
+def run_of_one_step(
+    recipe: str, corpus: Callable[..., Path], tmp_path: Path, one_step: dict[str, Path]
+) -> tuple[str, Path, Path]:
+    """Recipe, data and a folder of its own with what one step left; trained once."""
+    folder = corpus()
+    if "run" not in one_step:
+        made = Path(tempfile.mkdtemp(dir=tmp_path.parent))
+        train(recipe, [folder], made, overrides=["optim.steps=1"], say=quiet)
+        one_step["run"] = made
+    return recipe, folder, Path(shutil.copytree(one_step["run"], tmp_path / "run"))
+
+
+@pytest.fixture(scope="module")
+def one_step() -> dict[str, Path]:
+    return {}
 
 
 def quiet(_: str) -> None: ...
@@ -146,8 +171,28 @@ def test_a_run_is_not_overwritten_nor_resumed_with_another_recipe(
     train(recipe, [folder], out, overrides=["optim.steps=1"], say=quiet)
     with pytest.raises(AvsrError, match="--resume"):
         train(recipe, [folder], out, say=quiet)
-    with pytest.raises(AvsrError, match="optim"):
-        train(recipe, [folder], out, resume=True, say=quiet)
+    more = ["optim.steps=2", "model.dim=64", "model.crop=48", "seed=3"]
+    told = r"model.crop = 48 \(was 32\), model.dim = 64 \(was 32\), seed = 3 \(was 0\)\. .* --set init=.*model.saf"
+    with pytest.raises(AvsrError, match=told):
+        train(recipe, [folder], out, resume=True, overrides=more, say=quiet)
+
+
+def test_row_21_a_resumed_run_may_be_longer_and_its_optimiser_another(
+    recipe: str, corpus: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder, out, lines = corpus(), tmp_path / "run", []
+    train(recipe, [folder], out, overrides=["optim.steps=4"], say=quiet)
+    more = ["optim.steps=6", "optim.lr=5e-4", "optim.weight_decay=0", "data.workers=1", "data.cache_gb=0"]
+    path = train(recipe, [folder], out, resume=True, overrides=more, say=lines.append)
+    assert lines[:2] == ["resumed with data.cache_gb = 0.0 (was 1.0)", "resumed with data.workers = 1 (was 0)"]
+    assert "resumed with optim.lr = 0.0005 (was 0.001)" in lines
+    assert any(line.startswith("resumed with optim.steps = 6 (was 4): learning rate and ") for line in lines)
+    assert [line.split()[1] for line in lines if line.startswith("step ")] == ["5/6", "6/6"]
+    rate = learning_rate(4, load_recipe(recipe, more))
+    assert f"lr {rate:.1e}" in next(line for line in lines if line.startswith("step 5/6"))
+    assert checkpoint.load(path)[1]["step"] == 6
+    with pytest.raises(AvsrError, match=r"optim.steps = 3, but .* has trained 6 steps already: ask for more"):
+        train(recipe, [folder], out, resume=True, overrides=[*more, "optim.steps=3"], say=quiet)
 
 
 def test_a_run_is_not_resumed_on_other_clips_nor_from_the_state_of_something_else(
@@ -177,6 +222,127 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(
         train(recipe, [corpus()], tmp_path / "run", say=quiet)
     saved = load_file(tmp_path / "run" / "bad_batch.safetensors")
     assert {"audio", "lips", "targets"} <= saved.keys()
+
+
+def root_of_nothing(losses: dict[str, torch.Tensor], objective: Objective) -> None:
+    """The root of the distance from itself is 0, and its slope there is not finite."""
+    weight = objective.model.head.weight
+    losses["total"] = losses["total"] + (weight - weight.detach()).abs().sqrt().sum()
+
+
+def infinite_weight(losses: dict[str, torch.Tensor], objective: Objective) -> None:
+    """Of a part that plays no part in the losses."""
+    with torch.no_grad():
+        objective.model.audio_space.weight[0, 0] = torch.inf
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [(root_of_nothing, "gradient not finite, though the loss is"), (infinite_weight, "audio_space.weight not finite")],
+)
+def test_row_23_what_is_not_finite_stops_the_run_before_anything_is_saved_over(
+    recipe: str, corpus: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Any, told: str
+) -> None:
+    """At step 4 of 7, where step 3 was saved; without the fault the run then ends as if nothing had been."""
+    folder, out = corpus(), tmp_path / "run"
+    overrides = ["optim.steps=7", "log_every=5", "save_every=3", "loss.space=0"]
+    whole = load_file(train(recipe, [folder], tmp_path / "whole", overrides=overrides, say=quiet))
+    sound, kept = Objective.forward, {}
+
+    def faulty(self: Objective, batch: Batch, progress: float) -> dict[str, torch.Tensor]:
+        losses = sound(self, batch, progress)
+        if progress == 4 / 7:
+            kept.update(
+                batch=batch, state=(out / "state.ckpt").read_bytes(), model=(out / "model.safetensors").read_bytes()
+            )
+            fault(losses, self)
+        return losses
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Objective, "forward", faulty)
+        with pytest.raises(AvsrError, match=rf"^step [45]: .*{told}.*; the batch is in .*--resume") as error:
+            train(recipe, [folder], out, overrides=overrides, say=quiet)
+    assert "\n" not in str(error.value)
+    assert (out / "state.ckpt").read_bytes() == kept["state"]
+    assert (out / "model.safetensors").read_bytes() == kept["model"]
+    saved = load_file(out / "bad_batch.safetensors")
+    if fault is root_of_nothing:
+        assert saved.keys() == dict(kept["batch"].tensors()).keys()
+        assert all(torch.equal(saved[name], value) for name, value in kept["batch"].tensors())
+    resumed = load_file(train(recipe, [folder], out, resume=True, overrides=overrides, say=quiet))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_row_37_a_state_that_cannot_be_used_is_named_in_one_line(
+    recipe: str, corpus: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder, out = corpus(), tmp_path / "run"
+    train(recipe, [folder], out, overrides=["optim.steps=1"], say=quiet)
+    path = out / "state.ckpt"
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1  # in the middle of a tensor
+    foreign = pickle.dumps({"objective": {}, "print": print})
+    for content in (b"", b"nonsense", b"\x80\x02}q\x00.", foreign, whole[:1000], whole[:-1000], bytes(flipped)):
+        path.write_bytes(content)
+        with pytest.raises(
+            AvsrError, match=r"state.ckpt: (empty|damaged, or not a saved state): .* --set init="
+        ) as error:
+            train(recipe, [folder], out, resume=True, overrides=["optim.steps=1"], say=quiet)
+        assert "\n" not in str(error.value)
+        assert "weights_only" not in str(error.value)
+
+
+def lack(*keys: str) -> Any:
+    """Removes what lies under these keys, the last one in all of a list's items."""
+
+    def change(state: dict) -> None:
+        for key in keys[:-1]:
+            state = state[key]
+        for one in state if isinstance(state, list) else [state]:
+            del one[keys[-1]]
+
+    return change
+
+
+def recipe_without(key: str) -> Any:
+    section, _, name = key.partition(".")
+
+    def change(state: dict) -> None:
+        config = json.loads(state["config"])
+        del config[section][name]
+        state["config"] = json.dumps(config)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        *((lack(key), f"no '{key}' in it") for key in ("objective", "optimizer", "average", "step", "config", "data")),
+        (lack("objective", "audio_frames.weight"), "had no audio_frames.weight"),
+        (lambda state: state["objective"].update(more=torch.zeros(1)), "had more"),
+        (lack("average", "head.bias"), "had no head.bias"),
+        (lambda state: state["average"].update({"head.bias": torch.zeros(3)}), r"\(head.bias\) has another shape"),
+        (lack("optimizer", "state"), "kept no 'param_groups'"),
+        (lack("optimizer", "param_groups", "share"), "had no share"),
+        (lack("optimizer", "state", 0, "exp_avg"), "had another exp_avg"),
+        (lambda state: state["optimizer"]["param_groups"].pop(), "other groups of parameters"),
+        (recipe_without("augment.picture"), "recipes had no augment.picture"),
+        (recipe_without("optim.ema"), "recipes had no optim.ema"),
+        (lambda state: state.update(config=state["config"].replace('"ema"', '"emma"')), "recipes had"),
+    ],
+)
+def test_a_state_of_another_version_is_known_by_whatever_it_lacks_or_has(
+    run_of_one_step: tuple[str, Path, Path], change: Any, named: str
+) -> None:
+    recipe, folder, out = run_of_one_step
+    state = torch.load(out / "state.ckpt", weights_only=True)
+    change(state)
+    torch.save(state, out / "state.ckpt")
+    with pytest.raises(AvsrError, match=rf"{named}.*: go on from its weights with --set init=.*model\.saf") as error:
+        train(recipe, [folder], out, resume=True, overrides=["optim.steps=2"], say=quiet)
+    assert "\n" not in str(error.value)
 
 
 def test_the_log_says_what_is_going_on(recipe: str, corpus: Callable[..., Path], tmp_path: Path) -> None:

@@ -1,0 +1,128 @@
+"""What a run starts from: its vocabulary, the weights of another model, what of it is not trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from avsr import checkpoint
+from avsr.config import ModelConfig
+from avsr.model import AVSR, with_outputs
+from avsr.preprocessing.errors import AvsrError
+from avsr.preprocessing.shards import ShardIndex
+from avsr.tokenizer import Tokenizer
+from avsr.training.config import TrainConfig
+
+LINEAGE = ("ear", "license")  # of a model's info, what holds for every model that is trained on from it
+
+
+class Start:
+    """What ``init`` names, or nothing.
+
+    Attributes:
+        tokenizer: its vocabulary, or that of the training texts.
+        lineage: what its info says of every model that is trained on from it.
+    """
+
+    def __init__(self, config: TrainConfig, data: Sequence[Path]) -> None:
+        self.config = config
+        self.source, info = checkpoint.load(str(config.init)) if config.init else (None, {})
+        self.lineage: dict[str, Any] = {key: info[key] for key in LINEAGE if key in info}
+        if self.source:
+            self.tokenizer = Tokenizer(self.source.config.tokens)
+        else:
+            self.tokenizer = vocabulary(data, config.data.train_split)
+
+    def network(self, shape: ModelConfig, say: Callable[[str], object]) -> AVSR:
+        """The network to train: of this shape, with the weights of ``init`` where they fit, frozen parts frozen.
+
+        Raises:
+            AvsrError: ``init_parts`` or ``freeze`` name parts that do not exist or do not fit.
+        """
+        model = AVSR(shape)
+        if self.source:
+            self._take_weights(model, self.source, say)
+        elif self.config.freeze:
+            say(
+                f"no init is given: {', '.join(self.config.freeze)} stay at random; --set init=MODEL names a checkpoint"
+            )
+        for name in self.config.freeze:
+            part(model, name).requires_grad_(False).eval()
+        return model
+
+    def _take_weights(self, model: AVSR, source: AVSR, say: Callable[[str], object]) -> None:
+        config, per_frame = self.config, model.config.outputs_per_frame
+        if per_frame % source.config.outputs_per_frame == 0:
+            source = with_outputs(source, per_frame)
+        if source.config.audio_frontend != model.config.audio_frontend:
+            say(
+                f"the audio front end of {config.init} is of another kind and starts anew; "
+                f"python -m avsr.training.whisper gives a network the ear of Whisper"
+            )
+        taken, whole = load_matching(model, source, config.init_parts)
+        say(f"{len(taken)} of {whole} tensors taken from {config.init}, the others start anew")
+        for name in config.freeze:
+            missing = of_part(model.state_dict(), name) - taken
+            if missing and config.init_parts:  # asked for
+                say(f"{name} is frozen and {len(missing)} of its tensors are in no init_parts: they stay at random")
+            elif missing or of_part(source.state_dict(), name) - taken:
+                raise AvsrError(
+                    f"freeze: {name} of {config.init} has another shape and would stay at random: take a model of "
+                    f"the size {config.size}, or leave {name} out of freeze"
+                )
+        if not of_part(taken, "audio_frontend.encoder"):
+            self.lineage.pop("ear", None)
+
+
+def vocabulary(data: Sequence[Path], split: str) -> Tokenizer:
+    """The characters of the training texts."""
+    texts = [
+        entry.text
+        for folder in data
+        for entry in ShardIndex(folder).entries
+        if entry.text and (entry.split or "train") == split
+    ]
+    if not texts:
+        raise AvsrError(f"no clip of split {split!r} with a text in {', '.join(map(str, data))}: nothing to train on")
+    return Tokenizer.from_texts(texts)
+
+
+def part(model: nn.Module, name: str) -> nn.Module:
+    """A part of the network by its name, such as ``video_frontend`` or ``audio_frontend.encoder``."""
+    try:
+        found = model.get_submodule(name)
+    except AttributeError:
+        found = model
+    if found is model or not found.state_dict():
+        parts = ", ".join(child for child, module in model.named_children() if module.state_dict())
+        raise AvsrError(f"no part {name!r} in the network: choose among {parts}, or what is in them")
+    return found
+
+
+def of_part(names: Iterable[str], name: str) -> set[str]:
+    """Those of the tensors' names that belong to a part."""
+    return {key for key in names if key.startswith(f"{name}.")}
+
+
+def load_matching(model: nn.Module, source: nn.Module, parts: Sequence[str] = ()) -> tuple[set[str], int]:
+    """Copies every weight whose name and shape agree; the rest keeps its fresh start. Parts that are named fit whole.
+
+    Returns:
+        Names of the tensors that were copied, and how many there are.
+
+    Raises:
+        AvsrError: there is no such part, or the source's has another shape.
+    """
+    own, kept = model.state_dict(), source.state_dict()
+    fitting = {name: value for name, value in kept.items() if name in own and own[name].shape == value.shape}
+    for name in parts:
+        part(model, name)
+        if not of_part(own, name) == of_part(fitting, name) == of_part(kept, name):
+            raise AvsrError(f"{name} cannot be taken from init, whose {name} has another shape: leave it out")
+    if parts:
+        fitting = {key: fitting[key] for name in parts for key in of_part(fitting, name)}
+    model.load_state_dict(own | fitting)
+    return set(fitting), len(own)
