@@ -111,11 +111,15 @@ class Media:
     @property
     def warnings(self) -> list[str]:
         """What was wrong with the streams that were read, a line each; complete when the pieces are."""
-        return [
-            f"skipped {track.damaged} damaged {kind} packets"
-            for kind in ("video", "audio")
-            if (track := self._read.get(kind)) and track.damaged
-        ]
+        found = []
+        for kind in ("video", "audio"):
+            track = self._read.get(kind)
+            if track and track.damaged:
+                found.append(f"skipped {track.damaged} damaged {kind} packets")
+            if track and track.remarks.cancelled_s:
+                seconds = f"{track.remarks.cancelled_s:.1f} s"
+                found.append(f"the sound's channels cancel each other in {seconds}: mixed so that they do not")
+        return found
 
     def pieces(self, *, video: bool = True, audio: bool = True, piece_frames: int = 25) -> Iterator[Piece]:
         """Decodes the file piece by piece, in memory that does not grow with its length.
@@ -264,7 +268,7 @@ def read_lips(source: bytes | str | os.PathLike[str]) -> np.ndarray:
 
 
 def _open_tracks(path: Path) -> dict[str, Track]:
-    """The picture and the sound of a file by kind, on one clock; only those of which a frame can be decoded."""
+    """The picture and the sound of a file by kind, on one clock; only those that can be used."""
     tracks: dict[str, Track] = {}
     try:
         for kind in ("video", "audio"):
@@ -272,14 +276,16 @@ def _open_tracks(path: Path) -> dict[str, Track]:
     except BaseException:
         _close(*tracks.values())
         raise
+    reasons = [track.unusable for track in tracks.values() if track.unusable]
     for kind, track in list(tracks.items()):
-        if track.first is None:
+        if track.unusable or track.first is None:
             tracks.pop(kind).close()
     if not tracks:
-        raise MediaError(
-            f"{path}: holds neither sound nor picture that can be decoded (cut off before its first frame, or its "
-            "streams are empty); give a complete media file"
+        reasons.append(
+            "holds neither sound nor picture that can be decoded (cut off before its first frame, or its streams are "
+            "empty); give a complete media file"
         )
+        raise MediaError(f"{path}: {reasons[0]}")
     starts = [track.start_s for track in tracks.values()]
     related = max(starts) - min(starts) <= LEAP_S  # else the streams' clocks have nothing to do with each other
     for track in tracks.values():

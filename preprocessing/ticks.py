@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from avsr.preprocessing.clip import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from avsr.preprocessing.sound import mixable
 
 if TYPE_CHECKING:
     import av
@@ -113,7 +114,7 @@ def resampled(track: Track) -> Iterator[tuple[int, np.ndarray]]:
 
     resampler: _Resampler | None = None
     kind, position, expected_s = None, 0, 0.0
-    for start_s, duration_s, frame in track:
+    for start_s, duration_s, frame in mixable(track):
         jumped = kind is None or abs(start_s - expected_s) > JITTER_S
         this_kind = (frame.format.name, frame.layout.name, frame.sample_rate)
         if resampler is None or jumped or this_kind != kind:

@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from avsr.preprocessing.clip import FPS
 from avsr.preprocessing.errors import MediaError
+from avsr.preprocessing.sound import Remarks
 
 if TYPE_CHECKING:
     import av
 
+LOWEST_RATE = 2000  # samples a second; with less there is no speech, and a small file could last for days
 LEAP_S = 3600.0  # a longer step in the timestamps is a fault in the file, not silence
 BROADCAST_LEAP_S = 10.0  # the same for transport and program streams, whose clocks may restart (FFmpeg's limit) ...
 BROADCAST_RETURN_S = 1.0  # ... and how far they must step back for that; joined recordings begin again at 0
 
 # FFmpeg's flags AV_DISPOSITION_DEFAULT, AV_DISPOSITION_ATTACHED_PIC (cover art) and AVFMT_TS_DISCONT
 DEFAULT, ATTACHED_PICTURE, CLOCK_RESTARTS = 0x1, 0x400, 0x200
+LOSSLESS = 0x4  # AV_CODEC_PROP_LOSSLESS
 # Formats that only say where sound and picture are, or that draw text
 NAME_OTHER_FILES = {"concat", "dash", "hls", "image2", "imf", "lavfi", "rtp", "rtsp", "sap", "sbg", "sdp", "vobsub"}
 NAME_OTHER_FILES |= {"tty", "webm_dash_manifest"}
@@ -109,6 +112,8 @@ class Track:
     def __init__(self, path: Path, kind: str) -> None:
         self.kind = kind
         self.damaged = 0
+        self.remarks = Remarks()
+        self.unusable = ""  # why, where a frame was decoded that is of no use
         self.origin_s = 0.0
         self._file = LocalFile(path)
         try:
@@ -127,6 +132,8 @@ class Track:
             return
         self.stream = max(streams, key=lambda stream: (stream.disposition.value & DEFAULT, -stream.index))
         self.fps = _nominal_fps(self.stream) if kind == "video" else 0.0
+        # Exact samples that go beyond full scale were meant so; lossy ones overshoot.
+        self.lossless = bool(self.stream.codec_context.codec.properties & LOSSLESS)
         self._clock = _Clock(self.stream, bool(self.container.format.flags & CLOCK_RESTARTS))
         if kind == "video" and self.stream.width * self.stream.height > 1280 * 720:
             self.stream.thread_type = "AUTO"  # worth the extra frames in flight only where decoding is slow
@@ -134,6 +141,9 @@ class Track:
         head = next(self._timed, None)
         if head is not None:
             self.start_s, _, self.first = head
+            if kind == "audio" and self.first.sample_rate < LOWEST_RATE:
+                rate = self.first.sample_rate
+                self.unusable = f"its sound has {rate} samples a second, speech takes at least {LOWEST_RATE}"
             self._timed = chain([head], self._timed)
 
     def __iter__(self) -> Iterator[tuple[float, float, Any]]:
