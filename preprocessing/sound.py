@@ -28,6 +28,7 @@ ALONE = 4.0  # times the power of all others together: the one channel that matt
 OPPOSITE = -0.2  # correlation below which a channel is taken upside down
 FADE_S = 0.02  # from one mix to the next
 OVERSHOOT = 4.0  # times full scale that lossy coders reach with ordinary music and speech; swresample clips it
+SAMPLES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}  # FFmpeg's formats
 BROKEN = 2.0**33  # beyond any scale samples are written in: not a sample
 CREST = 8.0  # a peak further above the loudest thousandth of the samples is a fault, not a level
 
@@ -141,7 +142,10 @@ class _Mixer:
         weights = self.weights if self.weights is not None and len(self.weights) == len(sound) else None
         for (first, last), related in zip(spans, found, strict=True):
             if np.diagonal(related).max() > quiet:
+                before = weights
                 weights, cancels = _weights(related, names)
+                if weights is not None and before is not None and before @ related @ weights < 0:
+                    weights = -weights  # no turn in the middle of a word
                 self.track.remarks.cancelled_s += cancels * float(edges[last] - edges[first]) / frame.sample_rate
             yield first, last, weights
 
@@ -193,23 +197,29 @@ def _is_float(frame: Any) -> bool:
 
 
 def _values(frame: Any) -> np.ndarray:
-    """(C, n) float32, full scale 1."""
-    values = frame.to_ndarray()
-    if not frame.format.is_planar:
-        values = values.reshape(frame.samples, -1).T
-    if values.dtype.kind == "f":
+    """(C, n) float32, full scale 1. PyAV's to_ndarray reads past the planes where there are eight or more."""
+    from av.audio.plane import AudioPlane
+
+    count, channels, dtype = frame.samples, frame.layout.nb_channels, np.dtype(SAMPLES[frame.format.packed.name])
+    if frame.format.is_planar:
+        planes = (AudioPlane(frame, channel) for channel in range(channels))
+        values = np.stack([np.frombuffer(plane, dtype, count) for plane in planes])
+    else:
+        values = np.frombuffer(AudioPlane(frame, 0), dtype, count * channels).reshape(count, channels).T
+    if dtype.kind == "f":
         with np.errstate(over="ignore"):  # a double beyond the range is infinite, which is found later
             return values.astype(np.float32)
-    if values.dtype.kind == "u":
+    if dtype.kind == "u":
         return (values.astype(np.float32) - 128) / 128
-    return values.astype(np.float32) / -float(np.iinfo(values.dtype).min)
+    return values.astype(np.float32) / -float(np.iinfo(dtype).min)
 
 
 def _frame(sound: np.ndarray, like: Any) -> Any:
     """(C, n) as a float frame in the place of another."""
     from av import AudioFrame
 
-    named = {1: "mono", 2: "stereo"}.get(len(sound), like.layout.name)
-    frame = AudioFrame.from_ndarray(np.ascontiguousarray(sound, np.float32), format="fltp", layout=named)
+    layout = {1: "mono", 2: "stereo"}.get(len(sound), like.layout.name)
+    packed = np.ascontiguousarray(sound.T, np.float32).reshape(1, -1)
+    frame = AudioFrame.from_ndarray(packed, format="flt", layout=layout)
     frame.sample_rate = like.sample_rate
     return frame

@@ -81,12 +81,13 @@ def test_row_10_all_of_many_microphones(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pan", ["5.1|LFE=c0", "5.1|BL=c0", "5.1|FC=c0", "7.1|SR=c0", "22.2|TFL=c0", "quad|BR=c0"])
-def test_row_10_the_voice_on_any_channel_of_a_known_layout(ffmpeg: str, tmp_path: Path, pan: str) -> None:
+@pytest.mark.parametrize("codec", ["pcm_s16le", "wavpack"])  # samples by time, and by channel
+def test_row_10_the_voice_on_any_channel_of_a_known_layout(ffmpeg: str, tmp_path: Path, pan: str, codec: str) -> None:
     import subprocess
 
     said = voice()
     source, path = write(tmp_path / "in.wav", said), tmp_path / "out.mka"
-    options = ["-af", f"pan={pan}", "-c:a", "pcm_s16le"]
+    options = ["-af", f"pan={pan}", "-c:a", codec]
     subprocess.run([ffmpeg, "-v", "error", "-i", source, *options, path], check=True)
     assert likeness(heard(path), said) > 0.99
     assert warnings_of(path) == []
