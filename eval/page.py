@@ -18,10 +18,12 @@ from avsr.eval import plots
 from avsr.eval.examples import Example
 from avsr.eval.report import (
     HARM,
+    INTERVALS,
     MODALITIES,
     PREDICATES,
     SINGLE,
     VACUOUS,
+    VERDICTS,
     Matrix,
     Results,
     clips_of,
@@ -29,10 +31,13 @@ from avsr.eval.report import (
     curve_table,
     mark,
     matrices,
+    needed_text,
+    outcome,
     percent,
     recogniser_name,
     seeds_of,
     snr_meaning,
+    tally,
     unavailable,
     verdict,
     words_of,
@@ -128,7 +133,7 @@ def _header(results: Results) -> str:
         ("Seeds" if len(seeds) > 1 else "Seed", ", ".join(map(str, seeds))),
         ("Text normaliser", f"<code>{escape(results['normalizer'])}</code>"),
     ]
-    notes = [snr_meaning(results), "Intervals are 95 %: bootstrap over utterances; differences: paired bootstrap."]
+    notes = [snr_meaning(results), INTERVALS]
     return (
         f"<header><p class=kind>Robustness report</p><h1>{escape(recogniser_name(results))}</h1>"
         f"{_clean(results)}{_facts(facts)}<p class=soft>{escape(' '.join(note for note in notes if note))}</p></header>"
@@ -177,20 +182,19 @@ def _predicate(results: Results, name: str, found: Mapping[str, Any]) -> str:
     """A verdict, its matrices, and every check with its interval."""
     other = MODALITIES[SINGLE[name]]
     tolerance = f"{100 * found['tolerance']:g}"
-    passed = None if found["pass"] and found.get("vacuous") else found["pass"]
-    state = {None: "none", True: "pass", False: "fail"}[passed]
-    sign = {None: "", True: "✓ ", False: "✗ "}[passed]
+    told = verdict(name, found)
+    state = "none" if told in ("says nothing", "not checked") else outcome(found)
+    sign = f"{VERDICTS[state]} " if state in VERDICTS else ""
     worst = "No row of these results can be compared."
-    if found["pass"] is not None:
-        held = sum(check["pass"] for check in found["checks"])
+    if found["checks"]:
         worst = (
-            f"Worst {100 * found['worst']:+.1f} points, at {worst_label(found)}; {tolerance} allowed. "
-            f"Checks that hold: {held} of {len(found['checks'])}." + (f" {VACUOUS}" if found.get("vacuous") else "")
+            f"Worst {100 * found['worst']:+.1f} points, at {worst_label(found)}; {tolerance} allowed. {tally(found)}."
+            + (f" {VACUOUS}" if found.get("vacuous") else "")
         )
     grids, rest = matrices(results, found)
     parts = [
         f'<article class="predicate"><h3>{escape(name)} ',
-        f'<span class="verdict {state}">{sign}{verdict(name, found)}</span></h3>',
+        f'<span class="verdict {state}">{sign}{told}</span></h3>',
         f"<p>{escape({**PREDICATES, **HARM}.get(name, '').capitalize())}.</p><p><strong>{escape(worst)}</strong></p>",
         *(_matrix(grid, name) for grid in grids),
         _others(rest, other) if rest else "",
@@ -219,16 +223,20 @@ def _cell(check: Mapping[str, Any] | None) -> str:
     if check is None:
         return '<td class="cell none">n/a</td>'
     sign, points = mark(check).split()
-    state = "fail" if not check["pass"] else "better" if check["difference"] < 0 else "pass"
+    word = outcome(check)
+    state = "better" if word == "pass" and check["difference"] < 0 else word
     title = (
         f"{check['label']}: {percent(check['wer'])} % against {percent(check['against_wer'])} %, difference "
-        + percent(check["difference"], check["low"], check["high"], sign=True)
+        + ", ".join(filter(None, [_difference(check), needed_text(check)]))
     )
-    word = "pass" if check["pass"] else "fail"
     return (
         f'<td class="cell {state}" title="{escape(title)}"><span aria-hidden="true">{sign}</span>'
         f'<span class="hidden">{word}</span> {points}</td>'
     )
+
+
+def _difference(check: Mapping[str, Any]) -> str:
+    return percent(check["difference"], check["low"], check["high"], sign=True)
 
 
 def _others(checks: Sequence[Mapping[str, Any]], other: str) -> str:
@@ -245,7 +253,9 @@ def _others(checks: Sequence[Mapping[str, Any]], other: str) -> str:
 def _legend_of_matrix(other: str, tolerance: str) -> str:
     return (
         f'<p class="soft">Points of WER above {other}. <span class="cell better">✓ -</span> better, '
-        f'<span class="cell pass">✓ +</span> at most {tolerance} worse, <span class="cell fail">✗ +</span> more.</p>'
+        f'<span class="cell pass">✓ +</span> at most {tolerance} worse (the whole 95 % interval), '
+        '<span class="cell fail">✗ +</span> more (the whole interval), <span class="cell undecided">?</span> '
+        "undecided: more clips would tell.</p>"
     )
 
 
@@ -255,8 +265,8 @@ def _checks(checks: Sequence[Mapping[str, Any]], other: str, name: str) -> str:
             check["label"],
             percent(check["wer"]),
             percent(check["against_wer"]),
-            percent(check["difference"], check["low"], check["high"], sign=True),
-            "pass" if check["pass"] else "FAIL",
+            _difference(check),
+            ", ".join(filter(None, [outcome(check), needed_text(check)])),
         ]
         for check in sorted(checks, key=lambda check: -check["difference"])
     ]

@@ -18,6 +18,14 @@ HARM = {
 }
 """Told beside the predicates and not part of them."""
 VACUOUS = "What it is compared with is no better than words without the clip, so no worse than that is no merit."
+VERDICTS = {"pass": "✓", "undecided": "?", "fail": "✗"}
+NON_INFERIORITY = (
+    "✓ the 95 % interval of the difference ends within what is allowed, ✗ it begins above, ? undecided: too few clips"
+)
+INTERVALS = (
+    "Intervals: 95 %, bootstrap over utterances; differences: paired bootstrap; where fewer than 10 utterances differ "
+    "from the rest, at least the interval of Wilson or Newcombe."
+)
 SINGLE = {"R_V": "audio", "R_A": "video", "bad picture": "audio", "bad sound": "video"}
 """The one modality that each of these compares with."""
 UNITS = {"noise": " dB", "out of step": " ms"}  # of the levels of an axis; those of missing ones are rates
@@ -92,7 +100,18 @@ def _matrix(axis: str, found: Sequence[tuple[str, Any, Mapping[str, Any] | None]
 
 
 def _worse(one: Mapping[str, Any] | None, other: Mapping[str, Any]) -> Mapping[str, Any]:
-    return other if one is None or other["difference"] > one["difference"] else one
+    return other if one is None or _badness(other) > _badness(one) else one
+
+
+def _badness(check: Mapping[str, Any]) -> tuple[int, float]:
+    return ("pass", "undecided", "fail").index(outcome(check)), check["difference"]
+
+
+def outcome(found: Mapping[str, Any]) -> str:
+    """ "pass", "fail" or "undecided" of a check; of a predicate also "not checked"."""
+    if found["pass"] is None and not found.get("checks", True):
+        return "not checked"
+    return {True: "pass", False: "fail", None: "undecided"}[found["pass"]]
 
 
 def _scalar(level: Any) -> bool:
@@ -250,37 +269,59 @@ def _head(results: Results) -> str:
 
 
 def _verdicts(results: Results) -> str:
-    """One line for each predicate, and under it each row that breaks it."""
+    """One line for each predicate, and under it each row that breaks it or is undecided."""
     lines = []
     for name, result in comparisons(results).items():
         meaning = {**PREDICATES, **HARM}.get(name, "")
-        if result["pass"] is None:
+        if outcome(result) == "not checked":
             lines.append(f"- **{name}** not checked: no row to compare. ({meaning})")
             continue
         lines.append(
-            f"- **{name} {verdict(name, result)}** ({meaning}): worst {100 * result['worst']:+.1f} points, "
-            f"at {worst_label(result)}; {100 * result['tolerance']:g} allowed."
+            f"- **{name} {verdict(name, result)}** ({meaning}): {tally(result)}. Worst "
+            f"{100 * result['worst']:+.1f} points, at {worst_label(result)}; {100 * result['tolerance']:g} allowed."
             + (f" {VACUOUS}" if result.get("vacuous") else "")
         )
-        broken = sorted((check for check in result["checks"] if not check["pass"]), key=lambda c: -c["difference"])
-        lines += [
-            f"  - {check['label']}: {percent(check['wer'])} % against {percent(check['against_wer'])} %, "
-            f"{percent(check['difference'], check['low'], check['high'], sign=True)} points"
-            for check in broken[:NAMED_CHECKS]
-        ]
-        if len(broken) > NAMED_CHECKS:
-            lines.append(f"  - and {len(broken) - NAMED_CHECKS} more, in the tables below")
+        for kind in ("fail", "undecided"):
+            found = [check for check in result["checks"] if outcome(check) == kind]
+            found.sort(key=lambda check: -check["difference"])
+            lines += [f"  - {kind}: {_told(check)}" for check in found[:NAMED_CHECKS]]
+            if len(found) > NAMED_CHECKS:
+                lines.append(f"  - {kind}: and {len(found) - NAMED_CHECKS} more, in the tables below")
     return "\n".join(lines)
 
 
+def _told(check: Mapping[str, Any]) -> str:
+    """A check with its figures, and where it is undecided how many clips would tell."""
+    needed = needed_text(check)
+    return (
+        f"{check['label']}: {percent(check['wer'])} % against {percent(check['against_wer'])} %, "
+        f"{percent(check['difference'], check['low'], check['high'], sign=True)} points"
+        + (f"; {needed}" if needed else "")
+    )
+
+
+def needed_text(check: Mapping[str, Any]) -> str:
+    """ "about 260 clips would tell", in two digits; empty where nothing is undecided or no number would."""
+    needed = check.get("clips_needed")
+    if needed is None:
+        return ""
+    scale = 10 ** max(0, len(str(needed)) - 2)
+    return f"about {math.ceil(needed / scale) * scale} clips would tell"
+
+
+def tally(found: Mapping[str, Any]) -> str:
+    """ "130 of 134 checks pass, 4 undecided, 0 fail"."""
+    count = {kind: sum(outcome(check) == kind for check in found["checks"]) for kind in VERDICTS}
+    total = len(found["checks"])
+    return f"{count['pass']} of {total} checks pass, {count['undecided']} undecided, {count['fail']} fail"
+
+
 def verdict(name: str, found: Mapping[str, Any]) -> str:
-    """ "pass" or "FAIL"; "no harm" or "harm" for what is told beside them; "not checked"; "says nothing"."""
-    if found["pass"] is None:
-        return "not checked"
-    if found["pass"] and found.get("vacuous"):  # no worse than a modality that knows nothing is no merit
-        return "says nothing"
-    words = ("pass", "FAIL") if name in PREDICATES else ("no harm", "harm")
-    return words[0] if found["pass"] else words[1]
+    """ "pass", "undecided" or "FAIL"; "no harm" or "harm" for what is told beside them; "says nothing"."""
+    if found.get("vacuous") and outcome(found) in ("pass", "undecided"):
+        return "says nothing"  # no worse than a modality that knows nothing is no merit
+    words = {"pass": "pass", "fail": "FAIL"} if name in PREDICATES else {"pass": "no harm", "fail": "harm"}
+    return words.get(outcome(found), outcome(found))
 
 
 def worst_label(predicate: Mapping[str, Any]) -> str:
@@ -289,8 +330,8 @@ def worst_label(predicate: Mapping[str, Any]) -> str:
 
 
 def mark(check: Mapping[str, Any]) -> str:
-    """ "✓ -1.2" or "✗ +3.4": the verdict and the difference in points."""
-    return f"{'✓' if check['pass'] else '✗'} {percent(check['difference'], sign=True)}"
+    """ "✓ -1.2", "✗ +3.4" or "? +0.2" where it is undecided: the verdict and the difference in points."""
+    return f"{VERDICTS[outcome(check)]} {percent(check['difference'], sign=True)}"
 
 
 def _cell(grid: Matrix, condition: str, level: str) -> str:
@@ -386,8 +427,10 @@ def _notes(results: Results) -> str:
     lines = []
     if meaning := snr_meaning(results):
         lines.append(f"- {meaning}")
+    if any(found["checks"] for found in comparisons(results).values()):
+        lines.append(f"- Verdicts: {NON_INFERIORITY}.")
     if any(row["axis"] == "clean" for row in rows):
-        lines.append("- Intervals: bootstrap over utterances; differences: paired bootstrap. Counts are pooled.")
+        lines.append(f"- {INTERVALS} Counts are pooled.")
     if results.get("clips_without_text"):
         lines.append(f"- {len(results['clips_without_text'])} clips have no text and were not scored.")
     for reason, labels in unavailable(results).items():

@@ -84,7 +84,7 @@ def check_labels(requirements: Sequence[Requirement], rows: Sequence[tuple[str, 
 
 
 def violations(requirements: Sequence[Requirement], results: Mapping[str, Any]) -> list[str]:
-    """One line for each requirement that does not hold; what could not be checked does not hold.
+    """One line for each requirement that is not shown to hold; what could not be checked or is undecided is not.
 
     Args:
         requirements: from `parse`.
@@ -117,21 +117,30 @@ def _violation(requirement: Requirement, results: Mapping[str, Any]) -> str:
 
 
 def _broken(requirement: Requirement, predicate: Mapping[str, Any]) -> str:
-    if predicate.get("pass") is None:
-        return f"{requirement.text}: could not be checked: no row to compare"
-    if predicate.get("vacuous"):
+    if predicate.get("vacuous") and predicate["pass"] is not False:
         return (
             f"{requirement.text}: could not be checked: the modality that it compares with tells nothing of what is "
             "said, so no worse than that is no merit"
         )
-    if predicate["pass"]:
+    if predicate.get("pass"):
         return ""
-    failed = [check for check in predicate["checks"] if not check["pass"]]
-    worst = max(failed, key=lambda check: check["difference"])
+    checks = predicate.get("checks") or []
+    if not checks:
+        return f"{requirement.text}: could not be checked: no row to compare"
+    allowed = f"({100 * predicate['tolerance']:g} points allowed)"
+    failed = [check for check in checks if check["pass"] is False]
+    if failed:
+        worst = max(failed, key=lambda check: check["difference"])
+        return (
+            f"{requirement.text}: {len(failed)} of {len(checks)} rows fail; worst {worst['label']}: "
+            f"{100 * worst['wer']:.2f} % against {100 * worst['against_wer']:.2f} % {allowed}"
+        )
+    open_ones = [check for check in checks if check["pass"] is None]
+    widest = max(open_ones, key=lambda check: check["high"])
     return (
-        f"{requirement.text}: {len(failed)} of {len(predicate['checks'])} rows fail; worst {worst['label']}: "
-        f"{100 * worst['wer']:.2f} % against {100 * worst['against_wer']:.2f} % "
-        f"({100 * predicate['tolerance']:g} points allowed)"
+        f"{requirement.text}: undecided, which is no pass: {len(open_ones)} of {len(checks)} rows may be worse than is "
+        f"allowed; {widest['label']}: {100 * widest['difference']:+.2f} points, up to {100 * widest['high']:+.2f} "
+        f"{allowed}; more clips would tell"
     )
 
 

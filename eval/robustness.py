@@ -7,6 +7,7 @@ processes and wherever a run was cut off, so neither changes a bit of the result
 from __future__ import annotations
 
 import json
+import logging
 import platform
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -56,7 +57,6 @@ def evaluate(
     workers: int = 1,
     device: str = "auto",
     progress: Progress | None = None,
-    say: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Scores a recogniser on prepared clips.
 
@@ -71,14 +71,13 @@ def evaluate(
         conditions: only rows that fit, see `suites.suite_rows`.
         out: folder for results.json, report.md, report.html and hypotheses.jsonl. Hypotheses that are already there
             are used and not computed again, where all that they depend on is the same (see `provenance`); those of
-            another model, other data or libraries are put aside.
+            another model, other data or libraries are put aside, which is logged as a warning.
         normalizer: applied to references and hypotheses, see `normalize`.
         noise_dir: recorded noises, for rows that need them.
         rir_dir: recorded impulse responses of rooms, for rows that need them.
         workers: processes, each with one thread; several need a spec. 1 is this process.
         device: where to compute, for a spec.
         progress: told how far it is.
-        say: told in one line where hypotheses that are there cannot be used, and why.
 
     Returns:
         The content of results.json.
@@ -99,10 +98,10 @@ def evaluate(
     parts = run_parts(
         model_sha256, (index.entries[i] for i in bench.places), bench.corpus.noise_files(), bench.corpus.rir_files()
     )
-    store = HypothesisStore(Path(out) if out is not None else None, parts, say)
+    store = HypothesisStore(Path(out) if out is not None else None, parts)
     work = Work(store, {i: index.entries[i].id for i in chosen}, failed, progress)
     todo = jobs([row for row in rows if row.key(seeds[0]) not in failed], seeds, chosen)
-    work.forget(todo, bench.unchanged, say)
+    work.forget(todo, bench.unchanged)
     work.through(todo, partial(do, setup) if workers > 1 else bench.do, workers)
     scores = Scores(rows, seeds, [index.entries[i] for i in chosen], store.lines, failed, normalizer)
     scored = scores.results()
@@ -207,15 +206,12 @@ class Work:
         self.left: deque[Job] = deque()
         self.done = self.total = 0
 
-    def forget(
-        self, todo: Sequence[Job], unchanged: Callable[[Job, HypothesisStore], bool], say: Callable[[str], None] | None
-    ) -> None:
-        """Drops hypotheses of an earlier run whose clips are no longer what they were.
+    def forget(self, todo: Sequence[Job], unchanged: Callable[[Job, HypothesisStore], bool]) -> None:
+        """Drops hypotheses of an earlier run whose clips are no longer what they were, and says so.
 
         Args:
             todo: every job of the run; a batch of clean clips that changed voids all that was made of them.
             unchanged: see `jobs.Bench.unchanged`.
-            say: told how many.
         """
         there = [job for job in todo if self.store.has(job.keys, [self.ids[i] for i in job.batch])]
         stale = [job for job in there if not unchanged(job, self.store)]
@@ -223,10 +219,12 @@ class Work:
         stale += [job for job in there if job.batch in batches and job not in stale]
         for job in stale:
             self.store.drop(job.keys, [self.ids[i] for i in job.batch])
-        if stale and say is not None:
+        if stale:
             count = sum(job.size for job in stale)
-            say(
-                f"{self.store.path}: {count} hypotheses are of clips that have changed since; these are recognised anew"
+            logging.getLogger(__name__).warning(
+                "%s: %d hypotheses are of clips that have changed since; these are recognised anew",
+                self.store.path,
+                count,
             )
 
     def through(self, todo: Sequence[Job], task: Callable[[Job], Any], workers: int) -> None:

@@ -6,6 +6,7 @@ all of them. `summary.py` draws the figures that stand above the rows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -15,12 +16,13 @@ from scipy.integrate import trapezoid
 
 from avsr.eval.noise import SNR_DEFINITION
 from avsr.eval.suites import AGAINST, Row, curve_rows, shared_by
-from avsr.eval.wer import INSERTIONS, SUBSTITUTIONS, UNITS, ErrorRate, compare, count_errors, pool
+from avsr.eval.wer import INSERTIONS, SUBSTITUTIONS, UNITS, Difference, ErrorRate, compare, count_errors, pool
 from avsr.preprocessing.clip import FPS
 
 TOLERANCE = 0.005  # of R_V and R_A, half a point of WER
 ALONE = {"R_V": "audio", "R_A": "video"}  # the modality that each of them compares with
 INFORMED = 0.95  # errors with the right clip over errors with the wrong one, from which on a row tells nothing
+PASSES = {"pass": True, "fail": False, "undecided": None}
 X_LABELS = {"noise": "SNR dB", "out of step": "sound lags by ms"}
 _EPSILON = 1e-9
 
@@ -73,7 +75,7 @@ class Scores:
     def rate(self, row: Row) -> ErrorRate | None:
         """Word error rate of a row over its seeds; None where there is no such row."""
         counts = self.pooled(row)
-        return None if counts is None else pool(counts)
+        return None if counts is None else pool(counts, repeats=len(row.seeds(self.seeds)))
 
     def results(self) -> dict[str, Any]:
         """ "rows", "curves", "predicates" of results.json. Rates are fractions.
@@ -131,11 +133,16 @@ class Scores:
     def check(self, against: Callable[[Row], Row | None]) -> dict[str, Any]:
         """Whether the audio-visual rows are at most TOLERANCE worse than the rows that they are set against.
 
+        A test of non-inferiority: see `decide`. All together pass where every check passes, so a pass needs no
+        correction for their number; they fail where one fails, and of many one may fail by chance.
+
         Returns:
-            {"pass", "worst", "worst_row", "tolerance", "checks"}; `worst` is the largest WER(AV) - WER(other). A check
-            counts all seeds of its row together; "row" and "against" are the keys of the first seed, "seeds" is their
-            number. Where the whole of a stream is missing, each pattern has its check on the one row they share. Where
-            no row could be checked, pass and worst are None.
+            {"verdict", "pass", "worst", "worst_row", "tolerance", "checks"}; `worst` is the largest WER(AV) -
+            WER(other). Verdicts are "pass", "fail" and "undecided", where no row could be checked "not checked"; `pass`
+            says the same as true, false and None. A check counts all seeds of its row together; "row" and "against"
+            are the keys of the first seed, "seeds" is their number; "clips_needed" is about how many clips would
+            decide what is undecided, were they like these. Where the whole of a stream is missing, each pattern has its
+            check on the one row they share.
         """
         checks: list[dict[str, Any]] = []
         for row in self.rows:
@@ -145,8 +152,11 @@ class Scores:
                 shared = shared_by(row, self.rows)
                 checks += [check, *({**check, "label": same.label, "condition": same.name} for same in shared)]
         worst = max(checks, key=lambda check: check["difference"], default=None)
+        found = {check["verdict"] for check in checks}
+        verdict = next((one for one in ("fail", "undecided", "pass") if one in found), "not checked")
         return {
-            "pass": all(check["pass"] for check in checks) if checks else None,
+            "verdict": verdict,
+            "pass": PASSES.get(verdict),
             "worst": worst["difference"] if worst else None,
             "worst_row": worst["row"] if worst else None,
             "tolerance": TOLERANCE,
@@ -159,9 +169,12 @@ class Scores:
             return None
         # One row may be drawn for each seed and the other the same for all: each clip counts as often on both sides.
         times, theirs_times = len(row.seeds(self.seeds)), len(other.seeds(self.seeds))
-        difference = compare(mine * theirs_times, theirs * times)
-        if difference.value is None:
+        mine, theirs = mine * theirs_times, theirs * times
+        difference = compare(mine, theirs, repeats=times * theirs_times)
+        verdict = decide(difference)
+        if verdict is None:
             return None
+        same = bool(np.array_equal(errors_of(mine), errors_of(theirs)))
         condition = row.condition
         return {
             "row": row.key(self.seeds[0]),
@@ -177,7 +190,9 @@ class Scores:
             "difference": difference.value,
             "low": difference.low,
             "high": difference.high,
-            "pass": difference.value <= TOLERANCE + _EPSILON,
+            "verdict": verdict,
+            "pass": PASSES[verdict],
+            "clips_needed": clips_needed(difference, len(mine), same) if verdict == "undecided" else None,
         }
 
     # ---- curves
@@ -211,6 +226,43 @@ class Scores:
             "area": float(trapezoid(np.array(wers, np.float64), levels)) if whole else None,
             "rows": [[row.key(seed) for seed in row.seeds(self.seeds)] for _, row, _ in known],
         }
+
+
+def decide(difference: Difference, tolerance: float = TOLERANCE) -> str | None:
+    """Whether a system is worse than another by at most a tolerance: "pass", "fail" or "undecided".
+
+    Non-inferiority: it passes where the upper end of the 95 % interval is within the tolerance and fails where the
+    lower end is above it; in between there are too few clips to tell.
+
+    Returns:
+        None where there is no difference to look at.
+    """
+    if difference.low is None or difference.high is None:
+        return None
+    if difference.high <= tolerance + _EPSILON:
+        return "pass"
+    return "fail" if difference.low > tolerance + _EPSILON else "undecided"
+
+
+def clips_needed(difference: Difference, clips: int, same: bool, tolerance: float = TOLERANCE) -> int | None:
+    """About how many clips would decide, were the difference to stay what it is.
+
+    Args:
+        difference: undecided.
+        clips: how many there were.
+        same: no utterance differs; the interval then shrinks with the number of clips, otherwise with its root.
+        tolerance: as in `decide`.
+
+    Returns:
+        None where the difference is the tolerance itself, which no number decides.
+    """
+    value, low, high = difference.value or 0.0, difference.low or 0.0, difference.high or 0.0
+    if same:
+        return math.ceil(clips * (high / (1 - high)) / (tolerance / (1 - tolerance)))
+    margin = tolerance - value
+    if abs(margin) < _EPSILON:
+        return None
+    return math.ceil(clips * ((high - value if margin > 0 else value - low) / margin) ** 2)
 
 
 def _described(row: Row, seed: int) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,13 @@ class HypothesisStore:
     Args:
         folder: where the file is kept; None keeps everything in memory.
         parts: what the lines depend on, see `provenance.run_parts`; a file of another run is kept under another name,
-            hypotheses.jsonl.RUN, and comes back when that run does. A last line cut short by a kill is dropped.
-        say: told in one line of a file that was put aside, and what has changed since. runs.json knows it.
+            hypotheses.jsonl.RUN, and comes back when that run does; a warning says what has changed, runs.json knows.
+            A last line cut short by a kill is dropped.
     """
 
-    def __init__(self, folder: Path | None, parts: Mapping[str, str], say: Callable[[str], None] | None = None) -> None:
+    def __init__(self, folder: Path | None, parts: Mapping[str, str]) -> None:
         self.path = folder / FILE if folder else None
         self.parts, self.run = dict(parts), run_key(parts)
-        self.say = say or (lambda line: None)
         self.lines: dict[tuple[str, str], dict[str, Any]] = {}
         if self.path is None:
             return
@@ -44,20 +44,17 @@ class HypothesisStore:
     def _make_way(self) -> None:
         """Puts the file of another run aside, and that of this run back in its place."""
         assert self.path is not None
+        runs, aside = self._runs(), self.path.with_name(f"{FILE}.{self.run}")
         if self.path.exists():
             with open(self.path, encoding="utf-8", errors="replace") as file:
                 other = next((str(line.get("run")) for line in _parsed(file)), self.run)
             if other != self.run:
                 self.path.rename(self.path.with_name(f"{FILE}.{other}"))
-                before = self._runs().get(other)
-                changed = told_changes(before, self.parts) if before else "something that they depend on"
-                self.say(
-                    f"{self.path}: of another run ({changed} differs): kept as {FILE}.{other} and not used, everything "
-                    "is recognised anew"
-                )
-        runs = {**self._runs(), self.run: self.parts}
-        write_file(self.path.with_name(RUNS), [json.dumps(runs, indent=1).encode(), b"\n"])
-        aside = self.path.with_name(f"{FILE}.{self.run}")
+                changed = told_changes(runs[other], self.parts) if other in runs else "something that they depend on"
+                now = "those kept of the present state are used" if aside.exists() else "everything is recognised anew"
+                told = "%s: of another run (%s differs): kept as %s.%s and not used, %s"
+                logging.getLogger(__name__).warning(told, self.path, changed, FILE, other, now)
+        write_file(self.path.with_name(RUNS), [json.dumps({**runs, self.run: self.parts}, indent=1).encode(), b"\n"])
         if aside.exists() and not self.path.exists():
             aside.rename(self.path)
 
@@ -68,9 +65,8 @@ class HypothesisStore:
             found = json.loads(self.path.with_name(RUNS).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        return (
-            {key: parts for key, parts in found.items() if isinstance(parts, dict)} if isinstance(found, dict) else {}
-        )
+        runs = found.items() if isinstance(found, dict) else ()
+        return {key: parts for key, parts in runs if isinstance(parts, dict)}
 
     def _keep(self, lines: Iterable[dict[str, Any]]) -> None:
         self.lines.update({(line["row"], line["id"]): line for line in lines if line.get("run") == self.run})

@@ -2,10 +2,16 @@
 
 jiwer aligns; this file counts per utterance, because both the interval and the comparison of two systems resample
 utterances (Bisani and Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation", ICASSP 2004).
+
+Where hardly any utterance differs from the others, above all where there is no error at all, drawing utterances anew
+cannot tell what did not happen. There the interval is at least Wilson's (JASA 22, 1927), which for no error in n words
+goes up to 3.8 / (n + 3.8); that of a difference is Newcombe's (Statistics in Medicine 17, 1998), made of two of them.
+Words of one utterance go wrong together, so n is their number over the design effect, see `_design_effect`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +25,9 @@ from avsr.eval.normalize import characters, get_normalizer
 SUBSTITUTIONS, DELETIONS, INSERTIONS, UNITS = range(4)  # columns of a table of counts
 RESAMPLES = 2000
 CONFIDENCE = 0.95
+FEW = 10  # utterances that differ from the others; with fewer the bootstrap alone is too sure of itself
+PRIOR_BURST = 2  # words that go wrong together in an utterance, where no error tells
+_Z2 = 1.959964**2  # of a 95 % interval
 _INDEX_BUDGET = 2_000_000  # drawn indices held at once: 16 MB whatever the size of the corpus
 _TIMES_BUDGET = 8_000_000  # entries of a table that is kept: 64 MB
 
@@ -29,7 +38,7 @@ class ErrorRate:
 
     Attributes:
         rate: (substitutions + deletions + insertions) / units as a fraction; None where the references hold no unit.
-        low, high: 95 % bootstrap interval over utterances, fractions; None where rate is None.
+        low, high: 95 % interval over utterances, fractions; None where rate is None.
         substitutions, deletions, insertions: pooled counts.
         units: words (or characters) in the references.
         utterances: how many were scored, those with an empty reference included.
@@ -137,27 +146,35 @@ def align(reference: str, hypothesis: str, *, normalizer: str = "basic") -> list
     return pairs
 
 
-def pool(counts: np.ndarray, *, seed: int = 0, resamples: int = RESAMPLES) -> ErrorRate:
+def pool(counts: np.ndarray, *, seed: int = 0, resamples: int = RESAMPLES, repeats: int = 1) -> ErrorRate:
     """Pools counts of utterances into one rate with its interval.
 
     Args:
         counts: (n, 4) int64 from `count_errors`.
         seed: of the bootstrap.
         resamples: how often the corpus is drawn anew.
+        repeats: how often each utterance was recognised for these counts; one utterance stays one witness.
     """
     substitutions, deletions, insertions, units = (int(total) for total in counts.sum(axis=0))
     rate = (substitutions + deletions + insertions) / units if units else None
-    low, high = _interval(_errors_and_units(counts), seed, resamples)
+    totals = _errors_and_units(counts)
+    low, high = _interval(totals, seed, resamples)
+    if low is not None and high is not None and _few_differ(totals):
+        ends = _wilson(totals[:, 0], totals[:, 1], _witnesses(totals, repeats))
+        low, high = min(low, ends[0]), max(high, ends[1])
     return ErrorRate(rate, low, high, substitutions, deletions, insertions, units, len(counts))
 
 
-def compare(counts: np.ndarray, baseline: np.ndarray, *, seed: int = 0, resamples: int = RESAMPLES) -> Difference:
+def compare(
+    counts: np.ndarray, baseline: np.ndarray, *, seed: int = 0, resamples: int = RESAMPLES, repeats: int = 1
+) -> Difference:
     """Paired bootstrap of rate(counts) - rate(baseline): every resample draws the same utterances for both.
 
     Args:
         counts, baseline: (n, 4) int64 from `count_errors`, the same utterances in the same order.
         seed: of the bootstrap.
         resamples: how often the corpus is drawn anew.
+        repeats: how often each utterance was recognised for these counts, see `pool`.
 
     Raises:
         ValueError: the references differ, so the two are not paired.
@@ -168,6 +185,9 @@ def compare(counts: np.ndarray, baseline: np.ndarray, *, seed: int = 0, resample
     excess[:, 0] -= _errors_and_units(baseline)[:, 0]
     errors, units = excess.sum(axis=0)
     low, high = _interval(excess, seed, resamples)
+    if low is not None and high is not None and _few_differ(excess):
+        ends = _newcombe(excess, repeats)
+        low, high = min(low, ends[0]), max(high, ends[1])
     return Difference(float(errors / units) if units else None, low, high)
 
 
@@ -184,6 +204,49 @@ def cer(references: Sequence[str], hypotheses: Sequence[str], *, normalizer: str
 def _errors_and_units(counts: np.ndarray) -> np.ndarray:
     """(n, 2) int64: errors and reference units of each utterance."""
     return np.stack([counts[:, :UNITS].sum(axis=1), counts[:, UNITS]], axis=1)
+
+
+def _few_differ(totals: np.ndarray) -> bool:
+    """Whether fewer than FEW utterances have another rate than most have; (n, 2) int64 errors and units."""
+    known = totals[totals[:, 1] > 0]
+    _, times = np.unique(known[:, 0] / known[:, 1], return_counts=True)
+    return bool(len(known) - times.max() < FEW)
+
+
+def _witnesses(totals: np.ndarray, repeats: int) -> float:
+    """How many independent words tell as much: units over repeats and design effect."""
+    return float(totals[:, 1].sum()) / repeats / _design_effect(np.abs(totals[:, 0]) / repeats)
+
+
+def _design_effect(errors: np.ndarray) -> float:
+    """How many words go wrong at once: E[e^2] / E[e] over utterances with e errors, (n,).
+
+    That is the variance of their sum over that of as many single errors, where utterances go wrong independently. An
+    utterance with PRIOR_BURST errors is added, so that it is never made of nothing.
+    """
+    return float((np.square(errors).sum() + PRIOR_BURST**2) / (errors.sum() + PRIOR_BURST))
+
+
+def _wilson(errors: np.ndarray, units: np.ndarray, witnesses: float) -> tuple[float, float]:
+    """95 % score interval of sum(errors) / sum(units), as if that were the share of so many independent words."""
+    share = min(1.0, float(errors.sum() / units.sum()))
+    middle = share + _Z2 / (2 * witnesses)
+    half = math.sqrt(_Z2 * (share * (1 - share) / witnesses + _Z2 / (4 * witnesses**2)))
+    whole = 1 + _Z2 / witnesses
+    return max(0.0, (middle - half) / whole), min(1.0, (middle + half) / whole)
+
+
+def _newcombe(excess: np.ndarray, repeats: int) -> tuple[float, float]:
+    """95 % interval of the words that are worse minus those that are better, from the score interval of each."""
+    units, witnesses = excess[:, 1], _witnesses(excess, repeats)
+    sides = [np.maximum(sign * excess[:, 0], 0) for sign in (1, -1)]
+    worse, better = (min(1.0, float(side.sum() / units.sum())) for side in sides)
+    (worse_low, worse_high), (better_low, better_high) = (_wilson(side, units, witnesses) for side in sides)
+    value = worse - better
+    return (
+        value - math.hypot(worse - worse_low, better_high - better),
+        value + math.hypot(worse_high - worse, better - better_low),
+    )
 
 
 def _interval(totals: np.ndarray, seed: int, resamples: int) -> tuple[float | None, float | None]:

@@ -47,7 +47,8 @@ def evaluate(
     require: Annotated[
         str | None,
         typer.Option(
-            metavar="R_V,R_A,wer:ROW<=PERCENT", help="Exit with status 1, and say why, unless all of these hold."
+            metavar="R_V,R_A,wer:ROW<=PERCENT",
+            help="Exit with status 1, and say why, unless all of these are shown to hold; undecided is no pass.",
         ),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes, each with one thread and a model of its own.")] = 1,
@@ -92,7 +93,6 @@ def evaluate(
             workers=workers,
             device=device.value,
             progress=tell,
-            say=say,
         )
     print(to_markdown(results), end="")
     violated = requirements.violations(required, results)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from avsr.eval.examples import Example
+from avsr.eval.scoring import PASSES, TOLERANCE, clips_needed, decide
+from avsr.eval.wer import Difference
 from avsr.preprocessing.clip import Clip
 
 PATTERNS = ("utterance", "frame", "start", "middle", "end", "bursts", "interval")
@@ -16,7 +18,6 @@ RATES = (0.1, 0.25, 0.3, 0.5, 0.75, 1.0)
 SNRS = (-10.0, -7.5, -5.0, -2.5, 0.0, 2.5, 5.0, 7.5, 10.0)
 NOISES = ("babble", "white", "pink", "recorded", "talker")
 CLEAN = {"av": 0.048, "audio": 0.067, "video": 0.125}
-TOLERANCE = 0.005
 WORDS = 600
 
 
@@ -85,22 +86,29 @@ def check(one: dict[str, Any], against: str) -> dict[str, Any]:
     """The check of a row against another rate on clean clips."""
     difference = one["wer"] - CLEAN[against]
     copied = {name: one[name] for name in ("label", "axis", "condition", "level", "wer")}
+    ends = Difference(difference, difference - 0.008, difference + 0.008)
+    verdict = decide(ends)
     return {
         "row": one["key"],
         "against": f"clean | {against} | seed {one['seed']}",
         **copied,
         "against_wer": CLEAN[against],
         "difference": difference,
-        "low": difference - 0.02,
-        "high": difference + 0.02,
-        "pass": difference <= TOLERANCE,
+        "low": ends.low,
+        "high": ends.high,
+        "verdict": verdict,
+        "pass": PASSES[verdict],
+        "clips_needed": clips_needed(ends, 100, same=False) if verdict == "undecided" else None,
     }
 
 
 def predicate(checks: Sequence[dict[str, Any]]) -> dict[str, Any]:
     worst = max(checks, key=lambda one: one["difference"], default=None)
+    found = {one["verdict"] for one in checks}
+    verdict = next((one for one in ("fail", "undecided", "pass") if one in found), "not checked")
     return {
-        "pass": all(one["pass"] for one in checks) if checks else None,
+        "verdict": verdict,
+        "pass": PASSES.get(verdict),
         "worst": worst["difference"] if worst else None,
         "worst_row": worst["row"] if worst else None,
         "tolerance": TOLERANCE,

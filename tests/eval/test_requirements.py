@@ -76,11 +76,16 @@ def test_rates_are_held_against_their_limits(text: str, says: str) -> None:
 
 
 def test_predicates_hold_or_name_the_worst_row() -> None:
-    good = {"label": "a", "pass": True, "difference": 0.0, "wer": 0.1, "against_wer": 0.1}
-    bad = {"label": "b", "pass": False, "difference": 0.2, "wer": 0.3, "against_wer": 0.1}
+    good = {"label": "a", "pass": True, "difference": 0.0, "high": 0.004, "wer": 0.1, "against_wer": 0.1}
+    bad = {**good, "label": "b", "pass": False, "difference": 0.2, "wer": 0.3}
+    open_one = {**good, "label": "c", "pass": None, "high": 0.012}
     holds = {"pass": True, "vacuous": False, "tolerance": 0.005, "checks": [good]}
     assert violations(parse("R_V"), results(R_V=holds)) == []
-    (line,) = violations(parse("R_V"), results(R_V={**holds, "pass": False, "checks": [good, bad]}))
-    assert line == "R_V: 1 of 2 rows fail; worst b: 30.00 % against 10.00 % (0.5 points allowed)"
-    (line,) = violations(parse("R_V"), results(R_V={**holds, "vacuous": True}))
-    assert "tells nothing of what is said" in line
+    (line,) = violations(parse("R_V"), results(R_V={**holds, "pass": False, "checks": [good, bad, open_one]}))
+    assert line == "R_V: 1 of 3 rows fail; worst b: 30.00 % against 10.00 % (0.5 points allowed)"
+    (line,) = violations(parse("R_V"), results(R_V={**holds, "pass": None, "checks": [good, open_one]}))
+    assert line.startswith("R_V: undecided, which is no pass: 1 of 2 rows")
+    assert "c: +0.00 points, up to +1.20 (0.5 points allowed)" in line
+    for passed in (True, None):
+        (line,) = violations(parse("R_V"), results(R_V={**holds, "pass": passed, "vacuous": True}))
+        assert "tells nothing of what is said" in line

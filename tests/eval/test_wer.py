@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jiwer
 import numpy as np
 import pytest
@@ -120,9 +122,58 @@ def test_pairing_finds_a_difference_that_the_intervals_hide() -> None:
     assert difference.low > 0
 
 
-def test_a_system_does_not_differ_from_itself() -> None:
-    counts = errors_at(0.3, 20, 1)
-    assert compare(counts, counts) == module.Difference(0.0, 0.0, 0.0)
+def counts_of(utterances: int, words: int, errors: Sequence[int] = ()) -> np.ndarray:
+    """Counts where the first utterances have these errors and the others none."""
+    counts = np.zeros((utterances, 4), np.int64)
+    counts[: len(errors), 0], counts[:, 3] = errors, words
+    return counts
+
+
+def test_no_error_and_nothing_but_errors_have_an_interval() -> None:
+    none, all_wrong = pool(counts_of(100, 6)), pool(counts_of(100, 6, [6] * 100))
+    assert (none.rate, none.low, all_wrong.rate, all_wrong.high) == (0, 0, 1, 1)
+    assert none.high == pytest.approx(3.8415 / (300 + 3.8415), rel=1e-3)  # errors may come in twos: 300 witnesses
+    assert all_wrong.low < 1 - 3.8 / 604  # whole sentences go wrong: fewer witnesses than words
+    assert pool(counts_of(1000, 6)).high == pytest.approx(none.high / 10, rel=0.1)
+    one = pool(counts_of(1, 6, [3]))
+    assert one.high - one.low > 0.5  # a single utterance tells next to nothing
+
+
+def test_the_same_errors_in_both_have_an_interval_of_the_difference() -> None:
+    for counts in (counts_of(100, 6), counts_of(100, 6, [1, 2, 3]), errors_at(0.3, 100, 1)):
+        same = compare(counts, counts)
+        assert same.value == 0
+        assert same.low == -same.high
+        assert same.high == pytest.approx(3.8415 / (300 + 3.8415), rel=1e-3)
+        assert not same.real
+
+
+def test_more_errors_never_make_the_upper_end_lower() -> None:
+    """Of the rate and of the difference; the bootstrap alone has [0, 0] for none and 0.5 % for one in 600."""
+    ends = [pool(counts_of(100, 6, [1] * errors)).high for errors in range(9)]
+    differences = [compare(counts_of(100, 6, [1] * errors), counts_of(100, 6)).high for errors in range(9)]
+    assert ends == sorted(ends)
+    assert differences == sorted(differences)
+
+
+def test_a_clip_recognised_three_times_is_one_witness() -> None:
+    once, thrice = counts_of(100, 6, [1]), 3 * counts_of(100, 6, [1])
+    assert pool(thrice, repeats=3).high == pytest.approx(pool(once).high)
+    assert compare(thrice, 3 * counts_of(100, 6), repeats=3).high == pytest.approx(
+        compare(once, counts_of(100, 6)).high
+    )
+
+
+@pytest.mark.parametrize(("rate", "burst"), [(0.005, 1), (0.005, 2), (0.003, 3), (0.02, 2), (0.98, 1)])
+def test_rare_errors_are_covered_about_as_often_as_it_says(rate: float, burst: int) -> None:
+    """Utterances of six words with errors in ones, twos and threes; the bootstrap alone covers 60 to 90 % of these."""
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(200):
+        errors = burst * (rng.random(100) < min(rate, 1 - rate) * 6 / burst)
+        found = pool(counts_of(100, 6, errors if rate < 0.5 else 6 - errors), resamples=200)
+        covered += found.low <= rate <= found.high
+    assert covered >= 0.93 * 200
 
 
 def test_only_the_same_references_can_be_paired() -> None:
