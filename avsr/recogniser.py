@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from avsr.activity import SURE, Activity, everything, spoken, stretches
 from avsr.batches import batches_by_length, collate, mask
 from avsr.preprocessing.clip import FPS, Clip
 from avsr.preprocessing.errors import AvsrError
@@ -47,9 +48,18 @@ class Recogniser:
         device: where it runs.
         window_s: longest stretch recognised at once in transcribe; shorter files are one window.
         decoding: how, where a call does not say; greedy unless made by with_decoding.
+        activity: where in a clip transcribe looks for words: everywhere, or, for a model loaded by name or path,
+            where somebody speaks.
     """
 
-    def __init__(self, model: AVSR, name: str, info: dict[str, Any], device: torch.device) -> None:
+    def __init__(
+        self,
+        model: AVSR,
+        name: str,
+        info: dict[str, Any],
+        device: torch.device,
+        activity: Activity = everything,
+    ) -> None:
         from avsr.alignment import Timing
         from avsr.confidence import Calibration
         from avsr.language import Decoding
@@ -64,6 +74,7 @@ class Recogniser:
         self.timing = Timing.from_info(info)
         self.calibration = Calibration.from_info(info)
         self.decoding = Decoding()
+        self.activity = activity
 
     def with_decoding(self, beam: int | None = None, language: Language | None = None) -> Recogniser:
         """The same recogniser with another decoding than greedy where a call does not name one.
@@ -189,7 +200,7 @@ class Recogniser:
         rest: Clip | None = None
         for clip, more in with_more(stream):
             clip = mask(clip if rest is None else join(rest, clip), modality)
-            (hypothesis,) = self._recognise([clip], modality, decoding, closed=not more)
+            hypothesis = self._spoken(clip, modality, decoding, closed=not more)
             if not more:
                 yield clip, hypothesis
                 return
@@ -198,6 +209,18 @@ class Recogniser:
             if cut:
                 yield clip.window(0, cut), replace(hypothesis, text=" ".join(w.word for w in words), words=words)
             rest = clip.window(cut, clip.frames)
+
+    def _spoken(self, clip: Clip, modality: str, decoding: Decoding, closed: bool) -> Hypothesis:
+        """As _recognise, but silence is not recognised, and no word lies where nobody speaks."""
+        speaking, perceptible = self.activity(clip)
+        parts = [clip.window(first, last) for first, last in stretches(perceptible)]
+        ended = clip.frames > 0 and not perceptible[-1]  # then nothing that is said goes on after the clip
+        found = self._recognise(parts[:-1], modality, decoding)
+        found += self._recognise(parts[-1:], modality, decoding, closed or ended)
+        words = [word for part in found for word in part.words]
+        calibrated = self.calibration is not None  # only then is a confidence worth believing
+        words = spoken(words, clip, speaking, sure=SURE if calibrated else 1.0)
+        return Hypothesis(" ".join(word.word for word in words), words, mean([word.confidence for word in words]))
 
     def spans(
         self, clips: Sequence[Clip], decoding: Decoding | None = None, closed: bool = True

@@ -41,10 +41,11 @@ def load_model(name: str | Path = "default", device: str = "auto") -> Recogniser
         AvsrError: no such model, an unreadable one, or no such device.
     """
     from avsr import checkpoint
+    from avsr.activity import somebody
 
     chosen = pick_device(device)
     model, info = checkpoint.load(name, device=str(chosen))
-    return Recogniser(model, checkpoint.resolve(name).stem, info, chosen)
+    return Recogniser(model, checkpoint.resolve(name).stem, info, chosen, somebody)
 
 
 def transcribe(path: str | Path, model: str | Path = "default", device: str = "auto", **options: Any) -> Transcript:
