@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -34,13 +35,14 @@ MAY_CHANGE = {
 }
 
 
-def write_state(path: Path, state: dict[str, Any], save: Callable[[Path, dict[str, Any]], None]) -> Path:
-    """Writes a state beside its place; ``os.replace`` puts it there once what belongs to it is written.
+def write_state(path: Path, state: dict[str, Any], save: Callable[[Path, dict[str, Any]], None], first: bool) -> None:
+    """Writes a state beside its place and renames it.
 
     Args:
         path: its place.
         state: what ``KEYS`` names.
         save: writes it, in all processes together.
+        first: whether this process renames it.
 
     Raises:
         AvsrError: no space.
@@ -48,13 +50,14 @@ def write_state(path: Path, state: dict[str, Any], save: Callable[[Path, dict[st
     part = path.with_name(f"{path.name}.tmp")
     try:
         save(part, state)
+        if first:
+            os.replace(part, path)
     except (OSError, RuntimeError) as error:  # torch's writer says a full disk with a RuntimeError
         part.unlink(missing_ok=True)
         raise AvsrError(
             f"{path.parent}: cannot save step {state['step']} ({str(error).splitlines()[0]}): free some space, then "
             f"continue from the last saved state with --resume"
         ) from error
-    return part
 
 
 def read_state(path: Path) -> dict[str, Any]:

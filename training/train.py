@@ -7,7 +7,6 @@ import functools
 import hashlib
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -273,14 +272,17 @@ class Run:
             "config": self.config.model_dump_json(),
             "data": self._data(),
         }
-        part = state.write_state(self.out / STATE, kept, self.fabric.save)
+        state.write_state(self.out / STATE, kept, self.fabric.save, self.first)
+        self._save_model()
         if self.first:
-            # The model first: a state that says the run is over must not be there without it.
-            info = {"recipe": self.config.model_dump(mode="json"), "step": self.step, "clips": len(self.store)}
-            checkpoint.save(self.out / MODEL, self.average, info | self.lineage)
-            os.replace(part, self.out / STATE)
             self.log.flush()
         self.fabric.barrier()
+
+    def _save_model(self) -> None:
+        """The averaged model; the state has it too, so it comes after it: a kill between the two loses nothing."""
+        if self.first:
+            info = {"recipe": self.config.model_dump(mode="json"), "step": self.step, "clips": len(self.store)}
+            checkpoint.save(self.out / MODEL, self.average, info | self.lineage)
 
     def _load_state(self) -> None:
         """Goes on from the saved state, in all processes.
@@ -303,6 +305,7 @@ class Run:
         self.average.load_state_dict(kept["average"])
         self.optimizer.load_state_dict(optimizer)
         self.step, self.batches = kept["step"], kept["batches"]
+        self._save_model()
 
     def _data(self) -> str:
         """What the data are, as far as the plan of an epoch and the vocabulary depend on them."""

@@ -224,6 +224,22 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(
     assert {"audio", "lips", "targets"} <= saved.keys()
 
 
+def test_a_kill_between_the_state_and_the_model_loses_nothing(
+    recipe: str, corpus: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    folder, out, one = corpus(), tmp_path / "run", ["optim.steps=1"]
+    whole = load_file(train(recipe, [folder], tmp_path / "whole", overrides=one, say=quiet))
+    with monkeypatch.context() as before:
+        before.setattr(checkpoint, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, [folder], out, overrides=one, say=quiet)
+    resumed = load_file(train(recipe, [folder], out, resume=True, overrides=one, say=quiet))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
 def root_of_nothing(losses: dict[str, torch.Tensor], objective: Objective) -> None:
     """The root of the distance from itself is 0, and its slope there is not finite."""
     weight = objective.model.head.weight
