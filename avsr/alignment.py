@@ -15,9 +15,21 @@ import numpy as np
 from torch import Tensor
 
 from avsr.decoding import BLANK
+from avsr.preprocessing.clip import FPS
 from avsr.preprocessing.errors import AvsrError
+from avsr.tokenizer import stretches
+from avsr.transcript import PAUSE_S
 
 LETTER_GAP = 8  # frames (0.32 s) between two letters of a word; what lies further off has drifted into the silence
+GAPS = (
+    LETTER_GAP,
+    4,
+    2,
+    1,
+    0,
+)  # frames between two letters, where a text without spaces is parted; tried in this order
+WORD_LETTERS, WORD_FRAMES = 20, 75  # what has more letters and takes longer (3 s) is no word but a text without spaces
+PAUSE = round(PAUSE_S * FPS)  # frames of silence, after which nothing is glued to what was said before
 ECHO = 1  # frames (0.04 s) between a letter and the same one again; less is no time to say it
 FRAMES = range(11)  # that a word may reach beyond its spikes
 
@@ -32,6 +44,8 @@ class WordSpan:
         letters: the same of its letters alone, see `Timing`.
         confidence: mean over its letters of the posterior at their peak.
         weakest: the lowest of those.
+        glued: it is written without a space before it.
+        places: where each of its letters begins and ends.
     """
 
     word: str
@@ -40,6 +54,8 @@ class WordSpan:
     letters: tuple[float, float]
     confidence: float
     weakest: float
+    glued: bool = False
+    places: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -224,15 +240,11 @@ def word_times(
     placed = (forced_align(log_probs, ids) if outputs is None else outputs).tolist()
     spans = [(first / per_frame, last / per_frame) for first, last in placed]
     words: list[list[int]] = []  # positions in ids
-    inside = False
-    for position, token in enumerate(ids):
-        if tokens[token] == " ":
-            inside = False
-            continue
-        if not inside:
-            words.append([])
-        words[-1].append(position)
-        inside = True
+    glued: list[bool] = []
+    for stretch in stretches(ids, tokens):
+        found = [part for word in stretch for part in parts(word, spans)]
+        glued += [False, *(spans[b[0]][0] - spans[a[-1]][1] <= PAUSE for a, b in itertools.pairwise(found))]
+        words += found
 
     probs = log_probs.float().exp().cpu().numpy()
     extents = [
@@ -241,27 +253,60 @@ def word_times(
     ]
     found = []
     stretched = (timing or Timing()).stretch(extents, len(log_probs) / per_frame)
-    for word, letters, (first, last) in zip(words, extents, stretched, strict=True):
+    for word, close, letters, (first, last) in zip(words, glued, extents, stretched, strict=True):
         peaks = [float(probs[slice(*placed[i]), ids[i]].max()) for i in word]
         text = "".join(tokens[ids[i]] for i in word)
-        found.append(WordSpan(text, first, last, letters, sum(peaks) / len(peaks), min(peaks)))
+        places = tuple(spans[i] for i in word)
+        found.append(WordSpan(text, first, last, letters, sum(peaks) / len(peaks), min(peaks), close, places))
     return found
 
 
-def without_echoes(words: Sequence[WordSpan]) -> list[str]:
+def parts(word: list[int], spans: Sequence[tuple[float, float]]) -> list[list[int]]:
+    """What stands between two spaces, in parts where it is too long for a word: the text has no spaces.
+
+    It is parted at all pauses of the longest kind that there is, and each part that is still too long at shorter ones.
+    So where a part begins depends on what is near it alone.
+
+    Args:
+        word: positions of its letters.
+        spans: where each letter begins and ends, in frames.
+    """
+    found = [word]
+    for gap in GAPS:
+        shorter: list[list[int]] = []
+        for part in found:
+            lasts = spans[part[-1]][1] - spans[part[0]][0] > WORD_FRAMES and len(part) > WORD_LETTERS
+            shorter += _at_pauses(part, spans, gap) if lasts else [part]
+        found = shorter
+    return found
+
+
+def _at_pauses(letters: list[int], spans: Sequence[tuple[float, float]], gap: float) -> list[list[int]]:
+    """Letters in parts, with `gap` frames or more between two."""
+    found = [letters[:1]]
+    for before, letter in itertools.pairwise(letters):
+        if spans[letter][0] - spans[before][1] >= gap:
+            found.append([])
+        found[-1].append(letter)
+    return found
+
+
+def without_echoes(words: Sequence[WordSpan]) -> list[WordSpan]:
     """The words without those of one letter that come again within less than a frame (at one output a frame, none do).
 
     CTC takes outputs for independent: where such a word may as well lie a frame later, its letter is often the most
-    likely token at both places. Nobody says a letter twice in so short a time.
+    likely token at both places. Nobody says a letter twice in so short a time. Where a text has no spaces, one letter
+    is no word that is said for itself, and may well come twice.
 
     Args:
         words: of an utterance, in order.
     """
-    kept = words[:1]
+    kept = list(words[:1])
     for before, word in itertools.pairwise(words):
-        echo = len(word.word) == 1 and word.word == before.word and word.letters[0] - before.letters[1] < ECHO
-        kept = kept if echo else [*kept, word]
-    return [word.word for word in kept]
+        again = len(word.word) == 1 and word.word == before.word and not word.glued
+        if not (again and word.letters[0] - before.letters[1] < ECHO):
+            kept.append(word)
+    return kept
 
 
 def _extent(letters: Sequence[Sequence[float]], least: float, *, opens: bool, closes: bool) -> tuple[float, float]:

@@ -42,6 +42,7 @@ class Grammar:
     name: str
     slots: tuple[tuple[str, ...], ...]
     beam: int = 0  # the search is exact: there is nothing to keep or drop
+    whole_units: bool = True  # it begins with the beginning of a sentence
 
     @classmethod
     def parse(cls, name: str, text: str) -> Grammar:

@@ -37,6 +37,10 @@ class Language(Protocol):
     def units(self, words: Sequence[str]) -> list[int]:
         """How many words belong together each time, so that a long recording is cut between and not within."""
 
+    @property
+    def whole_units(self) -> bool:
+        """Whether it can only be searched with from the beginning of a unit."""
+
 
 def load(
     lm: str | Path | None = None, *, grammar: str | Path | None = None, lm_weight: float | None = None

@@ -164,6 +164,7 @@ class Ngram:
     weight: float = WEIGHT
     word_bonus: float = 0.0
     beam: int = BEAM
+    whole_units: bool = False  # it can begin with any word
     _prefixes: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -8,17 +8,17 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from avsr.activity import SURE, Activity, everything, spoken, stretches
 from avsr.batches import batches_by_length, collate, mask
 from avsr.preprocessing.clip import FPS, Clip
 from avsr.preprocessing.errors import AvsrError
-from avsr.transcript import Hypothesis, Segment, Transcript, Word, mean
-from avsr.transcript import segments as segments_of
-from avsr.windows import cut_frame, join, units, with_more
+from avsr.transcript import Hypothesis, Transcript, Word, join, mean, segments
+from avsr.windows import in_windows, passages
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 MODALITIES = ("auto", "av", "audio", "video")
 WINDOW_S = 20.0  # a model may name its own in its checkpoint's info ("window_s") ...
 WINDOW_RANGE_S = (1.0, 120.0)  # ... between these: a shorter one cuts words, a longer one has no bound on memory
-MOST_WINDOWS = 3  # that are joined where a sentence of a grammar is longer than a window
 FACE_SHARE = 0.6  # of the time a video takes, for progress alone: finding faces comes before the first word
 
 Progress = Callable[[float, float], None]
@@ -182,33 +181,26 @@ class Recogniser:
             video=modality != "audio",
             progress=lambda seconds: tell(share * seconds, media.duration_s),
         )
-        segments: list[Segment] = []
-        frames = heard = seen = 0
+        words: list[Word] = []
+        present = _Presence()
         for clip, hypothesis in self._windows(stream, modality, decoding):
-            segments += segments_of(hypothesis.words, clip)
-            frames += clip.frames
-            heard += int(clip.audio_present.sum())
-            seen += int(clip.video_present.sum())
-            tell(share * media.duration_s + (1 - share) * frames / FPS, media.duration_s)
-        warnings = _missing(path, modality, media, heard=heard > 0, seen=seen > 0)
-        if not segments:
+            words += hypothesis.words
+            present.add(clip)
+            tell(share * media.duration_s + (1 - share) * present.frames / FPS, media.duration_s)
+        warnings = _missing(path, modality, media, heard=present.audio.any(), seen=present.video.any())
+        if not words:
             warnings.append("no words recognised")
-        return Transcript(str(path), self.name, frames / FPS, segments, warnings)
+        found = segments(passages(words), present.audio, present.video)
+        return Transcript(str(path), self.name, present.frames / FPS, found, warnings)
 
     def _windows(self, stream: Iterable[Clip], modality: str, decoding: Decoding) -> Iterator[tuple[Clip, Hypothesis]]:
-        """Windows cut between words, or sentences: what follows the cut is recognised again with the next window."""
-        rest: Clip | None = None
-        for clip, more in with_more(stream):
-            clip = mask(clip if rest is None else join(rest, clip), modality)
-            hypothesis = self._spoken(clip, modality, decoding, closed=not more)
-            if not more:
-                yield clip, hypothesis
-                return
-            cut = cut_frame(units(hypothesis.words, decoding.language), clip, MOST_WINDOWS * self.window_s)
-            words = [word for word in hypothesis.words if word.end_s <= clip.start_s + cut / FPS]
-            if cut:
-                yield clip.window(0, cut), replace(hypothesis, text=" ".join(w.word for w in words), words=words)
-            rest = clip.window(cut, clip.frames)
+        """The clips of a stream as parts that follow each other, each with its words; see `avsr.windows`."""
+
+        def recognise(clip: Clip, closed: bool) -> Hypothesis:
+            return self._spoken(clip, modality, decoding, closed)
+
+        masked = (mask(clip, modality) for clip in stream)
+        return in_windows(masked, recognise, decoding.language, round(self.window_s * FPS))
 
     def _spoken(self, clip: Clip, modality: str, decoding: Decoding, closed: bool) -> Hypothesis:
         """As _recognise, but silence is not recognised, and no word lies where nobody speaks."""
@@ -220,7 +212,7 @@ class Recogniser:
         words = [word for part in found for word in part.words]
         calibrated = self.calibration is not None  # only then is a confidence worth believing
         words = spoken(words, clip, speaking, sure=SURE if calibrated else 1.0)
-        return Hypothesis(" ".join(word.word for word in words), words, mean([word.confidence for word in words]))
+        return Hypothesis(join(words), words, mean([word.confidence for word in words]))
 
     def spans(
         self, clips: Sequence[Clip], decoding: Decoding | None = None, closed: bool = True
@@ -254,7 +246,7 @@ class Recogniser:
             words = word_times(own, ids, *about, outputs)
             once = without_echoes(words)
             if decoding.language is None and len(once) < len(words):  # a language says itself what may be said twice
-                words = word_times(own, Tokenizer(self.tokens).encode(" ".join(once)), *about)
+                words = word_times(own, Tokenizer(self.tokens).encode(join(once)), *about)
             letters = [slice(math.floor(word.letters[0]), math.ceil(word.letters[1])) for word in words]
             found.append((words, [float(weight[i, frames].mean()) for frames in letters]))
         return found
@@ -264,7 +256,7 @@ class Recogniser:
         found = []
         for clip, (spans, heard) in zip(clips, self.spans(clips, decoding, closed), strict=True):
             words = self._words(spans, heard, clip)
-            found.append(Hypothesis(" ".join(w.word for w in words), words, mean([w.confidence for w in words])))
+            found.append(Hypothesis(join(words), words, mean([w.confidence for w in words])))
         return found
 
     def _words(self, spans: Sequence[WordSpan], heard: Sequence[float], clip: Clip) -> list[Word]:
@@ -274,10 +266,36 @@ class Recogniser:
         sure = [span.confidence for span in spans]
         if self.calibration is not None:
             sure = [self.calibration(features) for features in word_features(spans, heard)]
-        return [
-            Word(span.word, clip.start_s + span.first / FPS, clip.start_s + span.last / FPS, confidence, weight)
-            for span, confidence, weight in zip(spans, sure, heard, strict=True)
-        ]
+        found = []
+        for span, confidence, weight in zip(spans, sure, heard, strict=True):
+            start_s, end_s = (clip.start_s + at / FPS for at in (span.first, span.last))
+            letters = tuple((clip.start_s + first / FPS, clip.start_s + last / FPS) for first, last in span.places)
+            found.append(Word(span.word, start_s, end_s, confidence, weight, span.glued, letters))
+        return found
+
+
+class _Presence:
+    """Which frames of a file have sound and which have lips, collected clip by clip."""
+
+    def __init__(self) -> None:
+        self._audio: list[np.ndarray] = []
+        self._video: list[np.ndarray] = []
+        self.frames = 0
+
+    def add(self, clip: Clip) -> None:
+        self._audio.append(clip.audio_present.copy())  # a view would keep all of the clip
+        self._video.append(clip.video_present.copy())
+        self.frames += clip.frames
+
+    @property
+    def audio(self) -> np.ndarray:
+        """(T,) bool."""
+        return np.concatenate([np.zeros(0, np.bool_), *self._audio])
+
+    @property
+    def video(self) -> np.ndarray:
+        """(T,) bool."""
+        return np.concatenate([np.zeros(0, np.bool_), *self._video])
 
 
 def _window_s(info: dict[str, Any]) -> float:

@@ -2,12 +2,50 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from avsr.preprocessing.text import canonical
+from avsr.preprocessing.text import SPACELESS, canonical
 
 BLANK = "<blank>"
+
+
+_SPACELESS = re.compile(f"[{SPACELESS}]")
+
+
+def is_spaceless(text: str) -> bool:
+    """Whether it begins with a letter of a script that is written without spaces, Chinese for one."""
+    return _SPACELESS.match(text) is not None and not unicodedata.category(text[0]).startswith("M")
+
+
+def stretches(ids: Sequence[int], tokens: Sequence[str]) -> list[list[list[int]]]:
+    """Where the words of a text begin: the one answer for windows, times and segments.
+
+    Args:
+        ids: a text without blanks.
+        tokens: the string of each id.
+
+    Returns:
+        For each stretch between two spaces its words, each as positions in `ids`. It is one word, but each letter of a
+        script without spaces is a word of its own, with the marks on it.
+    """
+    found: list[list[list[int]]] = []
+    inside = False
+    for position, token in enumerate(tokens[i] for i in ids):
+        if token == " ":
+            inside = False
+            continue
+        if not inside:
+            found.append([[position]])
+        elif is_spaceless(token) or (
+            is_spaceless(tokens[ids[position - 1]]) and not unicodedata.category(token[0]).startswith("M")
+        ):
+            found[-1].append([position])
+        else:
+            found[-1][-1].append(position)
+        inside = True
+    return found
 
 
 class Tokenizer:

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Callable
 
 from avsr.preprocessing.errors import AvsrError
-from avsr.preprocessing.text import canonical
+from avsr.preprocessing.text import SPACELESS, canonical
 
 VERSION = 2  # raised when a normaliser gives another text, so that old error rates are not mixed with new ones
 
@@ -36,13 +36,8 @@ _RAISED = re.compile("(?<=[0-9])(?=[\u00b2\u00b3\u00b9\u00bc-\u00be\u2070-\u2079
 _DOTTED_I = re.compile("(i[\u0321-\u0331]*)\u0307")  # of a capital I with a dot, in lower case; decomposed
 _LOOSE_APOSTROPHE = re.compile(r"(?<!\S)'+|'+(?!\S)")
 
-_SPACELESS = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u1950-\u19df\u1a20-\u1aaf\ua9e0-\ua9ff\uaa60-\uaadf"  # of South East Asia
-    "\u2e80-\u2fdf\u3005-\u3007\u3021-\u302f\u3031-\u3035\u3038-\u30ff\u3100-\u312f\u31a0-\u31ff\u3400-\u4dbf"
-    "\u4e00-\u9fff\uf900-\ufaff\U0001b000-\U0001b16f\U00020000-\U000323af"
-)
-_LETTER = re.compile(rf"(?=[{_SPACELESS}])\w[^\w\s']*")
-_SPACE_BESIDE = re.compile(rf"(?<=[{_SPACELESS}]) | (?=[{_SPACELESS}])")
+_LETTER = re.compile(rf"(?=[{SPACELESS}])\w[^\w\s']*")
+_SPACE_BESIDE = re.compile(rf"(?<=[{SPACELESS}]) | (?=[{SPACELESS}])")
 
 
 def keep(text: str) -> str:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from avsr.alignment import LETTER_GAP, Timing, forced_align, forced_align_batch, without_echoes, word_times
 from avsr.preprocessing.errors import AvsrError
+from avsr.transcript import join
 
 TAIL_FRAMES = Timing().tail_frames
 TOKENS = ("<blank>", " ", "a", "b", "c")
@@ -144,7 +145,7 @@ def test_several_outputs_a_frame_give_times_in_parts_of_a_frame():
     ],
 )
 def test_a_letter_that_comes_again_at_once_is_an_echo(path, said, heard):
-    assert " ".join(without_echoes(word_times(sure(path), ids(said), TOKENS, per_frame=2))) == heard
+    assert join(without_echoes(word_times(sure(path), ids(said), TOKENS, per_frame=2))) == heard
 
 
 def test_letters_that_drift_into_the_silence_around_do_not_stretch_their_word():

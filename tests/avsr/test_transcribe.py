@@ -22,7 +22,6 @@ from avsr.model import AVSR
 from avsr.preprocessing.clip import CROP_SIZE, FPS, SAMPLES_PER_FRAME, Clip
 from avsr.preprocessing.errors import AvsrError, MediaError
 from avsr.transcribe import Recogniser, Word, batches_by_length, collate, pick_device
-from avsr.windows import cut_frame
 
 TOKENS = ("<blank>", " ", *"abcdefghijklmnopqrstuvwxyz")
 
@@ -292,19 +291,6 @@ def test_windows_cut_no_sentence_of_a_grammar(gaps, inside):
     stream = [clip.window(i, min(i + 125, clip.frames)) for i in range(0, clip.frames, 125)]
     found = [word.word for _, part in recogniser._windows(stream, "auto", recogniser.decoding) for word in part.words]
     assert found == ["bin", "blue", "at", "f", "two", "now"] * len(gaps)
-
-
-def test_a_cut_comes_before_what_fills_the_last_third():
-    clip = spelt("-" * 250)
-    assert cut_frame([Word("a", 1, 4, 1, 1), Word("b", 4.4, 9.9, 1, 1)], clip) == 110
-
-
-def test_cut_falls_into_the_widest_pause_of_the_last_third():
-    clip = spelt("-" * 250)  # 10 s, so from 6.67 to 9 s
-    words = [Word("a", s, e, 1, 1) for s, e in ((1, 2), (6, 7), (7.2, 7.6), (8.4, 8.8), (8.9, 9.9))]
-    assert cut_frame(words, clip) == 200
-    assert cut_frame([], clip) == pytest.approx(196, abs=1)
-    assert cut_frame([Word("a", 0, 9.9, 1, 1)], clip) == 167
 
 
 @pytest.mark.parametrize("window_s", ["20", None, [20], 0.04, 1e9, float("nan")])
