@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MODALITIES = ("auto", "av", "audio", "video")
 WINDOW_S = 20.0  # a model may name its own in its checkpoint's info ("window_s") ...
 WINDOW_RANGE_S = (1.0, 120.0)  # ... between these: a shorter one cuts words, a longer one has no bound on memory
-FACE_SHARE = 0.6  # of the time a video takes, for progress alone: finding faces comes before the first word
+FACE_SHARE = 0.6  # of the time a video takes, for progress alone: that finding faces counts for
 
 Progress = Callable[[float, float], None]
 """Called with the seconds of media done and the seconds there are."""
@@ -152,7 +152,7 @@ class Recogniser:
             path: any container that FFmpeg reads.
             modality: "auto" uses what is there; "av", "audio" and "video" insist on it.
             beam: width of the prefix beam search, 0 for greedy; None for the usual one.
-            face: whose lips: "main", "largest", "left", "right" or a track's number.
+            face: whose lips: "main", "largest", "left", "right" or the number of a person, see persons.
             progress: told how far it is.
             language: an n-gram model or a grammar, see `avsr.language.load`.
 
@@ -164,34 +164,41 @@ class Recogniser:
                 language that cannot be used.
             MediaError: the file cannot be read.
         """
-        from avsr.preprocessing.media import probe
-        from avsr.preprocessing.reader import stream_clips
+        from avsr.preprocessing.reader import ClipReader, OtherFace
 
         decoding = self._decoding(modality, beam, language)
-        media = probe(path)
-        _insist(path, modality, sound=media.has_audio, picture=media.has_video)
-        faces = modality != "audio" and media.has_video  # faces are searched in a first pass over the file
-        share = FACE_SHARE if faces else 0.0
-        tell = progress or (lambda done_s, of_s: None)
-        stream = stream_clips(
-            path,
-            window_s=self.window_s,
-            face=face,
-            audio=modality != "video",
-            video=modality != "audio",
-            progress=lambda seconds: tell(share * seconds, media.duration_s),
-        )
+        streams = {"audio": modality != "video", "video": modality != "audio"}
+        with ClipReader(path, window_s=self.window_s, face=face, **streams) as reader:
+            media = reader.info
+            _insist(path, modality, sound=media.has_audio, picture=media.has_video)
+            tell = _both_told(progress, media.duration_s, faces=streams["video"] and media.has_video)
+            reader.progress = lambda seconds: tell(seconds, None)
+            try:
+                words, present = self._read(reader, modality, decoding, tell)
+            except OtherFace:  # the face that led at first is not the one that is meant over the whole file
+                words, present = self._read(reader, modality, decoding, tell)
+        warnings = _missing(path, modality, media, heard=present.audio.any(), seen=present.video.any())
+        warnings += reader.remarks
+        if not words:
+            warnings.append("no words recognised")
+        found = segments(passages(words), present.audio, present.video)
+        return Transcript(str(path), self.name, present.frames / FPS, found, warnings)
+
+    def _read(
+        self,
+        stream: Iterable[Clip],
+        modality: str,
+        decoding: Decoding,
+        tell: Callable[[float | None, float | None], None],
+    ) -> tuple[list[Word], _Presence]:
+        """The words of a stream of clips, and which of its frames have what."""
         words: list[Word] = []
         present = _Presence()
         for clip, hypothesis in self._windows(stream, modality, decoding):
             words += hypothesis.words
             present.add(clip)
-            tell(share * media.duration_s + (1 - share) * present.frames / FPS, media.duration_s)
-        warnings = _missing(path, modality, media, heard=present.audio.any(), seen=present.video.any())
-        if not words:
-            warnings.append("no words recognised")
-        found = segments(passages(words), present.audio, present.video)
-        return Transcript(str(path), self.name, present.frames / FPS, found, warnings)
+            tell(None, present.frames / FPS)
+        return words, present
 
     def _windows(self, stream: Iterable[Clip], modality: str, decoding: Decoding) -> Iterator[tuple[Clip, Hypothesis]]:
         """The clips of a stream as parts that follow each other, each with its words; see `avsr.windows`."""
@@ -308,6 +315,21 @@ def _window_s(info: dict[str, Any]) -> float:
     if not isinstance(value, (int, float)) or not low <= value <= high:
         raise AvsrError(f"the model's window_s is {value!r}: must be {low:g} to {high:g} seconds; use another model")
     return float(value)
+
+
+def _both_told(
+    progress: Progress | None, duration_s: float, *, faces: bool
+) -> Callable[[float | None, float | None], None]:
+    """Takes the seconds searched for faces and those recognised, each as it grows, and tells progress of both."""
+    share, done = (FACE_SHARE if faces else 0.0), [0.0, 0.0]
+
+    def tell(searched_s: float | None, recognised_s: float | None) -> None:
+        for kind, seconds in enumerate((searched_s, recognised_s)):
+            done[kind] = max(done[kind], seconds or 0.0)
+        if progress is not None:
+            progress(share * done[0] + (1 - share) * done[1], duration_s)
+
+    return tell
 
 
 def _insist(path: str | Path, modality: str, *, sound: bool, picture: bool, what: str = "picture") -> None:

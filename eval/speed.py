@@ -24,7 +24,7 @@ from avsr.preprocessing.clip import FPS, Clip
 from avsr.preprocessing.errors import AvsrError
 
 if TYPE_CHECKING:
-    from avsr.preprocessing.face import FaceTrack
+    from avsr.preprocessing.face_tracks import FaceTrack
     from avsr.preprocessing.media import Piece
     from avsr.transcribe import Recogniser
 
@@ -210,7 +210,7 @@ def _time_preprocessing(file: Path, watch: Stopwatch, notes: list[str], recognis
 
     from avsr.preprocessing import reader
     from avsr.preprocessing.audio import LogMel
-    from avsr.preprocessing.face import choose_track, track_faces
+    from avsr.preprocessing.face_tracks import track_faces
     from avsr.transcribe import Recogniser
 
     clip = next(reader.stream_clips(file, window_s=HELD_S))
@@ -222,7 +222,7 @@ def _time_preprocessing(file: Path, watch: Stopwatch, notes: list[str], recognis
         every, adaptive = "landmarks, every frame", "landmarks, adaptive"
         watch.time(every, held, lambda: track_faces(pieces, stride=1), against="decode")
         watch.time(adaptive, held, lambda: track_faces(pieces), against=every)
-        track = choose_track(track_faces(pieces))
+        track = max(track_faces(pieces), key=lambda track: track.duration, default=None)
         if track is not None:
             watch.time("crops", held, lambda: _crop(track, pieces, held), against="decode")
         else:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from avsr.preprocessing.clip import CROP_SIZE
-from avsr.preprocessing.face import LIP_SLICE, POINTS, STABLE_SLICE, FaceTrack
+from avsr.preprocessing.face import LIP_SLICE, POINTS, STABLE_SLICE
+from avsr.preprocessing.face_tracks import FaceTrack
 
 MAX_GAP = 5  # frames (0.2 s) without landmarks that are interpolated over
 SMOOTH = 2  # landmarks are averaged over this many frames to either side
+LAG = MAX_GAP + SMOOTH + 2  # frames after which the mouth in a frame is certain
+CHUNK = 500  # looks worked on at once
 MOUTH_WIDTH = 45.0  # crop pixels between the corners of the average neutral mouth
 MIN_MOUTH = 12.0  # source pixels; a smaller mouth is too coarse to read
 MAX_OUTSIDE = 0.2  # part of the crop that may lie outside the picture
@@ -25,12 +26,88 @@ MEAN_FACE = np.array(
 )
 
 
-def mouth_transforms(track: FaceTrack, total_frames: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The similarity transform from source pixels to the mouth crop for each frame.
+class MouthPath:
+    """Where the mouth of one face is, frame by frame, while its landmarks come.
 
     Rotation and scale come from the eye corners and the nose by least squares against MEAN_FACE (Umeyama 1991,
     without reflection), so that speech itself does not move them; the translation puts the mouth in the middle.
-    Landmarks are interpolated linearly over gaps of at most MAX_GAP frames and averaged over +-SMOOTH frames.
+    Landmarks are interpolated linearly over gaps of at most MAX_GAP frames and averaged over +-SMOOTH frames, at the
+    ends of a stretch over the neighbours there are. A frame is certain LAG frames later. How the landmarks are cut
+    into calls changes nothing, to the bit.
+    """
+
+    def __init__(self, picture: tuple[int, int]) -> None:
+        self._picture = picture
+        self._last: tuple[int, np.ndarray] | None = None  # the last look of the open stretch: frame, values
+        self._first = 0  # frame of the open stretch's beginning
+        self._sums = np.zeros((1, 0))  # running sums of the open stretch, the first of them over `_dropped` frames
+        self._dropped = 0
+        self._told = 0  # frames of the open stretch that were handed out
+
+    def advance(
+        self, frames: np.ndarray, points: np.ndarray, yaw_deg: np.ndarray, settled: int
+    ) -> list[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+        """Takes further landmarks and hands out the frames that have become certain.
+
+        Args:
+            frames: as in FaceTrack, after those of the last call; may be empty, as the next two.
+            points: as in FaceTrack.
+            yaw_deg: as in FaceTrack.
+            settled: all landmarks of frames before this one are known.
+
+        Returns:
+            Stretches: the first frame and, for n frames, the matrices, present and scale of mouth_transforms.
+        """
+        found = []
+        values = np.concatenate([points.reshape(len(frames), 2 * len(POINTS)), yaw_deg[:, None]], axis=1).astype(
+            np.float64
+        )
+        before = [] if self._last is None else [self._last[0]]
+        breaks = np.flatnonzero(np.diff(np.concatenate([before, frames])) > MAX_GAP + 1) + 1 - len(before)
+        for number, index in enumerate(np.split(np.arange(len(frames)), breaks)):
+            if number:
+                found += self._hand_out(closed=True)
+            if len(index):
+                self._extend(frames[index], values[index])
+        closed = self._last is not None and settled >= self._last[0] + MAX_GAP + 2
+        return found + self._hand_out(closed)
+
+    def _extend(self, frames: np.ndarray, values: np.ndarray) -> None:
+        """Lengthens the open stretch, or opens one; frames (m,), values (m, 2 K + 1)."""
+        if self._last is None:
+            self._first, self._dropped, self._told = int(frames[0]), 0, 0
+            self._sums = np.zeros((1, values.shape[1]))
+            every = np.arange(frames[0], frames[-1] + 1)
+        else:
+            every = np.arange(self._last[0] + 1, frames[-1] + 1)
+            frames, values = np.append(self._last[0], frames), np.concatenate([self._last[1][None], values])
+        dense = np.stack([np.interp(every, frames, column) for column in values.T], axis=1)
+        sums = np.cumsum(np.concatenate([self._sums[-1:], dense]), axis=0)[1:]
+        self._sums = np.concatenate([self._sums, sums])
+        self._last = int(frames[-1]), values[-1]
+
+    def _hand_out(self, closed: bool) -> list[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+        """The frames of the open stretch that are certain and were not handed out yet; closed: it has ended."""
+        if self._last is None:
+            return []
+        count = self._dropped + len(self._sums) - 1
+        index = np.arange(self._told, count if closed else max(self._told, count - SMOOTH))
+        found = []
+        if len(index):
+            low, high = np.maximum(index - SMOOTH, 0), np.minimum(index + SMOOTH + 1, count)
+            smooth = (self._sums[high - self._dropped] - self._sums[low - self._dropped]) / (high - low)[:, None]
+            points = smooth[:, :-1].reshape(len(index), len(POINTS), 2)
+            found = [(self._first + self._told, *_readable(points, smooth[:, -1], self._picture))]
+            self._told = int(index[-1]) + 1
+            keep = max(self._told - SMOOTH, 0)
+            self._sums, self._dropped = self._sums[keep - self._dropped :], keep
+        if closed:
+            self._last = None
+        return found
+
+
+def mouth_transforms(track: FaceTrack, total_frames: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The similarity transform from source pixels to the mouth crop for each frame; see MouthPath.
 
     Args:
         track: one face, landmarks on some of the frames.
@@ -46,43 +123,26 @@ def mouth_transforms(track: FaceTrack, total_frames: int) -> tuple[np.ndarray, n
     matrices = np.zeros((total_frames, 2, 3), np.float32)
     present = np.zeros(total_frames, bool)
     scale = np.zeros(total_frames, np.float32)
-    for first, points, yaw_deg in _stretches(track):
-        points, yaw_deg = _smooth(points), _smooth(yaw_deg)
-        found = _similarity(points)
-        source_per_crop = 1 / np.linalg.norm(found[:, :, 0], axis=1)
-        readable = (
-            (source_per_crop * MOUTH_WIDTH >= MIN_MOUTH)
-            & (np.abs(yaw_deg) <= MAX_YAW_DEG)
-            & _inside(points, found, track.picture)
-        )
-        here = slice(first, min(first + len(points), total_frames))
-        kept = readable[: here.stop - here.start]
-        present[here] = kept
-        matrices[here] = np.where(kept[:, None, None], found[: len(kept)], 0)
-        scale[here] = np.where(kept, source_per_crop[: len(kept)], 0)
+    path, count = MouthPath(track.picture), len(track.frames)
+    for start in range(0, count, CHUNK):  # an hour at once would take hundreds of megabytes
+        looks = slice(start, start + CHUNK)
+        settled = int(track.frames[-1]) + LAG if start + CHUNK >= count else 0
+        for first, *stretch in path.advance(track.frames[looks], track.points[looks], track.yaw_deg[looks], settled):
+            here = slice(first, min(first + len(stretch[0]), total_frames))
+            for whole, part in zip((matrices, present, scale), stretch, strict=True):
+                whole[here] = part[: max(here.stop - first, 0)]
     return matrices, present, scale
 
 
-def _stretches(track: FaceTrack) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """(first frame, points (n, K, 2), yaw (n,)) of each stretch without a gap too long to interpolate over."""
-    breaks = np.flatnonzero(np.diff(track.frames) > MAX_GAP + 1) + 1
-    for index in np.split(np.arange(len(track.frames)), breaks):
-        if len(index) == 0:
-            continue
-        known = track.frames[index]
-        every = np.arange(known[0], known[-1] + 1)
-        values = np.concatenate([track.points[index].reshape(len(index), -1), track.yaw_deg[index, None]], axis=1)
-        dense = np.stack([np.interp(every, known, column) for column in values.T], axis=1)
-        yield int(known[0]), dense[:, :-1].reshape(len(every), len(POINTS), 2), dense[:, -1]
-
-
-def _smooth(values: np.ndarray) -> np.ndarray:
-    """Mean over +-SMOOTH neighbours along axis 0; at the ends over the neighbours there are."""
-    total = np.concatenate([np.zeros_like(values[:1]), np.cumsum(values, axis=0)])
-    index = np.arange(len(values))
-    low, high = np.maximum(index - SMOOTH, 0), np.minimum(index + SMOOTH + 1, len(values))
-    count = (high - low).reshape(-1, *[1] * (values.ndim - 1))
-    return (total[high] - total[low]) / count
+def _readable(
+    points: np.ndarray, yaw_deg: np.ndarray, picture: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Matrices, present and scale of mouth_transforms from smoothed landmarks."""
+    found = _similarity(points)
+    scale = 1 / np.linalg.norm(found[:, :, 0], axis=1)
+    present = (scale * MOUTH_WIDTH >= MIN_MOUTH) & (np.abs(yaw_deg) <= MAX_YAW_DEG) & _inside(points, found, picture)
+    matrices = np.where(present[:, None, None], found, 0).astype(np.float32)
+    return matrices, present, np.where(present, scale, 0).astype(np.float32)
 
 
 def _similarity(points: np.ndarray) -> np.ndarray:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import logging
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +15,22 @@ from avsr.preprocessing.clip import CROP_SIZE, FPS, Clip
 from avsr.preprocessing.errors import AvsrError, MediaError
 
 if TYPE_CHECKING:
+    from avsr.preprocessing.face_tracks import FaceTrack
     from avsr.preprocessing.media import Piece
+    from avsr.preprocessing.persons import Person
 
-PIECE_FRAMES = FPS  # frames decoded at a time
+PIECE_FRAMES = 8  # frames decoded at a time; about three times as many pictures are held
+AHEAD_S = 60.0  # seconds of sound and crops that may be ready before they are asked for
+LEADS = 2.0  # times the weight of anybody else that makes a person the one that is meant, as far as one can tell
+DELAY = 2 * FPS  # frames after which it is decided whose mouth is meant: a new face has shown itself by then
+MOST_CROPS = 6000  # that are held while nobody leads, 55 MB; beyond it the file is decoded again
+LEAD_EVERY = 2 * FPS  # frames after which the leading person is looked for again, where no new face came
+
+log = logging.getLogger(__name__)
+
+
+class OtherFace(Exception):
+    """The clips of a ClipReader so far are void: over the whole file another face is meant. Iterate again."""
 
 
 def load_clip(
@@ -32,9 +47,9 @@ def load_clip(
     """Reads a short media file as one clip.
 
     Args:
-        path: any container that media.read opens.
+        path: any container that FFmpeg reads.
         id: name of the clip; the file's stem by default.
-        face: which face is meant; see face.choose_track.
+        face: which face is meant; see persons.choose_person.
         video: look for a mouth; if false, every frame's video is marked absent.
         audio: read the sound; if false, every frame's audio is marked absent.
         text: what is said, where known.
@@ -49,72 +64,240 @@ def load_clip(
         AvsrError: an unknown face rule, or no face model.
     """
     options: dict[str, Any] = {"id": id, "face": face, "video": video, "audio": audio, "text": text, "speaker": speaker}
-    return next(stream_clips(path, window_s=None, model_path=model_path, **options))
+    with ClipReader(path, window_s=None, model_path=model_path, **options) as reader:
+        (clip,) = reader
+        return clip
 
 
-def stream_clips(
-    path: str | Path,
-    *,
-    window_s: float | None = 30.0,
-    id: str | None = None,
-    face: str | int = "main",
-    video: bool = True,
-    audio: bool = True,
-    text: str | None = None,
-    speaker: str | None = None,
-    model_path: str | Path | None = None,
-    progress: Callable[[float], None] | None = None,
-) -> Iterator[Clip]:
-    """Reads a media file of any length as successive clips, in memory that does not grow with its length.
-
-    The file is decoded twice: once for the landmarks of all faces (a few hundred bytes per frame are kept), from which
-    the face that is meant is chosen over the whole file, and once to cut out its mouth. The crops depend neither on
-    the window nor on the size of the pieces in which the file is decoded.
+def stream_clips(path: str | Path, *, window_s: float = 30.0, **options: Any) -> Iterator[Clip]:
+    """The clips of a ClipReader, each of them certain: the first comes after all faces of the file were looked at.
 
     Args:
-        path: any container that media.read opens.
+        path: any container that FFmpeg reads.
+        window_s: seconds per clip.
+        options: as in ClipReader.
+
+    Raises:
+        MediaError: as ClipReader.
+        AvsrError: as ClipReader.
+    """
+    with ClipReader(path, window_s=window_s, guess=False, **options) as reader:
+        yield from reader
+
+
+class ClipReader:
+    """A media file of any length as successive clips, in memory that does not grow with its length.
+
+    Decoding, landmarks and crops run in a thread of their own, ahead of whoever iterates. Whose lips are meant is
+    certain at the end of the file only. While one person leads clearly (LEADS) their crops are handed out at once.
+    Where nobody does, the crops of everybody are held, up to MOST_CROPS. Beyond that, or where another turns out to be
+    meant, the file is decoded again, with the landmarks that are known by then (a few hundred bytes a frame). The
+    crops depend neither on that, nor on the window, nor on the pieces in which the file is decoded.
+
+    Args:
+        path: any container that FFmpeg reads.
         window_s: seconds per clip, a whole number of frames at least; None for the whole file in one.
         id: name of the clips; the file's stem by default.
-        face: which face is meant; see face.choose_track.
+        face: which face is meant; see persons.choose_person.
         video: look for a mouth; if false, every frame's video is marked absent.
         audio: read the sound; if false, every frame's audio is marked absent.
         text: what is said, where known.
         speaker: who says it, where known.
         model_path: the face landmark model; see face_model.face_model.
-        progress: called with the seconds of media searched for faces so far.
+        progress: called with the seconds of media searched for faces so far, in the thread that iterates.
+        guess: hand out crops of the face that leads; if false, none before the end of the file is known.
 
-    Yields:
-        Clips that follow each other without a gap, start_s counted from the beginning of the file; the last one may be
-        shorter.
+    Attributes:
+        info: what the file holds.
+        remarks: complete once the file was read: other people, doubts about who is who, lips that were lost.
 
     Raises:
-        MediaError: not a media file, or neither a readable face nor sound in it.
+        MediaError: not a media file, or (while iterating) neither a readable face nor sound in it.
         AvsrError: an unknown face rule, a window shorter than a frame, or no face model.
     """
-    from avsr.preprocessing import media
-    from avsr.preprocessing.face import choose_track
 
-    choose_track([], face)  # a mistyped rule is refused before the work, not after it
-    window = None if window_s is None else round(window_s * FPS)
-    if window is not None and window < 1:
-        raise AvsrError(f"window {window_s} s: must be at least {1 / FPS} s, one frame")
-    info = media.probe(path)
-    streams = {"video": video and info.has_video, "audio": audio and info.has_audio}
-    if not any(streams.values()):
-        raise MediaError(f"{path}: {_nothing(video, audio)}")
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        window_s: float | None = 30.0,
+        id: str | None = None,
+        face: str | int = "main",
+        video: bool = True,
+        audio: bool = True,
+        text: str | None = None,
+        speaker: str | None = None,
+        model_path: str | Path | None = None,
+        progress: Callable[[float], None] | None = None,
+        guess: bool = True,
+    ) -> None:
+        from avsr.preprocessing.media import open_media
 
-    mouth = _find_mouth(path, face, model_path, progress) if streams["video"] else _Mouth.nowhere()
-    # The picture is decoded even when it shows no mouth: the clock and the length are those of the whole file.
-    pieces = media.read(path, piece_frames=PIECE_FRAMES, **streams)
-    parts = (_cut(piece, mouth, id or Path(path).stem, text, speaker) for piece in pieces)
-    anything = False
-    for clip in _regroup(parts, window):
-        anything = anything or bool(clip.audio_present.any() or clip.video_present.any())
-        # Whether there is neither is only known at the end of the file, but a long one is not held back for that.
-        if anything or window is not None:
-            yield clip
-    if not anything:
-        raise MediaError(f"{path}: {_nothing(video, audio)}")
+        if video:
+            from avsr.preprocessing.persons import check_rule
+
+            check_rule(face)  # a mistyped rule is refused before the work, not after it
+        self._window = None if window_s is None else round(window_s * FPS)
+        if self._window is not None and self._window < 1:
+            raise AvsrError(f"window {window_s} s: must be at least {1 / FPS} s, one frame")
+        self.remarks: list[str] = []
+        self._path, self._model_path = path, model_path
+        self._face = int(face) if isinstance(face, str) and face.isdecimal() else face
+        self.progress, self._guess = progress, guess
+        self._labels: dict[str, Any] = {"id": id or Path(path).stem, "text": text, "speaker": speaker}
+        self._wanted = {"video": video, "audio": audio}
+        self._searched = 0  # frames
+        self._told = 0
+        self._parts: Generator[Clip | None] | None = None  # in the making
+        self._mouth: _Mouth | None = None if video else _Mouth.nowhere()
+        self._pictured: list[np.ndarray] = []
+        self._persons: list[Person] = []
+        self._chosen: Person | None = None
+        self._media = open_media(path)
+        self.info = self._media.info
+        if not self.info.has_video:
+            self._mouth = _Mouth.nowhere()
+
+    def __enter__(self) -> ClipReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the thread and closes the file."""
+        if self._parts is not None:
+            self._parts.close()
+        self._media.close()
+
+    def __iter__(self) -> Iterator[Clip]:
+        """The clips from the beginning of the file, without a gap; start_s tells where, the last one may be shorter.
+
+        Raises:
+            OtherFace: what was yielded is void; at most once, so iterate again.
+        """
+        from avsr.preprocessing.ahead import ahead
+
+        video, audio = self._wanted.values()
+        if not ((video and self.info.has_video) or (audio and self.info.has_audio)):
+            raise MediaError(f"{self._path}: {_nothing(video, audio)}")
+        parts = self._search() if self._mouth is None else self._known(0)
+        if self._window is not None:
+            parts = ahead(parts, round(AHEAD_S * FPS / PIECE_FRAMES), self._tell)
+        self._parts = parts
+        present: list[np.ndarray] = []
+
+        def counted() -> Iterator[Clip | None]:
+            for part in parts:
+                self._tell()
+                if part is None:
+                    present.clear()
+                else:
+                    present.append(part.video_present)
+                yield part
+
+        anything = False
+        try:
+            for clip in _regroup(counted(), self._window):
+                anything = anything or bool(clip.audio_present.any() or clip.video_present.any())
+                # Whether there is neither is only known at the end of the file, but a long one is not held back.
+                if anything or self._window is not None:
+                    yield clip
+        finally:
+            parts.close()  # ends the thread
+        self._tell()
+        for warning in self._media.warnings:
+            log.warning("%s: %s", self._path, warning)
+        if not anything:
+            raise MediaError(f"{self._path}: {_nothing(**self._wanted)}")
+        if self._chosen is not None:
+            from avsr.preprocessing.persons import remarks
+
+            self.remarks = remarks(self._persons, self._chosen, np.concatenate(self._pictured), np.concatenate(present))
+
+    def _tell(self) -> None:
+        if self.progress is not None and self._searched > self._told:
+            self._told = self._searched
+            self.progress(self._told / FPS)
+
+    def _search(self) -> Generator[Clip | None]:
+        """The first pass over the file, as pieces; None says that what came before is void."""
+        from avsr.preprocessing.face_tracks import FaceTracker
+        from avsr.preprocessing.lips import LAG
+        from avsr.preprocessing.persons import choose_person, find_persons
+
+        lead = _Lead(self._face)
+        waiting: deque[Piece] = deque()  # pieces whose landmarks are not certain yet
+        cut: deque[_Crops] = deque()  # pieces of which it is not clear yet whose mouth is meant
+        done, kept = 0, True  # frames handed out; whether all that follow are in `cut`
+        with FaceTracker(model_path=self._model_path) as tracker:
+
+            def cut_out(settled: int) -> None:
+                while waiting and settled >= waiting[0].first_frame + len(waiting[0]) + LAG:
+                    cut.append(lead.cut(tracker.tracks, settled, waiting.popleft()))
+
+            for piece in self._media.pieces(piece_frames=PIECE_FRAMES, **self._wanted):
+                for number, picture in enumerate(piece.pictures, piece.first_frame):
+                    tracker.add(number, picture)
+                self._searched = piece.first_frame + len(piece)
+                self._pictured.append(piece.video_present)
+                if not kept:
+                    continue
+                waiting.append(piece)
+                cut_out(tracker.settled)
+                while self._guess and cut and cut[0].end + DELAY <= tracker.settled and lead.clear(tracker.tracks):
+                    yield self._clip(cut[0], lead.use(cut[0]))
+                    done = cut.popleft().end
+                if sum(len(crops.mouths) for crops in cut) * PIECE_FRAMES > MOST_CROPS:
+                    kept = False
+                    waiting.clear()
+                    cut.clear()
+            tracker.finish()
+            tracks = tracker.tracks
+            if kept:
+                cut_out(self._searched + LAG)
+        self._persons = find_persons(tracks)
+        self._chosen = choose_person(self._persons, self._face)
+        self._mouth = _Mouth.of(self._chosen, self._searched)
+        if not lead.was_right(self._chosen):
+            yield None
+            done, kept = 0, False
+        if not kept:
+            yield from self._known(done)
+        ids = [track.id for track in self._chosen.tracks] if self._chosen is not None else []
+        for crops in cut if kept else ():
+            yield self._clip(crops, ids)
+
+    def _known(self, first: int) -> Generator[Clip]:
+        """The pieces from a frame on, with the mouth where it is known to be.
+
+        The picture is decoded even when it shows no mouth: the clock and the length are those of the whole file.
+        """
+        assert self._mouth is not None
+        for piece in self._media.pieces(piece_frames=PIECE_FRAMES, **self._wanted):
+            if piece.first_frame >= first:
+                yield self._clip(_Crops.of(piece, {0: self._mouth.at}), [0])
+
+    def _clip(self, crops: _Crops, tracks: Sequence[int]) -> Clip:
+        """One piece as a clip, with the mouth of these tracks; where two overlap, the later in the list counts.
+
+        Frames without a readable mouth, and frames the decoder lost, are zeros and absent.
+        """
+        frames = len(crops.audio_present)
+        lips = np.zeros((frames, CROP_SIZE, CROP_SIZE), np.uint8)
+        present, quality = np.zeros(frames, bool), np.zeros(frames, np.float32)
+        for track in tracks:
+            for here, (crop, scale) in crops.mouths.get(track, {}).items():
+                lips[here], present[here], quality[here] = crop, True, scale
+        return Clip(
+            audio=crops.audio,
+            lips=lips,
+            audio_present=crops.audio_present,
+            video_present=present,
+            start_s=crops.first_frame / FPS,
+            quality=quality,
+            **self._labels,
+        )
 
 
 def _nothing(video: bool, audio: bool) -> str:
@@ -131,74 +314,150 @@ class _Mouth:
     present: np.ndarray  # (T,)
     scale: np.ndarray  # (T,)
 
-    @staticmethod
-    def nowhere() -> _Mouth:
-        return _Mouth(np.zeros((0, 2, 3), np.float32), np.zeros(0, bool), np.zeros(0, np.float32))
+    @classmethod
+    def nowhere(cls) -> _Mouth:
+        return cls(np.zeros((0, 2, 3), np.float32), np.zeros(0, bool), np.zeros(0, np.float32))
+
+    @classmethod
+    def of(cls, person: Person | None, total: int) -> _Mouth:
+        """That of a person in a file of `total` frames; where two tracks overlap, the later one counts."""
+        if person is None:
+            return cls.nowhere()
+        from avsr.preprocessing.lips import mouth_transforms
+
+        whole = cls(np.zeros((total, 2, 3), np.float32), np.zeros(total, bool), np.zeros(total, np.float32))
+        for track in person.tracks:
+            matrices, present, scale = mouth_transforms(track, total)
+            whole.matrices[present] = matrices[present]
+            whole.scale[present] = scale[present]
+            whole.present[present] = True
+        return whole
+
+    def at(self, frame: int) -> tuple[np.ndarray, float] | None:
+        if frame >= len(self.present) or not self.present[frame]:
+            return None
+        return self.matrices[frame], float(self.scale[frame])
 
 
-def _find_mouth(
-    path: str | Path,
-    face: str | int,
-    model_path: str | Path | None,
-    progress: Callable[[float], None] | None,
-) -> _Mouth:
-    """The first pass over the file: landmarks of all faces, then the mouth of the one that is meant."""
-    from avsr.preprocessing import media
-    from avsr.preprocessing.face import choose_track, track_faces
-    from avsr.preprocessing.lips import mouth_transforms
+class _TrackMouth:
+    """The mouth of one track while it is followed: what is certain and not cut out yet, by frame."""
 
-    total = 0
+    def __init__(self, track: FaceTrack) -> None:
+        from avsr.preprocessing.lips import MouthPath
 
-    def counted() -> Iterator[Piece]:
-        nonlocal total
-        # On the same clock as with sound.
-        for piece in media.read(path, piece_frames=PIECE_FRAMES, audio=False, report=False):
-            yield piece
-            total = piece.first_frame + len(piece)
-            if progress is not None:
-                progress(total / FPS)
+        self._path, self._looks = MouthPath(track.picture), 0
+        self.known: dict[int, tuple[np.ndarray, float]] = {}
 
-    track = choose_track(track_faces(counted(), model_path=model_path), face)
-    return _Mouth.nowhere() if track is None else _Mouth(*mouth_transforms(track, total))
+    def advance(self, track: FaceTrack, settled: int, first: int) -> None:
+        """Takes what is new in the track; what lies before frame `first` is forgotten."""
+        new = slice(self._looks, len(track.frames))
+        self._looks = len(track.frames)
+        for frame in [frame for frame in self.known if frame < first]:
+            del self.known[frame]
+        for start, matrices, present, scale in self._path.advance(
+            track.frames[new], track.points[new], track.yaw_deg[new], settled
+        ):
+            for here in np.flatnonzero(present):
+                self.known[start + int(here)] = matrices[here], float(scale[here])
 
 
-def _cut(piece: Piece, mouth: _Mouth, clip_id: str, text: str | None, speaker: str | None) -> Clip:
-    """One piece as a clip: frames without a readable mouth, and frames the decoder lost, are zeros and absent."""
-    from avsr.preprocessing.lips import warp_mouth
+@dataclass(frozen=True)
+class _Crops:
+    """A piece without its pictures: the sound, and every mouth that can be read, by track and frame of the piece."""
 
-    frames = len(piece)
-    lips = np.zeros((frames, CROP_SIZE, CROP_SIZE), np.uint8)
-    present = np.zeros(frames, bool)
-    quality = np.zeros(frames, np.float32)
-    for here, picture in enumerate(piece.pictures):
-        number = piece.first_frame + here
-        if picture is not None and number < len(mouth.present) and mouth.present[number]:
-            lips[here] = warp_mouth(picture.rgb(), mouth.matrices[number])
-            present[here] = True
-            quality[here] = mouth.scale[number]
-    return Clip(
-        id=clip_id,
-        audio=piece.audio,
-        lips=lips,
-        audio_present=piece.audio_present,
-        video_present=present,
-        start_s=piece.first_frame / FPS,
-        text=text,
-        speaker=speaker,
-        quality=quality,
-    )
+    first_frame: int
+    audio: np.ndarray
+    audio_present: np.ndarray
+    mouths: dict[int, dict[int, tuple[np.ndarray, float]]]  # crop (96, 96) uint8 and scale
+
+    @classmethod
+    def of(cls, piece: Piece, mouths: dict[int, Callable[[int], tuple[np.ndarray, float] | None]]) -> _Crops:
+        from avsr.preprocessing.lips import warp_mouth
+
+        found: dict[int, dict[int, tuple[np.ndarray, float]]] = {}
+        for here, picture in enumerate(piece.pictures):
+            for track, mouth in mouths.items():
+                at = mouth(piece.first_frame + here)
+                if picture is not None and at is not None:
+                    found.setdefault(track, {})[here] = warp_mouth(picture.rgb(), at[0]), at[1]
+        return cls(piece.first_frame, piece.audio, piece.audio_present, found)
+
+    @property
+    def end(self) -> int:
+        return self.first_frame + len(self.audio_present)
 
 
-def _regroup(parts: Iterable[Clip], window: int | None) -> Iterator[Clip]:
-    """Joins successive clips into clips of `window` frames (None: one of all), the last one as it comes."""
+class _Lead:
+    """The person who leads while the file is still being searched, and what was handed out as theirs."""
+
+    def __init__(self, rule: str | int) -> None:
+        self._rule = rule
+        self._mouths: dict[int, _TrackMouth] = {}
+        self._tracks: list[int] = []  # of the leading person, by id, in order of time
+        self._asked = (-1, 0)  # how many tracks and frames there were when the leader was last looked for ...
+        self._clear = False  # ... and whether there was one
+        self._used: list[tuple[tuple[int, ...], tuple[int, ...]]] = []  # tracks with a mouth, and the leader's of them
+
+    def cut(self, tracks: Sequence[FaceTrack], settled: int, piece: Piece) -> _Crops:
+        """Cuts every mouth out of a piece."""
+        for track in tracks:
+            if track.last < piece.first_frame - 2 * FPS:
+                self._mouths.pop(track.id, None)
+                continue
+            if track.id not in self._mouths:
+                self._mouths[track.id] = _TrackMouth(track)
+            self._mouths[track.id].advance(track, settled, piece.first_frame)
+        return _Crops.of(piece, {track: mouth.known.get for track, mouth in self._mouths.items()})
+
+    def clear(self, tracks: Sequence[FaceTrack]) -> bool:
+        """Whether somebody leads clearly, or there is nobody at all."""
+        from avsr.preprocessing.persons import CONSIDERABLE, find_persons
+
+        frames = max((track.last for track in tracks), default=0)
+        if len(tracks) == self._asked[0] and frames < self._asked[1] + LEAD_EVERY:
+            return self._clear
+        self._asked = len(tracks), frames
+        persons = sorted(find_persons(tracks), key=lambda person: -person.weight)
+        share = 1 / LEADS if self._rule == "main" else CONSIDERABLE
+        self._clear = all(other.weight <= share * persons[0].weight for other in persons[1:])
+        if persons and isinstance(self._rule, int):
+            self._clear &= persons[0].id == self._rule
+        self._tracks = [track.id for track in persons[0].tracks] if persons else []
+        return self._clear
+
+    def use(self, crops: _Crops) -> list[int]:
+        """The leader's tracks, for a piece that is handed out."""
+        seen = tuple(sorted(crops.mouths))
+        used = seen, tuple(track for track in seen if track in self._tracks)
+        if not self._used or self._used[-1] != used:
+            self._used.append(used)
+        return self._tracks
+
+    def was_right(self, chosen: Person | None) -> bool:
+        """Whether what was handed out is what would have been, had the person been known from the start."""
+        ids = {track.id for track in chosen.tracks} if chosen is not None else set()
+        return all(tuple(track for track in seen if track in ids) == used for seen, used in self._used)
+
+
+def _regroup(parts: Iterable[Clip | None], window: int | None) -> Iterator[Clip]:
+    """Joins successive clips into clips of `window` frames (None: one of all), the last one as it comes.
+
+    Raises:
+        OtherFace: a part is None, which says that those before it are void, and some of them are out already.
+    """
     held: list[Clip] = []
-    count = 0
+    count, out = 0, False
     for part in parts:
+        if part is None and out:
+            raise OtherFace
+        if part is None:
+            held, count = [], 0
+            continue
         done = 0
         while window is not None and count + part.frames - done >= window:
             cut = done + window - count
             yield _join([*held, part.window(done, cut)])
-            held, count, done = [], 0, cut
+            held, count, done, out = [], 0, cut, True
         if done < part.frames:
             held.append(part.window(done, part.frames))
             count += part.frames - done

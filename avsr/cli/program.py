@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -54,6 +55,8 @@ def main(arguments: Sequence[str] | None) -> int:
     set_up_streams()
     library, lines = logging.getLogger("avsr"), Lines(logging.WARNING)
     library.addHandler(lines)
+    loud = "AVSR_QUIET_MEDIAPIPE" not in os.environ
+    os.environ["AVSR_QUIET_MEDIAPIPE"] = "1"  # preprocessing.face.QUIET: standard error is ours, and our workers'
     try:
         status = app(args=arguments, prog_name="avsr", standalone_mode=False)
         sys.stdout.flush()
@@ -73,3 +76,5 @@ def main(arguments: Sequence[str] | None) -> int:
     finally:
         drop_unwritten()
         library.removeHandler(lines)
+        if loud:
+            del os.environ["AVSR_QUIET_MEDIAPIPE"]

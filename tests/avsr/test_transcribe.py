@@ -69,15 +69,26 @@ def play(monkeypatch: pytest.MonkeyPatch):
     """Makes transcribe read a clip as if it were a file of that content."""
 
     def use(clip: Clip, *, sound: bool = True, picture: bool = True) -> None:
-        def stream(path, *, window_s, audio, video, progress, **_) -> Iterator[Clip]:
-            size = round(window_s * FPS)
-            if video and picture:
-                progress(clip.duration_s)
-            return (clip.window(i, min(i + size, clip.frames)) for i in range(0, clip.frames, size))
+        class Reader:
+            """Stands for reader.ClipReader."""
 
-        media = SimpleNamespace(has_audio=sound, has_video=picture, duration_s=clip.duration_s)
-        monkeypatch.setattr(importlib.import_module("avsr.preprocessing.media"), "probe", lambda path: media)
-        monkeypatch.setattr(importlib.import_module("avsr.preprocessing.reader"), "stream_clips", stream)
+            def __init__(self, path, *, window_s, audio, video, **_) -> None:
+                self.size, self.faces = round(window_s * FPS), video and picture
+                self.info = SimpleNamespace(has_audio=sound, has_video=picture, duration_s=clip.duration_s)
+                self.remarks: list[str] = []
+
+            def __enter__(self) -> Reader:
+                return self
+
+            def __exit__(self, *_: object) -> None:
+                pass
+
+            def __iter__(self) -> Iterator[Clip]:
+                if self.faces:
+                    self.progress(clip.duration_s)
+                return (clip.window(i, min(i + self.size, clip.frames)) for i in range(0, clip.frames, self.size))
+
+        monkeypatch.setattr(importlib.import_module("avsr.preprocessing.reader"), "ClipReader", Reader)
 
     return use
 

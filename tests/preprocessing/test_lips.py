@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from avsr.preprocessing import face, lips, media
-from avsr.preprocessing.face import POINTS, FaceTrack, track_faces
+from avsr.preprocessing.face import POINTS
 from avsr.preprocessing.face_model import MODEL_NAME
+from avsr.preprocessing.face_tracks import FaceTrack, track_faces
 from avsr.preprocessing.lips import CENTRE, MEAN_FACE, mouth_transforms, warp_mouth
 from avsr.preprocessing.ticks import Picture
 
@@ -139,3 +140,51 @@ def test_tracks_hold_the_points_the_crops_need():
     assert len(set(POINTS)) == len(POINTS) == 30
     assert len(MEAN_FACE) == len(range(*face.STABLE_SLICE.indices(len(POINTS))))
     assert lips.MOUTH_WIDTH == 45
+
+
+def _at_once(track: FaceTrack, total: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What mouth_transforms is defined to be, over whole stretches at once."""
+    matrices, present, scale = np.zeros((total, 2, 3), np.float32), np.zeros(total, bool), np.zeros(total, np.float32)
+    breaks = np.flatnonzero(np.diff(track.frames) > lips.MAX_GAP + 1) + 1
+    for index in np.split(np.arange(len(track.frames)), breaks):
+        known = track.frames[index]
+        every = np.arange(known[0], known[-1] + 1)
+        values = np.concatenate([track.points[index].reshape(len(index), -1), track.yaw_deg[index, None]], axis=1)
+        dense = np.stack([np.interp(every, known, column) for column in values.T], axis=1)
+        sums = np.concatenate([np.zeros_like(dense[:1]), np.cumsum(dense, axis=0)])
+        here = np.arange(len(every))
+        low, high = np.maximum(here - lips.SMOOTH, 0), np.minimum(here + lips.SMOOTH + 1, len(every))
+        smooth = (sums[high] - sums[low]) / (high - low)[:, None]
+        points = smooth[:, :-1].reshape(len(every), len(POINTS), 2)
+        found = lips._similarity(points)
+        wide = 1 / np.linalg.norm(found[:, :, 0], axis=1)
+        kept = (wide * lips.MOUTH_WIDTH >= lips.MIN_MOUTH) & (np.abs(smooth[:, -1]) <= lips.MAX_YAW_DEG)
+        kept &= lips._inside(points, found, track.picture)
+        matrices[every], present[every] = np.where(kept[:, None, None], found, 0), kept
+        scale[every] = np.where(kept, wide, 0)
+    return matrices, present, scale
+
+
+def test_frame_by_frame_is_to_the_bit_what_all_at_once_is():
+    rng = np.random.default_rng(3)
+    for trial in range(20):
+        frames = np.cumsum(rng.choice([1, 1, 2, 4, 4, 6, 7, 8, 30], size=rng.integers(1, 60)))
+        points = np.stack([_points(rng.uniform(0.5, 2), rng.normal() * 20, (300, 220)) for _ in frames])
+        points += rng.normal(size=points.shape).astype(np.float32)
+        yaw = rng.normal(size=len(frames)).astype(np.float32) * 40
+        track, total = FaceTrack(0, PICTURE, frames, points, yaw), int(frames[-1]) + rng.integers(1, 20)
+        expected = _at_once(track, total)
+        for ours, reference in zip(mouth_transforms(track, total), expected, strict=True):
+            np.testing.assert_array_equal(ours, reference)
+        path, looks, told = lips.MouthPath(PICTURE), 0, -1
+        for settled in range(1, total + lips.LAG + 1):
+            new = slice(looks, int(np.searchsorted(frames, settled)))
+            looks = new.stop
+            for first, *stretch in path.advance(frames[new], points[new], yaw[new], settled):
+                assert first > told
+                told = first + len(stretch[0]) - 1
+                for ours, reference in zip(stretch, expected, strict=True):
+                    np.testing.assert_array_equal(ours, reference[first : told + 1], err_msg=str(trial))
+            known = np.flatnonzero(expected[1])
+            assert not ((known > told) & (known + lips.LAG <= settled)).any()  # certain after LAG frames
+        assert told == frames[-1]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import soundfile
@@ -11,7 +13,7 @@ import soundfile
 from avsr.preprocessing import media, mp4, reader
 from avsr.preprocessing.errors import AvsrError, MediaError
 from avsr.preprocessing.face_model import MODEL_NAME
-from avsr.preprocessing.reader import load_clip, stream_clips
+from avsr.preprocessing.reader import ClipReader, OtherFace, load_clip, stream_clips
 
 
 @pytest.fixture
@@ -146,3 +148,96 @@ def test_mistakes_get_one_line(grid, tmp_path):
     soundfile.write(tmp_path / "tone.wav", _tone(5), 16_000)
     with pytest.raises(MediaError, match="no face that can be read"):
         load_clip(tmp_path / "tone.wav", audio=False)
+
+
+def _shots(path: Path, *shots: list[np.ndarray]) -> Path:
+    """A film of shots of 360 x 288, each a list of frames."""
+    frames = [np.ascontiguousarray(frame) for shot in shots for frame in shot]
+    mp4.write_video(path, frames, _tone(len(frames)))
+    return path
+
+
+def _closer(frames: list[np.ndarray], times: float) -> list[np.ndarray]:
+    large = [cv2.resize(frame, None, fx=times, fy=times, interpolation=cv2.INTER_AREA) for frame in frames]
+    top, left = round((times - 1) * 200), round((times - 1) * 160)
+    return [frame[top : top + 288, left : left + 360] for frame in large]
+
+
+def _smaller(frames: list[np.ndarray], times: float) -> list[np.ndarray]:
+    found = []
+    for frame in frames:
+        small = cv2.resize(frame, None, fx=times, fy=times, interpolation=cv2.INTER_AREA)
+        found.append(np.full_like(frame, 90))
+        found[-1][: small.shape[0], -small.shape[1] :] = small
+    return found
+
+
+def _arrays(clips: list) -> list[np.ndarray]:
+    names = ("audio", "lips", "audio_present", "video_present", "quality")
+    return [np.concatenate([getattr(clip, name) for clip in clips]) for name in names]
+
+
+def test_row_6_one_person_over_camera_cuts_keeps_her_lips(grid, tmp_path):
+    one, two, three = (_frames(grid / f"{name}.mp4", 40) for name in ("bbaf2n", "lwbz4n", "bbaf4p"))
+    for middle in (_closer(two, 1.9), _smaller(two, 0.7), [frame[:, ::-1] for frame in two]):
+        path = _shots(tmp_path / "cuts.mp4", one, middle, three)
+        with ClipReader(path, window_s=1.0) as reader:
+            _only_once(reader)
+            lips = _arrays(list(reader))[1]
+            assert reader.remarks == []
+        assert (lips.std(axis=(1, 2)) > 5).sum() >= 117  # a look or two is lost where the camera cuts
+
+
+def test_row_6_a_stranger_in_another_shot_is_not_taken_for_her(grid, tmp_path):
+    her, him = _frames(grid / "bbaf2n.mp4", 60), grid.parents[1] / "grid-others" / "s26" / "bwaq8s.mp4"
+    path = _shots(tmp_path / "interview.mp4", her, _frames(him, 40), her[:20])
+    with ClipReader(path, window_s=1.0) as reader:
+        _only_once(reader)
+        present = _arrays(list(reader))[3]
+        who, lost = reader.remarks
+    assert present[:58].all()
+    assert not present[62:98].any()
+    assert present[104:].all()
+    assert who.startswith("2 faces found: 0 (middle")
+    assert lost.startswith("no lips to read for 1.6 of 4.8 s: 2.4-4.0 s")
+    with ClipReader(path, window_s=1.0, face=1) as reader:
+        assert not _arrays(list(reader))[3][:58].any()
+    with pytest.raises(AvsrError, match="face 5: there is no such face; 2 faces found: 0 "):
+        load_clip(path, face=5)
+
+
+def _only_once(reader: ClipReader) -> None:
+    """A second pass over the file is an error from now on."""
+    pieces = iter([reader._media.pieces])
+    reader._media.pieces = lambda **options: next(pieces)(**options)  # type: ignore[method-assign]
+
+
+def test_clips_that_are_handed_out_early_are_those_of_the_whole_file(grid, tmp_path):
+    her, him = _frames(grid / "bbaf2n.mp4", 60), grid.parents[1] / "grid-others" / "s26" / "bwaq8s.mp4"
+    gap = [np.full_like(her[0], 90)] * 30
+    for path in (grid / "lwbz4n.mp4", _shots(tmp_path / "x.mp4", her, gap, her[:20], _frames(him, 50))):
+        certain = _arrays(list(stream_clips(path, window_s=0.4)))
+        with ClipReader(path, window_s=0.4) as reader:
+            _only_once(reader)
+            for ours, reference in zip(_arrays(list(reader)), certain, strict=True):
+                np.testing.assert_array_equal(ours, reference)
+    path = _shots(tmp_path / "late.mp4", 2 * _smaller(her, 0.6), 2 * _closer(_frames(him, 70), 1.3))
+    with ClipReader(path, window_s=0.4) as reader:
+        with pytest.raises(OtherFace):
+            list(reader)
+        again = _arrays(list(reader))
+        assert reader.remarks
+    for ours, reference in zip(again, _arrays(list(stream_clips(path, window_s=0.4))), strict=True):
+        np.testing.assert_array_equal(ours, reference)
+    assert not again[3][:118].any()
+    for ours, reference in zip(again, _arrays([load_clip(path)]), strict=True):
+        np.testing.assert_array_equal(ours, reference)
+
+
+def test_a_reader_that_is_left_early_ends_its_thread(grid):
+    before = threading.active_count()
+    with ClipReader(grid / "bbaf2n.mp4", window_s=0.4) as reader:
+        clips = iter(reader)
+        next(clips)
+        clips.close()
+    assert threading.active_count() == before
