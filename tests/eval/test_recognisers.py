@@ -18,6 +18,7 @@ import pytest
 
 from avsr.eval.peers import Command
 from avsr.eval.recognisers import as_given, load_recogniser
+from avsr.ngram import estimate, write_arpa
 from avsr.preprocessing.clip import SAMPLES_PER_FRAME, Clip
 from avsr.preprocessing.errors import AvsrError, UsageError
 
@@ -511,6 +512,19 @@ def test_a_checkpoint_may_name_its_decoding():
     plain, beam, grammar = (load_recogniser(spec) for spec in ("default", "default?beam=4", "default?grammar=grid"))
     assert (str(beam.recogniser.decoding), str(grammar.recogniser.decoding)) == ("beam 4", "grammar grid")
     assert len({plain.sha256, beam.sha256, grammar.sha256}) == 3  # results of one are not taken for another's
+
+
+@pytest.mark.parametrize("kind", ["lm", "grammar"])
+def test_row_25_the_content_of_a_language_file_is_part_of_the_model(tmp_path: Path, kind: str):
+    file = tmp_path / "language"
+    found = []
+    for word in ("bin", "bin", "set"):
+        if kind == "lm":
+            write_arpa(file, estimate([word]))
+        else:
+            file.write_text(word)
+        found.append(load_recogniser(f"default?{kind}={file}").sha256)
+    assert found[0] == found[1] != found[2]
 
 
 @pytest.mark.parametrize(
