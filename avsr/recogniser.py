@@ -17,6 +17,7 @@ from avsr.activity import SURE, Activity, everything, spoken, stretches
 from avsr.batches import batches_by_length, collate, mask
 from avsr.preprocessing.clip import FPS, Clip
 from avsr.preprocessing.errors import AvsrError
+from avsr.sync import Synchroniser
 from avsr.transcript import Hypothesis, Transcript, Word, join, mean, segments
 from avsr.windows import in_windows, passages
 
@@ -173,12 +174,13 @@ class Recogniser:
             _insist(path, modality, sound=media.has_audio, picture=media.has_video)
             tell = _both_told(progress, media.duration_s, faces=streams["video"] and media.has_video)
             reader.progress = lambda seconds: tell(seconds, None)
+            in_step = Synchroniser(self)
             try:
-                words, present = self._read(reader, modality, decoding, tell)
+                words, present = self._read(in_step(reader), modality, decoding, tell)
             except OtherFace:  # the face that led at first is not the one that is meant over the whole file
-                words, present = self._read(reader, modality, decoding, tell)
+                words, present = self._read(in_step(reader), modality, decoding, tell)
         warnings = _missing(path, modality, media, heard=present.audio.any(), seen=present.video.any())
-        warnings += reader.remarks
+        warnings += reader.remarks + in_step.remarks
         if not words:
             warnings.append("no words recognised")
         found = segments(passages(words), present.audio, present.video)

@@ -8,20 +8,35 @@ T  frames, 25 a second        P  width of the shared space
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from avsr.preprocessing.clip import FPS, Clip
+from avsr.batches import batches_by_length, collate, mask
+from avsr.preprocessing.clip import CROP_SIZE, FPS, Clip
 from avsr.preprocessing.errors import AvsrError
-from avsr.transcribe import Recogniser, batches_by_length, collate, mask
+
+if TYPE_CHECKING:
+    from avsr.recogniser import Recogniser
 
 MAX_FRAMES = 15  # search range of an offset, 0.6 s either way
 MIN_FRAMES = 12  # fewer frames of speech with sound and lips both there, half a second, say nothing
 REACH = 3  # frames around a letter that the lips spell, in which they count as speaking
 SLACK = 1  # frames that sound and lips may be apart in `match`: of s1's clips in GRID 15 % are found one frame off
 NO_MATCH = -np.inf  # score of a pair that has too little in common; below every cosine
+
+# Recordings that are out of step are put right on the way to the recogniser. Set on GRID s1, s2, s3, s5, s30, s31.
+FAR_FRAMES = 30  # search range there, 1.2 s either way
+HARMLESS_FRAMES = 2  # 80 ms either way cost nothing
+CERTAIN_SCORE = 0.6  # and
+CERTAIN_MARGIN = 0.35  # above every lag further than NEIGHBOURS; lips of another clip reach 0.56 and 0.39, not together
+NEIGHBOURS = 3  # frames around the best lag, which must score well too
+LOOK_FRAMES = 10 * FPS  # of speech that are looked at in a window
+MOST_LOOKS = 3  # windows that are looked at before it is given up
 
 
 @dataclass(frozen=True)
@@ -133,6 +148,90 @@ def find_offset(space: SharedSpace, max_frames: int = MAX_FRAMES) -> Offset | No
     return Offset(judged[best], float(scores[best]), confidence, np.array(judged, np.int64), scores)
 
 
+class Synchroniser:
+    """Moves the lips of a recording onto its sound where it is certain that the two are out of step.
+
+    The first windows in which somebody speaks are looked at, no more than MOST_LOOKS of them. What is uncertain stays
+    as it is: a wrong correction is worse than none.
+
+    Attributes:
+        offset: by how much the lips were moved; None where they were not.
+    """
+
+    def __init__(self, recogniser: Recogniser) -> None:
+        self.offset: Offset | None = None
+        self._recogniser = recogniser
+
+    def __call__(self, clips: Iterable[Clip]) -> Iterator[Clip]:
+        """The clips of a recording, which follow each other, in step; begins anew with each call."""
+        self.offset = None
+        clips = iter(clips)
+        looks = MOST_LOOKS if _is_trained(self._recogniser) else 0
+        for clip in clips:
+            found = self._look(clip) if looks else None
+            if found is not None:
+                looks = 0 if _is_certain(found) else looks - 1
+                if _is_certain(found) and abs(found.frames) > HARMLESS_FRAMES:
+                    self.offset = found
+                    yield from moved(chain([clip], clips), found.frames)
+                    return
+            yield clip
+
+    @property
+    def remarks(self) -> list[str]:
+        """What was done, in a line for people; none where nothing was."""
+        if self.offset is None:
+            return []
+        way = "later" if self.offset.frames < 0 else "earlier"
+        return [f"the picture comes {abs(self.offset.seconds):.2f} s {way} than the sound: lips moved onto the sound"]
+
+    def _look(self, clip: Clip) -> Offset | None:
+        """The offset in the first seconds in which somebody speaks with sound and lips both there."""
+        both = clip.audio_present & clip.video_present
+        if both.sum() < MIN_FRAMES:
+            return None
+        speaking, _ = self._recogniser.activity(clip)
+        at = np.flatnonzero(speaking & both)
+        if len(at) < MIN_FRAMES:
+            return None
+        part = clip.window(max(0, int(at[0]) - FAR_FRAMES), min(clip.frames, int(at[0]) + LOOK_FRAMES))
+        return offset(self._recogniser, part, FAR_FRAMES)
+
+
+def moved(clips: Iterable[Clip], frames: int) -> Iterator[Clip]:
+    """Clips that follow each other with their lips so many frames later, or earlier where negative."""
+    waiting: deque[Clip] = deque()
+    lips = np.zeros((max(0, frames), CROP_SIZE, CROP_SIZE), np.uint8)
+    present = np.zeros(len(lips), np.bool_)
+    surplus = max(0, -frames)  # lips that lie before the start now
+    for clip in clips:
+        waiting.append(clip)
+        lips, present = np.concatenate([lips, clip.lips]), np.concatenate([present, clip.video_present])
+        cut = min(surplus, len(lips))
+        lips, present, surplus = lips[cut:], present[cut:], surplus - cut
+        while waiting and waiting[0].frames <= len(lips):
+            first = waiting.popleft()
+            yield replace(first, lips=lips[: first.frames], video_present=present[: first.frames], quality=None)
+            lips, present = lips[first.frames :], present[first.frames :]
+    for clip in waiting:
+        end = np.zeros((clip.frames - len(lips[: clip.frames]), CROP_SIZE, CROP_SIZE), np.uint8)
+        yield replace(
+            clip,
+            lips=np.concatenate([lips[: clip.frames], end]),
+            video_present=np.concatenate([present[: clip.frames], np.zeros(len(end), np.bool_)]),
+            quality=None,
+        )
+        lips, present = lips[clip.frames :], present[clip.frames :]
+
+
+def _is_certain(found: Offset) -> bool:
+    """Whether an offset is beyond doubt: sound and lips fit well there, and nowhere else nearly as well."""
+    elsewhere = found.scores[np.abs(found.lags - found.frames) > NEIGHBOURS]
+    if found.score < CERTAIN_SCORE or len(elsewhere) == 0:
+        return False
+    return bool(found.score - elsewhere.max() >= CERTAIN_MARGIN)
+
+
 def match(recogniser: Recogniser, sounds: Sequence[Clip], pictures: Sequence[Clip], slack: int = SLACK) -> np.ndarray:
     """How well the sound of each clip goes with the lips of each other; see `compare`.
 
@@ -196,13 +295,20 @@ def _check_range(max_frames: int) -> None:
         raise AvsrError(f"max_frames {max_frames} is too small: give 1 or more, {MAX_FRAMES} is usual")
 
 
-def _check_trained(recogniser: Recogniser) -> None:
-    """Raises one line where the model's shared space holds nothing: all zeros, or never trained."""
+def _is_trained(recogniser: Recogniser) -> bool:
+    """Whether the model has a shared space that holds anything: neither all zeros nor never trained."""
     model = recogniser.model
     recipe = recogniser.info.get("recipe")
     loss = recipe.get("loss") if isinstance(recipe, dict) else None
-    left_out = isinstance(loss, dict) and loss.get("space") == 0  # then the weights are those of the start
-    if left_out or not (model.audio_space.weight.any() and model.video_space.weight.any()):
+    if isinstance(loss, dict) and loss.get("space") == 0:  # then the weights are those of the start
+        return False
+    spaces = (getattr(model, name, None) for name in ("audio_space", "video_space"))
+    return all(space is not None and bool(space.weight.any()) for space in spaces)
+
+
+def _check_trained(recogniser: Recogniser) -> None:
+    """Raises one line where the model's shared space holds nothing."""
+    if not _is_trained(recogniser):
         raise AvsrError(
             f"model {recogniser.name!r} has no trained space of sound and lips: use a model trained with loss.space > 0"
         )

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+import avsr
 from avsr.config import ModelConfig
 from avsr.model import AVSR
 from avsr.preprocessing.clip import CROP_SIZE, SAMPLES_PER_FRAME, Clip
 from avsr.preprocessing.errors import AvsrError
-from avsr.sync import MIN_FRAMES, NO_MATCH, compare, embed, find_offset, match, offset
+from avsr.sync import MIN_FRAMES, MOST_LOOKS, NO_MATCH, Synchroniser, compare, embed, find_offset, match, moved, offset
 from avsr.transcribe import Recogniser
 
 WIDTH = 8
@@ -264,3 +268,110 @@ def test_a_model_without_a_trained_space_is_refused(recogniser: Recogniser) -> N
             with pytest.raises(AvsrError, match=f"'{untrained.name}' has no trained space") as error:
                 use(untrained)
             assert "\n" not in str(error.value)
+
+
+# ------------------------------------------------------------------------------------------- recordings out of step
+
+
+def windows(clip: Clip, frames: int) -> list[Clip]:
+    return [clip.window(i, min(i + frames, clip.frames)) for i in range(0, clip.frames, frames)]
+
+
+@pytest.mark.parametrize("size", [7, 20, 75])
+@pytest.mark.parametrize("frames", [-75, -30, -3, 0, 3, 30, 75])
+def test_lips_are_moved_across_windows_and_nothing_else_is(size: int, frames: int) -> None:
+    clip = noisy_clip(1, 75)
+    parts = windows(clip, size)
+    result = list(moved(parts, frames))
+    assert [(part.frames, part.start_s) for part in result] == [(part.frames, part.start_s) for part in parts]
+    np.testing.assert_array_equal(np.concatenate([part.audio for part in result]), clip.audio)
+    lips = np.concatenate([part.lips for part in result])
+    present = np.concatenate([part.video_present for part in result])
+    for t in range(75):
+        there = 0 <= t - frames < 75
+        assert present[t] == there
+        np.testing.assert_array_equal(lips[t], clip.lips[t - frames] if there else 0)
+
+
+@pytest.mark.parametrize("lag", [-25, -10, -3, 3, 10, 25])
+def test_a_recording_out_of_step_is_put_right_and_said_to_be(recogniser: Recogniser, lag: int) -> None:
+    clip = speaking(codes(1), lag)
+    in_step = Synchroniser(recogniser)
+    (result,) = in_step([clip])
+    found = offset(recogniser, result)
+    assert found is not None
+    assert found.frames == 0
+    way = "later" if lag < 0 else "earlier"
+    assert in_step.remarks == [
+        f"the picture comes {abs(lag) / 25:.2f} s {way} than the sound: lips moved onto the sound"
+    ]
+
+
+@pytest.mark.parametrize("lag", [-2, 0, 2])
+def test_a_recording_in_step_is_left_as_it_is(recogniser: Recogniser, lag: int) -> None:
+    clips = windows(speaking(codes(1), lag), 40)
+    in_step = Synchroniser(recogniser)
+    assert all(given is got for given, got in zip(clips, in_step(clips), strict=True))
+    assert in_step.remarks == []
+
+
+def test_lips_of_somebody_else_stay_where_they_are(recogniser: Recogniser) -> None:
+    clip = replace(speaking(codes(1)), audio=speaking(codes(2), 9).audio)
+    in_step = Synchroniser(recogniser)
+    assert list(in_step([clip])) == [clip]
+    assert in_step.remarks == []
+
+
+def test_no_more_windows_are_looked_at_than_it_takes(recogniser: Recogniser, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+
+    def count(recogniser, clip, frames):
+        looks.append(clip)
+        return offset(recogniser, clip, frames)
+
+    monkeypatch.setattr("avsr.sync.offset", count)
+    certain = speaking(codes(1))
+    assert len(list(Synchroniser(recogniser)([certain] * 5))) == 5
+    assert len(looks) == 1
+    doubtful = replace(certain, audio=speaking(codes(2)).audio)
+    looks.clear()
+    assert len(list(Synchroniser(recogniser)([doubtful] * 5))) == 5
+    assert len(looks) == MOST_LOOKS
+    looks.clear()
+    silent = replace(certain, audio_present=np.zeros(certain.frames, bool))
+    assert len(list(Synchroniser(recogniser)([silent] * 5))) == 5
+    assert looks == []
+
+
+# --------------------------------------------------------------------------------------------- rows, with real clips
+
+
+@pytest.fixture(scope="module")
+def bundled() -> Recogniser:
+    return avsr.load_model(device="cpu")
+
+
+def late(ffmpeg: str, clip: Path, stream: str, seconds: float, out: Path) -> Path:
+    """The clip with its picture ("v") or sound ("a") so much later by its timestamps."""
+    maps = ["-map", "0:a", "-map", "1:v"] if stream == "v" else ["-map", "0:v", "-map", "1:a"]
+    command = [ffmpeg, "-v", "error", "-i", clip, "-itsoffset", str(seconds), "-i", clip, *maps, "-c", "copy", out]
+    subprocess.run(command, check=True)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("stream", "seconds", "row"), [("v", 0.4, 11), ("a", 0.4, 11), ("v", 1.0, 33), ("a", 1.0, 33), ("v", 0.0, 0)]
+)
+def test_rows_11_and_33_a_stream_that_comes_late_gives_the_words_once_and_a_line(
+    bundled: Recogniser, shared: Path, ffmpeg: str, tmp_path: Path, stream: str, seconds: float, row: int
+) -> None:
+    clip = shared / "data" / "grid" / "s1" / "bbaf2n.mp4"
+    found = bundled.transcribe(late(ffmpeg, clip, stream, seconds, tmp_path / "late.mkv"))
+    assert found.text == "bin blue at f two now"
+    if row == 0:
+        assert found.warnings == []
+        return
+    (line,) = found.warnings
+    assert ("later" if stream == "v" else "earlier") in line
+    told_s = float(re.search(r"([\d.]+) s", line)[1])
+    assert told_s == pytest.approx(seconds, abs=0.06)
