@@ -12,18 +12,30 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from avsr.device import pick_device
+from avsr.preprocessing import outputs
 from avsr.preprocessing.errors import AvsrError
-from avsr.preprocessing.shards import write_file
+from avsr.preprocessing.inputs import path_of, refuse_endless
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from avsr.config import ModelConfig
     from avsr.model import AVSR
 
 KEY = "avsr"  # of the JSON in the file's metadata
+DIGEST = "weights_sha256"  # in that JSON: of the tensors, see digest_of
 SUFFIX = ".safetensors"
 DEFAULT = "grid-whisper"  # the bundled model that "default" stands for
+# Files written without a digest, the bundled one and its copies: SHA-256 of their JSON -> digest of their tensors.
+DIGESTS = {
+    "1035e94876df3e841df7fb2b2c55ef67d257e0769c52adeb69cd00ef3ce20062": (
+        "078c1419e914a66bc53777f2320d064c255e94913b0305791eac2d89b464aab8"
+    ),
+}
+MOST_MB = 100_000  # no model is larger
+LARGEST_WEIGHT = 1e4  # of a network that was trained; noise in place of weights has larger ones
 RETRAIN = "use a .safetensors file written by avsr train"
 
 
@@ -33,7 +45,7 @@ class ModelFile:
 
     name: str
     path: Path
-    where: str  # "bundled" or "cached"
+    where: str  # "bundled", "installed" in the data folder, or "cached"
     size_bytes: int
     sha256: str
     vocabulary: int = 0
@@ -54,26 +66,56 @@ def save(path: str | Path, model: AVSR, info: dict[str, Any], dtype: torch.dtype
     Raises:
         AvsrError: the file cannot be written.
     """
-    from safetensors.torch import save as to_bytes
-
-    path = Path(path)
     weights = {
         name: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else None).clone().contiguous()
         for name, tensor in model.state_dict().items()
     }
-    about = {"config": model.config.model_dump(mode="json"), "info": info}
+    write(path, weights, {"config": model.config.model_dump(mode="json"), "info": info})
+
+
+def write(path: str | Path, weights: dict[str, Tensor], about: dict[str, Any]) -> None:
+    """Writes the weights and what there is to know about them, with their digest, whole or not at all.
+
+    Args:
+        path: the file.
+        weights: each contiguous, on the CPU.
+        about: config and info, see save.
+
+    Raises:
+        AvsrError: the file cannot be written.
+    """
+    from safetensors.torch import save as to_bytes
+
+    path = path_of(path, "model")
     try:
-        write_file(path, [to_bytes(weights, metadata={KEY: json.dumps(about)})])
-    except OSError as error:
-        raise AvsrError(f"{path}: cannot be written ({error.strerror}): choose another folder or free space") from error
+        text = json.dumps({**about, DIGEST: digest_of(weights)})
+    except (TypeError, ValueError) as error:
+        raise AvsrError(f"{path}: info can hold only what JSON can ({error})") from error
+    try:
+        outputs.write(path, [to_bytes(weights, metadata={KEY: text})])
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise AvsrError(f"{path}: cannot be written ({reason}): choose another folder or free space") from error
 
 
-def load(name: str | Path, device: str = "cpu") -> tuple[AVSR, dict[str, Any]]:
+def digest_of(weights: dict[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes of tensors; 20 ms for the bundled model."""
+    import torch
+
+    total = hashlib.sha256()
+    for name in sorted(weights):
+        tensor = weights[name]
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        total.update(memoryview(tensor.contiguous().reshape(-1).view(torch.uint8).numpy()))
+    return total.hexdigest()
+
+
+def load(name: str | Path, device: str | torch.device = "cpu") -> tuple[AVSR, dict[str, Any]]:
     """Rebuilds a model from its file alone, in float32 and in evaluation mode.
 
     Args:
         name: a path or a name, see resolve.
-        device: where the weights go.
+        device: where the weights go, see pick_device.
 
     Returns:
         The model and the info it was saved with.
@@ -87,7 +129,7 @@ def load(name: str | Path, device: str = "cpu") -> tuple[AVSR, dict[str, Any]]:
 
     from avsr.model import AVSR
 
-    path = resolve(name)
+    path, device = resolve(name), pick_device(device)
     about = _read_about(path)
     config = _config(path, about)
     try:
@@ -98,40 +140,44 @@ def load(name: str | Path, device: str = "cpu") -> tuple[AVSR, dict[str, Any]]:
         model = AVSR(config)
     _compare(path, model.state_dict(), weights)
     for key, tensor in weights.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise AvsrError(f"{path}: {key} holds values that are not finite: the training diverged, {RETRAIN}")
+    _refuse_damaged(path, weights, about, {name for name, _ in model.named_parameters()})
+    for key, tensor in weights.items():
         if tensor.is_floating_point():
             weights[key] = tensor.to(torch.float32, copy=True)  # a copy: the file may go while the model is in use
-            if not torch.isfinite(weights[key]).all():
-                raise AvsrError(f"{path}: {key} holds values that are not finite: the training diverged, {RETRAIN}")
     model.load_state_dict(weights, assign=True)
     return model.to(device).eval().requires_grad_(False), about["info"]
 
 
 def resolve(name: str | Path) -> Path:
-    """The file that a model's name or path stands for: a bundled model, one in the user's cache, or the path itself.
+    """The file that a model's name or path stands for: a bundled model, one of the user's own, or the path itself.
 
     Raises:
         AvsrError: there is no such file.
     """
     known = _known()
-    text = str(name)
+    path = path_of(name, "model")
+    text = str(path)
     if text == "default":
         text = DEFAULT
     if text in known:
         return known[text][0]
-    path = Path(name)
-    if path.is_file():
-        return path
     if path.is_dir():
         raise AvsrError(f"{path}: is a folder: name the {SUFFIX} file in it")
+    refuse_endless(path, "model", MOST_MB)
+    if path.is_file():
+        return path
     names = ", ".join(known) or "none, not even a default: give the path of a model file"
-    raise AvsrError(f"model {str(name)!r}: no such file, nor a known name (there are {names})")
+    raise AvsrError(f"model {text!r}: no such file, nor a known name (there are {names})")
 
 
 def list_models() -> list[ModelFile]:
-    """The bundled models and those in the user's cache; a damaged one is listed with its problem."""
+    """The bundled models and the user's own; a damaged one is listed with its problem."""
     found = []
     for name, (path, where) in _known().items():
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
         entry = ModelFile(name, path, where, path.stat().st_size, digest)
         try:
             about = _read_about(path)
@@ -143,17 +189,24 @@ def list_models() -> list[ModelFile]:
     return found
 
 
-def cache_folder() -> Path:
+def data_folder() -> Path:
     """Where a user's own named models live: any .safetensors put here can be used by its name."""
+    from platformdirs import user_data_path
+
+    return user_data_path("avsr") / "models"
+
+
+def cache_folder() -> Path:
+    """Where they lived before; what is still there can be used, but whoever clears caches loses it."""
     from platformdirs import user_cache_path
 
     return user_cache_path("avsr") / "models"
 
 
 def _known() -> dict[str, tuple[Path, str]]:
-    """Name -> (file, where); a bundled model wins over a cached one of the same name."""
+    """Name -> (file, where); of the same name the bundled one wins, then that of the data folder."""
     bundled = Path(str(resources.files("avsr"))) / "weights"
-    folders = [(bundled, "bundled"), (cache_folder(), "cached")]
+    folders = [(bundled, "bundled"), (data_folder(), "installed"), (cache_folder(), "cached")]
     known: dict[str, tuple[Path, str]] = {}
     for folder, where in folders:
         for path in sorted(filter(Path.is_file, folder.glob(f"*{SUFFIX}"))):
@@ -223,6 +276,22 @@ def _compare(path: Path, expected: dict[str, Any], weights: dict[str, Any]) -> N
             raise AvsrError(f"{path}: weights {name} are {found}, the configuration says {wanted}: {RETRAIN}")
         if tensor.is_floating_point() != weights[name].is_floating_point():
             raise AvsrError(f"{path}: weights {name} are {weights[name].dtype}, not {tensor.dtype}: {RETRAIN}")
+
+
+def _refuse_damaged(path: Path, weights: dict[str, Tensor], about: dict[str, Any], parameters: set[str]) -> None:
+    """Raises where the tensors are not those that were saved; without a digest, where zeros or noise stand for them."""
+    again = "copy or download it again"
+    digest = about.get(DIGEST) or DIGESTS.get(hashlib.sha256(json.dumps(about).encode()).hexdigest())
+    if digest is not None:
+        if digest_of(weights) != digest:
+            raise AvsrError(f"{path}: damaged, its weights are not those that were saved (checksum): {again}")
+        return
+    zeros = sum(weights[name].numel() - int(weights[name].count_nonzero()) for name in parameters)
+    if zeros * 2 > sum(weights[name].numel() for name in parameters) or not weights["head.weight"].any():
+        raise AvsrError(f"{path}: damaged, most of its weights are zero: {again}")
+    for name in sorted(parameters):
+        if (weights[name].abs() > LARGEST_WEIGHT).any():
+            raise AvsrError(f"{path}: damaged, {name} holds noise: {again}")
 
 
 def _count_parameters(path: Path) -> int:

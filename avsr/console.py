@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from avsr.preprocessing.errors import AvsrError, UsageError
+from avsr.preprocessing.inputs import install
 from avsr.signals import stop, watched
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -82,7 +83,7 @@ def report(error: Exception, file: Path | None = None, prefix: str = "avsr") -> 
     if isinstance(error, AvsrError):
         message = str(error)
     elif isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("avsr"):
-        message = f"{error.name} is not installed: pip install 'avsr[train]' brings what training needs"
+        message = f"{error.name} is not installed: {install('train')} brings what training needs"
     elif isinstance(error, OSError) and error.strerror:  # a full disk, a file where a folder should be, ...
         message = f"{error.filename or 'output'}: {error.strerror}: free space, or name another place"
     else:

@@ -16,6 +16,9 @@ from torch import Tensor
 
 from avsr.decoding import BLANK
 from avsr.preprocessing.errors import AvsrError
+from avsr.preprocessing.inputs import path_of, refuse_endless
+
+MOST_MB = 10  # of a grammar's file
 
 GRAMMARS = {
     "grid": """
@@ -106,11 +109,13 @@ def load_grammar(name: str | Path) -> Grammar:
     Raises:
         AvsrError: neither, or no sentence in it.
     """
-    known = str(name)
+    path = path_of(name, "grammar")
+    known = str(path)
     if known in GRAMMARS:
         return Grammar.parse(known, GRAMMARS[known])
+    refuse_endless(path, "grammar", MOST_MB)
     try:
-        return Grammar.parse(known, Path(name).read_text(encoding="utf-8"))
+        return Grammar.parse(known, path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         names = ", ".join(GRAMMARS)
         raise AvsrError(

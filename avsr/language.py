@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
+from os import PathLike
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -13,6 +15,7 @@ from avsr.decoding import beam_search, greedy
 from avsr.grammar import load_grammar
 from avsr.ngram import WEIGHT, Ngram, read_arpa
 from avsr.preprocessing.errors import UsageError
+from avsr.preprocessing.inputs import path_of
 
 WEIGHTS = (0.0, 10.0)
 BEAMS = (0, 1000)
@@ -62,14 +65,29 @@ def load(
     if lm is not None and grammar is not None:
         raise UsageError("an n-gram model and a grammar at once cannot be used: choose one of them")
     if lm_weight is not None and lm is None:
-        raise UsageError(f"lm weight {lm_weight:g} without an n-gram model: name one, or leave the weight out")
+        raise UsageError(f"lm weight {lm_weight} without an n-gram model: name one, or leave the weight out")
+    if lm_weight is not None and (not isinstance(lm_weight, Real) or isinstance(lm_weight, bool)):
+        raise UsageError(f"lm weight {lm_weight!r}: must be a number, not {type(lm_weight).__name__}")
     if lm_weight is not None and not WEIGHTS[0] <= lm_weight <= WEIGHTS[1]:
         raise UsageError(f"lm weight {lm_weight:g}: must be {WEIGHTS[0]:g} to {WEIGHTS[1]:g}; {WEIGHT:g} is usual")
     if grammar is not None:
         return load_grammar(grammar)
     if lm is not None:
-        return Ngram(str(lm), read_arpa(lm), WEIGHT if lm_weight is None else lm_weight)
+        return Ngram(str(path_of(lm)), read_arpa(lm), WEIGHT if lm_weight is None else lm_weight)
     return None
+
+
+def _language(named: Any) -> Language | None:
+    """A language, also from the name of a grammar.
+
+    Raises:
+        UsageError: anything else.
+    """
+    if named is None or all(hasattr(named, name) for name in ("name", "beam", "check", "decode", "units")):
+        return named
+    if isinstance(named, str | PathLike):
+        return load_grammar(named)
+    raise UsageError(f"language {named!r}: give what avsr.language.load returns, or the name of a grammar")
 
 
 @dataclass(frozen=True)
@@ -85,21 +103,24 @@ class Decoding:
     language: Language | None = None
 
     @classmethod
-    def choose(cls, beam: int | None, language: Language | None, tokens: Sequence[str]) -> Decoding:
+    def choose(cls, beam: int | None, language: Language | str | None, tokens: Sequence[str]) -> Decoding:
         """Fills in the beam that a language is used with, and refuses what does not go together.
 
         Args:
             beam: None for the usual one.
-            language: None for none.
+            language: None for none; the name of a grammar is one too.
             tokens: of the model that it is for.
 
         Raises:
             UsageError: a beam out of range or of no use to the language.
             AvsrError: tokens that cannot spell it.
         """
+        language = _language(language)
         usual = language.beam if language is not None else 0
         if beam is None:
             beam = usual
+        if not isinstance(beam, Integral) or isinstance(beam, bool):
+            raise UsageError(f"beam {beam!r}: must be a whole number, not {type(beam).__name__}")
         if not BEAMS[0] <= beam <= BEAMS[1]:
             raise UsageError(f"beam {beam}: must be 0 (greedy) or a width of 1 to {BEAMS[1]}")
         if language is not None:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from avsr.decoding import beam_search
 from avsr.preprocessing.errors import AvsrError
+from avsr.preprocessing.inputs import path_of, refuse_endless
 from avsr.preprocessing.shards import ShardIndex, write_file
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
@@ -29,6 +30,8 @@ WEIGHT = 0.3  # of the n-gram's log probability against the recogniser's
 OOV_PENALTY = -6.0  # natural log; on top of what the model gives to <unk>, for each word it does not know
 UNSEEN_LOG10 = -7.0  # of an unknown word, where a model has no <unk>
 ORDERS = range(1, 6)  # of the models made here
+MOST_MB = 4000  # of a file; it takes several times that as memory
+LONGEST_LINE = 10_000  # characters; a gigabyte without a line break is no ARPA file
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,8 @@ def read_arpa(path: str | Path) -> Arpa:
     Raises:
         AvsrError: cannot be read, is no ARPA file, or holds another number of n-grams than it says.
     """
-    path = Path(path)
+    path = path_of(path, "n-gram model")
+    refuse_endless(path, "n-gram model", MOST_MB)
     counts: dict[int, int] = {}
     found: Counter[int] = Counter()
     model = Arpa(0, {}, {})
@@ -100,7 +104,9 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     opened = gzip.open if path.suffix == ".gz" else open
     try:
         with opened(path, "rt", encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE), ""), 1):
+                if len(line) == LONGEST_LINE:
+                    raise AvsrError(f"{path}, line {number}: longer than {LONGEST_LINE} characters: give an ARPA file")
                 if line.strip() == "\\end\\":
                     return
                 yield number, line.strip()

@@ -17,6 +17,7 @@ from avsr.activity import SURE, Activity, everything, spoken, stretches
 from avsr.batches import batches_by_length, collate, mask
 from avsr.preprocessing.clip import FPS, Clip
 from avsr.preprocessing.errors import AvsrError
+from avsr.preprocessing.inputs import path_of
 from avsr.sync import Synchroniser
 from avsr.transcript import Hypothesis, Transcript, Word, join, mean, segments
 from avsr.windows import in_windows, passages
@@ -113,7 +114,10 @@ class Recogniser:
         Raises:
             AvsrError: unknown modality, or a beam or language that cannot be used.
         """
-        return self._recognise(clips, modality, self._decoding(modality, beam, language))
+        decoding = self._decoding(modality, beam, language)
+        if not isinstance(clips, Sequence) or not all(isinstance(clip, Clip) for clip in clips):
+            raise AvsrError("clips must be a list of avsr.preprocessing.clip.Clip: for media files use transcribe")
+        return self._recognise(clips, modality, decoding)
 
     def _recognise(
         self, clips: Sequence[Clip], modality: str, decoding: Decoding, closed: bool = True
@@ -132,7 +136,7 @@ class Recogniser:
         """How to decode, from what a call names; raises where that, or the modality, makes no sense."""
         from avsr.language import Decoding
 
-        if modality not in MODALITIES:
+        if not isinstance(modality, str) or modality not in MODALITIES:
             raise AvsrError(f"modality {modality!r} is unknown: use one of {', '.join(MODALITIES)}")
         if beam is None and language is None:
             return self.decoding
@@ -167,7 +171,11 @@ class Recogniser:
         """
         from avsr.preprocessing.reader import ClipReader, OtherFace
 
-        decoding = self._decoding(modality, beam, language)
+        decoding, path = self._decoding(modality, beam, language), path_of(path)
+        if not isinstance(face, str | int) or isinstance(face, bool):
+            raise AvsrError(f"face {face!r}: must be a rule or a number, not {type(face).__name__}")
+        if progress is not None and not callable(progress):
+            raise AvsrError(f"progress {progress!r}: must be a function of the seconds done and those there are")
         streams = {"audio": modality != "video", "video": modality != "audio"}
         with ClipReader(path, window_s=self.window_s, face=face, **streams) as reader:
             media = reader.info

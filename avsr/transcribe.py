@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avsr.batches import batches_by_length, collate, mask
-from avsr.preprocessing.errors import AvsrError
+from avsr.device import pick_device
 from avsr.recogniser import MODALITIES, Progress, Recogniser
 from avsr.transcript import Hypothesis, Segment, Transcript, Word
 
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 
-def load_model(name: str | Path = "default", device: str = "auto") -> Recogniser:
+def load_model(name: str | Path = "default", device: str | torch.device = "auto") -> Recogniser:
     """Loads a recogniser by name or path.
 
     Args:
@@ -58,22 +58,3 @@ def transcribe(path: str | Path, model: str | Path = "default", device: str = "a
         options: modality, beam, face, progress and language, see Recogniser.transcribe.
     """
     return load_model(model, device).transcribe(path, **options)
-
-
-def pick_device(name: str) -> torch.device:
-    """The device a name stands for.
-
-    Raises:
-        AvsrError: unknown, or not on this machine.
-    """
-    import torch
-
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if there[kind]))
-    kind, _, index = name.partition(":")
-    if kind not in there or (index and not (kind == "cuda" and index.isdecimal())):
-        raise AvsrError(f"device {name!r} is unknown: use auto, cpu, cuda or mps")
-    if not there[kind] or (index and int(index) >= torch.cuda.device_count()):
-        raise AvsrError(f"device {name!r} is not available on this machine: use auto or cpu")
-    return torch.device(name)

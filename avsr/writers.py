@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from avsr.preprocessing import outputs
 from avsr.preprocessing.errors import AvsrError
+from avsr.preprocessing.inputs import path_of
 
 if TYPE_CHECKING:
     from avsr.transcript import Transcript
@@ -60,9 +61,9 @@ def formats(name: str) -> list[str]:
     Raises:
         AvsrError: no such format.
     """
-    if name == "all":
+    if isinstance(name, str) and name == "all":
         return list(RENDERERS)
-    if name not in RENDERERS:
+    if not isinstance(name, str) or name not in RENDERERS:
         raise AvsrError(f"format {name!r} is unknown: use one of {', '.join(RENDERERS)} or all")
     return [name]
 
@@ -76,10 +77,18 @@ def write(transcript: Transcript, path: str | Path, format: str | None = None) -
         format: one of RENDERERS; None takes the file's extension.
 
     Raises:
-        AvsrError: unknown format, or the file cannot be written.
+        AvsrError: unknown format, no transcript, the recording itself, or the file cannot be written.
     """
-    path = Path(path)
-    (chosen,) = formats(format or path.suffix.lstrip("."))
+    path = path_of(path)
+    chosen = path.suffix.lstrip(".") if format is None else format
+    if isinstance(chosen, str) and chosen == "all":
+        raise AvsrError(f"{path}: format 'all' is {len(RENDERERS)} files: write each of {', '.join(RENDERERS)}")
+    (chosen,) = formats(chosen)
+    source = getattr(transcript, "file", None)
+    if source is None:
+        raise AvsrError(f"{path}: not a transcript but {type(transcript).__name__}: give what transcribe returns")
+    if (found := outputs.identity(path)) is not None and found == outputs.identity(Path(source)):
+        raise AvsrError(f"{path}: is the recording itself: write the transcript to another place")
     write_text(path, RENDERERS[chosen](transcript))
     return path
 

@@ -228,17 +228,13 @@ def save_calibrated(source: Path, target: Path, recogniser: Recogniser) -> None:
     """
     from safetensors import safe_open
     from safetensors.torch import load_file
-    from safetensors.torch import save as to_bytes
 
-    from avsr.checkpoint import KEY
+    from avsr.checkpoint import KEY, write
 
     with safe_open(source, framework="np") as file:
         about = json.loads(file.metadata()[KEY])
     about["info"] |= {name: recogniser.info[name] for name in ("calibration", "word_times") if name in recogniser.info}
-    try:
-        write_file(target, [to_bytes(load_file(source), metadata={KEY: json.dumps(about)})])
-    except OSError as error:
-        raise AvsrError(f"{target}: cannot be written ({error.strerror}): choose another place") from error
+    write(target, load_file(source), about)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -27,6 +27,7 @@ from avsr.eval.provenance import content
 from avsr.eval.recognisers import MODALITIES, Adapter, as_given, digest
 from avsr.preprocessing.clip import SAMPLE_RATE, Clip
 from avsr.preprocessing.errors import AvsrError, UsageError
+from avsr.preprocessing.inputs import install
 from avsr.transcribe import Hypothesis, Word
 
 # ---------------------------------------------------------------------------------------------------- faster-whisper
@@ -120,7 +121,7 @@ def _load_whisper(name: str, weights: str, device: str, compute: str) -> tuple[A
     try:
         import faster_whisper
     except ModuleNotFoundError as error:
-        raise AvsrError(f"{name}: {error.name} is not installed: pip install 'avsr[peers]'") from error
+        raise AvsrError(f"{name}: {error.name} is not installed: {install('peers')}") from error
     place, _, index = device.partition(":")
     if place not in ("auto", "cpu", "cuda") or not (index or "0").isdecimal():
         raise AvsrError(f"{name}: cannot use device {device!r}: use auto, cpu or cuda")

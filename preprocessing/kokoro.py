@@ -17,12 +17,13 @@ import numpy as np
 
 from avsr.preprocessing.clip import SAMPLE_RATE
 from avsr.preprocessing.errors import AvsrError
+from avsr.preprocessing.inputs import install
 
 if TYPE_CHECKING:
     from kokoro_onnx import Kokoro
 
 MODEL, VOICES = "kokoro-v1.0.int8.onnx", "voices-v1.0.bin"
-INSTALL = f"pip install 'avsr[kokoro]', then put {MODEL} and {VOICES} of its releases into AVSR_KOKORO_DIR"
+INSTALL = f"{install('kokoro')}, then put {MODEL} and {VOICES} of its releases into AVSR_KOKORO_DIR"
 
 ENGLISH = (
     *("af_alloy", "af_aoede", "af_bella", "af_heart", "af_jessica", "af_kore", "af_nicole", "af_river", "af_sarah"),

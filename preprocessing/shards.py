@@ -27,6 +27,7 @@ import numpy as np
 from avsr.preprocessing.clip import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, Clip
 from avsr.preprocessing.errors import AvsrError
 from avsr.preprocessing.index import MEMBERS, SCHEMA, ShardEntry, in_one_line, parse_index
+from avsr.preprocessing.inputs import install
 from avsr.preprocessing.outputs import write_file
 
 INDEX = "index.json"
@@ -442,7 +443,7 @@ def _open_filesystem(location: str) -> tuple[Any, str]:
     try:
         from fsspec.core import url_to_fs
     except ImportError as error:
-        raise AvsrError(f"{location} is a URL: reading it needs fsspec (pip install 'avsr[train]')") from error
+        raise AvsrError(f"{location} is a URL: reading it needs fsspec ({install('train')})") from error
     try:
         return url_to_fs(location)
     except (ImportError, ValueError) as error:

@@ -25,6 +25,7 @@ import numpy as np
 from avsr.preprocessing import kokoro
 from avsr.preprocessing.clip import SAMPLE_RATE, SAMPLES_PER_FRAME
 from avsr.preprocessing.errors import AvsrError, UsageError
+from avsr.preprocessing.inputs import install
 from avsr.preprocessing.puppet import frames_of, mouth_shapes
 from avsr.preprocessing.shards import write_file
 from avsr.preprocessing.voice import Utterance, speak, voices
@@ -67,7 +68,7 @@ _INSTALL = {
     "espeak": "apt-get install espeak-ng",
     "flite": "apt-get install flite",
     "festival": "apt-get install festival festvox-kallpc16k",
-    "pico": "pip install 'avsr[voices]'",
+    "pico": install("voices"),
     "kokoro": kokoro.INSTALL,
     "strangers": kokoro.INSTALL,
 }

@@ -83,7 +83,7 @@ def test_the_table_of_options_is_that_of_transcribe():
     choices = {
         "--format": options.Format,
         "--modality": options.Modality,
-        "--device": options.Device,
+        "--device": options.DEVICES,
         "--face": options.FACES,
     }
     choices["--grammar"] = GRAMMARS

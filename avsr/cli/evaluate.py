@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from avsr.cli.options import Device, DeviceOption, Normalizer, Suite
+from avsr.cli.options import DeviceOption, Normalizer, Suite
 from avsr.console import progress, say
 
 
@@ -62,7 +62,7 @@ def evaluate(
     rir_dir: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Recorded impulse responses for the rows that want them.")
     ] = None,
-    device: DeviceOption = Device.auto,
+    device: DeviceOption = "auto",
 ) -> None:
     """Score a recogniser where sound or picture is noisy, missing, corrupted or out of step.
 
@@ -91,7 +91,7 @@ def evaluate(
             noise_dir=noise_dir,
             rir_dir=rir_dir,
             workers=workers,
-            device=device.value,
+            device=device,
             progress=tell,
         )
     print(to_markdown(results), end="")

@@ -8,7 +8,7 @@ from avsr.console import say
 
 
 def models() -> None:
-    """List the models that can be named: bundled with avsr, or in the user's cache."""
+    """List the models that can be named: bundled with avsr, or in your data folder."""
     from rich.console import Console
     from rich.table import Table
 
@@ -16,7 +16,7 @@ def models() -> None:
 
     found = checkpoint.list_models()
     if not found:
-        say(f"no model is installed; put one into {checkpoint.cache_folder()}")
+        say(f"no model is installed; put one into {checkpoint.data_folder()}")
     columns = ("name", "where", "MB", "parameters", "tokens", "knows", "sha256")
     table = Table(*columns, box=None, pad_edge=False)
     for entry in found:

@@ -24,13 +24,6 @@ class Modality(StrEnum):
     video = "video"
 
 
-class Device(StrEnum):
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-    mps = "mps"
-
-
 class Corpus(StrEnum):
     grid = "grid"
     folder = "folder"
@@ -51,4 +44,21 @@ class Normalizer(StrEnum):
 
 
 FACES = ("main", "largest", "left", "right")
-DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes the best there is.")]
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def device_name(text: str) -> str:
+    """A device's name, also cuda:1 and the like; whether the machine has it is found out where it is used."""
+    kind, _, index = text.partition(":")
+    if kind not in DEVICES or (":" in text and not (kind == "cuda" and index.isdecimal())):
+        names = ", ".join(map(repr, DEVICES))
+        raise typer.BadParameter(f"{text!r}: use one of {names}, or a certain card as in 'cuda:1'")
+    return text
+
+
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|cpu|cuda|cuda:N|mps", callback=device_name, help="Where to compute; auto takes the best there is."
+    ),
+]

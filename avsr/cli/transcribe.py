@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avsr.cli.options import FACES, Device, DeviceOption, Format, Modality
+from avsr.cli.options import FACES, DeviceOption, Format, Modality
 from avsr.console import failing_alone, note, one_line, progress, say
 from avsr.preprocessing import outputs
 from avsr.preprocessing.errors import AvsrError, UsageError
@@ -46,7 +46,7 @@ def transcribe(
         str,
         typer.Option(metavar="RULE", help="Whose lips: main (longest and largest), largest, left, right, or a number."),
     ] = "main",
-    device: DeviceOption = Device.auto,
+    device: DeviceOption = "auto",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files in DIR that avsr did not write; never an input.")
     ] = False,
@@ -69,7 +69,7 @@ def transcribe(
     from avsr.transcribe import load_model
 
     spoken = language.load(lm, grammar=grammar, lm_weight=lm_weight)
-    recogniser = load_model(model, device.value).with_decoding(beam, spoken)
+    recogniser = load_model(model, device).with_decoding(beam, spoken)
     note(f"model {recogniser.name} on {recogniser.device}")
     failed = False
     for file in files:

@@ -263,3 +263,63 @@ def test_bundled_default_is_there_and_loads():
     model, info = checkpoint.load("default")
     assert len(model.config.tokens) > 20
     assert info
+
+
+def data_start(path: Path) -> int:
+    """Where the tensors begin in a file."""
+    return 8 + int.from_bytes(path.read_bytes()[:8], "little")
+
+
+@pytest.mark.parametrize(
+    ("which", "damage"),
+    [
+        ("saved", "one bit"),
+        ("saved", "zeros"),
+        ("saved", "zeros at the end"),
+        ("saved", "noise"),
+        ("bundled", "one bit"),
+    ],
+)
+def test_row_34_damaged_weights_are_refused(file: Path, tmp_path: Path, which: str, damage: str):
+    path = file
+    if which == "bundled":
+        path = tmp_path / "copy.safetensors"
+        path.write_bytes(checkpoint.resolve("default").read_bytes())
+    checkpoint.load(path)
+    body, start = bytearray(path.read_bytes()), data_start(path)
+    if damage == "one bit":
+        body[start + 4001] ^= 4  # in the mantissa of a weight: nothing else would show it
+    elif damage == "zeros":
+        body[start:] = bytes(len(body) - start)
+    elif damage == "zeros at the end":
+        body[-600:] = bytes(600)
+    else:
+        body[start:] = bytes(1 + i % 100 for i in range(len(body) - start))
+    path.write_bytes(body)
+    assert "damaged" in refused(path)
+
+
+@pytest.mark.parametrize("damage", [torch.zeros_like, lambda tensor: tensor * 1e6])
+def test_row_34_files_without_a_checksum_load_unless_they_are_no_weights(file: Path, damage):
+    rewrite(file, lambda weights, about: {key: about[key] for key in ("config", "info")})
+    checkpoint.load(file)
+    rewrite(file, lambda weights, about: weights.update({"head.weight": damage(weights["head.weight"])}))
+    assert "damaged" in refused(file)
+
+
+def test_row_34_the_checksum_of_the_bundled_model_is_that_of_its_weights():
+    path = checkpoint.resolve("default")
+    assert checkpoint.digest_of(load_file(path)) in checkpoint.DIGESTS.values()
+
+
+def test_models_of_the_old_cache_folder_are_found_after_those_of_the_data_folder(
+    file: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    data = tmp_path / "data"
+    monkeypatch.setattr(checkpoint, "data_folder", lambda: data)
+    (cache / "old.safetensors").write_bytes(file.read_bytes())
+    assert checkpoint.resolve("old") == cache / "old.safetensors"
+    data.mkdir()
+    (data / "old.safetensors").write_bytes(file.read_bytes())
+    assert checkpoint.resolve("old") == data / "old.safetensors"
+    assert {entry.where for entry in checkpoint.list_models()} == {"bundled", "installed"}

