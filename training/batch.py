@@ -35,6 +35,7 @@ class Batch:
         target_lens: (B,) int64.
         frame_targets: (B, T) int64, -1 where unknown.
         ids: names of the clips.
+        origin: the same batch where it was made, if it was moved to a device: see ``on_host``.
     """
 
     audio: Tensor
@@ -52,6 +53,12 @@ class Batch:
     target_lens: Tensor
     frame_targets: Tensor
     ids: list[str]
+    origin: Batch | None = None
+
+    @property
+    def on_host(self) -> Batch:
+        """The same on the CPU: what the loop decides from it does not wait for the device."""
+        return self.origin or self
 
     @property
     def valid(self) -> Tensor:
@@ -65,7 +72,7 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         moved: dict[str, Any] = {name: value.to(device, non_blocking=True) for name, value in self.tensors()}
-        return Batch(**moved, ids=self.ids)
+        return Batch(**moved, ids=self.ids, origin=self.on_host)
 
     def take(self, rows: Tensor) -> Batch:
         """The clips at these positions, padding kept; rows (R,) int64."""
@@ -74,7 +81,9 @@ class Batch:
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """All tensors by name."""
-        return ((field.name, getattr(self, field.name)) for field in fields(self) if field.name != "ids")
+        return (
+            (field.name, getattr(self, field.name)) for field in fields(self) if field.name not in ("ids", "origin")
+        )
 
 
 def collate(items: list[dict]) -> Batch:

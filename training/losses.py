@@ -28,15 +28,24 @@ def ctc(log_probs: Tensor, batch: Batch, keep: Tensor | None = None) -> Tensor:
         batch: gives lengths and targets; a clip without words asks for blanks only.
         keep: (B,) bool, clips that count; all by default.
     """
-    losses = F.ctc_loss(
+    losses = ctc_of_clips(log_probs, batch)
+    return per_token(losses, batch, torch.ones_like(losses, dtype=torch.bool) if keep is None else keep)
+
+
+def ctc_of_clips(log_probs: Tensor, batch: Batch) -> Tensor:
+    """(B,) CTC losses of log-probabilities (B, R T, U)."""
+    return F.ctc_loss(
         log_probs.transpose(0, 1).float(),  # (B, R T, U) -> (R T, B, U)
         batch.targets,
-        batch.lens * (log_probs.shape[1] // batch.valid.shape[1]),
-        batch.target_lens,
+        batch.on_host.lens * (log_probs.shape[1] // batch.valid.shape[1]),
+        batch.on_host.target_lens,
         reduction="none",
         zero_infinity=True,  # too short for its text: such clips are dropped and named when the data is read
     )
-    keep = torch.ones_like(losses, dtype=torch.bool) if keep is None else keep
+
+
+def per_token(losses: Tensor, batch: Batch, keep: Tensor) -> Tensor:
+    """The mean of losses (B,) over the tokens of the clips that count, (B,) bool."""
     return (losses * keep).sum() / (batch.tokens * keep).sum().clamp_min(1)
 
 
@@ -112,17 +121,60 @@ def space_loss(audio: Tensor, video: Tensor, heard: Tensor, seen: Tensor, tau: f
         "moments" and "clips", means over both directions, in nats.
     """
     audio, video, both = audio.float(), video.float(), heard & seen
-    rows = both.any(1)
-    audio, video, both = audio[rows], video[rows], both[rows]
-    frames = torch.arange(both.shape[1], device=both.device)
-    near = (audio @ video.transpose(1, 2) / tau).masked_fill(~both[:, None], -1e4)  # (B, T, T), one row a sound frame
-    back = (video @ audio.transpose(1, 2) / tau).masked_fill(~both[:, None], -1e4)
-    target = frames.expand(both.shape)[both]
-    moments = [F.cross_entropy(scores[both], target) for scores in (near, back)]
+    near = audio @ video.transpose(1, 2) / tau  # (B, T, T), one row a sound frame
     pairs = both[:, None] & both[None]  # (B, B, T), moments at which sound i and lips j are both there
-    fit = torch.einsum("itp,jtp,ijt->ij", audio, video, pairs.float()) / pairs.sum(2).clamp_min(1)
-    clips = [F.cross_entropy(scores / tau, torch.arange(len(fit), device=fit.device)) for scores in (fit, fit.T)]
+    fit = torch.einsum("itp,jtp,ijt->ij", audio, video, pairs.float()) / pairs.sum(2).clamp_min(1) / tau
+    moments = [own_in_row(scores, both) for scores in (near, near.mT)]
+    clips = [own_in_row(scores, both.any(1)) for scores in (fit, fit.mT)]
     return {"moments": torch.stack(moments).mean(), "clips": torch.stack(clips).mean()}
+
+
+def own_in_row(scores: Tensor, counts: Tensor) -> Tensor:
+    """Cross-entropy of finding what belongs to each row, its place on the diagonal, among all that counts.
+
+    Args:
+        scores: (..., N, N).
+        counts: (..., N) bool, of rows and of columns. No row is picked out, which would wait for the device.
+    """
+    log_probs = scores.masked_fill(~counts.unsqueeze(-2), -1e4).log_softmax(-1)
+    own = log_probs.diagonal(dim1=-2, dim2=-1)
+    return -(own * counts).sum() / counts.sum().clamp_min(1)
+
+
+def fitting_lips(batch: Batch) -> Tensor:
+    """(B, T) bool, lips that go with the sound; others teach the fused part whom to believe, but not the eye."""
+    return batch.video_present & batch.in_step[:, None]
+
+
+def clear_sound(batch: Batch) -> Tensor:
+    """(B, T) bool, sound that tells who is meant: no other voice is the louder one."""
+    return batch.audio_present & ~batch.lips_needed[:, None]
+
+
+def shared_frames(batch: Batch) -> Tensor:
+    """(B, T) bool, where sound and lips show the same word; closed lips look alike at any moment."""
+    return clear_sound(batch) & fitting_lips(batch) & (batch.frame_targets != 0)
+
+
+def shown(batch: Batch, draw: Tensor, config: LossConfig) -> tuple[Tensor, Tensor]:
+    """Sound and lips (B, T) that the fused part gets: of some clips only one of them (modality dropout).
+
+    Args:
+        batch: of clips, on any device.
+        draw: (B,) in [0, 1).
+        config: how often.
+    """
+    heard, seen = batch.audio_present, batch.video_present
+    both = heard.any(1) & seen.any(1)
+    lips_only = both & batch.in_step & (draw < config.lips_only)
+    sound_only = both & ~batch.lips_needed & (draw > 1 - config.sound_only)
+    return heard & ~lips_only[:, None], seen & ~sound_only[:, None]
+
+
+def by_modality(heard: Tensor, seen: Tensor) -> dict[str, Tensor]:
+    """Clips (B,) bool that are shown with lips alone, with sound alone, and the others."""
+    audio, video = heard.any(1), seen.any(1)
+    return {"both": audio == video, "video": video & ~audio, "audio": audio & ~video}
 
 
 @dataclass
@@ -202,11 +254,8 @@ class Objective(nn.Module):
         """
         model, now, valid = self.model, weights_at(progress, self.config), batch.valid
         heard, seen = batch.audio_present, batch.video_present
-        # Lips that do not go with the sound teach the fused part whom to believe; the losses of the eye leave them out.
-        fitting = seen & batch.in_step[:, None]
+        fitting, clear = fitting_lips(batch), clear_sound(batch)
         lip_targets = batch.frame_targets.masked_fill(~batch.in_step[:, None], UNKNOWN)
-        # Nor can the ear tell who is meant where another voice is the louder one.
-        clear = heard & ~batch.lips_needed[:, None]
         ear_targets = batch.frame_targets.masked_fill(batch.lips_needed[:, None], UNKNOWN)
         has_audio, has_video = clear.any(1), fitting.any(1)
         audio, audio_head = model.encode_audio(batch.audio, heard, valid, lambda mel: self._changed_mel(mel, batch))
@@ -227,13 +276,12 @@ class Objective(nn.Module):
             "video_frame": ((lip_targets != UNKNOWN) & fitting).sum(),
             "video_quiet": is_quiet(lip_targets).sum(),
         }
-        spoken = batch.frame_targets != 0  # closed lips look alike at any moment
-        shared = clear & fitting & spoken
-        if self.config.space > 0 and shared.any():
-            losses |= space_loss(*model.share(audio, video), clear & spoken, fitting & spoken)
+        if self.config.space > 0 and shared_frames(batch.on_host).any():
+            shared = shared_frames(batch)
+            losses |= space_loss(*model.share(audio, video), shared, shared)
             counts |= {"moments": shared.sum(), "clips": shared.any(1).sum()}
         teacher = None
-        if now.distil > 0 and (has_video.any() or self.config.teacher == "full"):
+        if now.distil > 0 and (fitting_lips(batch.on_host).any() or self.config.teacher == "full"):
             teacher = self._teacher(batch, video, video_head, fitting, progress)
         if teacher is not None:
             frames, counts["distil"] = self._taught(batch, fitting)
@@ -269,20 +317,16 @@ class Objective(nn.Module):
 
         Each clip has both modalities, lips only or sound only; drawn anew each time.
         """
-        heard, seen, config = batch.audio_present, batch.video_present, self.config
-        both = heard.any(1) & seen.any(1)
-        draw = torch.rand(len(both), device=both.device)
-        lips_only = both & batch.in_step & (draw < config.lips_only)
-        sound_only = both & ~batch.lips_needed & (draw > 1 - config.sound_only)
-        heard, seen = heard & ~lips_only[:, None], seen & ~sound_only[:, None]
+        config, draw = self.config, torch.rand(len(batch.ids))
+        heard, seen = shown(batch, draw.to(batch.lens.device, non_blocking=True), config)
         log_probs = self.model.fuse(*streams, heard, seen, batch.valid, heads)[0]
-        lips_only, sound_only = seen.any(1) & ~heard.any(1), heard.any(1) & ~seen.any(1)
-        groups = {"both": ~lips_only & ~sound_only, "video": lips_only, "audio": sound_only}
-        groups = {name: group for name, group in groups.items() if group.any()}
-        losses = {name: ctc(log_probs, batch, group) for name, group in groups.items()}
-        counts = {name: (batch.tokens * group).sum() for name, group in groups.items()}
-        tokens = batch.tokens.sum()
-        losses["fused"] = torch.stack([losses[name] * counts[name] / tokens for name in groups]).sum()
+        on_host, groups = by_modality(*shown(batch.on_host, draw, config)), by_modality(heard, seen)
+        of_clips, tokens = ctc_of_clips(log_probs, batch), batch.tokens.sum()
+        losses, counts = {"fused": of_clips.sum() / tokens}, {}
+        for name, group in groups.items():
+            if on_host[name].any():
+                losses[name] = per_token(of_clips, batch, group)
+                counts[name] = (batch.tokens * group).sum()
         losses["quiet_fused"] = quiet_loss(log_probs, batch.frame_targets)
         counts |= {"fused": tokens, "quiet_fused": is_quiet(batch.frame_targets).sum()}
         if config.word_errors > 0:
@@ -290,7 +334,9 @@ class Objective(nn.Module):
             losses["word_errors"] = expected_word_errors(log_probs, lens, texts, self.tokenizer)
             counts["word_errors"] = tokens.new_tensor(max(1, sum(len(text.split()) for text in texts)))
         if teacher is not None:
-            alone = (lips_only & batch.in_step)[:, None]  # a span may have taken all the sound from lips out of step
+            alone = (groups["video"] & batch.in_step)[
+                :, None
+            ]  # a span may have taken all the sound from lips out of step
             taught = seen & alone if config.teacher == "audio" else (heard | seen) & batch.in_step[:, None]
             frames, counts["distil_fused"] = self._taught(batch, taught)
             losses["distil_fused"] = distil(log_probs, teacher, frames, counts["distil_fused"])
@@ -302,7 +348,7 @@ class Objective(nn.Module):
 
     def _texts(self, batch: Batch) -> list[str]:
         """What is said in each clip."""
-        rows = zip(batch.targets.tolist(), batch.target_lens.tolist(), strict=True)
+        rows = zip(batch.on_host.targets.tolist(), batch.on_host.target_lens.tolist(), strict=True)
         return [self.tokenizer.decode(row[:length]) for row, length in rows]
 
     @staticmethod

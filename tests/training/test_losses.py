@@ -433,3 +433,27 @@ def test_masked_mel_holds_what_absent_sound_holds(corpus: Callable[..., Path], k
     masked = input_of(ear, objective, batch, 0.0)
     assert (masked[:, 10:30, 5:20] == absent[:, 10:30, 5:20]).all()
     assert (masked[:, 40:] != absent[:, 40:]).any()
+
+
+def test_the_losses_ask_the_device_for_nothing(
+    corpus: Callable[..., Path], objective: Objective, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tensor without memory cannot be read: whatever decides on its values, and so waits for the device, fails."""
+    batch = batch_of(corpus())
+    with torch.device("meta"):
+        stream, head = torch.empty(len(TEXTS), FRAMES, MODEL.dim), torch.empty(len(TEXTS), FRAMES, len(MODEL.tokens))
+    # The picture network alone picks frames out: it spares itself those that are absent.
+    monkeypatch.setattr(objective.model, "encode_video", lambda *_, **__: (stream, head))
+    monkeypatch.setattr(objective.model, "encode_audio", lambda *_, **__: (stream, head))
+
+    def ctc_loss(log_probs: torch.Tensor, _: torch.Tensor, lens: torch.Tensor, target_lens: torch.Tensor, **__: object):
+        assert lens.device.type == target_lens.device.type == "cpu"  # else they are fetched from the device
+        return log_probs.sum((0, 2))
+
+    monkeypatch.setattr(F, "ctc_loss", ctc_loss)
+    objective.config = LossConfig(streams_first=0, distil_start=0, teacher="full", space=1)
+    losses = objective.to("meta")(batch.to(torch.device("meta")), 1.0)
+    assert losses.keys() >= {"moments", "clips", "distil", "fused", "distil_fused", "quiet_fused", "audio_frame"}
+    assert all(value.is_meta for value in losses.values())
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        bool(losses["total"] > 0)
