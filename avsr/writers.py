@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from avsr.preprocessing import outputs
 from avsr.preprocessing.errors import AvsrError
 from avsr.preprocessing.inputs import path_of
+from avsr.subtitles import cues
 
 if TYPE_CHECKING:
     from avsr.transcript import Transcript
@@ -23,22 +24,20 @@ def txt(transcript: Transcript) -> str:
 
 def srt(transcript: Transcript) -> str:
     """SubRip: numbered cues, hours always, a comma before the milliseconds, UTF-8."""
-    cues = [
-        f"{number}\n{_clock(segment.start_s, ',')} --> {_clock(segment.end_s, ',')}\n"
-        f"{_line(segment.text).replace('-->', '->')}\n"
-        for number, segment in enumerate(transcript.segments, 1)
-    ]
-    return "\n".join(cues)
+    blocks = []
+    for number, cue in enumerate(cues(transcript.segments, transcript.duration_s), 1):
+        text = "\n".join(cue.lines).replace("-->", "->")
+        blocks.append(f"{number}\n{_clock(cue.start_s, ',')} --> {_clock(cue.end_s, ',')}\n{text}\n")
+    return "\n".join(blocks)
 
 
 def vtt(transcript: Transcript) -> str:
     """WebVTT: header, a dot before the milliseconds; &, < and > are escaped as the format asks, and --> with them."""
-    cues = [
-        f"{_clock(segment.start_s, '.')} --> {_clock(segment.end_s, '.')}\n"
-        f"{html.escape(_line(segment.text), quote=False)}\n"
-        for segment in transcript.segments
-    ]
-    return "\n".join(["WEBVTT\n", *cues])
+    blocks = ["WEBVTT\n"]
+    for cue in cues(transcript.segments, transcript.duration_s):
+        text = html.escape("\n".join(cue.lines), quote=False)
+        blocks.append(f"{_clock(cue.start_s, '.')} --> {_clock(cue.end_s, '.')}\n{text}\n")
+    return "\n".join(blocks)
 
 
 def tsv(transcript: Transcript) -> str:
