@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from avsr.language import Decoding, Language
     from avsr.model import AVSR
     from avsr.preprocessing.media import MediaInfo
+    from avsr.preprocessing.reader import ClipReader
 
 MODALITIES = ("auto", "av", "audio", "video")
 WINDOW_S = 20.0  # a model may name its own in its checkpoint's info ("window_s") ...
@@ -150,6 +151,7 @@ class Recogniser:
         face: str | int = "main",
         progress: Progress | None = None,
         language: Language | None = None,
+        reader: ClipReader | None = None,
     ) -> Transcript:
         """Recognises a media file of any length; memory does not grow with it.
 
@@ -160,6 +162,7 @@ class Recogniser:
             face: whose lips: "main", "largest", "left", "right" or the number of a person, see persons.
             progress: told how far it is.
             language: an n-gram model or a grammar, see `avsr.language.load`.
+            reader: of this file, face and modality, which began to read while the model was loaded; is closed.
 
         Returns:
             The words with their times, and a warning for each modality that is missing.
@@ -177,7 +180,8 @@ class Recogniser:
         if progress is not None and not callable(progress):
             raise AvsrError(f"progress {progress!r}: must be a function of the seconds done and those there are")
         streams = {"audio": modality != "video", "video": modality != "audio"}
-        with ClipReader(path, window_s=self.window_s, face=face, **streams) as reader:
+        with reader or ClipReader(path, face=face, **streams) as reader:
+            reader.set_window(self.window_s)
             media = reader.info
             _insist(path, modality, sound=media.has_audio, picture=media.has_video)
             tell = _both_told(progress, media.duration_s, faces=streams["video"] and media.has_video)

@@ -4,61 +4,67 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Generator
-from typing import TypeVar
+from collections.abc import Callable, Generator, Iterator
+from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 POLL_S = 0.1  # how often a consumer that waits is called back
 
 
-def ahead(items: Generator[Item], most: int, waiting: Callable[[], None] | None = None) -> Generator[Item]:
-    """Yields the items of an iterator that is advanced in a background thread.
+class Ahead(Generic[Item]):
+    """The items of an iterator, which is advanced in a background thread from the moment this is made.
 
     Args:
         items: advanced, and closed, in the background; what it raises is raised here, in its turn.
         most: items that may be held ready; a thread that is further ahead waits.
         waiting: called now and then in the consumer's thread while the next item is not there.
-
-    Yields:
-        The items in order. When the consumer stops early the thread ends after the item in the making.
     """
-    ready: queue.Queue[tuple[str, object]] = queue.Queue(most)
-    stop = threading.Event()
 
-    def put(kind: str, value: object = None) -> None:
-        while not stop.is_set():
+    def __init__(self, items: Generator[Item], most: int, waiting: Callable[[], None] | None = None) -> None:
+        self._items, self._waiting = items, waiting
+        self._ready: queue.Queue[tuple[str, object]] = queue.Queue(most)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True, name="avsr-ahead")
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[Item]:
+        return self
+
+    def __next__(self) -> Item:
+        while not self._stop.is_set():
             try:
-                return ready.put((kind, value), timeout=POLL_S)
-            except queue.Full:
-                continue
-
-    def work() -> None:
-        try:
-            for item in items:
-                put("item", item)
-                if stop.is_set():
-                    break
-            put("end")
-        except BaseException as error:  # raised again where it is waited for
-            put("error", error)
-        finally:
-            items.close()
-
-    thread = threading.Thread(target=work, daemon=True, name="avsr-ahead")
-    thread.start()
-    try:
-        while True:
-            try:
-                kind, value = ready.get(timeout=POLL_S)
+                kind, value = self._ready.get(timeout=POLL_S)
             except queue.Empty:
-                if waiting is not None:
-                    waiting()
+                if self._waiting is not None:
+                    self._waiting()
                 continue
-            if kind == "end":
-                return
+            if kind == "item":
+                return value  # type: ignore[return-value]
+            self.close()
             if kind == "error":
                 raise value  # type: ignore[misc]
-            yield value  # type: ignore[misc]
-    finally:
-        stop.set()
-        thread.join()
+        raise StopIteration
+
+    def close(self) -> None:
+        """Ends the thread, after the item in the making."""
+        self._stop.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        try:
+            for item in self._items:
+                self._put("item", item)
+                if self._stop.is_set():
+                    break
+            self._put("end")
+        except BaseException as error:  # raised again where it is waited for
+            self._put("error", error)
+        finally:
+            self._items.close()
+
+    def _put(self, kind: str, value: object = None) -> None:
+        while not self._stop.is_set():
+            try:
+                return self._ready.put((kind, value), timeout=POLL_S)
+            except queue.Full:
+                continue

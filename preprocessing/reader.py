@@ -15,6 +15,7 @@ from avsr.preprocessing.clip import CROP_SIZE, FPS, Clip
 from avsr.preprocessing.errors import AvsrError, MediaError
 
 if TYPE_CHECKING:
+    from avsr.preprocessing.ahead import Ahead
     from avsr.preprocessing.face_tracks import FaceTrack
     from avsr.preprocessing.media import Piece
     from avsr.preprocessing.persons import Person
@@ -137,9 +138,7 @@ class ClipReader:
             from avsr.preprocessing.persons import check_rule
 
             check_rule(face)  # a mistyped rule is refused before the work, not after it
-        self._window = None if window_s is None else round(window_s * FPS)
-        if self._window is not None and self._window < 1:
-            raise AvsrError(f"window {window_s} s: must be at least {1 / FPS} s, one frame")
+        self.set_window(window_s)
         self.remarks: list[str] = []
         self._path, self._model_path = path, model_path
         self._face = int(face) if isinstance(face, str) and face.isdecimal() else face
@@ -148,7 +147,7 @@ class ClipReader:
         self._wanted = {"video": video, "audio": audio}
         self._searched = 0  # frames
         self._told = 0
-        self._parts: Generator[Clip | None] | None = None  # in the making
+        self._begun: Ahead[Clip | None] | None = None
         self._mouth: _Mouth | None = None if video else _Mouth.nowhere()
         self._pictured: list[np.ndarray] = []
         self._persons: list[Person] = []
@@ -166,8 +165,8 @@ class ClipReader:
 
     def close(self) -> None:
         """Ends the thread and closes the file."""
-        if self._parts is not None:
-            self._parts.close()
+        if self._begun is not None:
+            self._begun.close()
         self._media.close()
 
     def __iter__(self) -> Iterator[Clip]:
@@ -176,15 +175,12 @@ class ClipReader:
         Raises:
             OtherFace: what was yielded is void; at most once, so iterate again.
         """
-        from avsr.preprocessing.ahead import ahead
-
         video, audio = self._wanted.values()
         if not ((video and self.info.has_video) or (audio and self.info.has_audio)):
             raise MediaError(f"{self._path}: {_nothing(video, audio)}")
-        parts = self._search() if self._mouth is None else self._known(0)
         if self._window is not None:
-            parts = ahead(parts, round(AHEAD_S * FPS / PIECE_FRAMES), self._tell)
-        self._parts = parts
+            self.begin()
+        parts = self._begun or self._pieces()
         present: list[np.ndarray] = []
 
         def counted() -> Iterator[Clip | None]:
@@ -205,6 +201,7 @@ class ClipReader:
                     yield clip
         finally:
             parts.close()  # ends the thread
+            self._begun = None
         self._tell()
         for warning in self._media.warnings:
             log.warning("%s: %s", self._path, warning)
@@ -214,6 +211,26 @@ class ClipReader:
             from avsr.preprocessing.persons import remarks
 
             self.remarks = remarks(self._persons, self._chosen, np.concatenate(self._pictured), np.concatenate(present))
+
+    def set_window(self, window_s: float | None) -> None:
+        """Changes the seconds per clip; before anybody iterates.
+
+        Raises:
+            AvsrError: a window shorter than a frame.
+        """
+        self._window = None if window_s is None else round(window_s * FPS)
+        if self._window is not None and self._window < 1:
+            raise AvsrError(f"window {window_s} s: must be at least {1 / FPS} s, one frame")
+
+    def begin(self) -> None:
+        """Begins to read ahead before anybody iterates, while a model is loaded for instance."""
+        from avsr.preprocessing.ahead import Ahead
+
+        if self._begun is None:
+            self._begun = Ahead(self._pieces(), round(AHEAD_S * FPS / PIECE_FRAMES), self._tell)
+
+    def _pieces(self) -> Generator[Clip | None]:
+        return self._search() if self._mouth is None else self._known(0)
 
     def _tell(self) -> None:
         if self.progress is not None and self._searched > self._told:

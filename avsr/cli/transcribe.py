@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,7 @@ from avsr.preprocessing import outputs
 from avsr.preprocessing.errors import AvsrError, UsageError
 
 if TYPE_CHECKING:
+    from avsr.preprocessing.reader import ClipReader
     from avsr.transcript import Transcript
 
 
@@ -65,21 +67,29 @@ def transcribe(
     outputs.refuse(chain(*targets.values()), inputs, overwrite=overwrite)
     if out is not None:
         _make_folder(out, targets)
-    from avsr import language
-    from avsr.transcribe import load_model
+    which: str | int = int(face) if face.isdecimal() else face
+    with ExitStack() as stack:
+        begun = _begun(files[0], modality.value, which)  # reads on while the model is loaded
+        if begun is not None:
+            stack.enter_context(begun)
+        from avsr import language
+        from avsr.transcribe import load_model
 
-    spoken = language.load(lm, grammar=grammar, lm_weight=lm_weight)
-    recogniser = load_model(model, device).with_decoding(beam, spoken)
+        spoken = language.load(lm, grammar=grammar, lm_weight=lm_weight)
+        recogniser = load_model(model, device).with_decoding(beam, spoken)
+        stack.pop_all()  # closed by the call that it is given to
     note(f"model {recogniser.name} on {recogniser.device}")
     failed = False
     for file in files:
+        reader, begun = begun, None
         with failing_alone(file) as outcome:
             with progress(file.name) as tell:
                 transcript = recogniser.transcribe(
                     file,
                     modality=modality.value,
-                    face=int(face) if face.isdecimal() else face,
+                    face=which,
                     progress=tell,
+                    reader=reader,
                 )
             for warning in transcript.warnings:
                 say(f"{file}: {warning}")
@@ -91,6 +101,18 @@ def transcribe(
                     writers.write(transcript, target, name)
         failed |= outcome.failed
     raise typer.Exit(int(failed))
+
+
+def _begun(file: Path, modality: str, face: str | int) -> ClipReader | None:
+    """A reader of a file that has begun to read; None where it cannot be read, which is told in its turn."""
+    from avsr.preprocessing.reader import ClipReader
+
+    try:
+        reader = ClipReader(file, face=face, audio=modality != "video", video=modality != "audio")
+    except AvsrError:
+        return None
+    reader.begin()
+    return reader
 
 
 def _print(transcript: Transcript, render: Callable[[Transcript], str], file: Path | None) -> None:

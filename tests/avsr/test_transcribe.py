@@ -72,10 +72,13 @@ def play(monkeypatch: pytest.MonkeyPatch):
         class Reader:
             """Stands for reader.ClipReader."""
 
-            def __init__(self, path, *, window_s, audio, video, **_) -> None:
-                self.size, self.faces = round(window_s * FPS), video and picture
+            def __init__(self, path, *, audio, video, **_) -> None:
+                self.faces = video and picture
                 self.info = SimpleNamespace(has_audio=sound, has_video=picture, duration_s=clip.duration_s)
                 self.remarks: list[str] = []
+
+            def set_window(self, window_s: float) -> None:
+                self.size = round(window_s * FPS)
 
             def __enter__(self) -> Reader:
                 return self

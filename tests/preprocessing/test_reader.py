@@ -241,3 +241,16 @@ def test_a_reader_that_is_left_early_ends_its_thread(grid):
         next(clips)
         clips.close()
     assert threading.active_count() == before
+
+
+def test_what_began_early_is_the_same_and_is_closed(grid):
+    before = threading.active_count()
+    with ClipReader(grid / "lwbz4n.mp4") as reader:
+        reader.begin()
+        reader.set_window(0.4)
+        clips = list(reader)
+    for ours, reference in zip(_arrays(clips), _arrays([load_clip(grid / "lwbz4n.mp4")]), strict=True):
+        np.testing.assert_array_equal(ours, reference)
+    with ClipReader(grid / "lwbz4n.mp4") as reader:
+        reader.begin()
+    assert threading.active_count() == before
