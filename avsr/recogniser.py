@@ -19,6 +19,7 @@ from avsr.preprocessing.clip import FPS, Clip
 from avsr.preprocessing.errors import AvsrError
 from avsr.preprocessing.inputs import path_of
 from avsr.sync import Synchroniser
+from avsr.threads import enough_threads
 from avsr.transcript import Hypothesis, Transcript, Word, join, mean, segments
 from avsr.windows import in_windows, passages
 
@@ -225,7 +226,8 @@ class Recogniser:
 
     def _spoken(self, clip: Clip, modality: str, decoding: Decoding, closed: bool) -> Hypothesis:
         """As _recognise, but silence is not recognised, and no word lies where nobody speaks."""
-        speaking, perceptible = self.activity(clip)
+        with enough_threads(0):  # a small network, step by step
+            speaking, perceptible = self.activity(clip)
         parts = [clip.window(first, last) for first, last in stretches(perceptible)]
         ended = clip.frames > 0 and not perceptible[-1]  # then nothing that is said goes on after the clip
         found = self._recognise(parts[:-1], modality, decoding)
@@ -255,7 +257,7 @@ class Recogniser:
         from avsr.tokenizer import Tokenizer
 
         decoding = decoding or self.decoding
-        with torch.inference_mode():
+        with torch.inference_mode(), enough_threads(sum(clip.frames for clip in clips)):
             output = self.model(*(tensor.to(self.device) for tensor in collate(clips)))
         log_probs, lens, weight = output.log_probs.float().cpu(), output.lens.cpu(), output.audio_weight.float().cpu()
         texts = decoding.ids(log_probs, lens, self.tokens, closed)
