@@ -66,6 +66,11 @@ def run_together(work: Callable[..., object], config: TrainConfig, say: Say) -> 
             f"nodes = {config.nodes}: this is one machine. Start the command on every node with torchrun or srun, or "
             f"by hand with {', '.join(OPEN)} set; --set nodes=1 trains here alone"
         )
+    most, kind = (torch.accelerator.device_count(), "GPUs") if torch.accelerator.is_available() else (cores(), "cores")
+    if config.devices > max(2, most):  # two processes find room on one core
+        raise AvsrError(
+            f"devices = {config.devices}: this machine has {most} {kind}; --set devices={most} uses them all"
+        )
     _Workers(work, config, say).watch()
     return os.environ.get("NODE_RANK", "0") == "0" or config.nodes == 1
 

@@ -29,7 +29,10 @@ class Start:
 
     def __init__(self, config: TrainConfig, data: Sequence[Path]) -> None:
         self.config = config
-        self.source, info = checkpoint.load(str(config.init)) if config.init else (None, {})
+        self.source: AVSR | None = None
+        info: dict[str, Any] = {}
+        if config.init:
+            self.source, info = checkpoint.load(str(config.init))
         self.lineage: dict[str, Any] = {key: info[key] for key in LINEAGE if key in info}
         if self.source:
             self.tokenizer = Tokenizer(self.source.config.tokens)

@@ -188,6 +188,13 @@ def test_row_37_nodes_that_are_not_there_are_said_at_once(monkeypatch: pytest.Mo
             run_together(never, TrainConfig(nodes=5, devices=devices), print)
 
 
+def test_row_37_more_devices_than_there_are_start_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "cores", lambda: 4)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    with pytest.raises(AvsrError, match=r"^devices = 64: this machine has 4 cores; --set devices=4 uses them all$"):
+        run_together(never, TrainConfig(devices=64), print)
+
+
 def waits_for_a_node(say: Callable[[str], object], connected: Callable[[], object]) -> None:
     dist.init_process_group("gloo", rank=0, world_size=2)
     connected()
