@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from avsr.preprocessing.clip import CROP_SIZE, SAMPLES_PER_FRAME
+from avsr.preprocessing.cutoff import cut_off
 from avsr.preprocessing.errors import MediaError
 from avsr.preprocessing.ticks import Picture, Shape, picture_ticks, resampled, sound_ticks
 from avsr.preprocessing.tracks import LEAP_S, Track, confined, declared_s
@@ -97,6 +98,10 @@ class Media:
         self._opened: dict[str, Track] = _open_tracks(path)  # not read yet but for their first frames
         self._read: dict[str, Track] = {}  # the last that were read of either kind
         self.info = self._info()
+        container = next(iter(self._opened.values())).container
+        self._format = container.format.name
+        self._declared_s = (container.duration or 0) / 1e6
+        self._start_s = (container.start_time or 0) / 1e6
 
     def __enter__(self) -> Media:
         return self
@@ -119,7 +124,10 @@ class Media:
             if track and track.remarks.cancelled_s:
                 seconds = f"{track.remarks.cancelled_s:.1f} s"
                 found.append(f"the sound's channels cancel each other in {seconds}: mixed so that they do not")
-        return found
+        ended = [track for track in self._read.values() if track.ended]
+        there_s = max([track.passed_s - self._start_s for track in ended], default=0.0)
+        missing = cut_off(self.path, self._format, self._declared_s, there_s) if ended else None
+        return [*found, missing] if missing else found
 
     def pieces(self, *, video: bool = True, audio: bool = True, piece_frames: int = 25) -> Iterator[Piece]:
         """Decodes the file piece by piece, in memory that does not grow with its length.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avsr.preprocessing.clip import FPS
+from avsr.preprocessing.cutoff import ends_midway
 from avsr.preprocessing.errors import MediaError
 from avsr.preprocessing.sound import Remarks
 
@@ -61,6 +62,11 @@ class LocalFile:
             return True
         return not any(byte < 32 and byte not in b"\t\r\n\f" for byte in head)
 
+    def is_mp4(self) -> bool:
+        """Whether it begins as an MP4 or QuickTime file does."""
+        self.seek(0)
+        return self.read(8)[4:] in (b"ftyp", b"wide", b"mdat")
+
 
 @cache
 def confined() -> dict[str, str]:
@@ -88,6 +94,8 @@ def open_container(path: Path, file: LocalFile) -> av.container.InputContainer:
     except (av.FFmpegError, OSError, ValueError) as error:
         if file.is_text():
             raise MediaError(f"{path}: {TEXT}") from error
+        if file.is_mp4() and ends_midway(file, "mov"):
+            raise MediaError(f"{path}: was cut off: its index is missing; give a complete media file") from error
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise MediaError(
             f"{path}: cannot be read as media ({reason}); give a video (mp4, mkv, webm, mov, avi, mpg) "
@@ -113,6 +121,8 @@ class Track:
         self.kind = kind
         self.damaged = 0
         self.remarks = Remarks()
+        self.ended = False  # whether all of it was read
+        self.passed_s = 0.0  # the end of the last packet read, of whichever stream
         self.unusable = ""  # why, where a frame was decoded that is of no use
         self.origin_s = 0.0
         self._file = LocalFile(path)
@@ -179,16 +189,23 @@ class Track:
         failures = 0
         while failures < 3:
             try:
-                for packet in self.container.demux(self.stream):
-                    if packet.size:  # the empty ones only say that the end has come
+                for packet in self.container.demux():
+                    if not packet.size:  # it only says that the end has come
+                        continue
+                    if packet.stream.type in ("audio", "video") and packet.pts is not None:
+                        self.passed_s = max(
+                            self.passed_s, float((packet.pts + (packet.duration or 0)) * packet.time_base)
+                        )
+                    if packet.stream_index == self.stream.index:
                         failures = 0
                         yield packet
-                return
+                break
             except IndexError:  # PyAV trips at the end of a file in which a further stream turned up midway
-                return
+                break
             except (av.FFmpegError, OSError):  # OSError: the disk
                 self.damaged += 1
                 failures += 1
+        self.ended = True
 
 
 class _Clock:

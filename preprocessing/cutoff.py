@@ -1,0 +1,139 @@
+"""Whether a recording was cut off: what its header promises against what came, and whether its bytes end midway.
+
+FFmpeg reads what there is and says nothing. Some formats say at their beginning how long they are; of the others it can
+only be seen that the last packet is not whole.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+from pathlib import Path
+from typing import IO
+
+TOLERANCE_S, TOLERANCE = 0.5, 0.02  # a header may be off by this much, in seconds and as a part
+TAIL = 1 << 17  # bytes at the end in which the last packet begins
+STREAMED = 0x7FFF0000  # 32-bit sizes from here on say that the writer did not know
+
+# FFmpeg's formats whose duration is what the header says; others are estimated from the bytes there are
+DECLARING = {"aiff", "au", "flac", "flv", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "mxf", "tta", "wav", "wv"}
+
+
+def cut_off(path: Path, form: str, declared_s: float, there_s: float) -> str | None:
+    """One line about what is missing at the end of a file; None where nothing is known to be.
+
+    Args:
+        path: the file.
+        form: FFmpeg's name of its format.
+        declared_s: its duration as FFmpeg has it; 0 where it has none.
+        there_s: seconds up to the end of the last packet.
+    """
+    with open(path, "rb") as file:
+        promised_s = _promised_s(file, form, there_s)
+        if promised_s is None and (form in DECLARING or (form == "mp3" and _has_frame_count(file))):
+            promised_s = declared_s
+        if promised_s and promised_s - there_s > max(TOLERANCE_S, TOLERANCE * promised_s):
+            digits = 0 if promised_s >= 10 else 1
+            return f"the file was cut off: {there_s:.{digits}f} of {promised_s:.{digits}f} s were there"
+        if ends_midway(file, form):
+            return f"the file was cut off after {there_s:.1f} s, in the middle of a packet: the rest is missing"
+    return None
+
+
+def ends_midway(file: IO[bytes], form: str) -> bool:
+    """Whether the bytes end before something that began is whole, for the formats in which that can be told."""
+    size = file.seek(0, io.SEEK_END)
+    if form == "mpegts":
+        return all(size % packet for packet in (188, 192, 204))
+    if form.startswith("mov"):
+        return _boxes_end(file, size) > size
+    file.seek(max(0, size - TAIL))
+    tail = file.read()
+    if form == "mpeg":
+        return _last_pes_end(tail) > len(tail)
+    if form == "ogg":
+        return _last_page_end(tail) > len(tail)
+    return False
+
+
+def _promised_s(file: IO[bytes], form: str, there_s: float) -> float | None:
+    """What the headers say that FFmpeg corrects by the size of the file, in seconds."""
+    file.seek(0)
+    head, size = file.read(4096), os.fstat(file.fileno()).st_size
+    if form == "wav" and head[:4] == b"RIFF":
+        return there_s * _wav_times(head, size)
+    if form == "avi":
+        return _avi_s(head, size)
+    if form == "asf":
+        at = head.find(bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365"))  # the file properties object
+        if 0 <= at <= len(head) - 88:
+            play, _, preroll = struct.unpack_from("<QQQ", head, at + 64)
+            return play / 1e7 - preroll / 1e3 if play else None
+    return None
+
+
+def _wav_times(head: bytes, size: int) -> float:
+    """How many times as long as what there is the data should be; 0 where all is there or nobody knows."""
+    position = 12
+    while position + 8 <= len(head):
+        name, length = struct.unpack_from("<4sI", head, position)
+        position += 8
+        if name == b"data":
+            return length / (size - position) if size < position + length < STREAMED and size > position else 0.0
+        position += length + length % 2
+    return 0.0
+
+
+def _avi_s(head: bytes, size: int) -> float | None:
+    """Of the first RIFF chunk, where it is not whole."""
+    (riff,) = struct.unpack_from("<I", head, 4)
+    at = head.find(b"avih")
+    if not size < riff + 8 < STREAMED or not 0 <= at <= len(head) - 28:
+        return None
+    microseconds, frames = struct.unpack_from("<I12xI", head, at + 8)
+    return microseconds * frames / 1e6 or None
+
+
+def _has_frame_count(file: IO[bytes]) -> bool:
+    """Whether an MP3 begins with a frame that says how many there are."""
+    file.seek(0)
+    head = file.read(10)
+    begin = 0
+    if head[:3] == b"ID3":
+        begin = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+    file.seek(begin)
+    frame = file.read(2048)
+    return any(tag in frame for tag in (b"Xing", b"Info", b"VBRI"))
+
+
+def _boxes_end(file: IO[bytes], size: int) -> int:
+    """Where the last box of an MP4 says that it ends."""
+    position = 0
+    while position + 8 <= size:
+        file.seek(position)
+        length, _, longer = struct.unpack(">I4sQ", file.read(16).ljust(16, b"\0"))
+        length = {0: size - position, 1: longer}.get(length, length)
+        if length < 8:
+            return 0  # not boxes
+        position += length
+    return position if position >= size else size + 1
+
+
+def _last_pes_end(tail: bytes) -> int:
+    """Where the last packet of a program stream says that it ends; codes from 0xBB on stand nowhere else."""
+    at = len(tail)
+    while (at := tail.rfind(b"\0\0\1", 0, at)) >= 0:
+        if at + 6 <= len(tail) and tail[at + 3] >= 0xBB:
+            return at + 6 + int.from_bytes(tail[at + 4 : at + 6], "big")
+    return 0
+
+
+def _last_page_end(tail: bytes) -> int:
+    """Where the last page of an Ogg stream says that it ends."""
+    at = tail.rfind(b"OggS")
+    if at < 0:
+        return 0
+    if at + 27 > len(tail) or at + 27 + tail[at + 26] > len(tail):
+        return len(tail) + 1
+    return at + 27 + tail[at + 26] + sum(tail[at + 27 : at + 27 + tail[at + 26]])
