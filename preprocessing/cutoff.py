@@ -14,6 +14,7 @@ from typing import IO
 
 TOLERANCE_S, TOLERANCE = 0.5, 0.02  # a header may be off by this much, in seconds and as a part
 TAIL = 1 << 17  # bytes at the end in which the last packet begins
+PACK = b"\0\0\1\xba"  # begins a pack of a program stream
 STREAMED = 0x7FFF0000  # 32-bit sizes from here on say that the writer did not know
 
 # FFmpeg's formats whose duration is what the header says; others are estimated from the bytes there are
@@ -125,7 +126,9 @@ def _last_pes_end(tail: bytes) -> int:
     at = len(tail)
     while (at := tail.rfind(b"\0\0\1", 0, at)) >= 0:
         if at + 6 <= len(tail) and tail[at + 3] >= 0xBB:
-            return at + 6 + int.from_bytes(tail[at + 4 : at + 6], "big")
+            end = at + 6 + int.from_bytes(tail[at + 4 : at + 6], "big")
+            rest = tail[end:]  # nothing, or the header of a pack that should be followed by a packet
+            return len(tail) + 1 if rest and PACK.startswith(rest[:4]) else end
     return 0
 
 

@@ -93,9 +93,9 @@ class Media:
         info: what it holds.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._opened: dict[str, Track] = _open_tracks(path)  # not read yet but for their first frames
+    def __init__(self, path: Path, audio_track: int | None = None) -> None:
+        self.path, self._audio_track = path, audio_track
+        self._opened: dict[str, Track] = _open_tracks(path, audio_track)  # not read yet but for their first frames
         self._read: dict[str, Track] = {}  # the last that were read of either kind
         self.info = self._info()
         container = next(iter(self._opened.values())).container
@@ -117,6 +117,9 @@ class Media:
     def warnings(self) -> list[str]:
         """What was wrong with the streams that were read, a line each; complete when the pieces are."""
         found = []
+        sound = self._read.get("audio")
+        if sound and sound.others and self._audio_track is None:
+            found.append(f"sound tracks: {', '.join(sound.others)}; {sound.number} was used, choose with --audio-track")
         for kind in ("video", "audio"):
             track = self._read.get(kind)
             if track and track.damaged:
@@ -151,7 +154,7 @@ class Media:
         wanted = {"video": video and self.info.has_video, "audio": audio and self.info.has_audio}
         if any(wanted[kind] and kind not in self._opened for kind in wanted):
             _close(*self._opened.values())
-            self._opened = _open_tracks(self.path)
+            self._opened = _open_tracks(self.path, self._audio_track)
         tracks = {kind: self._opened.pop(kind) for kind in wanted if wanted[kind]}
         self._read |= tracks
         return _pieces(tracks.get("video"), tracks.get("audio"), piece_frames)
@@ -174,16 +177,18 @@ class Media:
         )
 
 
-def open_media(path: str | os.PathLike[str]) -> Media:
+def open_media(path: str | os.PathLike[str], *, audio_track: int | None = None) -> Media:
     """Opens a media file and decodes the first frame of each stream.
 
     Args:
         path: any container FFmpeg reads.
+        audio_track: which of several sound tracks, counted from 1; the file's own default where None.
 
     Raises:
-        MediaError: the file is missing, a folder, empty, not media, or has neither sound nor picture to decode.
+        MediaError: the file is missing, a folder, empty, not media, has neither sound nor picture to decode, or no
+            such track.
     """
-    return Media(Path(path))
+    return Media(Path(path), audio_track)
 
 
 def probe(path: str | os.PathLike[str]) -> MediaInfo:
@@ -275,15 +280,18 @@ def read_lips(source: bytes | str | os.PathLike[str]) -> np.ndarray:
         raise MediaError(f"{name}: cannot be read as a video of lips ({error}); prepare the clip again") from error
 
 
-def _open_tracks(path: Path) -> dict[str, Track]:
+def _open_tracks(path: Path, audio_track: int | None) -> dict[str, Track]:
     """The picture and the sound of a file by kind, on one clock; only those that can be used."""
     tracks: dict[str, Track] = {}
     try:
         for kind in ("video", "audio"):
-            tracks[kind] = Track(path, kind)
+            tracks[kind] = Track(path, kind, audio_track if kind == "audio" else None)
     except BaseException:
         _close(*tracks.values())
         raise
+    if audio_track is not None and not tracks["audio"].number:
+        _close(*tracks.values())
+        raise MediaError(f"{path}: has no audio track {audio_track}: it has no sound")
     reasons = [track.unusable for track in tracks.values() if track.unusable]
     for kind, track in list(tracks.items()):
         if track.unusable or track.first is None:

@@ -114,10 +114,11 @@ class Track:
     """One decoded stream of a file, in a container of its own, with its times in seconds.
 
     Iterating yields (start, duration, frame), times in seconds after `origin_s`. Damaged packets are skipped and
-    counted; where the file breaks off, the iteration ends.
+    counted; where the file breaks off, the iteration ends. The track is the one with that number among those of its
+    kind, counted from 1; by default the one the file says is usual, or the first.
     """
 
-    def __init__(self, path: Path, kind: str) -> None:
+    def __init__(self, path: Path, kind: str, number: int | None = None) -> None:
         self.kind = kind
         self.damaged = 0
         self.remarks = Remarks()
@@ -138,9 +139,18 @@ class Track:
         ]
         self.first: Any = None
         self.start_s = 0.0
+        self.number = 0  # among the tracks of its kind, from 1 on
+        self.others: list[str] = []  # all tracks of its kind, where there are several
         if not streams:
             return
-        self.stream = max(streams, key=lambda stream: (stream.disposition.value & DEFAULT, -stream.index))
+        self.others = [_label(place, stream) for place, stream in enumerate(streams, 1)] if len(streams) > 1 else []
+        usual = max(streams, key=lambda stream: (stream.disposition.value & DEFAULT, -stream.index))
+        self.number = streams.index(usual) + 1 if number is None else number
+        if not 1 <= self.number <= len(streams):
+            message = f"{path}: has no {kind} track {number}: {_count(streams, kind)}"
+            self.close()  # after which its streams must not be touched
+            raise MediaError(message)
+        self.stream = streams[self.number - 1]
         self.fps = _nominal_fps(self.stream) if kind == "video" else 0.0
         # Exact samples that go beyond full scale were meant so; lossy ones overshoot.
         self.lossless = bool(self.stream.codec_context.codec.properties & LOSSLESS)
@@ -208,6 +218,21 @@ class Track:
         self.ended = True
 
 
+def _label(number: int, stream: Any) -> str:
+    """A track for people: number, language, title, channels."""
+    tags = stream.metadata
+    about = [tags.get("language", ""), tags.get("title", "") and f'"{tags["title"]}"']
+    if stream.type == "audio":
+        about.append(stream.codec_context.layout.name)
+    return f"{number} ({', '.join(text for text in about if text and text != 'und')})"
+
+
+def _count(streams: list[Any], kind: str) -> str:
+    if len(streams) == 1:
+        return f"it has one {kind} track, number 1"
+    return f"use {', '.join(_label(place, stream) for place, stream in enumerate(streams, 1))}"
+
+
 class _Clock:
     """A stream's timestamps as seconds; mends the ones that are missing and the ones that leap.
 
@@ -261,8 +286,8 @@ def declared_s(path: Path, tracks: list[Track]) -> float:
     if container.duration and container.duration > 0:
         return container.duration / 1_000_000
     spans = []
-    for kind in [track.kind for track in tracks]:
-        track = Track(path, kind)  # another one: what is counted here is gone
+    for track in tracks:
+        track = Track(path, track.kind, track.number)  # another one: what is counted here is gone
         unit_s, last_s = float(track.stream.time_base), track.start_s
         for packet in track._packets():
             length_s = (packet.duration or 0) * unit_s

@@ -325,6 +325,30 @@ def test_unnamed_channels_are_mixed(tmp_path: Path) -> None:
     assert onsets(sound_of(pieces)) == pytest.approx([0.5], abs=1e-3)
 
 
+def test_row_8_one_of_several_sound_tracks(film: Film) -> None:
+    """The file's default is taken, all are named, and any can be chosen by its number."""
+    first, second = (
+        wav(film.folder / f"{at}.wav", beeps(2, [at], channels=n), 48_000) for at, n in ((0.4, 1), (1.2, 2))
+    )
+    path = film.folder / "film.mkv"
+    film.run(
+        "-i", first, "-i", second, "-map", 0, "-map", 1, "-metadata:s:a:0", "language=eng", "-metadata:s:a:1",
+        "language=fra", "-metadata:s:a:1", "title=Comments", "-disposition:a:1", 0, path,
+    )  # fmt: skip
+    for number, at in ((None, 0.4), (1, 0.4), (2, 1.2)):
+        with media.open_media(path, audio_track=number) as opened:
+            assert onsets(sound_of(list(opened.pieces()))) == pytest.approx([at], abs=0.005)
+            assert len(opened.warnings) == (number is None)  # who chose knows
+            line = "".join(opened.warnings)
+        assert number or all(word in line for word in ("1 (eng", '2 (fra, "Comments", stereo)', "1 was used"))
+    for number in (0, 3, -1):
+        with pytest.raises(MediaError, match=f"no audio track {number}: use 1"):
+            media.open_media(path, audio_track=number)
+    with pytest.raises(MediaError, match="it has no sound"):
+        media.open_media(film.make("silent.mp4", "-c:v", "libx264"), audio_track=1)
+    assert media.probe(wav(film.folder / "one.wav", beeps(1, [0.5]), 16_000)).has_audio
+
+
 def test_cover_art_is_not_video(film: Film) -> None:
     source = wav(film.folder / "in.wav", beeps(1, [0.5]), 48_000)
     cover = film.make("cover.png", frames=1)
