@@ -153,6 +153,7 @@ class Recogniser:
         progress: Progress | None = None,
         language: Language | None = None,
         reader: ClipReader | None = None,
+        audio_track: int | None = None,
     ) -> Transcript:
         """Recognises a media file of any length; memory does not grow with it.
 
@@ -164,9 +165,10 @@ class Recogniser:
             progress: told how far it is.
             language: an n-gram model or a grammar, see `avsr.language.load`.
             reader: of this file, face and modality, which began to read while the model was loaded; is closed.
+            audio_track: which of several sound tracks, counted from 1; the file's own default where None.
 
         Returns:
-            The words with their times, and a warning for each modality that is missing.
+            The words with their times, and warnings: what is missing, cut off, damaged or in doubt.
 
         Raises:
             AvsrError: unknown modality, a modality insisted on is missing, neither sound nor a face, or a beam or
@@ -181,7 +183,7 @@ class Recogniser:
         if progress is not None and not callable(progress):
             raise AvsrError(f"progress {progress!r}: must be a function of the seconds done and those there are")
         streams = {"audio": modality != "video", "video": modality != "audio"}
-        with reader or ClipReader(path, face=face, **streams) as reader:
+        with reader or ClipReader(path, face=face, audio_track=audio_track, **streams) as reader:
             reader.set_window(self.window_s)
             media = reader.info
             _insist(path, modality, sound=media.has_audio, picture=media.has_video)
@@ -193,7 +195,7 @@ class Recogniser:
             except OtherFace:  # the face that led at first is not the one that is meant over the whole file
                 words, present = self._read(in_step(reader), modality, decoding, tell)
         warnings = _missing(path, modality, media, heard=present.audio.any(), seen=present.video.any())
-        warnings += reader.remarks + in_step.remarks
+        warnings += [*reader.faults, *reader.remarks, *in_step.remarks]
         if not words:
             warnings.append("no words recognised")
         found = segments(passages(words), present.audio, present.video)

@@ -55,6 +55,6 @@ def transcribe(path: str | Path, model: str | Path = "default", device: str = "a
         path: any container that FFmpeg reads.
         model: as in load_model.
         device: as in load_model.
-        options: modality, beam, face, progress and language, see Recogniser.transcribe.
+        options: modality, beam, face, progress, language and audio_track, see Recogniser.transcribe.
     """
     return load_model(model, device).transcribe(path, **options)

@@ -67,6 +67,7 @@ def load_clip(
     options: dict[str, Any] = {"id": id, "face": face, "video": video, "audio": audio, "text": text, "speaker": speaker}
     with ClipReader(path, window_s=None, model_path=model_path, **options) as reader:
         (clip,) = reader
+        reader.log_faults()
         return clip
 
 
@@ -84,6 +85,7 @@ def stream_clips(path: str | Path, *, window_s: float = 30.0, **options: Any) ->
     """
     with ClipReader(path, window_s=window_s, guess=False, **options) as reader:
         yield from reader
+        reader.log_faults()
 
 
 class ClipReader:
@@ -102,6 +104,7 @@ class ClipReader:
         face: which face is meant; see persons.choose_person.
         video: look for a mouth; if false, every frame's video is marked absent.
         audio: read the sound; if false, every frame's audio is marked absent.
+        audio_track: which of several sound tracks, counted from 1; the file's own default where None.
         text: what is said, where known.
         speaker: who says it, where known.
         model_path: the face landmark model; see face_model.face_model.
@@ -110,6 +113,7 @@ class ClipReader:
 
     Attributes:
         info: what the file holds.
+        faults: complete once the file was read: what was wrong with the file itself, see media.Media.warnings.
         remarks: complete once the file was read: other people, doubts about who is who, lips that were lost.
 
     Raises:
@@ -131,6 +135,7 @@ class ClipReader:
         model_path: str | Path | None = None,
         progress: Callable[[float], None] | None = None,
         guess: bool = True,
+        audio_track: int | None = None,
     ) -> None:
         from avsr.preprocessing.media import open_media
 
@@ -139,6 +144,7 @@ class ClipReader:
 
             check_rule(face)  # a mistyped rule is refused before the work, not after it
         self.set_window(window_s)
+        self.faults: list[str] = []
         self.remarks: list[str] = []
         self._path, self._model_path = path, model_path
         self._face = int(face) if isinstance(face, str) and face.isdecimal() else face
@@ -152,7 +158,7 @@ class ClipReader:
         self._pictured: list[np.ndarray] = []
         self._persons: list[Person] = []
         self._chosen: Person | None = None
-        self._media = open_media(path)
+        self._media = open_media(path, audio_track=audio_track)
         self.info = self._media.info
         if not self.info.has_video:
             self._mouth = _Mouth.nowhere()
@@ -162,6 +168,11 @@ class ClipReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def log_faults(self) -> None:
+        """For callers who return nothing that could carry them."""
+        for fault in self.faults:
+            log.warning("%s: %s", self._path, fault)
 
     def close(self) -> None:
         """Ends the thread and closes the file."""
@@ -203,8 +214,7 @@ class ClipReader:
             parts.close()  # ends the thread
             self._begun = None
         self._tell()
-        for warning in self._media.warnings:
-            log.warning("%s: %s", self._path, warning)
+        self.faults = self._media.warnings
         if not anything:
             raise MediaError(f"{self._path}: {_nothing(**self._wanted)}")
         if self._chosen is not None:

@@ -48,6 +48,10 @@ def transcribe(
         str,
         typer.Option(metavar="RULE", help="Whose lips: main (longest and largest), largest, left, right, or a number."),
     ] = "main",
+    audio_track: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Which of several sound tracks, from 1 on; the file's default."),
+    ] = None,
     device: DeviceOption = "auto",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files in DIR that avsr did not write; never an input.")
@@ -69,7 +73,7 @@ def transcribe(
         _make_folder(out, targets)
     which: str | int = int(face) if face.isdecimal() else face
     with ExitStack() as stack:
-        begun = _begun(files[0], modality.value, which)  # reads on while the model is loaded
+        begun = _begun(files[0], modality.value, which, audio_track)  # reads on while the model is loaded
         if begun is not None:
             stack.enter_context(begun)
         from avsr import language
@@ -90,6 +94,7 @@ def transcribe(
                     face=which,
                     progress=tell,
                     reader=reader,
+                    audio_track=audio_track,
                 )
             for warning in transcript.warnings:
                 say(f"{file}: {warning}")
@@ -103,12 +108,13 @@ def transcribe(
     raise typer.Exit(int(failed))
 
 
-def _begun(file: Path, modality: str, face: str | int) -> ClipReader | None:
+def _begun(file: Path, modality: str, face: str | int, audio_track: int | None) -> ClipReader | None:
     """A reader of a file that has begun to read; None where it cannot be read, which is told in its turn."""
     from avsr.preprocessing.reader import ClipReader
 
     try:
-        reader = ClipReader(file, face=face, audio=modality != "video", video=modality != "audio")
+        streams = {"audio": modality != "video", "video": modality != "audio"}
+        reader = ClipReader(file, face=face, audio_track=audio_track, **streams)
     except AvsrError:
         return None
     reader.begin()

@@ -31,7 +31,7 @@ class FakeRecogniser:
         self.decodings.append((beam, language and language.name))
         return self
 
-    def transcribe(self, path, modality="auto", face="main", progress=None, reader=None):
+    def transcribe(self, path, modality="auto", face="main", progress=None, reader=None, audio_track=None):
         self.calls.append((str(path), {"modality": modality, "face": face}))
         progress(0.5, 1.0)
         stem = Path(path).stem

@@ -75,6 +75,7 @@ def play(monkeypatch: pytest.MonkeyPatch):
             def __init__(self, path, *, audio, video, **_) -> None:
                 self.faces = video and picture
                 self.info = SimpleNamespace(has_audio=sound, has_video=picture, duration_s=clip.duration_s)
+                self.faults: list[str] = []
                 self.remarks: list[str] = []
 
             def set_window(self, window_s: float) -> None:
@@ -424,3 +425,32 @@ def test_real_clip_has_both_modalities(shared: Path, tiny: Path, monkeypatch: py
     assert transcript.duration_s == pytest.approx(3.0, abs=0.08)
     for segment in transcript.segments:
         assert (segment.audio_present, segment.video_present) == (1.0, 1.0)
+
+
+def test_rows_8_28_faults_of_the_file_are_warnings(shared: Path, tmp_path: Path):
+    """The words of the track that was chosen, of as much as there was, and a line on either."""
+    import av
+    import soundfile
+
+    from avsr import load_model
+    from avsr.preprocessing import media
+
+    clip = shared / "data" / "grid" / "s1" / "bbaf2n.mp4"
+    said = np.concatenate([piece.audio for piece in media.read(clip, video=False)])
+    soundfile.write(tmp_path / "long.wav", np.concatenate([said, *[0 * said] * 5]), 16_000)
+    whole = (tmp_path / "long.wav").read_bytes()
+    (tmp_path / "long.wav").write_bytes(whole[: len(whole) // 3])
+    found = load_model().transcribe(tmp_path / "long.wav")
+    assert found.text == "bin blue at f two now"
+    assert "the file was cut off: 6 of 18 s were there" in found.warnings
+
+    noise = (0.1 * np.random.default_rng(1).standard_normal(len(said)) * 32767).astype(np.int16)
+    with av.open(str(tmp_path / "two.mkv"), "w") as container:
+        streams = [container.add_stream("pcm_s16le", rate=16_000, layout="mono") for _ in range(2)]
+        for stream, sound in zip(streams, (noise, (said * 32767).astype(np.int16)), strict=True):
+            frame = av.AudioFrame.from_ndarray(sound[None], format="s16", layout="mono")
+            frame.sample_rate = 16_000
+            container.mux(stream.encode(frame))
+    chosen = load_model().transcribe(tmp_path / "two.mkv", audio_track=2)
+    assert chosen.text == "bin blue at f two now"
+    assert any("choose with --audio-track" in line for line in load_model().transcribe(tmp_path / "two.mkv").warnings)

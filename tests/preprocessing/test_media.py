@@ -18,7 +18,7 @@ import pytest
 
 from avsr.preprocessing import media, ticks
 from avsr.preprocessing.clip import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
-from avsr.preprocessing.errors import MediaError
+from avsr.preprocessing.errors import AvsrError, MediaError
 
 BLOCK = 16
 WIDTH, HEIGHT = 8 * BLOCK, 48
@@ -344,6 +344,8 @@ def test_row_8_one_of_several_sound_tracks(film: Film) -> None:
     for number in (0, 3, -1):
         with pytest.raises(MediaError, match=f"no audio track {number}: use 1"):
             media.open_media(path, audio_track=number)
+    with pytest.raises(AvsrError, match="must be a number"):
+        media.open_media(path, audio_track="2")
     with pytest.raises(MediaError, match="it has no sound"):
         media.open_media(film.make("silent.mp4", "-c:v", "libx264"), audio_track=1)
     assert media.probe(wav(film.folder / "one.wav", beeps(1, [0.5]), 16_000)).has_audio
