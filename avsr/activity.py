@@ -109,26 +109,29 @@ def spoken(words: Sequence[Word], clip: Clip, speaking: np.ndarray, sure: float 
     return [word for word, frames in zip(words, at, strict=True) if speaking[frames].any()]
 
 
-def stretches(perceptible: np.ndarray) -> Iterator[tuple[int, int]]:
+def stretches(perceptible: np.ndarray, present: np.ndarray) -> Iterator[tuple[int, int]]:
     """What to recognise: runs of frames with the pauses between them and some silence around.
 
     Args:
         perceptible: (T,) bool, frames in which there is anything to recognise.
+        present: (T,) bool, frames with sound or lips; a stretch neither begins nor ends without either, where
+            recognisers make up letters.
 
     Yields:
         First frame and the one after the last, in order, without overlap.
     """
     edges = np.flatnonzero(np.diff(perceptible.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
-    held: tuple[int, int] | None = None
-    for first, last in (
-        (max(0, first - MARGIN), min(len(perceptible), last + MARGIN)) for first, last in edges.tolist()
-    ):
-        if held is not None and first - held[1] > GAP - 2 * MARGIN:
-            yield held
-            held = None
-        held = (first if held is None else held[0]), last
-    if held is not None:
-        yield held
+    joined: list[list[int]] = []
+    for first, last in edges.tolist():
+        if joined and first - joined[-1][1] <= GAP:
+            joined[-1][1] = last
+        else:
+            joined.append([first, last])
+    for first, last in joined:
+        first, last = max(0, first - MARGIN), min(len(perceptible), last + MARGIN)
+        there = np.flatnonzero(present[first:last])
+        if len(there) > 0:
+            yield first + int(there[0]), first + int(there[-1]) + 1
 
 
 def _averaged(pictures: np.ndarray, side: int) -> np.ndarray:

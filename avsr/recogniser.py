@@ -230,7 +230,8 @@ class Recogniser:
         """As _recognise, but silence is not recognised, and no word lies where nobody speaks."""
         with enough_threads(0):  # a small network, step by step
             speaking, perceptible = self.activity(clip)
-        parts = [clip.window(first, last) for first, last in stretches(perceptible)]
+        present = clip.audio_present | clip.video_present
+        parts = [clip.window(first, last) for first, last in stretches(perceptible, present)]
         ended = clip.frames > 0 and not perceptible[-1]  # then nothing that is said goes on after the clip
         found = self._recognise(parts[:-1], modality, decoding)
         found += self._recognise(parts[-1:], modality, decoding, closed or ended)

@@ -204,7 +204,7 @@ def test_stretches_hold_all_there_is_and_no_long_silence(runs: list[tuple[bool, 
     active = np.repeat([there for there, _ in runs], [frames for _, frames in runs]).astype(bool)
     inside = np.zeros(len(active), bool)
     end = 0
-    for first, last in stretches(active):
+    for first, last in stretches(active, np.ones(len(active), bool)):
         assert end <= first < last <= len(active)
         inside[first:last] = True
         end = last
@@ -238,4 +238,8 @@ def test_a_word_that_is_sure_is_believed_without_another_sign():
 def test_a_pause_is_recognised_with_what_lies_around_it():
     active = np.zeros(1000, bool)
     active[100:150] = active[150 + GAP : 260] = active[600:650] = True
-    assert list(stretches(active)) == [(100 - MARGIN, 260 + MARGIN), (600 - MARGIN, 650 + MARGIN)]
+    present = np.ones(1000, bool)
+    assert list(stretches(active, present)) == [(100 - MARGIN, 260 + MARGIN), (600 - MARGIN, 650 + MARGIN)]
+    present[:95] = present[655:] = False  # what has neither sound nor lips is no margin
+    assert list(stretches(active, present)) == [(95, 260 + MARGIN), (600 - MARGIN, 655)]
+    assert list(stretches(active, np.zeros(1000, bool))) == []

@@ -375,3 +375,15 @@ def test_rows_11_and_33_a_stream_that_comes_late_gives_the_words_once_and_a_line
     assert ("later" if stream == "v" else "earlier") in line
     told_s = float(re.search(r"([\d.]+) s", line)[1])
     assert told_s == pytest.approx(seconds, abs=0.06)
+
+
+@pytest.mark.parametrize("modality", ["auto", "audio"])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("bbwg1s", "bin blue with g one soon"), ("lwir3s", "lay white in r three soon")],
+)
+def test_row_33_what_is_before_both_streams_is_no_letters(
+    bundled: Recogniser, shared: Path, ffmpeg: str, tmp_path: Path, name: str, said: str, modality: str
+) -> None:
+    clip = late(ffmpeg, shared / "data" / "grid" / "s1" / f"{name}.mp4", "a", 1.0, tmp_path / "late.mkv")
+    assert bundled.transcribe(clip, modality=modality).text == said
