@@ -10,8 +10,9 @@ A camera cut, or somebody who leaves and comes back, makes several tracks of one
 - between the two, the same place, size and surroundings speak for the same person, and so does that nobody else of any
   weight is in the picture at either time. The latter is a guess, and a line says so.
 
-Over 66 GRID clips of eight speakers the distance of two clips is 0.0135 in the median, 0.024 at the 95th percentile and
-0.029 at most for one speaker, and 0.019 at least, 0.029 at the 5th percentile and 0.045 in the median for two.
+Over 66 GRID clips of eight speakers the distance of two clips of one speaker is 0.0135 in the median and 0.029 at most:
+98 % are under SAME, all under OTHER. Between two speakers it is 0.019 at least and 0.045 in the median: 92 % are over
+OTHER, 6 % in between, 2 % (nearly all of one pair of men) under SAME and taken for one person without a line.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import cv2
@@ -185,3 +186,19 @@ def test_row_6_a_cut_to_another_picture_in_the_same_place_begins_a_new_track():
 def test_a_bad_stride_is_refused():
     with pytest.raises(AvsrError, match="stride"):
         track_faces([], stride=9)
+
+
+def test_row_30_a_look_is_kept_in_a_few_hundred_bytes():
+    rng = np.random.default_rng(0)
+    points = _face(100).points + rng.normal(size=(2000, len(POINTS), 2)).astype(np.float32)
+    tracker = FaceTracker(stride=1)
+    tracker._detect = lambda picture: [Face(points[picture % 2000] + 0.0, 0.0, None, None)]  # type: ignore[method-assign]
+    tracemalloc.start()
+    try:
+        for number in range(20_000):
+            tracker.add(number, number)  # type: ignore[arg-type]
+        kept = tracemalloc.get_traced_memory()[0] / sum(len(track.frames) for track in tracker.tracks)
+    finally:
+        tracemalloc.stop()
+    assert len(tracker.tracks) == 1
+    assert kept < 2 * 256  # points, angle and number of a look, in arrays that are at most half empty
