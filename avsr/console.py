@@ -189,6 +189,11 @@ def weights_file(text: str) -> Path:
     return Path(text)
 
 
+def output_options(parser: ArgumentParser) -> None:
+    """The option of every tool that writes a file whose name the user chooses."""
+    parser.add_argument("--overwrite", action="store_true", help="replace files of others; never an input")
+
+
 def run_tool(task: Callable[[], None]) -> int:
     """Does what a tool is for; every mistake is one line that begins with "error:".
 

@@ -19,9 +19,10 @@ from pathlib import Path
 from torch import Tensor
 
 from avsr.decoding import beam_search
+from avsr.preprocessing import outputs
 from avsr.preprocessing.errors import AvsrError
 from avsr.preprocessing.inputs import path_of, refuse_endless
-from avsr.preprocessing.shards import ShardIndex, write_file
+from avsr.preprocessing.shards import ShardIndex
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 BEAM = 16  # prefixes kept, where nobody says how many
@@ -267,7 +268,7 @@ def write_arpa(path: str | Path, model: Arpa) -> None:
             weight = f"\t{model.backoff[gram]:.6f}" if gram in model.backoff else ""
             lines.append(f"{model.grams[gram]:.6f}\t{' '.join(gram)}{weight}")
     try:
-        write_file(Path(path), ["\n".join([*lines, "", "\\end\\", ""]).encode()])
+        outputs.write(path, ["\n".join([*lines, "", "\\end\\", ""]).encode()])
     except OSError as error:
         raise AvsrError(f"{path}: cannot be written ({error.strerror}): choose another place") from error
 
@@ -291,16 +292,18 @@ def texts_of(source: str | Path, split: str | None = "train") -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """python -m avsr.ngram TEXTS OUT.arpa"""
-    from avsr.console import ToolParser, run_tool
+    from avsr.console import ToolParser, output_options, run_tool
 
     parser = ToolParser(prog="python -m avsr.ngram", description="Make an n-gram model of the words of texts.")
     parser.add_argument("texts", help="a text file with a sentence a line, or a folder of shards")
     parser.add_argument("out", help="the .arpa file to write")
     parser.add_argument("--order", type=int, choices=ORDERS, default=3, help="longest n-gram (%(default)s)")
     parser.add_argument("--split", default="train", help="clips of the shards to take (%(default)s)")
+    output_options(parser)
     chosen = parser.parse_args(arguments)
 
     def make() -> None:
+        outputs.refuse([chosen.out], [chosen.texts], overwrite=chosen.overwrite)
         write_arpa(chosen.out, estimate(texts_of(chosen.texts, chosen.split), chosen.order))
         print(chosen.out)
 

@@ -23,13 +23,14 @@ import numpy as np
 
 from avsr.alignment import FRAMES, Timing
 from avsr.confidence import FEATURES, Calibration, word_features
-from avsr.console import ToolParser, positive, run_tool, weights_file
+from avsr.console import ToolParser, output_options, positive, run_tool, weights_file
 from avsr.eval.conditions import Condition, Noise
 from avsr.eval.noise import Corpus, Draw
 from avsr.eval.normalize import get_normalizer
 from avsr.eval.reliability import CLEAN, Utterance, report, timing_errors, to_markdown
+from avsr.preprocessing import outputs
 from avsr.preprocessing.errors import AvsrError
-from avsr.preprocessing.shards import ShardIndex, write_file
+from avsr.preprocessing.shards import ShardIndex
 from avsr.transcribe import Recogniser, mask
 
 FIT_CLIPS = 40  # of each of FIT_ROWS
@@ -255,9 +256,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default %(default)s)")
     parser.add_argument("--no-fit", action="store_true", help="measure the model as it is, and write nothing")
     parser.add_argument(
-        "--out", type=weights_file, metavar="FILE", help="the calibrated model; may be the file it came from"
+        "--out", type=weights_file, metavar="FILE", help="the calibrated model, another file than MODEL"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results as JSON")
+    output_options(parser)
     options = parser.parse_args(arguments)
     return run_tool(lambda: _run(options))
 
@@ -269,6 +271,8 @@ def _run(options: Namespace) -> None:
     for file in filter(None, (options.out, options.json)):
         if not Path(file).resolve().parent.is_dir():  # told now and not after all the work
             raise AvsrError(f"{file}: its folder does not exist: make it, or name another file")
+    targets = [file for file in (options.out, options.json) if file is not None]
+    outputs.refuse(targets, [checkpoint.resolve(options.model)], overwrite=options.overwrite)
     recogniser, index = load_model(options.model, options.device), ShardIndex(options.data)
     progress = _tell if sys.stderr.isatty() else None
     after = recogniser
@@ -293,7 +297,7 @@ def _run(options: Namespace) -> None:
     if after is not recogniser and options.out is not None:
         save_calibrated(checkpoint.resolve(options.model), options.out, after)
     if options.json is not None:
-        write_file(options.json, [json.dumps(results, indent=1, allow_nan=False).encode(), b"\n"])
+        outputs.write(options.json, [json.dumps(results, indent=1, allow_nan=False).encode(), b"\n"])
     print(to_markdown(results), end="")
     if after is not recogniser and options.out is None:
         print("avsr: fitted for this report alone: --out FILE keeps it", file=sys.stderr)

@@ -20,8 +20,8 @@ import numpy as np
 
 from avsr.eval.report import MODALITIES, percent, recogniser_name, table
 from avsr.eval.wer import CONFIDENCE, INSERTIONS, UNITS, compare, count_errors, pool
+from avsr.preprocessing import outputs
 from avsr.preprocessing.errors import AvsrError
-from avsr.preprocessing.shards import write_file
 
 SCHEMA = 1
 RESULTS, HYPOTHESES = "results.json", "hypotheses.jsonl"
@@ -328,18 +328,19 @@ def _remarks(comparison: Mapping[str, Any]) -> str:
     return "\n".join([*lines, *(f"- {note}" for note in comparison["notes"])])
 
 
-def save(comparison: Mapping[str, Any], folder: str | Path) -> list[Path]:
+def save(comparison: Mapping[str, Any], folder: str | Path, overwrite: bool = False) -> list[Path]:
     """Writes compare.json, compare.md and compare.svg.
 
     Args:
         comparison: from `compare_runs`.
         folder: made where it is not there.
+        overwrite: replace files of these names that were not written here.
 
     Returns:
         The files. A comparison without any rate has no picture.
 
     Raises:
-        AvsrError: the folder cannot be written.
+        AvsrError: the folder cannot be written, or holds other people's files of these names.
     """
     from avsr.eval.forest import draw
 
@@ -350,10 +351,11 @@ def save(comparison: Mapping[str, Any], folder: str | Path) -> list[Path]:
     }
     if comparison["rows_compared"]:
         files["compare.svg"] = draw(comparison)
+    outputs.refuse([folder / name for name in files], overwrite=overwrite)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
-            write_file(folder / name, [text.encode()])
+            outputs.write(folder / name, [text.encode()])
     except OSError as error:
         raise AvsrError(f"{folder}: cannot be written ({error.strerror}); free space or name another folder") from error
     return [folder / name for name in files]

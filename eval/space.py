@@ -19,13 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from avsr.console import ToolParser, positive, run_tool
+from avsr.console import ToolParser, output_options, positive, run_tool
 from avsr.eval.conditions import Condition, Noise
 from avsr.eval.noise import Corpus, Draw
 from avsr.eval.report import percent, table
+from avsr.preprocessing import outputs
 from avsr.preprocessing.clip import Clip
 from avsr.preprocessing.errors import AvsrError
-from avsr.preprocessing.shards import ShardEntry, ShardIndex, write_file
+from avsr.preprocessing.shards import ShardEntry, ShardIndex
 from avsr.sync import MAX_FRAMES, SharedSpace, compare, embed, find_offset
 from avsr.transcribe import Recogniser
 
@@ -215,6 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=17, metavar="S", help="of offsets and noise (default %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default %(default)s)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the results as JSON")
+    output_options(parser)
     options = parser.parse_args(arguments)
     return run_tool(lambda: _run(options))
 
@@ -222,6 +224,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: Namespace) -> None:
     from avsr.transcribe import load_model
 
+    if options.out is not None:
+        outputs.refuse([options.out], [options.model], overwrite=options.overwrite)
     recogniser = load_model(options.model, options.device)
     progress = _tell if sys.stderr.isatty() else None
     results = measure(
@@ -230,7 +234,7 @@ def _run(options: Namespace) -> None:
     if options.out is not None:
         body = json.dumps(results, ensure_ascii=False, indent=1, allow_nan=False)
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        write_file(options.out, [body.encode(), b"\n"])
+        outputs.write(options.out, [body.encode(), b"\n"])
     print(to_markdown(results), end="")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from avsr.preprocessing.errors import AvsrError
 from avsr.preprocessing.shards import write_file
 
 FILE, RUNS = "hypotheses.jsonl", "runs.json"
+REPORTS = ("results.json", "report.md", "report.html")  # what is written there in the end
 _NEEDED = {"row", "id", "reference", "hypothesis", "seconds"}
 
 
@@ -33,6 +35,7 @@ class HypothesisStore:
         self.lines: dict[tuple[str, str], dict[str, Any]] = {}
         if self.path is None:
             return
+        _refuse_foreign(self.path.parent)
         with writing(self.path.parent):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._make_way()
@@ -94,6 +97,21 @@ class HypothesisStore:
         if self.path is not None:
             with writing(self.path.parent):
                 write_file(self.path, (_jsonl(self.lines[key]).encode() for key in sorted(self.lines)))
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Refuses a folder with files of the names that are written there, unless an evaluation's hypotheses are there too.
+
+    Raises:
+        AvsrError: names the file.
+    """
+    for path in folder.glob(f"{FILE}*"):
+        with open(path, encoding="utf-8", errors="replace") as file:
+            if path.stat().st_size == 0 or next(_parsed(file), None) is not None:
+                return
+    found = next((name for name in (FILE, RUNS, *REPORTS) if os.path.lexists(folder / name)), None)
+    if found is not None:
+        raise AvsrError(f"{folder / found} is there already and not of an evaluation: choose another folder")
 
 
 def _parsed(lines: Iterable[str]) -> Iterator[dict[str, Any]]:

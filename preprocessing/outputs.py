@@ -21,16 +21,24 @@ from pathlib import Path
 from avsr.preprocessing.errors import AvsrError, UsageError
 
 BLOCK = 1 << 20
+OVERWRITE = "choose another place, or replace it with --overwrite"
 NAME_MOST = 255 - len(".4194304.tmp")  # bytes of a name: what is written beside it and renamed has a longer one
 
 
-def refuse(targets: Iterable[str | Path], inputs: Iterable[str | Path] = (), *, overwrite: bool = False) -> None:
+def refuse(
+    targets: Iterable[str | Path],
+    inputs: Iterable[str | Path] = (),
+    *,
+    overwrite: bool = False,
+    advice: str = OVERWRITE,
+) -> None:
     """Refuses, before any work, what could not be written without loss.
 
     Args:
         targets: the files to write.
         inputs: files that the same call reads; those that are not there do not matter.
         overwrite: other people's files may be replaced; inputs may not.
+        advice: what to do about other people's files.
 
     Raises:
         UsageError: a target is an input, whatever it is spelt like, a file that is no earlier output, or no file.
@@ -50,10 +58,7 @@ def refuse(targets: Iterable[str | Path], inputs: Iterable[str | Path] = (), *, 
             foreign.append(target)
     if foreign:
         others = f" (and {len(foreign) - 1} more)" if len(foreign) > 1 else ""
-        raise UsageError(
-            f"{foreign[0]}{others} is there already and no unchanged output of an earlier call: "
-            "choose another place, or replace it with --overwrite"
-        )
+        raise UsageError(f"{foreign[0]}{others} is there already and no unchanged output of an earlier call: {advice}")
 
 
 def refuse_twins(targets: Iterable[tuple[Path, Path]], fold: bool = False) -> None:
@@ -84,6 +89,12 @@ def write(path: str | Path, chunks: Iterable[bytes]) -> None:
     # Remembered first: a kill in between leaves the file as it was, and what is remembered of that stays true.
     _remember(path, len(body), _digest(path, [body]))
     write_file(path, [body])
+
+
+def remember(path: str | Path) -> None:
+    """Takes a file that somebody else wrote for us as ours."""
+    path = Path(path)
+    _remember(path, path.stat().st_size, _digest(path, _blocks(path)))
 
 
 def write_file(path: Path, chunks: Iterable[bytes]) -> None:

@@ -16,8 +16,9 @@ import torch
 from torch import nn
 
 from avsr import checkpoint
-from avsr.console import ToolParser, run_tool, weights_file
+from avsr.console import ToolParser, output_options, run_tool, weights_file
 from avsr.model import AVSR, with_outputs
+from avsr.preprocessing import outputs
 from avsr.preprocessing.errors import AvsrError, UsageError
 
 
@@ -75,9 +76,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("second", metavar="SECOND", help="one that was trained on from it")
     parser.add_argument("out", metavar="OUT", type=weights_file, help="the .safetensors file to write")
     parser.add_argument("--share", type=float, default=0.5, metavar="S", help="of the second (default %(default)s)")
+    output_options(parser)
     options = parser.parse_args(arguments)
 
     def make() -> None:
+        inputs = [checkpoint.resolve(name) for name in (options.first, options.second)]
+        outputs.refuse([options.out], inputs, overwrite=options.overwrite)
         (first, _), (second, info) = checkpoint.load(options.first), checkpoint.load(options.second)
         checkpoint.save(options.out, average(first, second, options.share), {**info, "averaged_share": options.share})
         print(options.out)

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from avsr.preprocessing import outputs
+
 # Losses in the log line; the curves have all of them.
 LOSSES = (
     "total",
@@ -30,7 +32,8 @@ def tell_dropped(dropped: Sequence[tuple[str, str]], path: Path, say: Callable[[
     if len(dropped) > 10:
         say(f"dropped {len(dropped) - 10} more, all in {path}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{name}\t{reason}\n" for name, reason in dropped), encoding="utf-8")
+    text = "".join(f"{name}\t{reason}\n" for name, reason in dropped)
+    outputs.write(path, [text.encode("utf-8", "backslashreplace")])
 
 
 class Log:

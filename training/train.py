@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from avsr import checkpoint
 from avsr.decoding import greedy
+from avsr.preprocessing import outputs
 from avsr.preprocessing.clip import FPS
 from avsr.preprocessing.errors import AvsrError
 from avsr.preprocessing.shards import ShardIndex
@@ -69,6 +70,8 @@ def train(
         raise AvsrError(f"{out} holds a run already: continue it with --resume or choose another --out")
     if (out / MODEL).exists() and not started:
         raise AvsrError(f"{out} holds a {MODEL} already: choose another --out, so that it is not lost")
+    if not started:
+        outputs.refuse([out / "config.json", out / "dropped.txt"], advice="choose another --out")
     if not data:
         raise AvsrError("no training data: give one or more prepared folders with --data")
     work = functools.partial(_work, config, [Path(d) for d in data], out, started)
@@ -232,7 +235,7 @@ class Run:
         config = self.config
         if self.first:
             self.log = Log(self.out / "tensorboard", self.say, self.step, config.optim.steps)
-            (self.out / "config.json").write_text(config.model_dump_json(indent=1), encoding="utf-8")
+            outputs.write(self.out / "config.json", [config.model_dump_json(indent=1).encode()])
         count = sum(p.numel() for p in self.model.parameters())
         frames = sum(self.store.frames(i) for i in range(len(self.store)))
         self.say(

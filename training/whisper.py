@@ -22,8 +22,9 @@ from torch import Tensor
 
 from avsr import checkpoint
 from avsr.config import SIZES, ModelConfig
-from avsr.console import ToolParser, run_tool, weights_file
+from avsr.console import ToolParser, output_options, run_tool, weights_file
 from avsr.model import AVSR, WhisperEncoder
+from avsr.preprocessing import outputs
 from avsr.preprocessing.errors import AvsrError
 from avsr.training.start import vocabulary
 
@@ -145,9 +146,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rest = parser.add_mutually_exclusive_group(required=True)
     rest.add_argument("--init", metavar="MODEL", help="all else comes from this model")
     rest.add_argument("--data", metavar="FOLDER", type=Path, nargs="+", help="all else starts anew, for these texts")
+    output_options(parser)
     options = parser.parse_args(arguments)
 
     def make() -> None:
+        inputs = [options.whisper / FILE, *([checkpoint.resolve(options.init)] if options.init else [])]
+        outputs.refuse([options.out], inputs, overwrite=options.overwrite)
         arrays = read_ctranslate2(options.whisper / FILE)
         about: dict[str, Any] = {}
         torch.manual_seed(0)

@@ -15,11 +15,14 @@ def compare(
         Path | None,
         typer.Option(metavar="DIR", help="Write compare.json, compare.md and the plot compare.svg here as well."),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files in DIR that avsr did not write.")
+    ] = False,
 ) -> None:
     """Tell which differences between two evaluations are real, row by row."""
     from avsr.eval.compare import compare_runs, save, to_markdown
 
     comparison = compare_runs(a, b)
     if out is not None:
-        save(comparison, out)
+        save(comparison, out, overwrite)
     print(to_markdown(comparison), end="")

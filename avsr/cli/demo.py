@@ -13,13 +13,19 @@ from avsr.console import printable, progress
 def demo(
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another sentence and voice.")] = 0,
     keep: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the clip here.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a clip in DIR that avsr did not write.")
+    ] = False,
 ) -> None:
     """Make a talking-head clip and transcribe it three ways: no input needed."""
     from tempfile import TemporaryDirectory
 
+    from avsr.preprocessing import outputs
     from avsr.preprocessing.synthetic import make_clip
     from avsr.transcribe import load_model
 
+    if keep:
+        outputs.refuse([keep / f"demo-{seed}.mp4"], overwrite=overwrite)
     recogniser = load_model()
     with TemporaryDirectory() as scratch:
         folder = keep or Path(scratch)
@@ -28,6 +34,8 @@ def demo(
         with progress("making the clip", unit="") as tell:
             tell(0, 1)
             spoken = make_clip(clip, seed=seed)
+        if keep and clip.is_file():
+            outputs.remember(clip)
         print(f"{'spoken':<16}{spoken}")
         for modality, label in (("av", "heard and seen"), ("audio", "heard only"), ("video", "lips only")):
             with progress(label) as tell:
