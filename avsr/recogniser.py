@@ -201,6 +201,12 @@ class Recogniser:
         found = segments(passages(words), present.audio, present.video)
         return Transcript(str(path), self.name, present.frames / FPS, found, warnings)
 
+    def transcribe_many(self, paths: Sequence[str | Path], **options: Any) -> Iterator[Transcript | Exception]:
+        """Recognises several files faster than one after the other; see `avsr.together.transcribe_many`."""
+        from avsr.together import transcribe_many
+
+        return transcribe_many(self, paths, **options)
+
     def _read(
         self,
         stream: Iterable[Clip],

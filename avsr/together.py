@@ -1,0 +1,119 @@
+"""Several files at once: each is read in a thread of its own, and what waits for the network shares a forward pass."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from avsr.batches import BATCH_FRAMES
+from avsr.preprocessing.errors import AvsrError
+from avsr.recogniser import Recogniser
+
+if TYPE_CHECKING:
+    from avsr.alignment import WordSpan
+    from avsr.language import Decoding
+    from avsr.preprocessing.clip import Clip
+    from avsr.transcript import Transcript
+
+MOST_FILES = 8  # that are open at once; each holds a window in memory
+Spans = list[tuple[list["WordSpan"], list[float]]]
+
+
+def transcribe_many(
+    recogniser: Recogniser, paths: Sequence[str | Path], **options: Any
+) -> Iterator[Transcript | Exception]:
+    """Recognises several files, with the words that each has alone.
+
+    Args:
+        recogniser: of `load_model`.
+        paths: files of any length; few are open at a time, however many there are.
+        options: modality, beam, face and language, see `Recogniser.transcribe`; they are checked first.
+
+    Yields:
+        For each file, in the order given and as soon as those before it are done, its transcript, or the error that it
+        ended in: one bad file does not stop the rest.
+
+    Raises:
+        AvsrError: options that make no sense.
+    """
+    recogniser._decoding(*(options.get(name, usual) for name, usual in _USUAL))
+    shared = _Shared(recogniser)
+    ahead: deque[Future[Transcript]] = deque()
+    waiting = iter(paths)
+    pool = ThreadPoolExecutor(min(MOST_FILES, 2 * (os.cpu_count() or 1)), "avsr-file")
+    try:
+        while True:
+            while len(ahead) < 2 * MOST_FILES and (path := next(waiting, None)) is not None:
+                ahead.append(pool.submit(shared.transcribe, path, progress=shared.go_on, **options))
+            if not ahead:
+                return
+            done = ahead.popleft()
+            yield done.exception() or done.result()  # type: ignore[misc]
+    finally:
+        shared.stopped = True  # who asks for no more waits for no file that is under way
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_USUAL = (("modality", "auto"), ("beam", None), ("language", None))
+
+
+class _Request:
+    """Clips that wait for a forward pass, and later what was found."""
+
+    def __init__(self, clips: Sequence[Clip], decoding: Decoding, closed: bool) -> None:
+        self.clips, self.decoding, self.closed = list(clips), decoding, closed
+        self.found: Spans | None = None
+
+    def goes_with(self, other: _Request) -> bool:
+        return self.decoding == other.decoding and self.closed == other.closed
+
+
+class _Shared(Recogniser):
+    """A recogniser whose threads take turns at the network: who has the turn takes along what the others wait for."""
+
+    def __init__(self, recogniser: Recogniser) -> None:
+        self.__dict__.update(recogniser.__dict__)
+        self.stopped = False
+        self._turn = threading.Lock()
+        self._waiting: list[_Request] = []  # appending to and replacing a list are atomic; taking needs the turn
+
+    def go_on(self, done_s: float, of_s: float) -> None:
+        """Ends the file where nobody waits for it any more."""
+        if self.stopped:
+            raise AvsrError("stopped")
+
+    def spans(self, clips: Sequence[Clip], decoding: Decoding | None = None, closed: bool = True) -> Spans:
+        """As `Recogniser.spans`."""
+        self.go_on(0, 0)
+        request = _Request(clips, decoding or self.decoding, closed)
+        self._waiting.append(request)
+        with self._turn:
+            if request.found is None:
+                self._serve(request)
+        assert request.found is not None
+        return request.found
+
+    def _serve(self, request: _Request) -> None:
+        """One forward pass for a request and those that fit beside it."""
+        self._waiting.remove(request)
+        batch = [request]
+        for other in list(self._waiting):
+            clips = [clip.frames for served in [*batch, other] for clip in served.clips]
+            if other.goes_with(request) and max(clips) * len(clips) <= BATCH_FRAMES:
+                batch.append(other)
+        try:
+            found = super().spans([clip for served in batch for clip in served.clips], request.decoding, request.closed)
+        except Exception:
+            if len(batch) == 1:
+                raise
+            batch = [request]  # whoever is to blame finds out alone
+            found = super().spans(request.clips, request.decoding, request.closed)
+        for served in batch:
+            served.found, found = found[: len(served.clips)], found[len(served.clips) :]
+            if served is not request:
+                self._waiting.remove(served)
