@@ -242,9 +242,9 @@ def word_times(
     words: list[list[int]] = []  # positions in ids
     glued: list[bool] = []
     for stretch in stretches(ids, tokens):
-        found = [part for word in stretch for part in parts(word, spans)]
-        glued += [False, *(spans[b[0]][0] - spans[a[-1]][1] <= PAUSE for a, b in itertools.pairwise(found))]
-        words += found
+        pieces = [part for word in stretch for part in parts(word, spans)]
+        glued += [False, *(spans[b[0]][0] - spans[a[-1]][1] <= PAUSE for a, b in itertools.pairwise(pieces))]
+        words += pieces
 
     probs = log_probs.float().exp().cpu().numpy()
     extents = [

@@ -41,7 +41,7 @@ def transcribe_many(
     Raises:
         AvsrError: options that make no sense.
     """
-    recogniser._decoding(*(options.get(name, usual) for name, usual in _USUAL))
+    recogniser._decoding(options.get("modality", "auto"), options.get("beam"), options.get("language"))
     shared = _Shared(recogniser)
     ahead: deque[Future[Transcript]] = deque()
     waiting = iter(paths)
@@ -57,9 +57,6 @@ def transcribe_many(
     finally:
         shared.stopped = True  # who asks for no more waits for no file that is under way
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-_USUAL = (("modality", "auto"), ("beam", None), ("language", None))
 
 
 class _Request:
