@@ -13,12 +13,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from avsr.eval.calls import Call, time_calls, to_markdown
 from avsr.eval.report import table
 from avsr.preprocessing.clip import FPS, Clip
 from avsr.preprocessing.errors import AvsrError
@@ -97,6 +98,7 @@ class Bench:
     file: str
     rows: list[Measurement]
     notes: list[str]
+    calls: list[Call] = field(default_factory=list)
 
     def to_markdown(self) -> str:
         cells = [
@@ -113,6 +115,7 @@ class Bench:
             f"{self.machine}\n\nfile: {self.file}",
             table(["step", "frames/s", "real-time factor", "speed against", "peak memory, MB"], cells),
             "\n".join(f"- {note}" for note in self.notes),
+            f"Whole calls, each in a process of its own:\n\n{to_markdown(self.calls)}" if self.calls else "",
         ]
         return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -127,6 +130,7 @@ def bench(
     model: str | Path = "default",
     device: str = "auto",
     repeats: int = REPEATS,
+    calls: Literal["none", "short", "long"] = "none",
     progress: Callable[[str], None] | None = None,
 ) -> Bench:
     """Times decoding, landmarks, crops, log-mel, the network and the whole way from file to words.
@@ -137,6 +141,7 @@ def bench(
         model: name or path.
         device: where the model goes.
         repeats: runs of each step after one to warm up, of which the median counts.
+        calls: whole calls of the command on a synthetic clip repeated to 3 s and 1 min, or to 10 min too; see `calls`.
         progress: told the step that begins.
 
     Raises:
@@ -157,7 +162,11 @@ def bench(
         clip = _time_preprocessing(file, watch, notes, recogniser)
         if recogniser is not None:
             _time_recogniser(file, clip, recogniser, watch, notes)
-    return Bench(Machine.here(str(getattr(recogniser, "device", "cpu"))), name, watch.rows, notes)
+        timed = []
+        if recogniser is not None and calls != "none":
+            source = file if path is None else _synthetic(Path(scratch))
+            timed = time_calls(source, Path(scratch), long=calls == "long", model=str(model), tell=progress)
+    return Bench(Machine.here(str(getattr(recogniser, "device", "cpu"))), name, watch.rows, notes, timed)
 
 
 class Stopwatch:
