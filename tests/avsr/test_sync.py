@@ -325,11 +325,11 @@ def test_lips_of_somebody_else_stay_where_they_are(recogniser: Recogniser) -> No
 def test_no_more_windows_are_looked_at_than_it_takes(recogniser: Recogniser, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = []
 
-    def count(recogniser, clip, frames):
-        looks.append(clip)
-        return offset(recogniser, clip, frames)
+    def count(space, frames):
+        looks.append(space)
+        return find_offset(space, frames)
 
-    monkeypatch.setattr("avsr.sync.offset", count)
+    monkeypatch.setattr("avsr.sync.find_offset", count)
     certain = speaking(codes(1))
     assert len(list(Synchroniser(recogniser)([certain] * 5))) == 5
     assert len(looks) == 1
@@ -387,3 +387,13 @@ def test_row_33_what_is_before_both_streams_is_no_letters(
 ) -> None:
     clip = late(ffmpeg, shared / "data" / "grid" / "s1" / f"{name}.mp4", "a", 1.0, tmp_path / "late.mkv")
     assert bundled.transcribe(clip, modality=modality).text == said
+
+
+@pytest.mark.parametrize(("stream", "seconds"), [("v", 0.4), ("v", 1.0), ("a", 1.0)])
+def test_rows_11_and_33_somebody_whose_lips_the_model_never_saw(
+    bundled: Recogniser, shared: Path, ffmpeg: str, tmp_path: Path, stream: str, seconds: float
+) -> None:
+    clip = shared / "data" / "grid-others" / "s26" / "pbbg5p.mp4"
+    found = bundled.transcribe(late(ffmpeg, clip, stream, seconds, tmp_path / "late.mkv"))
+    assert found.text == "place blue by g five please"
+    assert any("lips moved onto the sound" in line for line in found.warnings)
