@@ -79,11 +79,15 @@ class Tokenizer:
         Raises:
             ValueError: a character is not in the vocabulary.
         """
-        spelt = [self._spell(char) for char in canonical(text)]
-        unknown = sorted({char for chars in spelt for char in chars} - self._ids.keys())
+        text = canonical(text)
+        unknown = self.unknown(text)
         if unknown:
             raise ValueError(f"{text!r} has {unknown}, which this model's vocabulary lacks")
-        return [self._ids[char] for chars in spelt for char in chars]
+        return [self._ids[char] for char in "".join(map(self._spell, text))]
+
+    def unknown(self, chars: Iterable[str]) -> list[str]:
+        """Those of the characters that cannot be written, sorted."""
+        return sorted(char for char in set(chars) if self._spell(char)[0] not in self._ids)
 
     def _spell(self, char: str) -> str:
         """The character, or its letter and accents where only those are tokens, as in an older model's vocabulary."""

@@ -74,6 +74,11 @@ class Batch:
         moved: dict[str, Any] = {name: value.to(device, non_blocking=True) for name, value in self.tensors()}
         return Batch(**moved, ids=self.ids, origin=self.on_host)
 
+    def pin_memory(self) -> Batch:
+        """The same in memory from which a GPU copies while the CPU goes on; the loader calls it."""
+        pinned: dict[str, Any] = {name: value.pin_memory() for name, value in self.tensors()}
+        return Batch(**pinned, ids=self.ids)
+
     def take(self, rows: Tensor) -> Batch:
         """The clips at these positions, padding kept; rows (R,) int64."""
         taken: dict[str, Any] = {name: value[rows] for name, value in self.tensors()}

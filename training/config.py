@@ -35,6 +35,9 @@ class DataConfig(_Section):
     max_frames: int = Field(1800, ge=75, le=MOST, description="frames in a batch, padding included, on each device")
     audio_only_share: float = Field(0.25, ge=0, lt=1, description="share of clips without video in an epoch")
     join: float = Field(0.1, ge=0, le=1, description="share of clips that another sentence of the speaker follows")
+    max_dropped: float = Field(
+        0.2, ge=0, le=1, description="largest share of clips without text, or too short for it; beyond, no run starts"
+    )
     cache_gb: float = Field(4.0, ge=0, le=1e6, description="clips are kept decoded in memory up to this size")
     workers: int = Field(1, ge=0, le=64)
 

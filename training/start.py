@@ -10,11 +10,11 @@ from torch import nn
 
 from avsr import checkpoint
 from avsr.config import ModelConfig
-from avsr.model import AVSR, with_outputs
+from avsr.model import AVSR, with_outputs, with_tokens
 from avsr.preprocessing.errors import AvsrError
-from avsr.preprocessing.shards import ShardIndex
 from avsr.tokenizer import Tokenizer
 from avsr.training.config import TrainConfig
+from avsr.training.store import shown, vocabulary
 
 LINEAGE = ("ear", "license")  # of a model's info, what holds for every model that is trained on from it
 
@@ -23,7 +23,8 @@ class Start:
     """What ``init`` names, or nothing.
 
     Attributes:
-        tokenizer: its vocabulary, or that of the training texts.
+        tokenizer: its vocabulary and, behind it, the characters of the training texts that it lacks.
+        new: these characters.
         lineage: what its info says of every model that is trained on from it.
     """
 
@@ -34,10 +35,11 @@ class Start:
         if config.init:
             self.source, info = checkpoint.load(str(config.init))
         self.lineage: dict[str, Any] = {key: info[key] for key in LINEAGE if key in info}
+        self.tokenizer, self.new = vocabulary(data, config.data.train_split), []
         if self.source:
-            self.tokenizer = Tokenizer(self.source.config.tokens)
-        else:
-            self.tokenizer = vocabulary(data, config.data.train_split)
+            known = Tokenizer(self.source.config.tokens)
+            self.new = known.unknown(self.tokenizer.tokens[1:])
+            self.tokenizer = Tokenizer([*known.tokens, *self.new])
 
     def network(self, shape: ModelConfig, say: Callable[[str], object]) -> AVSR:
         """The network to train: of this shape, with the weights of ``init`` where they fit, frozen parts frozen.
@@ -65,8 +67,17 @@ class Start:
                 f"the audio front end of {config.init} is of another kind and starts anew; "
                 f"python -m avsr.training.whisper gives a network the ear of Whisper"
             )
+        grown: set[str] = set()
+        if self.new:
+            say(
+                f"characters of the texts that {config.init} does not know: {shown(self.new)}. Its heads learn these "
+                f"anew and keep those they know"
+            )
+            known, source = source.state_dict(), with_tokens(source, self.tokenizer.tokens)
+            grown = {name for name, value in source.state_dict().items() if value.shape != known[name].shape}
         taken, whole = load_matching(model, source, config.init_parts)
         say(f"{len(taken)} of {whole} tensors taken from {config.init}, the others start anew")
+        taken -= grown  # not whole: no part with such tensors can be frozen
         for name in config.freeze:
             missing = of_part(model.state_dict(), name) - taken
             if missing and config.init_parts:  # asked for
@@ -78,19 +89,6 @@ class Start:
                 )
         if not of_part(taken, "audio_frontend.encoder"):
             self.lineage.pop("ear", None)
-
-
-def vocabulary(data: Sequence[Path], split: str) -> Tokenizer:
-    """The characters of the training texts."""
-    texts = [
-        entry.text
-        for folder in data
-        for entry in ShardIndex(folder).entries
-        if entry.text and (entry.split or "train") == split
-    ]
-    if not texts:
-        raise AvsrError(f"no clip of split {split!r} with a text in {', '.join(map(str, data))}: nothing to train on")
-    return Tokenizer.from_texts(texts)
 
 
 def part(model: nn.Module, name: str) -> nn.Module:

@@ -29,6 +29,7 @@ MAY_CHANGE = {
     "save_every",
     "data.workers",
     "data.cache_gb",
+    "data.max_dropped",
     "data.val_split",
     "augment.noise_dir",
     "augment.rir_dir",

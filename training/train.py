@@ -23,6 +23,7 @@ from avsr.preprocessing import outputs
 from avsr.preprocessing.clip import FPS
 from avsr.preprocessing.errors import AvsrError
 from avsr.preprocessing.shards import ShardIndex
+from avsr.preprocessing.text import canonical
 from avsr.training import state
 from avsr.training.average import Follower
 from avsr.training.batch import Batch, collate
@@ -127,8 +128,7 @@ class Run:
         self.store = ClipStore(data, split, self.tokenizer, cache_gb, use, network.outputs_per_frame)
         if self.first:
             tell_dropped(self.store.dropped, out / "dropped.txt", say)
-        if not len(self.store):
-            raise AvsrError(f"no clip of split {split!r} in {', '.join(map(str, data))} can be used")
+        self.store.check_losses(config.data.max_dropped)
         self.model = start.network(network, self.say)
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False).to(self.fabric.device)
         objective = Objective(self.model, config.loss)
@@ -147,11 +147,12 @@ class Run:
         if resume:
             self._load_state()
         self._start_log()
-        self.store.preload()
+        self.store.share(fabric)
         began, clips = time.monotonic(), 0
         unread: list[dict[str, Tensor]] = []  # of steps since the device was last waited for
         values: list[dict[str, float]] = []  # of steps since the last line of the log
-        for batch in loader(self.dataset, self._plan(self.step, config.optim.steps), config.data.workers):
+        plan, pinned = self._plan(self.step, config.optim.steps), fabric.device.type == "cuda"
+        for batch in loader(self.dataset, plan, config.data.workers, pinned):
             batch = batch.to(fabric.device)
             torch.manual_seed(hash_seed(config.seed, self.step, fabric.global_rank))  # dropout, alike after a resume
             unread.append(self._update(batch))
@@ -249,7 +250,7 @@ class Run:
         """WER of the averaged model on a few clips, with both modalities and with each alone."""
         import jiwer
 
-        texts = [clip.text for clip in self.val]
+        texts = [canonical(clip.text) for clip in self.val]
         rates = {}
         for name, use_audio, use_video in (("both", True, True), ("audio", True, False), ("video", False, True)):
             ids = []
@@ -327,7 +328,7 @@ def validation_clips(data: Sequence[Path], config: TrainConfig) -> list:
         (index, i)
         for index in map(ShardIndex, data)
         for i, entry in enumerate(index.entries)
-        if entry.split == config.data.val_split and entry.text
+        if entry.split == config.data.val_split and canonical(entry.text or "")
     ]
     picks = np.unique(np.linspace(0, len(places) - 1, min(config.val_clips, len(places))).round().astype(int))
     return [places[i][0].load(places[i][1]) for i in picks]

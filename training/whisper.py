@@ -26,7 +26,7 @@ from avsr.console import ToolParser, output_options, run_tool, weights_file
 from avsr.model import AVSR, WhisperEncoder
 from avsr.preprocessing import outputs
 from avsr.preprocessing.errors import AvsrError
-from avsr.training.start import vocabulary
+from avsr.training.store import vocabulary
 
 FILE = "model.bin"
 VERSION = 6  # of CTranslate2's file format

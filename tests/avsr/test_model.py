@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from avsr.config import SIZES, ModelConfig
 from avsr.decoding import greedy
-from avsr.model import AVSR, Output, attend, view_grid, view_lips, with_outputs
+from avsr.model import AVSR, Output, attend, view_grid, view_lips, with_outputs, with_tokens
 from avsr.tokenizer import BLANK
 
 TOKENS = (BLANK, " ", *"abcdefgh")
@@ -117,6 +117,17 @@ def test_more_outputs_a_frame_say_the_same_until_they_are_trained(fusion: str) -
     assert greedy(fine.log_probs, fine.lens) == greedy(plain.log_probs, plain.lens)
     again = run(with_outputs(with_outputs(model, 2), 4), batch)
     torch.testing.assert_close(again.log_probs, plain.log_probs.repeat_interleave(4, 1), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_row_16_another_vocabulary_keeps_what_is_known_of_its_tokens(outputs: int) -> None:
+    model, batch = small_model(outputs_per_frame=outputs, self_conditioning=False), inputs((20, 9))
+    wider = with_tokens(model, [*TOKENS, "é", "ß"])
+    plain, more = run(model, batch), run(wider, batch)
+    known = more.log_probs[..., : len(TOKENS)].log_softmax(-1)  # among the tokens that both have
+    torch.testing.assert_close(known, plain.log_probs, atol=1e-5, rtol=1e-5)
+    again = run(with_tokens(wider, TOKENS), batch)
+    torch.testing.assert_close(again.log_probs, plain.log_probs, atol=1e-5, rtol=1e-5)
 
 
 def test_each_output_of_a_frame_has_its_own_row_of_the_head() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +18,11 @@ from toy import FRAMES, TEXTS, make_clip
 from avsr.config import ModelConfig
 from avsr.preprocessing.clip import Clip
 from avsr.preprocessing.errors import AvsrError
-from avsr.preprocessing.shards import ShardWriter
+from avsr.preprocessing.shards import ShardIndex, ShardWriter
 from avsr.tokenizer import Tokenizer
 from avsr.training import augment
 from avsr.training.augment import Sample
-from avsr.training.batch import FRAMES_PER_TOKEN, collate
+from avsr.training.batch import FRAMES_PER_TOKEN, Batch, collate
 from avsr.training.config import AugmentConfig, DataConfig
 from avsr.training.data import (
     ClipStore,
@@ -30,8 +32,8 @@ from avsr.training.data import (
     loader,
     outputs_needed,
     plan_epoch,
-    read_recordings,
 )
+from avsr.training.store import vocabulary
 
 TOKENIZER = Tokenizer.from_texts(TEXTS)
 MODEL = ModelConfig(tokens=TOKENIZER.tokens, crop=32, dim=32, heads=2)
@@ -222,12 +224,13 @@ def test_a_followed_clip_says_both_sentences(corpus: Callable[..., Path]) -> Non
     assert len(lengths) > 5
 
 
-def test_without_word_times_nobody_follows(corpus: Callable[..., Path]) -> None:
-    store = ClipStore([corpus(clips())], "train", TOKENIZER, cache_gb=1)
-    store.preload()
-    assert store._cache is not None
-    for i in (1, 2):
-        store._cache[i] = replace(store.sample(i), words=None)
+def test_without_word_times_nobody_follows(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path / "some") as writer:
+        for i, clip in enumerate(clips()):
+            first, second = TEXTS[i].split()
+            times = [] if i in (1, 2) else [[first, 0.1, 0.3], [second, 0.3, 0.5]]
+            writer.add(clip, {"split": "train", "words": times})
+    store = ClipStore([tmp_path / "some"], "train", TOKENIZER, cache_gb=1)
     dataset = TrainSet(store, TOKENIZER, MODEL, CALM, 0)
     for i, follower in ((0, 1), (1, 0), (1, 2)):
         item = dataset[(0, i, follower)]
@@ -560,7 +563,143 @@ def test_one_clip_has_no_other_lips(corpus: Callable[..., Path]) -> None:
     assert item["in_step"] is False
 
 
-def test_a_silent_recording_is_refused(tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "room.wav", np.zeros(1600), 16000)
-    with pytest.raises(AvsrError, match=r"room\.wav: silent"):
-        read_recordings(tmp_path)
+def test_row_20_texts_are_learnt_in_canonical_form_and_word_times_go_with_them(tmp_path: Path) -> None:
+    """Typed with an accent of its own, odd spaces, and a word of which nothing can be seen."""
+    with ShardWriter(tmp_path / "typed") as writer:
+        words = [["e\u0301te\u0301", 0.1, 0.3], ["\u200b", 0.3, 0.3], ["a\u00adb", 0.3, 0.5]]
+        clip = replace(make_clip(0, "x"), text="e\u0301te\u0301\u00a0\u200b a\u00adb")
+        writer.add(clip, {"split": "train", "words": words})
+    tokenizer = vocabulary([tmp_path / "typed"], "train")
+    assert tokenizer.tokens[1:] == (" ", *"abté")
+    store = ClipStore([tmp_path / "typed"], "train", tokenizer)
+    (_, item), *_ = items(TrainSet(store, tokenizer, MODEL, CALM, 0))
+    assert store.sample(0).words == [("été", 0.1, 0.3), ("ab", 0.3, 0.5)]
+    assert tokenizer.decode(item["targets"].tolist()) == "été ab"
+
+
+# --------------------------------------------------------------------------------------------------------- processes
+
+
+def equal_batches(first: Batch, second: Batch) -> bool:
+    pairs = zip(first.tensors(), second.tensors(), strict=True)
+    return first.ids == second.ids and all(torch.equal(a, b) for (_, a), (_, b) in pairs)
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_workers_share_one_cache_however_they_are_started(
+    corpus: Callable[..., Path], tmp_path: Path, start: str
+) -> None:
+    soundfile.write(tmp_path / "noise.wav", np.random.default_rng(0).normal(0, 0.1, 64000), 16000)
+    folder, config = corpus(clips(75)), AugmentConfig(noise_dir=tmp_path, noise=1, talker=0, babble=0)
+    store = ClipStore([folder], "train", TOKENIZER, cache_gb=1)
+    dataset = TrainSet(store, TOKENIZER, MODEL, config, 0)
+    plan = Plan(store, DataConfig(max_frames=300), 0, 0, 3)
+    made = list(loader(dataset, plan, 1, multiprocessing_context=start))
+    next(folder.glob("*.tar")).unlink()  # what the worker has read is here, and nothing is read again
+    used = {i for batch in plan for _, i, _ in batch}
+    for i in used:
+        assert store.sample(i).frames == 75
+    here = [collate([dataset[key] for key in batch]) for batch in plan]
+    assert all(equal_batches(a, b) for a, b in zip(made, here, strict=True))
+
+
+@pytest.mark.parametrize("cache_gb", [0, 1])
+def test_what_a_spawned_worker_is_sent_holds_no_clips_and_no_noise(
+    corpus: Callable[..., Path], tmp_path: Path, cache_gb: float
+) -> None:
+    soundfile.write(tmp_path / "noise.wav", np.random.default_rng(0).normal(0, 0.1, 640000), 16000)
+    store = ClipStore([corpus(clips(75))], "train", TOKENIZER, cache_gb)
+    dataset = TrainSet(store, TOKENIZER, MODEL, AugmentConfig(noise_dir=tmp_path, rir_dir=tmp_path), 0)
+    store.preload()
+    item = dataset[(0, 0, -1)]
+    sent = pickle.dumps(dataset)
+    assert len(sent) < 20_000
+    again = pickle.loads(sent)[(0, 0, -1)]
+    for name, value in item.items():
+        np.testing.assert_array_equal(value, again[name])
+
+
+class Ranks:
+    """What the ranks of one machine tell each other, in one process: the first one's row comes first."""
+
+    def __init__(self) -> None:
+        self.rows: list[torch.Tensor] = []
+
+    def all_gather(self, row: torch.Tensor) -> torch.Tensor:
+        self.rows.append(row)
+        return torch.stack(self.rows)
+
+    def barrier(self) -> None: ...
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="ranks share their memory on Linux")
+def test_what_one_rank_has_decoded_no_other_decodes(
+    corpus: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, ranks, read = corpus(), Ranks(), []
+    load = ShardIndex.load
+    monkeypatch.setattr(ShardIndex, "load", lambda self, i: read.append(i) or load(self, i))
+    stores = [ClipStore([folder], "train", TOKENIZER, cache_gb=1) for _ in range(3)]
+    for store in stores:
+        store.share(ranks)
+    assert read == []  # nobody reads what nobody asked for
+    for store in (stores[1], stores[0], stores[2]):
+        for i in range(6):
+            np.testing.assert_array_equal(store.sample(i).lips, stores[0].sample(i).lips)
+    assert sorted(read) == list(range(6))
+
+
+def test_a_rank_that_cannot_open_the_others_memory_keeps_its_own(corpus: Callable[..., Path]) -> None:
+    class Elsewhere(Ranks):
+        def all_gather(self, row: torch.Tensor) -> torch.Tensor:
+            stranger = row.clone()
+            stranger[3] += 1  # this process's number and a descriptor of its own, and yet not that memory
+            return torch.stack([stranger, row])
+
+    store = ClipStore([corpus()], "train", TOKENIZER, cache_gb=1)
+    store.share(Elsewhere())
+    store.preload()
+    assert store.sample(3).text == TEXTS[3]
+
+
+def test_pinning_a_batch_pins_all_of_it(corpus: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ClipStore([corpus()], "train", TOKENIZER)
+    batch = collate([TrainSet(store, TOKENIZER, MODEL, CALM, 0)[(0, 0, -1)]])
+    pinned = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: pinned.append(self) or self)
+    assert equal_batches(torch.utils.data._utils.pin_memory.pin_memory(batch), batch)  # as the loader's thread does
+    assert len(pinned) == len(list(batch.tensors()))
+
+
+# ------------------------------------------------------------------------------------------------------------ losses
+
+
+def test_row_16_a_run_that_would_lose_most_of_its_clips_names_why_and_what_to_do(corpus: Callable[..., Path]) -> None:
+    texts = ["bin a", "set b", "été", "你好", "SET"]
+    mixed = [make_clip(i, text) for i, text in enumerate(texts)] + [make_clip(5, "bin a bin b", frames=4)]
+    store = ClipStore([corpus(mixed)], "train", TOKENIZER)
+    with pytest.raises(AvsrError) as error:
+        store.check_losses(0.2)
+    told = str(error.value)
+    assert told.startswith(
+        "4 of 6 clips of split 'train' cannot be trained on: 3 with characters that the model lacks ("
+    )
+    assert all(char in told for char in "é你好SET")
+    assert "1 too short for their texts (such as clip5)" in told
+    assert "data.max_dropped=0.67" in told
+    assert "\n" not in told
+    store.check_losses(0.67)
+
+
+@pytest.mark.parametrize(("use", "most"), [("both", 0.0), ("audio", 0.0), ("video", 0.0)])
+def test_clips_that_a_specialist_leaves_out_are_no_loss(corpus: Callable[..., Path], use: str, most: float) -> None:
+    alone = [make_clip(i, TEXTS[i], video=i < 1, audio=i > 2) for i in range(6)]
+    ClipStore([corpus(alone)], "train", TOKENIZER, use=use).check_losses(most)
+
+
+def test_a_corpus_without_a_clip_to_train_on_is_refused_whatever_share_is_allowed(corpus: Callable[..., Path]) -> None:
+    short = [make_clip(i, text, frames=2) for i, text in enumerate(TEXTS)]
+    with pytest.raises(AvsrError, match=r"6 of 6 clips .* too short .*outputs_per_frame higher$"):
+        ClipStore([corpus(short)], "train", TOKENIZER).check_losses(1.0)
+    with pytest.raises(AvsrError, match="no clip of split 'tset'"):
+        ClipStore([corpus()], "tset", TOKENIZER).check_losses(1.0)

@@ -601,3 +601,60 @@ def test_a_whisper_encoder_learns_at_a_rate_of_its_own() -> None:
     assert len(shares) == len(list(objective.parameters()))
     assert sum(share == 1.0 for share in shares.values()) == len(shares) - len(encoder)
     assert all(group["weight_decay"] == 0 for group in groups for p in group["params"] if p.ndim <= 1)
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["été à la", "où ça", "un été", "il a bu", "ça va", "le thé"],
+        ["你好 世界", "今天 天气", "很好", "你好", "天气 很好", "世界"],
+        ["größe", "straße", "für uns", "über", "öl", "das maß"],
+        [text.upper() for text in TEXTS],
+    ],
+    ids=["French", "Chinese", "German", "capitals"],
+)
+def test_row_16_texts_of_another_alphabet_extend_the_vocabulary_of_init(
+    run_of_one_step: tuple[str, Path, Path], corpus: Callable[..., Path], tmp_path: Path, texts: list[str]
+) -> None:
+    recipe, _, begun = run_of_one_step
+    init, lines = begun / "model.safetensors", []
+    known = checkpoint.load(init)[0]
+    folder = corpus([make_clip(i, text) for i, text in enumerate(texts)])
+    more = ["optim.steps=1", "optim.lr=1e-9", "optim.ema=0", f"init={init}"]
+    path = train(recipe, [folder], tmp_path / "new", overrides=more, say=lines.append)
+    model = checkpoint.load(path)[0]
+    new = sorted({char for text in texts for char in text} - set(known.config.tokens))
+    assert model.config.tokens == (*known.config.tokens, *new)
+    assert any(" ".join(new) in line for line in lines)
+    assert not any("dropped" in line for line in lines)
+    assert any("6 clips" in line for line in lines)
+    rows, outputs = len(known.config.tokens), known.config.outputs_per_frame
+    head, kept = (m.head.weight.unflatten(0, (outputs, -1)) for m in (model, known))
+    torch.testing.assert_close(head[:, :rows], kept, atol=1e-4, rtol=0)
+    fed, kept = (m.audio_stream.feedback.weight.unflatten(1, (outputs, -1)) for m in (model, known))
+    torch.testing.assert_close(fed[..., :rows], kept, atol=1e-4, rtol=0)
+    assert head[:, rows:].abs().sum() > 0
+
+
+def test_row_16_a_head_that_has_to_learn_new_characters_cannot_be_frozen(
+    run_of_one_step: tuple[str, Path, Path], corpus: Callable[..., Path], tmp_path: Path
+) -> None:
+    recipe, _, begun = run_of_one_step
+    folder = corpus([make_clip(i, text.upper()) for i, text in enumerate(TEXTS)])
+    init = f"init={begun / 'model.safetensors'}"
+    with pytest.raises(AvsrError, match="leave head out of freeze"):
+        train(recipe, [folder], tmp_path / "new", overrides=[init, "freeze=['head']"], say=quiet)
+
+
+@pytest.mark.parametrize("lost", ["short", "no text"])
+def test_row_16_a_run_that_would_lose_most_of_its_clips_does_not_start(
+    recipe: str, corpus: Callable[..., Path], tmp_path: Path, lost: str
+) -> None:
+    bad = [
+        make_clip(i, text, frames=2) if lost == "short" else make_clip(i, "\u200b") for i, text in enumerate(TEXTS[:3])
+    ]
+    folder = corpus([*bad, *(make_clip(i, text) for i, text in enumerate(TEXTS[3:], 3))])
+    with pytest.raises(AvsrError, match=r"3 of 6 clips .* or set data.max_dropped=0.5 to train on the rest"):
+        train(recipe, [folder], tmp_path / "a", overrides=["optim.steps=1"], say=quiet)
+    assert len((tmp_path / "a" / "dropped.txt").read_text().splitlines()) == 3
+    train(recipe, [folder], tmp_path / "a", overrides=["optim.steps=1", "data.max_dropped=0.5"], say=quiet)
