@@ -15,9 +15,15 @@ IMPORTS = "<frozen importlib._bootstrap>"  # the file of Python's own import sys
 
 
 class Stop:
-    """What was asked for: the number of the signal that came, None so far."""
+    """What was asked for: the number of the signal that came, None so far.
+
+    Attributes:
+        number: of the signal.
+        stderr: a descriptor of standard error of its own, good even while 2 points elsewhere for a moment.
+    """
 
     number: int | None = None
+    stderr: int = 2
 
     @property
     def status(self) -> int:
@@ -45,6 +51,8 @@ def watched(prefix: str = "avsr", for_good: bool = False) -> Iterator[None]:
         for_good: until the process ends, which may take a while too.
     """
     stop.number = None
+    with suppress(OSError):  # no standard error at all
+        stop.stderr = os.dup(2)
     parent = os.getpid()
 
     def receive(number: int, frame: FrameType | None) -> None:
@@ -70,6 +78,9 @@ def watched(prefix: str = "avsr", for_good: bool = False) -> Iterator[None]:
             for number, handler in before.items():
                 if handler is not None:
                     signal.signal(number, handler)
+            if stop.stderr != 2:
+                os.close(stop.stderr)
+                stop.stderr = 2
 
 
 def _handle(number: int, receive: Callable[[int, FrameType | None], None]) -> Any:
@@ -94,7 +105,7 @@ def _imports(frame: FrameType | None) -> bool:
 
 def _leave(prefix: str) -> None:
     """Ends the process with one line, without asking anybody."""
-    shown_cursor = "\x1b[?25h" if os.isatty(2) else ""  # a progress bar hides it
+    shown_cursor = "\x1b[?25h" if os.isatty(stop.stderr) else ""  # a progress bar hides it
     with suppress(OSError):
-        os.write(2, f"{shown_cursor}{prefix}: {stop.message}\n".encode())
+        os.write(stop.stderr, f"{shown_cursor}{prefix}: {stop.message}\n".encode())
     os._exit(stop.status)

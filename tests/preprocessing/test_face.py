@@ -61,6 +61,18 @@ def test_others_are_heard_while_it_is_quiet(shared: Path):
     assert _run(PASSED_ON, shared / "models" / MODEL_NAME)[1] == "mine\nafter\n"
 
 
+def test_an_interrupt_is_told_while_it_is_quiet():
+    code = """
+from avsr import signals
+from avsr.preprocessing import face
+with signals.watched(), face._quiet_mediapipe():
+    signals.stop.number = signals.signal.SIGINT
+    signals._leave("avsr")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "avsr: interrupted\n")
+
+
 def test_shapes_are_upright_and_in_three_dimensions(shared: Path):
     from avsr.preprocessing.face import SHAPE, Landmarker
 
