@@ -106,7 +106,7 @@ def digest_of(weights: dict[str, Tensor]) -> str:
     for name in sorted(weights):
         tensor = weights[name]
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        total.update(memoryview(tensor.contiguous().reshape(-1).view(torch.uint8).numpy()))
+        total.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()
 
 
