@@ -310,13 +310,13 @@ def test_requirements_are_a_gate(avsr, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_bench_prints_its_table(avsr, monkeypatch: pytest.MonkeyPatch):
-    def bench(file, *, progress):
+    def bench(file, *, calls, progress):
         progress("decoding")
-        return SimpleNamespace(to_markdown=lambda: f"speed of {file}\n")
+        return SimpleNamespace(to_markdown=lambda: f"speed of {file}, calls {calls}\n")
 
     stub(monkeypatch, "avsr.eval.speed", bench=bench)
-    assert avsr("bench") == (0, "speed of None\n", "")
-    assert avsr("bench", "a.mp4") == (0, "speed of a.mp4\n", "")
+    assert avsr("bench") == (0, "speed of None, calls short\n", "")
+    assert avsr("bench", "a.mp4", "--calls", "long") == (0, "speed of a.mp4, calls long\n", "")
 
 
 def test_models_lists_name_size_and_hash(avsr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -386,7 +386,7 @@ def test_errors_through_the_runner(recogniser):
 
 
 def test_unexpected_errors_name_their_type(avsr, monkeypatch: pytest.MonkeyPatch):
-    def bench(file: Path | None, progress: object) -> str:
+    def bench(file: Path | None, **_: object) -> str:
         raise ZeroDivisionError("by zero")
 
     stub(monkeypatch, "avsr.eval.speed", bench=bench)
@@ -394,7 +394,7 @@ def test_unexpected_errors_name_their_type(avsr, monkeypatch: pytest.MonkeyPatch
     assert status == 1
     assert "unexpected ZeroDivisionError: by zero" in one_line(err)
     monkeypatch.setattr(
-        sys.modules["avsr.eval.speed"], "bench", lambda *_, progress: (_ for _ in ()).throw(AvsrError("no"))
+        sys.modules["avsr.eval.speed"], "bench", lambda *_, **__: (_ for _ in ()).throw(AvsrError("no"))
     )
     assert avsr("bench")[2] == "avsr: no\n"
 

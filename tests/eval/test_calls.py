@@ -23,7 +23,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_clip_is_repeated_to_a_length(clip: Path, tmp_path: Path) -> None:
     once, often = probe(clip), probe(repeat(clip, tmp_path / "long.mp4", 20))
     assert often.duration_s == pytest.approx(20, abs=once.duration_s)
-    assert (often.width, often.fps) == (once.width, pytest.approx(once.fps, rel=0.02))
+    assert (often.width, often.fps) == (once.width, pytest.approx(once.fps, rel=0.05))
 
 
 def test_a_stage_within_a_stage_counts_for_itself_alone() -> None:
