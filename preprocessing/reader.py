@@ -24,8 +24,8 @@ PIECE_FRAMES = 8  # frames decoded at a time; about three times as many pictures
 AHEAD_S = 60.0  # seconds of sound and crops that may be ready before they are asked for
 LEADS = 2.0  # times the weight of anybody else that makes a person the one that is meant, as far as one can tell
 DELAY = 2 * FPS  # frames after which it is decided whose mouth is meant: a new face has shown itself by then
-MOST_CROPS = 6000  # that are held while nobody leads, 55 MB; beyond it the file is decoded again
-LEAD_EVERY = 2 * FPS  # frames after which the leading person is looked for again, where no new face came
+MOST_CROPS = 6000  # that are held while nobody leads, 55 MB at most; beyond it the file is decoded again
+LEAD_EVERY = 2 * FPS  # frames after which the leading person is looked for again, at least
 
 log = logging.getLogger(__name__)
 
@@ -272,10 +272,15 @@ class ClipReader:
                     continue
                 waiting.append(piece)
                 cut_out(tracker.settled)
-                while self._guess and cut and cut[0].end + DELAY <= tracker.settled and lead.clear(tracker.tracks):
+                while (
+                    self._guess
+                    and cut
+                    and cut[0].end + DELAY <= tracker.settled
+                    and lead.clear(tracker.tracks, tracker.settled)
+                ):
                     yield self._clip(cut[0], lead.use(cut[0]))
                     done = cut.popleft().end
-                if sum(len(crops.mouths) for crops in cut) * PIECE_FRAMES > MOST_CROPS:
+                if sum(1 + len(crops.mouths) for crops in cut) * PIECE_FRAMES > MOST_CROPS:
                     kept = False
                     waiting.clear()
                     cut.clear()
@@ -436,14 +441,16 @@ class _Lead:
             self._mouths[track.id].advance(track, settled, piece.first_frame)
         return _Crops.of(piece, {track: mouth.known.get for track, mouth in self._mouths.items()})
 
-    def clear(self, tracks: Sequence[FaceTrack]) -> bool:
+    def clear(self, tracks: Sequence[FaceTrack], settled: int) -> bool:
         """Whether somebody leads clearly, or there is nobody at all."""
         from avsr.preprocessing.persons import CONSIDERABLE, find_persons
 
-        frames = max((track.last for track in tracks), default=0)
-        if len(tracks) == self._asked[0] and frames < self._asked[1] + LEAD_EVERY:
-            return self._clear
-        self._asked = len(tracks), frames
+        # Comparing everybody takes longer the more tracks there are: a film of many cuts is asked about less often.
+        if self._asked[0] >= 0 and settled < self._asked[1] + min(
+            LEAD_EVERY * (1 + len(tracks) // 20), MOST_CROPS // 2
+        ):
+            return self._clear and len(tracks) == self._asked[0]
+        self._asked = len(tracks), settled
         persons = sorted(find_persons(tracks), key=lambda person: -person.weight)
         share = 1 / LEADS if self._rule == "main" else CONSIDERABLE
         self._clear = all(other.weight <= share * persons[0].weight for other in persons[1:])

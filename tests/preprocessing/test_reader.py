@@ -254,3 +254,14 @@ def test_what_began_early_is_the_same_and_is_closed(grid):
     with ClipReader(grid / "lwbz4n.mp4") as reader:
         reader.begin()
     assert threading.active_count() == before
+
+
+def test_a_film_without_faces_is_not_held_back(grid, tmp_path):
+    wall = [np.full((120, 160, 3), 90, np.uint8)] * 300
+    mp4.write_video(tmp_path / "wall.mp4", wall, _tone(300))
+    with ClipReader(tmp_path / "wall.mp4", window_s=1.0) as reader:
+        parts = reader._search()
+        assert next(parts).start_s == 0.0
+        assert reader._searched < 100
+        parts.close()
+        assert [clip.frames for clip in reader][:2] == [25, 25]
