@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from avsr.preprocessing.errors import AvsrError
     from avsr.transcribe import Recogniser, Transcript, load_model, transcribe
 
+    __version__: str
+
 __all__ = ["AvsrError", "Recogniser", "Transcript", "__version__", "load_model", "transcribe"]
 
 

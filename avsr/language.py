@@ -86,7 +86,7 @@ def _language(named: Any) -> Language | None:
     if named is None or all(hasattr(named, name) for name in ("name", "beam", "check", "decode", "units")):
         return named
     if isinstance(named, str | PathLike):
-        return load_grammar(named)
+        return load_grammar(Path(named))
     raise UsageError(f"language {named!r}: give what avsr.language.load returns, or the name of a grammar")
 
 

@@ -182,7 +182,7 @@ class Recogniser:
             raise AvsrError(f"face {face!r}: must be a rule or a number, not {type(face).__name__}")
         if progress is not None and not callable(progress):
             raise AvsrError(f"progress {progress!r}: must be a function of the seconds done and those there are")
-        streams = {"audio": modality != "video", "video": modality != "audio"}
+        streams: dict[str, Any] = {"audio": modality != "video", "video": modality != "audio"}
         with reader or ClipReader(path, face=face, audio_track=audio_track, **streams) as reader:
             reader.set_window(self.window_s)
             media = reader.info
@@ -194,7 +194,7 @@ class Recogniser:
                 words, present = self._read(in_step(reader), modality, decoding, tell)
             except OtherFace:  # the face that led at first is not the one that is meant over the whole file
                 words, present = self._read(in_step(reader), modality, decoding, tell)
-        warnings = _missing(path, modality, media, heard=present.audio.any(), seen=present.video.any())
+        warnings = _missing(path, modality, media, heard=bool(present.audio.any()), seen=bool(present.video.any()))
         warnings += [*reader.faults, *reader.remarks, *in_step.remarks]
         if not words:
             warnings.append("no words recognised")

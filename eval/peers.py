@@ -285,7 +285,8 @@ def _refresh(name: str, module: Any) -> None:
     sources = {path: path.read_bytes() for path in _sources(module)}
     changed = {path for path, content in sources.items() if _LOADED.get(path, content) != content}
     own = Path(module.__file__).resolve() if getattr(module, "__file__", None) else None
-    modules = {Path(one.__file__).resolve(): one for one in [*sys.modules.values()] if getattr(one, "__file__", None)}
+    files = {one: getattr(one, "__file__", None) for one in [*sys.modules.values()]}
+    modules = {Path(file).resolve(): one for one, file in files.items() if file}
     try:
         for path in sorted(changed, key=lambda path: path == own):  # the module itself comes last
             exec(compile(sources[path], path, "exec"), vars(modules[path]))  # no bytecode that may be of the old file

@@ -10,7 +10,7 @@ import io
 import os
 import struct
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 TOLERANCE_S, TOLERANCE = 0.5, 0.02  # a header may be off by this much, in seconds and as a part
 TAIL = 1 << 17  # bytes at the end in which the last packet begins
@@ -42,7 +42,7 @@ def cut_off(path: Path, form: str, declared_s: float, there_s: float) -> str | N
     return None
 
 
-def ends_midway(file: IO[bytes], form: str) -> bool:
+def ends_midway(file: Any, form: str) -> bool:  # whatever can read and seek
     """Whether the bytes end before something that began is whole, for the formats in which that can be told."""
     size = file.seek(0, io.SEEK_END)
     if form == "mpegts":
@@ -58,7 +58,7 @@ def ends_midway(file: IO[bytes], form: str) -> bool:
     return False
 
 
-def _promised_s(file: IO[bytes], form: str, there_s: float) -> float | None:
+def _promised_s(file: Any, form: str, there_s: float) -> float | None:
     """What the headers say that FFmpeg corrects by the size of the file, in seconds."""
     file.seek(0)
     head, size = file.read(4096), os.fstat(file.fileno()).st_size
@@ -96,7 +96,7 @@ def _avi_s(head: bytes, size: int) -> float | None:
     return microseconds * frames / 1e6 or None
 
 
-def _has_frame_count(file: IO[bytes]) -> bool:
+def _has_frame_count(file: Any) -> bool:
     """Whether an MP3 begins with a frame that says how many there are."""
     file.seek(0)
     head = file.read(10)
@@ -108,7 +108,7 @@ def _has_frame_count(file: IO[bytes]) -> bool:
     return any(tag in frame for tag in (b"Xing", b"Info", b"VBRI"))
 
 
-def _boxes_end(file: IO[bytes], size: int) -> int:
+def _boxes_end(file: Any, size: int) -> int:
     """Where the last box of an MP4 says that it ends."""
     position = 0
     while position + 8 <= size:

@@ -77,7 +77,7 @@ class Piece:
     @property
     def frames(self) -> list[np.ndarray | None]:
         """All pictures as (H, W, 3) uint8 RGB, contiguous; copy before writing into one."""
-        return [picture and picture.rgb() for picture in self.pictures]
+        return [None if picture is None else picture.rgb() for picture in self.pictures]
 
     @property
     def video_present(self) -> np.ndarray:

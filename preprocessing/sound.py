@@ -203,9 +203,9 @@ def _values(frame: Any) -> np.ndarray:
     count, channels, dtype = frame.samples, frame.layout.nb_channels, np.dtype(SAMPLES[frame.format.packed.name])
     if frame.format.is_planar:
         planes = (AudioPlane(frame, channel) for channel in range(channels))
-        values = np.stack([np.frombuffer(plane, dtype, count) for plane in planes])
+        values = np.stack([np.frombuffer(memoryview(plane), dtype, count) for plane in planes])
     else:
-        values = np.frombuffer(AudioPlane(frame, 0), dtype, count * channels).reshape(count, channels).T
+        values = np.frombuffer(memoryview(AudioPlane(frame, 0)), dtype, count * channels).reshape(count, channels).T
     if dtype.kind == "f":
         with np.errstate(over="ignore"):  # a double beyond the range is infinite, which is found later
             return values.astype(np.float32)

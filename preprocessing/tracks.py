@@ -51,7 +51,8 @@ class LocalFile:
         self.size = path.stat().st_size
         if self.size == 0:
             raise MediaError(f"{path}: is empty (0 bytes); give a complete media file")
-        file = io.FileIO(path)
+        # Any: FFmpeg and `cutoff` want no more of it than these four.
+        file: Any = io.FileIO(path)
         self.read, self.seek, self.tell, self.close = file.read, file.seek, file.tell, file.close
 
     def is_text(self) -> bool:

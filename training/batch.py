@@ -105,8 +105,9 @@ def collate(items: list[dict]) -> Batch:
 
     sizes = {"audio": SAMPLES_PER_FRAME, "clean_audio": SAMPLES_PER_FRAME, "mel_keep": 4}
     names = ("audio", "clean_audio", "lips", "audio_present", "clean_present", "video_present", "mel_keep")
+    padded: dict[str, Any] = {name: pad(name, frames * sizes.get(name, 1)) for name in names}
     return Batch(
-        **{name: pad(name, frames * sizes.get(name, 1)) for name in names},
+        **padded,
         in_step=torch.tensor([item["in_step"] for item in items]),
         lips_needed=torch.tensor([item["lips_needed"] for item in items]),
         formants=torch.tensor([item["formants"] for item in items], dtype=torch.float32),

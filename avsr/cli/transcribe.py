@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -67,7 +67,7 @@ def transcribe(
         raise typer.BadParameter(f"{face!r}: use {', '.join(FACES)} or the number of a face", param_hint="--face")
     names = writers.formats(format.value)
     targets = _targets(files, out, names)
-    inputs = [*files, *filter(None, (model, lm, grammar))]
+    inputs: list[str | Path] = [*files, *(named for named in (model, lm, grammar) if named)]
     outputs.refuse(chain(*targets.values()), inputs, overwrite=overwrite)
     if out is not None:
         _make_folder(out, targets)
@@ -113,7 +113,7 @@ def _begun(file: Path, modality: str, face: str | int, audio_track: int | None) 
     from avsr.preprocessing.reader import ClipReader
 
     try:
-        streams = {"audio": modality != "video", "video": modality != "audio"}
+        streams: dict[str, Any] = {"audio": modality != "video", "video": modality != "audio"}
         reader = ClipReader(file, face=face, audio_track=audio_track, **streams)
     except AvsrError:
         return None
