@@ -15,7 +15,7 @@ import shutil
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ PARTS = "parts"
 MADE_FROM = "made_from.json"
 LOCK = ".lock"
 MIN_PRESENT = 0.5  # a clip is kept where at least one modality is there in this share of its frames
+LATE_END_S = 0.5  # so much later than the recording word times may end: tables are rounded
 MAX_CLIP_S = 300.0  # a clip is held in memory whole; what is longer is no utterance
 MAX_LOSS = 0.2  # share of the clips that may be skipped before the run counts as failed
 
@@ -358,11 +359,20 @@ def _prepare_clip(job: _Job) -> float:
     except CLIP_TROUBLE as error:
         _write_skip(job, f"{type(error).__name__}: {error}")
         return 0.0
-    item = job.item
+    item = _with_times_inside(job.item, clip.duration_s)
     extra = {"split": item.split, "source": job.source, "words": item.words and [list(word) for word in item.words]}
     members = encode_clip(clip, extra | ({"note": item.note} if item.note else {}))
     write_file(job.part, [tar_fragment(members, shard_key(item.id))])
     return clip.duration_s
+
+
+def _with_times_inside(item: Item, duration_s: float) -> Item:
+    """The item without word times that go on after its recording ends, which are those of another one."""
+    if not item.words or item.words[-1][2] <= duration_s + LATE_END_S:
+        return item
+    end_s = item.words[-1][2]
+    note = f"word times dropped: they end at {end_s:g} s, after the recording ({duration_s:.2f} s)"
+    return replace(item, words=None, note=f"{item.note}; {note}" if item.note else note)
 
 
 def _load(job: _Job) -> Clip:

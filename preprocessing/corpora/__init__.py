@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -94,7 +95,7 @@ def word_times_problem(words: WordTimes, text: str) -> str | None:
         return "its words are not those of the text"
     last_s = 0.0
     for word, start_s, end_s in words:
-        if not last_s <= start_s < end_s:
+        if not last_s <= start_s < end_s < math.inf:
             return f"its times do not rise at {word!r} ({start_s:g} to {end_s:g} s)"
         last_s = end_s
     return None

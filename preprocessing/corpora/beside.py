@@ -13,15 +13,19 @@ from functools import lru_cache
 from pathlib import Path
 
 from avsr.preprocessing.corpora import AUDIO_SUFFIXES, VIDEO_SUFFIXES, WordTimes, plain
+from avsr.preprocessing.text import canonical
 
+# In English and in some languages of which people keep folders; without accents, see `_bare`.
 _SPLIT_NAMES = {
-    "train": "train|training|pretrain|trainval",
-    "val": "val|valid|validation|dev|devel|development",
-    "test": "test|testing|eval|evaluation",
+    "train": "train|training|trainings|pre[-_ ]?train|trainval|entrainement|entrenamiento|treinamento|addestramento|"
+    "обучение|训练|訓練|学習|훈련|학습",
+    "val": "val|valid|validation|validate|dev|devel|development|developpement|validierungs?|validacion|validacao|"
+    "validazione|валидация|验证|驗證|検証|검증",
+    "test": "tests?|testing|evals?|evaluation|held[-_ ]?out|prueba|pruebas|teste|testes|тест|测试|測試|テスト|테스트",
 }
 # `test-clean`, `val_set` and `train2` are splits too; `test-anna` is not known to be one.
-_MORE = r"(?:[-_ ]?(?:set|split|data|clips|videos?|clean|other|seen|unseen|\d+))*"
-_SPLIT_PATTERNS = {name: re.compile(f"(?:{known}){_MORE}") for name, known in _SPLIT_NAMES.items()}
+_MORE = r"(?:[-_ ]?(?:set|split|data|daten|clips|videos?|list|files|part|clean|other|seen|unseen|集|\d+))*"
+_SPLIT_PATTERNS = {name: re.compile(rf"(?:\d+[-_ ])?(?:{known}){_MORE}") for name, known in _SPLIT_NAMES.items()}
 
 _ENCODINGS = {  # by the mark at the beginning of a file
     codecs.BOM_UTF8: "utf-8-sig",
@@ -29,14 +33,17 @@ _ENCODINGS = {  # by the mark at the beginning of a file
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _OTHER_FORMATS = (
-    (re.compile(r"-->"), "subtitles"),
-    (re.compile(r'File type = "ooTextFile"'), "a TextGrid"),
-    (re.compile(r"\s*(\{|\[\s*[\[{\"])"), "JSON"),
-    (re.compile(r"\s*<(\?xml|!doctype|html)", re.IGNORECASE), "a page or XML"),
+    (re.compile(r".*?-->|WEBVTT\b|\[Script Info\]|\[\d+:\d\d", re.DOTALL), "subtitles"),
+    (re.compile(r'(File type = )?"ooTextFile"'), "a TextGrid"),
     (re.compile(r"\{\\rtf"), "RTF"),
+    (re.compile(r"%PDF-"), "a PDF"),
+    (re.compile(r"\s*(\{|\[\s*[\[{\"])"), "JSON"),
+    (re.compile(r"\s*<(\?xml|!doctype|/?[a-z]+[^<>]*>.*</?[a-z])", re.IGNORECASE | re.DOTALL), "a page or XML"),
+    (re.compile(r"(\S+\s+\S+\s+)?\d+\.\d+\s+\d+\.\d+\s+\S"), "a table of times"),
 )
 _MEDIA = VIDEO_SUFFIXES | AUDIO_SUFFIXES
-_LRS_FIELD = re.compile(r"(text|conf|ref):(.*)", re.IGNORECASE)
+_LRS_FIELD = re.compile(r"\s*(text|conf|ref)\s*[:\uff1a](.*)", re.IGNORECASE)
+_LRS_TABLE = re.compile(r"\s*(word\s+start\s+end|frame\s+x\s+y)\b", re.IGNORECASE)
 
 
 def split_named(folder: str) -> str | None:
@@ -45,9 +52,22 @@ def split_named(folder: str) -> str | None:
     Returns:
         "train", "val" or "test"; None where the name is none of a split.
     """
-    name = folder.casefold()
+    name = _bare(folder)
     found = (split for split, pattern in _SPLIT_PATTERNS.items() if pattern.fullmatch(name))
     return next(found, None)
+
+
+def resembles_split(folder: str) -> bool:
+    """Whether a name that is none of a split holds one all the same, such as `my-train` or `lrs3_val`."""
+    words = re.split(r"[\W_]+", _bare(folder))
+    return split_named(folder) is None and any(map(split_named, words))
+
+
+def _bare(name: str) -> str:
+    """A name without letter case, width, accents and the white space around it."""
+    letters = unicodedata.normalize("NFKD", name).casefold()
+    bare = "".join(char for char in letters if not unicodedata.combining(char))
+    return unicodedata.normalize("NFKC", bare).strip()
 
 
 def beside(path: Path, suffix: str) -> Path | None:
@@ -126,14 +146,27 @@ def read_transcript(path: Path) -> tuple[str, WordTimes | None]:
     """
     content = read_text(path)
     for pattern, kind in _OTHER_FORMATS:
-        if pattern.match(content) or (kind == "subtitles" and pattern.search(content)):
+        if pattern.match(content):
             raise ValueError(f"{plain(path.name)} holds {kind}; give the words alone, as plain text")
-    lines = content.splitlines()
-    first = next((line for line in lines if line.strip()), "")
-    field = _LRS_FIELD.match(first.strip())
-    if field is None or field[1].casefold() != "text":
-        return " ".join(content.split()), None
-    return " ".join(field[2].split()), _lrs_words(lines)
+    lines = [line for line in content.splitlines() if line.strip()]
+    text, times = _lrs_text(lines), _lrs_words(lines)
+    if text is None:
+        text, times = " ".join(content.split()), None
+    return text if canonical(text) else "", times  # nothing but what cannot be seen is nothing
+
+
+def _lrs_text(lines: list[str]) -> str | None:
+    """What the field `Text:` holds, on one line; None where the file does not begin with fields."""
+    texts: list[str] | None = None
+    field = ""
+    for line in lines:
+        found = _LRS_FIELD.match(line)
+        if _LRS_TABLE.match(line) or not (found or field):
+            break
+        field, said = (found[1].casefold(), found[2]) if found else (field, line)
+        if field == "text":
+            texts = [*(texts or []), said]
+    return None if texts is None else " ".join(" ".join(texts).split())
 
 
 def _lrs_words(lines: list[str]) -> WordTimes | None:

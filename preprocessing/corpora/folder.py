@@ -12,6 +12,7 @@ says that nothing is spoken: evaluation counts every word as an insertion, train
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 from avsr.preprocessing.corpora import (
@@ -29,6 +30,7 @@ from avsr.preprocessing.corpora.beside import (
     forget_listings,
     read_text,
     read_transcript,
+    resembles_split,
     split_named,
 )
 from avsr.preprocessing.errors import AvsrError
@@ -63,7 +65,17 @@ def list_items(src: str | Path) -> list[Item]:
             continue
         seen[id] = path
         items.append(_item(id, path, name))
+    _tell_doubtful_folders(recordings, root)
     return items
+
+
+def _tell_doubtful_folders(recordings: list[Path], root: Path) -> None:
+    """A line about folders that are taken as speakers and may be meant as splits."""
+    names = {part for path in recordings for part in path.relative_to(root).parts[:-1] if resembles_split(part)}
+    if names:
+        shown = ", ".join(plain(name) for name in sorted(names)[:4]) + (", ..." if len(names) > 4 else "")
+        told = "%s: taken as speakers, not as splits: %s; a folder of a split is called train, val or test"
+        logging.getLogger(__name__).warning(told, root, shown)
 
 
 def _item(id: str, path: Path, name: Path) -> Item:

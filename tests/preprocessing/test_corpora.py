@@ -221,6 +221,10 @@ LRS_WORDS = "WORD START END ASDSCORE\nBIN 0.11 0.32 5.2\nBLUE 0.32 0.60 6.1\n"
         (LRS_TEXT, None),
         ("\ufefftext: BIN BLUE\r\nconf: 3\r\n", None),
         (LRS_TEXT + "WORD START END\nBIN x 1\n", None),
+        ("Conf:  4\nRef:   abc\nText:  BIN BLUE\n", None),
+        ("Text :  BIN\n  BLUE\nConf : 4\n", None),
+        ("Text\uff1a BIN\u2028BLUE\n\nFRAME X Y\n000000 0.1 0.2\n", None),
+        (LRS_TEXT + "WORD START END\nBIN 0.1 0.3\nBLUE 0.3 inf\n", None),
     ],
 )
 def test_row_12_lrs_text_files_give_their_text_line_and_word_times(tmp_path: Path, content: str, words: object) -> None:
@@ -245,6 +249,14 @@ def test_row_12_a_sentence_that_begins_like_a_field_is_a_sentence(tmp_path: Path
         ('[{"text": "hello"}]', "JSON"),
         ('File type = "ooTextFile"\nObject class = "TextGrid"', "TextGrid"),
         ("<?xml version='1.0'?><a/>", "XML"),
+        ("<p>hello</p>", "page"),
+        ("{\\rtf1 hello}", "RTF"),
+        ("%PDF-1.4", "PDF"),
+        ('"ooTextFile"\n"TextGrid"', "TextGrid"),
+        ("WEBVTT\n\nhello", "subtitles"),
+        ("[00:12.00]hello", "subtitles"),
+        ("0.10\t0.32\thello\n", "table of times"),
+        ("clip 1 0.10 0.32 hello\n", "table of times"),
     ],
 )
 def test_row_12_other_formats_do_not_become_the_transcript(tmp_path: Path, content: str, kind: str) -> None:
@@ -261,6 +273,9 @@ def test_row_12_other_formats_do_not_become_the_transcript(tmp_path: Path, conte
         *((name, "train") for name in ("train", "Training", "pretrain", "trainval", "train-clean-100")),
         *((name, "val") for name in ("val", "Val", "valid", "validation", "VALIDATION", "dev", "val_set")),
         *((name, "test") for name in ("test", "Testing", "eval", "test-other", "test_unseen")),
+        *((name, "train") for name in ("Train ", "pre-train", "entra\u00eenement", "\u8bad\u7ec3\u96c6")),
+        *((name, "val") for name in ("VAL\u0130DATION", "\uff56\uff41\uff4c", "validaci\u00f3n", "01_dev")),
+        *((name, "test") for name in ("Tests", "held-out", "\u0442\u0435\u0441\u0442")),
         *((name, None) for name in ("anna", "devon", "valentina", "testament", "test-anna", "traine")),
     ],
 )
@@ -270,6 +285,14 @@ def test_row_13_folders_named_as_splits_are_splits(tmp_path: Path, folder: str, 
     (first, second) = folder_corpus.list_items(tmp_path)
     found = {item.path.stem: (item.split, item.speaker) for item in (first, second)}
     assert found == {"a": (split, "bert"), "b": (split, "clips" if split else folder)}
+
+
+def test_row_13_folders_that_may_be_meant_as_splits_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("lrs3_val/a.mp4", "my-train/b.mp4", "anna/c.mp4", "val/bert/d.mp4"):
+        put(tmp_path / name)
+    folder_corpus.list_items(tmp_path)
+    (record,) = caplog.records
+    assert "taken as speakers, not as splits: lrs3_val, my-train;" in record.getMessage()
 
 
 def test_row_13_grid_lists_may_have_other_names_and_suffixes(tmp_path: Path) -> None:
@@ -313,9 +336,10 @@ def test_row_14_marked_utf16_is_read(tmp_path: Path) -> None:
     assert item.text == "h\u00e9llo"
 
 
-def test_row_15_an_empty_text_says_that_nothing_is_spoken(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [" \n", "", "\ufeff\u200b", "Text:\nConf: 4\n", "\u00a0\r\n\u2060"])
+def test_row_15_an_empty_text_says_that_nothing_is_spoken(tmp_path: Path, content: str) -> None:
     put(tmp_path / "test/a.mp4")
-    put(tmp_path / "test/a.txt", " \n")
+    put(tmp_path / "test/a.txt", content)
     (item,) = folder_corpus.list_items(tmp_path)
     assert (item.text, item.split, item.problem) == ("", "test", None)
     assert "empty" in (item.note or "")

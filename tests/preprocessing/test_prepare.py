@@ -150,6 +150,22 @@ def test_every_skipped_clip_is_named_with_its_reason(tmp_path: Path, reading: li
 
 
 @pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="file names are Unicode here")
+def test_word_times_that_go_on_after_the_recording_are_dropped(tmp_path: Path, reading: list[str]) -> None:
+    src = tmp_path / "src" / "anna"
+    src.mkdir(parents=True)
+    for name, end_s in (("early", 0.5), ("late", 90.0)):
+        (src / f"{name}.mp4").write_text("frames 10")
+        (src / f"{name}.txt").write_text("hello you")
+        (src / f"{name}.words.json").write_text(json.dumps([["hello", 0.1, 0.2], ["you", 0.3, end_s]]))
+    prepare("folder", tmp_path / "src", tmp_path / "dst", workers=0)
+    index = ShardIndex(tmp_path / "dst")
+    early, late = index.info["clips"]
+    assert "note" not in early
+    assert "end at 90 s, after the recording (0.40 s)" in late["note"]
+    assert index.meta(0)["words"]
+    assert index.meta(1)["words"] is None
+
+
 def test_file_names_that_are_no_utf8_stop_nothing(tmp_path: Path, reading: list[str]) -> None:
     names = {os.fsdecode(b"caf\xe9"): "frames 2", os.fsdecode(b"th\xe9"): "broken", **dict.fromkeys("abcd", "frames 1")}
     src = make_source(tmp_path / "src", {})
