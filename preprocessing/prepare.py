@@ -162,8 +162,7 @@ def prepare(
         resuming = _claim(folder, made_from)
         if (folder / INDEX).exists():
             shutil.rmtree(folder / PARTS, ignore_errors=True)
-            index, _ = parse_index((folder / INDEX).read_bytes(), str(folder / INDEX))
-            return _finish(folder, index, max_loss, already_done=True)
+            return _finish(folder, _whole_index(folder), max_loss, already_done=True)
         jobs = [_Job(number, item, root, folder / PARTS, face) for number, item in enumerate(items)]
         shards = [folder / shard_name(number) for number in range(-(-len(jobs) // shard_clips))]
         resumed = _run(folder, jobs, shards, shard_clips, workers, progress)
@@ -261,7 +260,8 @@ def _claim(folder: Path, made_from: dict[str, Any]) -> bool:
         AvsrError: it holds something else, or shards of another source or other settings.
     """
     if (folder / INDEX).exists():
-        then = _record(folder / INDEX).get("made_from", {})
+        then = _whole_index(folder).get("made_from")
+        then = then if isinstance(then, dict) else {}
         now = made_from
     elif (folder / PARTS / MADE_FROM).exists():
         then = _record(folder / PARTS / MADE_FROM)
@@ -280,6 +280,30 @@ def _claim(folder: Path, made_from: dict[str, Any]) -> bool:
             "choose a new folder, or remove that one"
         )
     return True
+
+
+def _whole_index(folder: Path) -> dict[str, Any]:
+    """The index of complete shards.
+
+    Raises:
+        AvsrError: it is damaged, or a shard is not there or too short.
+    """
+    again = "choose a new folder, or remove this one and run the same command again"
+    try:
+        index, entries = parse_index((folder / INDEX).read_bytes(), str(folder / INDEX))
+    except AvsrError as error:
+        raise AvsrError(f"{str(error).rpartition('; ')[0]}; {again}") from error
+    lacking = next((name for name in ("counts", "hours") if index.get(name) is None), None)
+    if lacking:
+        raise AvsrError(f"{folder / INDEX}: {lacking} is missing; {again}")
+    ends: Counter[str] = Counter()
+    for entry in entries:
+        ends[entry.shard] = max(ends[entry.shard], sum(entry.span))
+    for name, end in ends.items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size < end:
+            raise AvsrError(f"{path}: {'cut short' if path.is_file() else 'missing'}; {again}")
+    return index
 
 
 def _record(path: Path) -> dict[str, Any]:

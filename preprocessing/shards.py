@@ -413,7 +413,9 @@ class ShardIndex:
             if len(span) < length:
                 raise OSError(errno.EIO, "it ends before the clip")
             places = {name: (offset - first, size) for name, (offset, size) in entry.members.items()}
-            return decode_clip({name: span[start : start + size] for name, (start, size) in places.items()})
+            clip = decode_clip({name: span[start : start + size] for name, (start, size) in places.items()})
+            _check_same(entry, clip)
+            return clip
 
     @contextmanager
     def _reading(self, entry: ShardEntry) -> Iterator[None]:
@@ -430,10 +432,28 @@ class ShardIndex:
         """Bytes of a file beside the index; all from `first` on where size is None."""
         if self._filesystem is not None:
             return self._filesystem.cat_file(f"{self._root}/{name}", first, None if size is None else first + size)
-        with open(Path(self._root) / name, "rb") as file:
+        path = Path(self._root) / name
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise OSError(errno.EINVAL, "is no file")
+        with open(path, "rb") as file:
             there = os.fstat(file.fileno()).st_size - first  # reading more would set memory aside for it
             file.seek(first)
             return file.read(-1 if size is None else max(0, min(size, there)))
+
+
+def _check_same(entry: ShardEntry, clip: Clip) -> None:
+    """Raises ValueError where an index says something else of a clip than its shard, as of shards of two corpora."""
+    pairs = {
+        "id": (entry.id, clip.id),
+        "frames": (entry.frames, clip.frames),
+        "text": (entry.text, clip.text),
+        "speaker": (entry.speaker, clip.speaker),
+        "audio_present": (entry.audio_present, round(float(clip.audio_present.mean()), 4)),
+        "video_present": (entry.video_present, round(float(clip.video_present.mean()), 4)),
+    }
+    for name, (told, found) in pairs.items():
+        if told != found and not (isinstance(told, float) and abs(told - found) < 2e-4):  # rounded in another way
+            raise ValueError(f"its {name} is {found!r} in the shard and {told!r} in {INDEX}")
 
 
 def _open_filesystem(location: str) -> tuple[Any, str]:

@@ -132,7 +132,8 @@ class ClipStore:
         lost = sum(len(names) for names in self.losses.values())
         total = lost + len(self)
         if not total:
-            raise AvsrError(f"no clip of split {self.split!r} can be used: name a split and folders that hold clips")
+            why = f"{len(self.dropped)} are left out ({self.dropped[0][1]})" if self.dropped else "there are none"
+            raise AvsrError(f"no clip of split {self.split!r} can be used: {why}; name others, or change data.use")
         if len(self) and lost <= most * total:
             return
         parts = [f"{len(names)} {kind} ({self._example(kind)})" for kind, names in self.losses.items()]
@@ -209,8 +210,14 @@ class ClipStore:
         index, position, _ = self.entries[i]
         clip, meta = index.load(position), index.meta(position)
         spelt = self.texts[i].split()
-        # Times may come in another letter case, and with words of which nothing can be seen.
-        spans = [[float(a), float(b)] for word, a, b in meta.get("words") or () if canonical(word)]
+        try:
+            # Times may come in another letter case, and with words of which nothing can be seen.
+            spans = [[float(a), float(b)] for word, a, b in meta.get("words") or () if canonical(word)]
+        except (TypeError, ValueError) as error:
+            raise AvsrError(
+                f"{index.location}/{self.entries[i][2].shard}: clip {clip.id!r}: its words are not "
+                "[[word, start_s, end_s], ...]; copy or prepare the shards again"
+            ) from error
         times = np.array(spans) if spans and len(spans) == len(spelt) else None
         return clip.lips, clip.audio, clip.audio_present, clip.video_present, times
 
@@ -225,14 +232,15 @@ def vocabulary(data: Sequence[Path], split: str) -> Tokenizer:
     """The characters of the training texts.
 
     Raises:
-        AvsrError: there are no texts.
+        AvsrError: there are no texts; names the splits that have some.
     """
-    texts = [
-        entry.text
-        for folder in data
-        for entry in ShardIndex(folder).entries
-        if entry.text and (entry.split or "train") == split
-    ]
-    if not texts:
-        raise AvsrError(f"no clip of split {split!r} with a text in {', '.join(map(str, data))}: nothing to train on")
-    return Tokenizer.from_texts(texts)
+    texts: dict[str, list[str]] = defaultdict(list)
+    for folder in data:
+        for entry in ShardIndex(folder).entries:
+            if canonical(entry.text or ""):
+                texts[entry.split or "train"].append(entry.text or "")
+    if split in texts:
+        return Tokenizer.from_texts(texts[split])
+    others = ", ".join(f"{name} ({len(texts[name])})" for name in sorted(texts))
+    do = f"set data.train_split to one of {others}" if others else "prepare recordings with their texts"
+    raise AvsrError(f"no clip of split {split!r} with a text in {', '.join(map(str, data))}; {do}")

@@ -218,6 +218,38 @@ def test_a_second_run_on_complete_shards_does_nothing(tmp_path: Path, reading: l
     assert contents(tmp_path / "dst") == before
 
 
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ({"counts": None}, "index.json: counts is missing"),
+        ({"hours": None}, "index.json: hours is null"),
+        ({"made_from": "x"}, "made from another source"),
+        ({"schema": 5}, "index.json: schema 5"),
+    ],
+)
+def test_row_36_a_damaged_index_in_the_destination_is_one_line(
+    tmp_path: Path, reading: list[str], damage: dict, message: str
+) -> None:
+    src = make_source(tmp_path / "src", {"a": "frames 3"})
+    prepare("folder", src, tmp_path / "dst", workers=0)
+    path = tmp_path / "dst/index.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | damage))
+    with pytest.raises(AvsrError, match=f"{message}.*; choose a new folder, or remove th"):
+        prepare("folder", src, tmp_path / "dst", workers=0)
+
+
+def test_shards_that_got_lost_are_not_complete(tmp_path: Path, reading: list[str]) -> None:
+    src = make_source(tmp_path / "src", {f"{i}": "frames 3" for i in range(4)})
+    prepare("folder", src, tmp_path / "dst", workers=0, shard_clips=2)
+    shard = tmp_path / "dst/shard-00001.tar"
+    shard.write_bytes(shard.read_bytes()[:2000])
+    with pytest.raises(AvsrError, match=r"shard-00001\.tar: cut short; choose a new folder"):
+        prepare("folder", src, tmp_path / "dst", workers=0, shard_clips=2)
+    shard.unlink()
+    with pytest.raises(AvsrError, match=r"shard-00001\.tar: missing; choose a new folder"):
+        prepare("folder", src, tmp_path / "dst", workers=0, shard_clips=2)
+
+
 def test_a_destination_of_something_else_is_refused(tmp_path: Path, reading: list[str]) -> None:
     src = make_source(tmp_path / "src", {"a": "frames 2", "b": "frames 3"})
     prepare("folder", src, tmp_path / "dst", workers=0)

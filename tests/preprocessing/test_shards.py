@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
 import subprocess
@@ -224,6 +225,31 @@ def test_row_36_a_lying_shard_is_one_line(folder: Path, tmp_path: Path) -> None:
         with pytest.raises(AvsrError, match="cannot read clip 's1_bbaf2n'") as caught:
             index.load(0)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("id", "other"), ("frames", 1), ("text", "x"), ("speaker", None), ("video_present", 0.25), ("audio_present", 0.5)],
+)
+def test_row_36_an_index_of_other_shards_is_one_line(folder: Path, tmp_path: Path, field: str, value: object) -> None:
+    shutil.copytree(folder, tmp_path / "shards")
+    index = json.loads((folder / "index.json").read_text())
+    assert index["clips"][1][field] != value
+    index["clips"][1][field] = value
+    (tmp_path / "shards/index.json").write_text(json.dumps(index))
+    with pytest.raises(AvsrError, match=rf"shard-\d+.tar: cannot read clip .* \(its {field} is .* in index.json\)"):
+        ShardIndex(tmp_path / "shards").load(1)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_row_36_a_pipe_is_not_waited_for(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "shards")
+    index = ShardIndex(tmp_path / "shards")
+    path = tmp_path / "shards" / index.entries[0].shard
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(AvsrError, match="is no file"):
+        index.load(0)
 
 
 def test_row_22_a_wrong_split_is_answered_with_those_that_exist(folder: Path, tmp_path: Path) -> None:

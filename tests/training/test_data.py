@@ -703,3 +703,23 @@ def test_a_corpus_without_a_clip_to_train_on_is_refused_whatever_share_is_allowe
         ClipStore([corpus(short)], "train", TOKENIZER).check_losses(1.0)
     with pytest.raises(AvsrError, match="no clip of split 'tset'"):
         ClipStore([corpus()], "tset", TOKENIZER).check_losses(1.0)
+
+
+def test_row_22_a_wrong_split_is_answered_with_those_that_have_texts(corpus: Callable[..., Path]) -> None:
+    parts = [corpus(split=split) for split in ("val", None)]
+    with pytest.raises(AvsrError, match=r"no clip of split 'tarin' .*set data\.train_split to one of train \(6\), val"):
+        vocabulary(parts, "tarin")
+    empty = corpus([make_clip(0, "\u200b")])
+    with pytest.raises(
+        AvsrError, match=r"no clip of split 'train' with a text in .*prepare recordings with their texts"
+    ):
+        vocabulary([empty], "train")
+
+
+@pytest.mark.parametrize("words", [[["bin"]], [["bin", "x", 1], ["a", 1, 2]], "bin", [[5, 0, 1]], 7])
+def test_row_36_damaged_word_times_are_one_line(tmp_path: Path, words: object) -> None:
+    with ShardWriter(tmp_path / "corpus") as writer:
+        writer.add(make_clip(0, "bin a"), {"words": words})
+    store = ClipStore([tmp_path / "corpus"], "train", Tokenizer.from_texts(["bin a"]))
+    with pytest.raises(AvsrError, match=r"shard-00000.tar: clip 'clip0': its words are not .*prepare the shards again"):
+        store.sample(0)
