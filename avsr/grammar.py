@@ -17,6 +17,7 @@ from torch import Tensor
 from avsr.decoding import BLANK
 from avsr.preprocessing.errors import AvsrError
 from avsr.preprocessing.inputs import path_of, refuse_endless
+from avsr.preprocessing.text import canonical
 
 MOST_MB = 10  # of a grammar's file
 
@@ -61,9 +62,9 @@ class Grammar:
         slots: list[list[str]] = []
         for raw in text.splitlines():
             line = raw.partition("#")[0].strip()
-            if not line:
+            if not canonical(line):
                 continue
-            alternatives = [" ".join(part.split()) for part in line.split("|")]
+            alternatives = [canonical(part) for part in line.split("|")]
             if line.startswith("|") and slots:
                 slots[-1] += alternatives[1:]
             else:
@@ -115,7 +116,7 @@ def load_grammar(name: str | Path) -> Grammar:
         return Grammar.parse(known, GRAMMARS[known])
     refuse_endless(path, "grammar", MOST_MB)
     try:
-        return Grammar.parse(known, path.read_text(encoding="utf-8"))
+        return Grammar.parse(known, path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         names = ", ".join(GRAMMARS)
         raise AvsrError(

@@ -23,6 +23,7 @@ from avsr.preprocessing import outputs
 from avsr.preprocessing.errors import AvsrError
 from avsr.preprocessing.inputs import path_of, refuse_endless
 from avsr.preprocessing.shards import ShardIndex
+from avsr.preprocessing.text import canonical
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 BEAM = 16  # prefixes kept, where nobody says how many
@@ -32,6 +33,8 @@ OOV_PENALTY = -6.0  # natural log; on top of what the model gives to <unk>, for 
 UNSEEN_LOG10 = -7.0  # of an unknown word, where a model has no <unk>
 ORDERS = range(1, 6)  # of the models made here
 MOST_MB = 4000  # of a file; it takes several times that as memory
+GZIP = b"\x1f\x8b"  # how such a file begins
+NEVER_LOG10 = -99.0  # by custom of the format
 LONGEST_LINE = 10_000  # characters; a gigabyte without a line break is no ARPA file
 
 
@@ -102,9 +105,10 @@ def read_arpa(path: str | Path) -> Arpa:
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Numbered lines without the white space around them, up to the end mark."""
-    opened = gzip.open if path.suffix == ".gz" else open
     try:
-        with opened(path, "rt", encoding="utf-8") as file:
+        with open(path, "rb") as file:
+            opened = gzip.open if file.read(len(GZIP)) == GZIP else open
+        with opened(path, "rt", encoding="utf-8-sig") as file:
             for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE), ""), 1):
                 if len(line) == LONGEST_LINE:
                     raise AvsrError(f"{path}, line {number}: longer than {LONGEST_LINE} characters: give an ARPA file")
@@ -124,24 +128,37 @@ def _section(line: str) -> int:
     return 0 if line == "\\data\\" else int(size) if rest == "grams:" and size.isdecimal() else -1
 
 
+def _spelt(word: str) -> str:
+    """A word of a file as models here have it."""
+    if word == "<UNK>":  # KenLM reads both
+        return UNKNOWN
+    return word if word.isascii() else canonical(word) or word
+
+
 def _whole(text: str, path: Path, number: int) -> int:
-    if not text.strip().isdecimal():
-        raise AvsrError(f"{path}, line {number}: {text.strip()!r} is no count: this is no ARPA file")
+    if not text.strip().isdecimal() or len(text) > 20:
+        raise AvsrError(f"{path}, line {number}: {text.strip()[:60]!r} is no count: this is no ARPA file")
     return int(text)
 
 
 def _add_gram(model: Arpa, line: str, size: int, where: str) -> None:
-    """One line of an n-gram section: log10 probability, n words, and perhaps a log10 backoff weight."""
+    """One line of an n-gram section: log10 probability, n words, and perhaps a log10 backoff weight.
+
+    Words are in canonical form, as a recogniser spells them; of one that is there in two forms the likelier counts.
+    """
     fields = line.split()
-    words = tuple(UNKNOWN if word == "<UNK>" else word for word in fields[1 : size + 1])  # KenLM reads both
+    words = tuple(map(_spelt, fields[1 : size + 1]))
     try:
         if len(words) < size or len(fields) > size + 2:
             raise ValueError
-        model.grams[words] = float(fields[0])
-        if len(fields) == size + 2:
-            model.backoff[words] = float(fields[-1])
-        if not (model.grams[words] <= 0 and abs(model.backoff.get(words, 0.0)) < LARGEST_BACKOFF):  # no NaN either
+        found, backoff = float(fields[0]), float(fields[-1]) if len(fields) == size + 2 else None
+        if not (found <= 0 and abs(backoff or 0.0) < LARGEST_BACKOFF):  # no NaN either
             raise ValueError
+        if found < model.grams.get(words, -math.inf):
+            return
+        model.grams[words] = max(found, NEVER_LOG10)  # never an infinity, which times a weight of 0 is no number
+        if backoff is not None:
+            model.backoff[words] = backoff
     except ValueError as error:
         raise AvsrError(
             f"{where}: a probability, {size} words and perhaps a backoff weight belong here, not {line[:60]!r}"
@@ -231,9 +248,12 @@ def estimate(texts: Iterable[str], order: int = 3) -> Arpa:
     below the unigrams every word and <unk> is equally likely. Right for the small, regular texts of a closed
     vocabulary; for a large corpus take KenLM's lmplz, whose ARPA files are read as well.
     """
+    if order not in ORDERS:
+        raise AvsrError(f"order {order!r}: an n-gram model made here has an order of {ORDERS[0]} to {ORDERS[-1]}")
     after: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
     for text in texts:
-        words = [BEGIN, *text.split(), END]
+        # Some texts have the marks of begin and end already.
+        words = [BEGIN, *(word for word in canonical(text).split() if word not in (BEGIN, END)), END]
         for last in range(1, len(words)):
             for first in range(max(0, last - order + 1), last + 1):
                 after[tuple(words[first:last])][words[last]] += 1

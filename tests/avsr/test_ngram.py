@@ -277,3 +277,38 @@ def test_what_is_no_probability_is_refused(tmp_path: Path, number: str):
     path.write_text(f"\\data\\\nngram 1=1\n\n\\1-grams:\n{number} bin\n\n\\end\\\n")
     with pytest.raises(AvsrError, match="a probability"):
         read_arpa(path)
+
+
+@pytest.mark.parametrize(("name", "packed"), [("m.arpa", True), ("M.ARPA.GZ", True), ("m.gz", False)])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_row_26_packed_or_marked_files_are_known_by_their_content(
+    tmp_path: Path, name: str, packed: bool, encoding: str
+):
+    content = ARPA.replace("\n", "\r\n").encode(encoding)
+    (tmp_path / name).write_bytes(gzip.compress(content) if packed else content)
+    assert read_arpa(tmp_path / name).log10(("<s>", "a"), "ab") == -0.1
+
+
+def test_row_20_words_of_a_model_and_of_texts_are_in_canonical_form(tmp_path: Path):
+    path = tmp_path / "m.arpa"
+    path.write_text(ARPA.replace("ab", "e\u0301").replace("-1.0 a -0.25", "-1.0 a\u200b -0.25"))
+    assert read_arpa(path).log10(("<s>", "a"), "\u00e9") == -0.1
+    path.write_text(ARPA.replace("-1.5 ab -0.125", "-1.5 e\u0301\n-1.2 \u00e9").replace("1=5", "1=6"))
+    assert read_arpa(path).log10((), "\u00e9") == -1.2  # the likelier of two spellings
+    made = estimate(["e\u0301 a", "<s> \u00e9 \u200ba </s>"], 2)
+    assert sorted(gram for (gram, *more) in made.grams if not more) == ["</s>", "<s>", UNKNOWN, "a", "\u00e9"]
+
+
+def test_row_26_a_count_of_thousands_of_digits_and_a_word_that_never_comes(tmp_path: Path):
+    path = tmp_path / "m.arpa"
+    path.write_text(ARPA.replace("ngram 2=3", f"ngram 2={'9' * 5000}"))
+    with pytest.raises(AvsrError, match=r"m.arpa, line \d+: '9+' is no count"):
+        read_arpa(path)
+    path.write_text(ARPA.replace("-1.5 ab", "-inf ab"))
+    assert read_arpa(path).log10((), "ab") == -99.0  # so that a weight of 0 gives no NaN
+
+
+@pytest.mark.parametrize("order", [0, 6, -1])
+def test_an_order_out_of_range_is_one_line(order: int):
+    with pytest.raises(AvsrError, match=f"order {order}: .* of 1 to 5"):
+        estimate(["a b"], order)
