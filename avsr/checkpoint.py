@@ -163,11 +163,14 @@ def resolve(name: str | Path) -> Path:
         text = DEFAULT
     if text in known:
         return known[text][0]
-    if path.is_dir():
-        raise AvsrError(f"{path}: is a folder: name the {SUFFIX} file in it")
-    refuse_endless(path, "model", MOST_MB)
-    if path.is_file():
-        return path
+    try:
+        if path.is_dir():
+            raise AvsrError(f"{path}: is a folder: name the {SUFFIX} file in it")
+        refuse_endless(path, "model", MOST_MB)
+        if path.is_file():
+            return path
+    except OSError as error:  # a name too long, no permission
+        raise AvsrError(f"model {text}: cannot be opened ({error.strerror}): check the name") from error
     names = ", ".join(known) or "none, not even a default: give the path of a model file"
     raise AvsrError(f"model {text!r}: no such file, nor a known name (there are {names})")
 

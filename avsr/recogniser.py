@@ -17,7 +17,7 @@ from avsr.activity import SURE, Activity, everything, spoken, stretches
 from avsr.batches import batches_by_length, collate, mask
 from avsr.preprocessing.clip import FPS, Clip
 from avsr.preprocessing.errors import AvsrError
-from avsr.preprocessing.inputs import path_of
+from avsr.preprocessing.inputs import path_of, whole_number
 from avsr.sync import Synchroniser
 from avsr.threads import enough_threads
 from avsr.transcript import Hypothesis, Transcript, Word, join, mean, segments
@@ -178,10 +178,12 @@ class Recogniser:
         from avsr.preprocessing.reader import ClipReader, OtherFace
 
         decoding, path = self._decoding(modality, beam, language), path_of(path)
-        if not isinstance(face, str | int) or isinstance(face, bool):
-            raise AvsrError(f"face {face!r}: must be a rule or a number, not {type(face).__name__}")
+        if not isinstance(face, str):
+            face = whole_number(face, "face", "a rule or a number")
         if progress is not None and not callable(progress):
             raise AvsrError(f"progress {progress!r}: must be a function of the seconds done and those there are")
+        if reader is not None and not isinstance(reader, ClipReader):
+            raise AvsrError(f"reader {reader!r}: must be a ClipReader of the file, or left out")
         streams: dict[str, Any] = {"audio": modality != "video", "video": modality != "audio"}
         with reader or ClipReader(path, face=face, audio_track=audio_track, **streams) as reader:
             reader.set_window(self.window_s)

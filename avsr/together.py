@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,8 +39,10 @@ def transcribe_many(
         ended in: one bad file does not stop the rest.
 
     Raises:
-        AvsrError: options that make no sense.
+        AvsrError: options that make no sense, or paths that are no list.
     """
+    if isinstance(paths, str | bytes | os.PathLike) or not isinstance(paths, Iterable):
+        raise AvsrError(f"paths {paths!r}: give a list of paths; for one file use transcribe")
     recogniser._decoding(options.get("modality", "auto"), options.get("beam"), options.get("language"))
     shared = _Shared(recogniser)
     ahead: deque[Future[Transcript]] = deque()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,22 @@ def path_of(value: Any, what: str = "file") -> Path:
     if "\0" in text:
         raise AvsrError(f"{what} {text!r}: no path holds a zero character")
     return Path(text)
+
+
+def whole_number(value: Any, what: str, wanted: str) -> int:
+    """A number of any library's type as Python's own.
+
+    Args:
+        value: what was given.
+        what: it is meant to be, for the message.
+        wanted: what may be given, for the message.
+
+    Raises:
+        AvsrError: it is no whole number.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise AvsrError(f"{what} {value!r}: must be {wanted}, not {type(value).__name__}")
+    return int(value)
 
 
 def refuse_endless(path: Path, what: str, most_mb: float) -> None:

@@ -18,7 +18,8 @@ import numpy as np
 
 from avsr.preprocessing.clip import CROP_SIZE, SAMPLES_PER_FRAME
 from avsr.preprocessing.cutoff import cut_off
-from avsr.preprocessing.errors import AvsrError, MediaError
+from avsr.preprocessing.errors import MediaError
+from avsr.preprocessing.inputs import whole_number
 from avsr.preprocessing.ticks import Picture, Shape, picture_ticks, resampled, sound_ticks
 from avsr.preprocessing.tracks import LEAP_S, Track, confined, declared_s
 
@@ -189,8 +190,8 @@ def open_media(path: str | os.PathLike[str], *, audio_track: int | None = None) 
             such track.
         AvsrError: audio_track is no number.
     """
-    if audio_track is not None and (not isinstance(audio_track, int) or isinstance(audio_track, bool)):
-        raise AvsrError(f"audio track {audio_track!r}: must be a number, from 1 on, not {type(audio_track).__name__}")
+    if audio_track is not None:
+        audio_track = whole_number(audio_track, "audio track", "a number, from 1 on")
     return Media(Path(path), audio_track)
 
 

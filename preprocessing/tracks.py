@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import stat
 from collections.abc import Iterator
 from functools import cache
 from itertools import chain
@@ -38,21 +39,24 @@ class LocalFile:
     """A regular file as FFmpeg gets to see it: bytes, without a name that an extension or a neighbour is taken from.
 
     Raises:
-        MediaError: it is missing, not a regular file (a FIFO would hang), or empty.
-        OSError: it cannot be opened.
+        MediaError: it is missing, not a regular file (a FIFO would hang), empty, or cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
-        if not path.exists():
-            raise MediaError(f"{path}: no such file; check the name")
-        if not path.is_file():
-            kind = "a folder" if path.is_dir() else "not a regular file"
-            raise MediaError(f"{path}: is {kind}; give a media file")
-        self.size = path.stat().st_size
-        if self.size == 0:
-            raise MediaError(f"{path}: is empty (0 bytes); give a complete media file")
-        # Any: FFmpeg and `cutoff` want no more of it than these four.
-        file: Any = io.FileIO(path)
+        try:
+            found = path.stat()
+            if not stat.S_ISREG(found.st_mode):
+                kind = "a folder" if stat.S_ISDIR(found.st_mode) else "not a regular file"
+                raise MediaError(f"{path}: is {kind}; give a media file")
+            if found.st_size == 0:
+                raise MediaError(f"{path}: is empty (0 bytes); give a complete media file")
+            # Any: FFmpeg and `cutoff` want no more of it than these four.
+            file: Any = io.FileIO(path)
+        except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+            raise MediaError(f"{path}: no such file; check the name") from error
+        except OSError as error:  # a name too long, no permission, links in a circle
+            raise MediaError(f"{path}: cannot be opened ({error.strerror}); check the name") from error
+        self.size = found.st_size
         self.read, self.seek, self.tell, self.close = file.read, file.seek, file.tell, file.close
 
     def is_text(self) -> bool:

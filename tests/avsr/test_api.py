@@ -12,14 +12,26 @@ import avsr
 from avsr import checkpoint, language, writers
 from avsr.transcribe import Recogniser, Segment, Transcript, Word
 
-WRONG = [None, 1, 1.5, True, b"x", b"\xff", "x", "", [], {}, (), object(), np.zeros(3), "\0"]
-RIGHT = {"write format": [None], "language": [None], "beam": [None, 1], "lm": [None]}
+WRONG = [None, 1, 1.5, True, b"x", b"\xff", "x", "", [], {}, (), object(), np.zeros(3), "\0", "x" * 5000]
+RIGHT = {
+    "write format": [None],
+    "language": [None],
+    "beam": [None, 1],
+    "lm": [None],
+    "reader": [None],
+    "transcribe_many": [[], (), {}],
+}
 SAID = Transcript("a.mp4", "fake", 1.0, [Segment(0.0, 1.0, "a", 0.9, None, 1.0, 1.0, [Word("a", 0.0, 1.0, 0.9, 0.5)])])
 
 
 @pytest.fixture(scope="module")
 def model() -> Recogniser:
     return avsr.load_model(device=torch.device("cpu"))
+
+
+def fail(outcome: Transcript | Exception) -> None:
+    assert isinstance(outcome, Exception)
+    raise outcome
 
 
 CALLS = {
@@ -30,6 +42,9 @@ CALLS = {
     "beam": lambda model, folder, x: model.with_decoding(x),
     "language": lambda model, folder, x: model.with_decoding(language=x),
     "face": lambda model, folder, x: model.transcribe("none.mp4", face=x),
+    "reader": lambda model, folder, x: model.transcribe("none.mp4", reader=x),
+    "audio_track": lambda model, folder, x: model.transcribe("none.mp4", audio_track=x),
+    "transcribe_many": lambda model, folder, x: fail(next(model.transcribe_many(x))),
     "progress": lambda model, folder, x: model.transcribe("none.mp4", progress=x),
     "clip": lambda model, folder, x: model.recognise([x]),
     "lm": lambda model, folder, x: language.load(x),
@@ -51,7 +66,10 @@ def test_row_38_a_wrong_value_is_one_line(name: str, model: Recogniser, tmp_path
         assert "\n" not in str(error.value)
 
 
-def test_row_38_what_makes_sense_works(model: Recogniser, tmp_path: Path):
+def test_row_38_what_makes_sense_works(model: Recogniser, tmp_path: Path, shared: Path):
+    clip = shared / "data/grid/s1/bbaf2n.mp4"
+    said = model.transcribe(clip, face=np.int64(0), audio_track=np.int64(1))
+    assert said == model.transcribe(clip, face=0, audio_track=1)
     assert model.with_decoding(np.int64(4)).decoding.beam == 4
     assert model.with_decoding(language="grid").decoding.language.name == "grid"
     with pytest.raises(avsr.AvsrError, match="'8': must be a whole number"):
