@@ -11,11 +11,14 @@ from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from avsr.preprocessing.errors import AvsrError, UsageError
 from avsr.preprocessing.inputs import install
 from avsr.signals import stop, watched
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 HIDDEN = {"Cc", "Cf", "Cs"}  # Unicode's control, format and surrogate characters
@@ -139,29 +142,52 @@ def note(message: str) -> None:
         say(message)
 
 
+class Bar:
+    """How far something is, on standard error; silent without a terminal."""
+
+    def __init__(self, shown: Progress | None = None) -> None:
+        self._shown = shown
+
+    def __call__(self, done: float, total: float, what: str | None = None) -> None:
+        """What is done and what there is; where given, also a new name of it all."""
+        if self._shown is not None:
+            named = {} if what is None else {"description": one_line(what)}
+            self._shown.update(self._shown.task_ids[0], completed=done, total=total, **named)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Away while other lines are printed."""
+        if self._shown is None:
+            yield
+            return
+        self._shown.stop()
+        yield
+        self._shown.start()
+
+
 @contextmanager
-def progress(what: str, unit: str = "s") -> Iterator[Callable[[float, float], None]]:
+def progress(what: str, unit: str = "s") -> Iterator[Bar]:
     """A bar on standard error with seconds of media (or clips) and the time left; silent where there is no terminal.
 
     Yields:
         To be called with what is done and what there is.
     """
     if not sys.stderr.isatty():
-        yield lambda done, total: None
+        yield Bar()
         return
     from rich.console import Console
-    from rich.markup import escape
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn(escape(one_line(what))),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.completed:.0f} of {task.total:.0f} " + unit),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=1)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    # Results go to standard output, which rich would lead to where the bar is.
+    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as shown:
+        shown.add_task(one_line(what), total=1)
+        yield Bar(shown)
 
 
 # ---- tools of their own, run as python -m

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -178,18 +178,15 @@ class Recogniser:
         from avsr.preprocessing.reader import ClipReader, OtherFace
 
         decoding, path = self._decoding(modality, beam, language), path_of(path)
-        if not isinstance(face, str):
-            face = whole_number(face, "face", "a rule or a number")
         if progress is not None and not callable(progress):
             raise AvsrError(f"progress {progress!r}: must be a function of the seconds done and those there are")
         if reader is not None and not isinstance(reader, ClipReader):
             raise AvsrError(f"reader {reader!r}: must be a ClipReader of the file, or left out")
-        streams: dict[str, Any] = {"audio": modality != "video", "video": modality != "audio"}
-        with reader or ClipReader(path, face=face, audio_track=audio_track, **streams) as reader:
+        with reader or self._reader(path, modality, face=face, audio_track=audio_track) as reader:
             reader.set_window(self.window_s)
             media = reader.info
             _insist(path, modality, sound=media.has_audio, picture=media.has_video)
-            tell = _both_told(progress, media.duration_s, faces=streams["video"] and media.has_video)
+            tell = _both_told(progress, media.duration_s, faces=modality != "audio" and media.has_video)
             reader.progress = lambda seconds: tell(seconds, None)
             in_step = Synchroniser(self)
             try:
@@ -203,11 +200,28 @@ class Recogniser:
         found = segments(passages(words), present.audio, present.video)
         return Transcript(str(path), self.name, present.frames / FPS, found, warnings)
 
-    def transcribe_many(self, paths: Sequence[str | Path], **options: Any) -> Iterator[Transcript | Exception]:
+    def transcribe_many(self, paths: Sequence[str | Path], **options: Any) -> Generator[Transcript | Exception]:
         """Recognises several files faster than one after the other; see `avsr.together.transcribe_many`."""
         from avsr.together import transcribe_many
 
         return transcribe_many(self, paths, **options)
+
+    def _reader(
+        self,
+        path: str | Path,
+        modality: str = "auto",
+        face: str | int = "main",
+        audio_track: int | None = None,
+        **_: Any,
+    ) -> ClipReader:
+        """Opens a file for what transcribe is asked for; the options that do not matter here are left alone."""
+        from avsr.preprocessing.reader import ClipReader
+
+        path = path_of(path)
+        if not isinstance(face, str):
+            face = whole_number(face, "face", "a rule or a number")
+        streams: dict[str, Any] = {"audio": modality != "video", "video": modality != "audio"}
+        return ClipReader(path, face=face, audio_track=audio_track, **streams)
 
     def _read(
         self,

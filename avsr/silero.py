@@ -6,6 +6,7 @@ T  frames, 25 a second        N  audio samples, 640 T        K  chunks of 512 sa
 from __future__ import annotations
 
 import importlib.util
+import threading
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from avsr.preprocessing.errors import AvsrError
 CHUNK = 512  # samples that the detector judges at a time, 32 ms
 CONTEXT = 64  # samples before a chunk that it also sees
 SETTLE = 100 * CHUNK  # samples at the start that it hears twice, 3.2 s: until it is used to it, music is a voice to it
+
+_loading = threading.Lock()  # the cache alone would let several threads load it at the same time
 
 
 class SileroVAD(nn.Module):
@@ -101,8 +104,10 @@ def voice(audio: np.ndarray) -> np.ndarray:
     padded = F.pad(torch.from_numpy(audio), (CONTEXT, count * CHUNK - len(audio)))
     chunks = padded.unfold(0, CONTEXT + CHUNK, CHUNK)
     settling = chunks[: SETTLE // CHUNK]
+    with _loading:
+        network = detector()
     with torch.inference_mode():
-        probabilities = detector()(torch.cat([settling, chunks]))[len(settling) :].numpy()
+        probabilities = network(torch.cat([settling, chunks]))[len(settling) :].numpy()
     starts = np.arange(frames) * SAMPLES_PER_FRAME
     first, last = starts // CHUNK, (starts + SAMPLES_PER_FRAME - 1) // CHUNK  # a frame touches two chunks or three
     return np.maximum.reduce([probabilities[first], probabilities[(first + last) // 2], probabilities[last]])

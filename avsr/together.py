@@ -5,34 +5,46 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avsr.batches import BATCH_FRAMES
 from avsr.preprocessing.errors import AvsrError
-from avsr.recogniser import Recogniser
+from avsr.recogniser import Progress, Recogniser
 
 if TYPE_CHECKING:
     from avsr.alignment import WordSpan
     from avsr.language import Decoding
     from avsr.preprocessing.clip import Clip
+    from avsr.preprocessing.reader import ClipReader
     from avsr.transcript import Transcript
 
-MOST_FILES = 8  # that are open at once; each holds a window in memory
+MOST_FILES = 8  # that are open at once: so many share a forward pass
 Spans = list[tuple[list["WordSpan"], list[float]]]
 
 
 def transcribe_many(
-    recogniser: Recogniser, paths: Sequence[str | Path], **options: Any
-) -> Iterator[Transcript | Exception]:
+    recogniser: Recogniser,
+    paths: Sequence[str | Path],
+    progress: Progress | None = None,
+    reader: ClipReader | None = None,
+    **options: Any,
+) -> Generator[Transcript | Exception]:
     """Recognises several files, with the words that each has alone.
+
+    Files of up to one window are read in threads and share forward passes. A longer one is read in the caller's
+    thread, when it is its turn, while a few short ones behind it are made ready: memory does not grow with the number
+    of long files.
 
     Args:
         recogniser: of `load_model`.
         paths: files of any length; few are open at a time, however many there are.
-        options: modality, beam, face and language, see `Recogniser.transcribe`; they are checked first.
+        progress: told how far a file is that is read in the caller's thread.
+        reader: of the first file, as in `Recogniser.transcribe`; read in the caller's thread, and closed.
+        options: modality, beam, face, language and audio_track, see `Recogniser.transcribe`; they are checked first.
 
     Yields:
         For each file, in the order given and as soon as those before it are done, its transcript, or the error that it
@@ -45,17 +57,23 @@ def transcribe_many(
         raise AvsrError(f"paths {paths!r}: give a list of paths; for one file use transcribe")
     recogniser._decoding(options.get("modality", "auto"), options.get("beam"), options.get("language"))
     shared = _Shared(recogniser)
-    ahead: deque[Future[Transcript]] = deque()
+    ahead: deque[tuple[str | Path, Future[Transcript | None]]] = deque()
     waiting = iter(paths)
-    pool = ThreadPoolExecutor(min(MOST_FILES, 2 * (os.cpu_count() or 1)), "avsr-file")
+    begun = next(waiting, None) if reader is not None else None
+    pool = ThreadPoolExecutor(MOST_FILES, "avsr-file")
     try:
         while True:
             while len(ahead) < 2 * MOST_FILES and (path := next(waiting, None)) is not None:
-                ahead.append(pool.submit(shared.transcribe, path, progress=shared.go_on, **options))
+                ahead.append((path, pool.submit(shared.transcribe_short, path, **options)))
+            if begun is not None:
+                yield shared.transcribe_here(begun, progress=progress, reader=reader, **options)
+                begun = None
+                continue
             if not ahead:
                 return
-            done = ahead.popleft()
-            yield done.exception() or done.result()  # type: ignore[misc]
+            path, done = ahead.popleft()
+            found = done.exception() or done.result()
+            yield shared.transcribe_here(path, progress=progress, **options) if found is None else found
     finally:
         shared.stopped = True  # who asks for no more waits for no file that is under way
         pool.shutdown(wait=True, cancel_futures=True)
@@ -79,7 +97,25 @@ class _Shared(Recogniser):
         self.__dict__.update(recogniser.__dict__)
         self.stopped = False
         self._turn = threading.Lock()
+        self._watched = threading.Semaphore(max(2, os.cpu_count() or 1))  # pictures take memory, faces a core each
         self._waiting: list[_Request] = []  # appending to and replacing a list are atomic; taking needs the turn
+
+    def transcribe_short(self, path: str | Path, **options: Any) -> Transcript | None:
+        """As `Recogniser.transcribe`, but a file longer than a window is closed again, and None."""
+        with self._reader(path, **options) as reader:
+            if reader.info.duration_s > self.window_s:
+                return None
+            pictures = reader.info.has_video and options.get("modality") != "audio"
+            with self._watched if pictures else nullcontext():
+                self.go_on(0, 0)
+                return self.transcribe(path, progress=self.go_on, reader=reader, **options)
+
+    def transcribe_here(self, path: str | Path, **options: Any) -> Transcript | Exception:
+        """As `Recogniser.transcribe`, but an error is returned."""
+        try:
+            return self.transcribe(path, **options)
+        except Exception as error:
+            return error
 
     def go_on(self, done_s: float, of_s: float) -> None:
         """Ends the file where nobody waits for it any more."""

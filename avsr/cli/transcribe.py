@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from avsr.cli.options import FACES, DeviceOption, Format, Modality
-from avsr.console import failing_alone, note, one_line, progress, say
+from avsr.console import Bar, failing_alone, note, one_line, progress, say
 from avsr.preprocessing import outputs
 from avsr.preprocessing.errors import AvsrError, UsageError
 
 if TYPE_CHECKING:
     from avsr.preprocessing.reader import ClipReader
+    from avsr.recogniser import Recogniser
     from avsr.transcript import Transcript
 
 
@@ -84,28 +85,45 @@ def transcribe(
         stack.pop_all()  # closed by the call that it is given to
     note(f"model {recogniser.name} on {recogniser.device}")
     failed = False
-    for file in files:
-        reader, begun = begun, None
-        with failing_alone(file) as outcome:
-            with progress(file.name) as tell:
-                transcript = recogniser.transcribe(
-                    file,
-                    modality=modality.value,
-                    face=which,
-                    progress=tell,
-                    reader=reader,
-                    audio_track=audio_track,
-                )
-            for warning in transcript.warnings:
-                say(f"{file}: {warning}")
-            if out is None:
-                _print(transcript, writers.RENDERERS[names[0]], file if len(files) > 1 else None)
-            else:
-                outputs.refuse(targets[file], inputs, overwrite=overwrite)  # a long call leaves time for new files
-                for name, target in zip(names, targets[file], strict=True):
-                    writers.write(transcript, target, name)
-        failed |= outcome.failed
+    with progress(files[0].name) if len(files) == 1 else progress(f"{len(files)} files", "files") as bar:
+        options = {"modality": modality.value, "face": which, "audio_track": audio_track, "reader": begun}
+        for file, found in _found(recogniser, files, bar, options):
+            with bar.aside(), failing_alone(file) as outcome:
+                if isinstance(found, Exception):
+                    raise found
+                for warning in found.warnings:
+                    say(f"{file}: {warning}")
+                if out is None:
+                    _print(found, writers.RENDERERS[names[0]], file if len(files) > 1 else None)
+                else:
+                    outputs.refuse(targets[file], inputs, overwrite=overwrite)  # a long call leaves time for new files
+                    for name, target in zip(names, targets[file], strict=True):
+                        writers.write(found, target, name)
+            failed |= outcome.failed
     raise typer.Exit(int(failed))
+
+
+def _found(
+    recogniser: Recogniser, files: Sequence[Path], bar: Bar, options: dict[str, Any]
+) -> Iterator[tuple[Path, Transcript | Exception]]:
+    """Each file with its transcript or the error that it ended in; the bar says how far they all are."""
+    done, media_s = 0, 0.0
+
+    def tell(done_s: float, of_s: float) -> None:
+        if len(files) == 1:
+            bar(done_s, of_s or 1.0)
+        else:
+            share = min(1.0, done_s / of_s) if of_s > 0 else 0.0
+            bar(done + share, len(files), f"{files[done].name}, {media_s + done_s:.0f} s so far")
+
+    tell(0.0, 0.0)
+    with closing(recogniser.transcribe_many(files, progress=tell, **options)) as results:
+        for file, found in zip(files, results, strict=True):
+            yield file, found
+            done += 1
+            media_s += 0.0 if isinstance(found, Exception) else found.duration_s
+            if done < len(files):
+                tell(0.0, 0.0)
 
 
 def _begun(file: Path, modality: str, face: str | int, audio_track: int | None) -> ClipReader | None:

@@ -45,6 +45,14 @@ class FakeRecogniser:
             return transcript(path, "", ["no words recognised"])
         return transcript(path, f"{stem} one|{stem} two", ["no face found: audio only"] if stem == "faceless" else None)
 
+    def transcribe_many(self, paths, progress=None, reader=None, **options):
+        for path in paths:
+            try:
+                yield self.transcribe(path, progress=progress, reader=reader, **options)
+            except Exception as error:
+                yield error
+            reader = None
+
 
 @pytest.fixture
 def recogniser(monkeypatch: pytest.MonkeyPatch) -> FakeRecogniser:

@@ -506,3 +506,37 @@ def test_real_clip_puts_only_the_transcript_on_standard_output(shared: Path, tmp
     body = json.loads(done.stdout)
     assert body["file"] == str(clips[0])
     assert [line for line in done.stderr.splitlines() if not line.startswith("avsr: ")] == []
+
+
+def test_section_3_many_files_one_of_them_broken(avsr, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from avsr.model import AVSR
+
+    clips = sorted((shared / "data" / "grid" / "s1").glob("*.mp4"))[:6]
+    bad = tmp_path / "broken.mp4"
+    bad.write_bytes(clips[0].read_bytes()[:300])
+    files = [*clips[:3], bad, *clips[3:]]
+    options = ("--modality", "audio", "--device", "cpu", "-o")
+    alone = [avsr("transcribe", file, *options, tmp_path / "alone")[0] for file in files]
+    assert alone == [0, 0, 0, 1, 0, 0, 0]
+    passes: list[int] = []
+    forward = AVSR.forward
+    monkeypatch.setattr(AVSR, "forward", lambda self, *x: passes.append(len(x[0])) or forward(self, *x))
+    status, out, err = avsr("transcribe", *files, *options, tmp_path / "many")
+    assert (status, out) == (1, "")
+    assert one_line(err).startswith(f"avsr: {bad}: ")
+    assert sum(passes) == len(clips)
+    assert len(passes) < len(clips)  # some shared a forward pass
+    folders = [{path.name: path.read_text() for path in (tmp_path / name).iterdir()} for name in ("alone", "many")]
+    assert folders[0] == folders[1]
+    assert sorted(folders[1]) == [f"{clip.stem}.txt" for clip in clips]
+
+
+def test_section_3_many_files_are_written_as_they_are_ready_and_stay(avsr, recogniser, tmp_path: Path):
+    status, _, err = avsr("transcribe", "a.mp4", "missing.mp4", "faceless.mp4", "stop.mp4", "b.mp4", "-o", tmp_path)
+    assert status == 130
+    assert err.splitlines() == [
+        "avsr: missing.mp4: no such file",
+        "avsr: faceless.mp4: no face found: audio only",
+        "avsr: interrupted",
+    ]
+    assert sorted(os.listdir(tmp_path)) == ["a.txt", "faceless.txt"]

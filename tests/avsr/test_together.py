@@ -11,6 +11,7 @@ import pytest
 
 import avsr
 from avsr.preprocessing.errors import AvsrError, MediaError
+from avsr.preprocessing.reader import ClipReader
 from avsr.recogniser import Recogniser
 from avsr.transcript import Transcript
 
@@ -50,11 +51,52 @@ def test_mistaken_options_are_one_error_and_not_one_a_file(recogniser: Recognise
         list(recogniser.transcribe_many(["a.wav", "b.wav"], modality="smell"))
 
 
-def test_who_stops_early_leaves_no_thread_behind(recogniser: Recogniser, tmp_path: Path):
-    path = tmp_path / "noise.wav"
+def noise(path: Path, seconds: float = 2.0) -> Path:
     with wave.open(str(path), "wb") as file:
         file.setparams((1, 2, 16_000, 0, "NONE", ""))
-        file.writeframes(np.random.default_rng(0).integers(-3000, 3000, 32_000).astype("<i2").tobytes())
+        samples = np.random.default_rng(0).integers(-3000, 3000, int(seconds * 16_000))
+        file.writeframes(samples.astype("<i2").tobytes())
+    return path
+
+
+def test_section_3_many_files_of_which_long_ones_are_read_one_at_a_time(
+    recogniser: Recogniser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    long = [noise(tmp_path / f"long{i}.wav", recogniser.window_s + 1) for i in range(3)]
+    short = [noise(tmp_path / f"short{i}.wav") for i in range(3)]
+    paths = [path for pair in zip(long, short, strict=True) for path in pair]
+    opened: list[str] = []
+    read: list[tuple[str, bool]] = []  # the file, and whether in the thread that asks
+    begin, init = ClipReader.begin, ClipReader.__init__
+
+    def counted(self: ClipReader, path: Path, **options: object) -> None:
+        opened.append(Path(path).stem)
+        init(self, path, **options)  # type: ignore[arg-type]
+
+    def begun(self: ClipReader) -> None:
+        read.append((Path(self.info.path).stem, threading.current_thread() is threading.main_thread()))
+        begin(self)
+
+    monkeypatch.setattr(ClipReader, "__init__", counted)
+    monkeypatch.setattr(ClipReader, "begin", begun)
+    reader = ClipReader(paths[0])
+    reader.begin()
+    told: list[tuple[float, float]] = []
+    found = list(recogniser.transcribe_many(paths, reader=reader, progress=lambda done, of: told.append((done, of))))
+    assert [round(transcript.duration_s) for transcript in found] == [21, 2] * 3  # type: ignore[union-attr]
+    assert {name for name, here in read if here} == {path.stem for path in long}
+    assert {name for name, here in read if not here} == {path.stem for path in short}
+    assert {name: opened.count(name) for name in opened} == {
+        **{path.stem: 1 for path in short},
+        "long0": 1,
+        "long1": 2,
+        "long2": 2,
+    }
+    assert told.count((21.0, 21.0)) >= 3
+
+
+def test_who_stops_early_leaves_no_thread_behind(recogniser: Recogniser, tmp_path: Path):
+    path = noise(tmp_path / "noise.wav")
     found = recogniser.transcribe_many([path] * 40)
     next(found)
     found.close()  # type: ignore[attr-defined]
