@@ -13,7 +13,11 @@ from pathlib import Path
 from typing import Any
 
 TOLERANCE_S, TOLERANCE = 0.5, 0.02  # a header may be off by this much, in seconds and as a part
-TAIL = 1 << 17  # bytes at the end in which the last packet begins
+TAIL = 1 << 17  # bytes at the end in which the last packet begins ...
+CLUSTER_TAIL = 1 << 24  # ... and the last cluster of Matroska, which FFmpeg ends after 5 MB
+CLUSTER = b"\x1f\x43\xb6\x75"  # begins one, and is followed by its size and its time or checksum
+CLUSTER_FIRST = (0xE7, 0xBF)
+W64_DATA = b"data" + bytes.fromhex("f3acd3118cd100c04f8edb8a")
 PACK = b"\0\0\1\xba"  # begins a pack of a program stream
 STREAMED = 0x7FFF0000  # 32-bit sizes from here on say that the writer did not know
 
@@ -49,8 +53,11 @@ def ends_midway(file: Any, form: str) -> bool:  # whatever can read and seek
         return all(size % packet for packet in (188, 192, 204))
     if form.startswith("mov"):
         return _boxes_end(file, size) > size
-    file.seek(max(0, size - TAIL))
+    matroska = form.startswith("matroska")
+    file.seek(max(0, size - (CLUSTER_TAIL if matroska else TAIL)))
     tail = file.read()
+    if matroska:
+        return _last_element_end(tail) > len(tail)
     if form == "mpeg":
         return _last_pes_end(tail) > len(tail)
     if form == "ogg":
@@ -64,6 +71,8 @@ def _promised_s(file: Any, form: str, there_s: float) -> float | None:
     head, size = file.read(4096), os.fstat(file.fileno()).st_size
     if form == "wav" and head[:4] == b"RIFF":
         return there_s * _wav_times(head, size)
+    if form in ("caf", "w64"):
+        return there_s * _long_times(head, size, form)
     if form == "avi":
         return _avi_s(head, size)
     if form == "asf":
@@ -84,6 +93,19 @@ def _wav_times(head: bytes, size: int) -> float:
             return length / (size - position) if size < position + length < STREAMED and size > position else 0.0
         position += length + length % 2
     return 0.0
+
+
+def _long_times(head: bytes, size: int, form: str) -> float:
+    """As _wav_times, for Apple's CAF and Sony's Wave64, whose sizes have 64 bits."""
+    caf = form == "caf"
+    at = head.find(b"data" if caf else W64_DATA)
+    header = 12 if caf else 24
+    if not 0 <= at <= len(head) - header:
+        return 0.0
+    (length,) = struct.unpack_from(">q" if caf else "<q", head, at + header - 8)
+    begin = at + header
+    length -= 0 if caf else header  # a chunk of Wave64 counts its header
+    return length / (size - begin) if begin < size < begin + length < 1 << 62 else 0.0
 
 
 def _avi_s(head: bytes, size: int) -> float | None:
@@ -130,6 +152,39 @@ def _last_pes_end(tail: bytes) -> int:
             rest = tail[end:]  # nothing, or the header of a pack that should be followed by a packet
             return len(tail) + 1 if rest and PACK.startswith(rest[:4]) else end
     return 0
+
+
+def _last_element_end(tail: bytes) -> int:
+    """Where the last element of a Matroska stream says that it ends, of those that follow the last cluster's begin."""
+    at = len(tail)
+    while (at := tail.rfind(CLUSTER, 0, at)) >= 0:
+        size, position = _number(tail, at + 4)
+        if size is not None and tail[position : position + 1] and tail[position] in CLUSTER_FIRST:
+            break
+    else:
+        return 0
+    position += size if size >= 0 else 0  # a live writer leaves it open: its elements follow
+    while position < len(tail):
+        begin = position + next((n for n in range(1, 5) if tail[position] >> (8 - n)), 5)  # behind the element's name
+        if begin > position + 4:
+            return 0  # no elements
+        size, position = _number(tail, begin)
+        if size is None:
+            return len(tail) + 1
+        if size < 0:
+            return 0
+        position += size
+    return position
+
+
+def _number(data: bytes, at: int) -> tuple[int | None, int]:
+    """A number of EBML and where it ends: -1 stands for one that is left open, None for one that is cut off."""
+    length = 9 - data[at].bit_length() if at < len(data) else 9
+    if at + length > len(data):
+        return None, len(data)
+    bits = 7 * length
+    value = int.from_bytes(data[at : at + length], "big") & (1 << bits) - 1
+    return (-1 if value == (1 << bits) - 1 else value), at + length
 
 
 def _last_page_end(tail: bytes) -> int:

@@ -20,6 +20,8 @@ FILMS = {
     "film.avi": ["-c:v", "mpeg4", "-c:a", "libmp3lame"],
     "film.mpg": ["-c:v", "mpeg1video", "-c:a", "mp2"],
     "film.ts": [*X264, "-c:a", "aac"],
+    "live.mkv": [*X264, "-c:a", "aac", "-live", 1],
+    "live.webm": ["-c:v", "libvpx", "-cpu-used", 8, "-c:a", "libopus", "-live", 1],
     "film.flv": [*X264, "-c:a", "aac"],
     "film.wmv": ["-c:v", "wmv2", "-c:a", "wmav2"],
 }
@@ -38,14 +40,16 @@ SOUNDS = {
     "sound.m4a": ["-movflags", "faststart"],
     "sound.wma": [],
     "sound.wv": [],
+    "sound.caf": [],
+    "sound.w64": [],
 }
 ONLY_WHOLE = {  # nothing in them says how long they were
     "sound.aac": [],
     "sound.mp2": [],
     "plain.mp3": ["-q:a", 5, "-write_xing", 0],
-    "live.mkv": ["-c:a", "libopus", "-live", 1],
 }
-UNKNOWN = {"fragments.mp4", "film.mpg", "film.ts", "sound.ogg", "sound.opus"}  # only that something is missing
+UNKNOWN = {"fragments.mp4", "film.mpg", "film.ts", "sound.ogg", "sound.opus"}
+UNKNOWN |= {"live.mkv", "live.webm"}  # only that something is missing
 SECONDS = 12
 PICTURE = ["-f", "lavfi", "-i", f"testsrc=size=96x64:rate=25:duration={SECONDS}"]
 SOUND = ["-f", "lavfi", "-i", f"aevalsrc=0.3*sin(900*t+20*sin(3*t))*(0.6+0.4*sin(7*t)):s=44100:d={SECONDS}"]
