@@ -151,8 +151,8 @@ class Bar:
     def __call__(self, done: float, total: float, what: str | None = None) -> None:
         """What is done and what there is; where given, also a new name of it all."""
         if self._shown is not None:
-            named = {} if what is None else {"description": one_line(what)}
-            self._shown.update(self._shown.task_ids[0], completed=done, total=total, **named)
+            name = None if what is None else one_line(what)
+            self._shown.update(self._shown.task_ids[0], completed=done, total=total, description=name)
 
     @contextmanager
     def aside(self) -> Iterator[None]:

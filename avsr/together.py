@@ -72,7 +72,11 @@ def transcribe_many(
             if not ahead:
                 return
             path, done = ahead.popleft()
-            found = done.exception() or done.result()
+            found: Transcript | Exception | None
+            try:
+                found = done.result()
+            except Exception as error:
+                found = error
             yield shared.transcribe_here(path, progress=progress, **options) if found is None else found
     finally:
         shared.stopped = True  # who asks for no more waits for no file that is under way
