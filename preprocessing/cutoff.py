@@ -26,7 +26,7 @@ DECLARING = {"aiff", "au", "flac", "flv", "matroska,webm", "mov,mp4,m4a,3gp,3g2,
 
 
 def cut_off(path: Path, form: str, declared_s: float, there_s: float) -> str | None:
-    """One line about what is missing at the end of a file; None where nothing is known to be.
+    """One line about what is missing at the end of a file; None where nothing is known to be, or the file is gone.
 
     Args:
         path: the file.
@@ -34,15 +34,22 @@ def cut_off(path: Path, form: str, declared_s: float, there_s: float) -> str | N
         declared_s: its duration as FFmpeg has it; 0 where it has none.
         there_s: seconds up to the end of the last packet.
     """
-    with open(path, "rb") as file:
-        promised_s = _promised_s(file, form, there_s)
-        if promised_s is None and (form in DECLARING or (form == "mp3" and _has_frame_count(file))):
-            promised_s = declared_s
-        if promised_s and promised_s - there_s > max(TOLERANCE_S, TOLERANCE * promised_s):
-            digits = 0 if promised_s >= 10 else 1
-            return f"the file was cut off: {there_s:.{digits}f} of {promised_s:.{digits}f} s were there"
-        if ends_midway(file, form):
-            return f"the file was cut off after {there_s:.1f} s, in the middle of a packet: the rest is missing"
+    try:
+        with open(path, "rb") as file:
+            return _cut_off(file, form, declared_s, there_s)
+    except OSError:  # renamed or removed since it was read: what was read of it is not lost for that
+        return None
+
+
+def _cut_off(file: Any, form: str, declared_s: float, there_s: float) -> str | None:
+    promised_s = _promised_s(file, form, there_s)
+    if promised_s is None and (form in DECLARING or (form == "mp3" and _has_frame_count(file))):
+        promised_s = declared_s
+    if promised_s and promised_s - there_s > max(TOLERANCE_S, TOLERANCE * promised_s):
+        digits = 0 if promised_s >= 10 else 1
+        return f"the file was cut off: {there_s:.{digits}f} of {promised_s:.{digits}f} s were there"
+    if ends_midway(file, form):
+        return f"the file was cut off after {there_s:.1f} s, in the middle of a packet: the rest is missing"
     return None
 
 

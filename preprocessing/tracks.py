@@ -56,7 +56,6 @@ class LocalFile:
             raise MediaError(f"{path}: no such file; check the name") from error
         except OSError as error:  # a name too long, no permission, links in a circle
             raise MediaError(f"{path}: cannot be opened ({error.strerror}); check the name") from error
-        self.size = found.st_size
         self.read, self.seek, self.tell, self.close = file.read, file.seek, file.tell, file.close
 
     def is_text(self) -> bool:

@@ -130,6 +130,14 @@ def test_what_fails_is_named_and_the_rest_is_done(avsr, recogniser, tmp_path: Pa
     ]
 
 
+def test_a_first_file_that_cannot_be_opened_does_not_stop_the_rest(avsr, recogniser):
+    too_long = f"missing{'a' * 300}.mp4"  # opening it is another error than "no such file"
+    status, out, err = avsr("transcribe", too_long, "b.mp4")
+    assert status == 1
+    assert out.splitlines() == ["b.mp4\tb one", "b.mp4\tb two"]
+    assert err.splitlines() == [f"avsr: {too_long}: no such file"]
+
+
 def test_traceback_on_request(avsr, recogniser, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("AVSR_DEBUG", "1")
     _, _, err = avsr("transcribe", "bug.mp4")

@@ -126,3 +126,11 @@ def test_row_28_reading_stopped_early_is_not_missing(make) -> None:
 def test_row_28_real_clips_give_no_line(shared: Path) -> None:
     for path in sorted((shared / "data" / "grid" / "s1").glob("*.mp4"))[:40]:
         assert told(path, video=False)[1] == []
+
+
+def test_a_file_that_is_moved_while_it_is_read_loses_nothing(make) -> None:
+    path = make("film.mkv")
+    with media.open_media(path) as opened:
+        path.rename(path.with_name("elsewhere.mkv"))
+        assert sum(len(piece) for piece in opened.pieces()) / 25 == pytest.approx(SECONDS, abs=0.2)
+        assert opened.warnings == []

@@ -554,6 +554,7 @@ def refused(path: Path) -> str:
 def test_missing_folder_empty_and_text(tmp_path: Path) -> None:
     assert "no such file" in refused(tmp_path / "none.mp4")
     assert "folder" in refused(tmp_path)
+    assert "cannot be opened" in refused(tmp_path / f"{'long' * 100}.mp4")
     (tmp_path / "empty.mp4").touch()
     assert "empty" in refused(tmp_path / "empty.mp4")
     for name in ("text.mp4", "text.txt", "text.srt", "text.mpg", "text.mp3", "text.m3u8"):
