@@ -40,6 +40,8 @@ class ClipCache:
         words: of each clip.
     """
 
+    _descriptor = -1  # until there is a memory
+
     def __init__(self, frames: Sequence[int], words: Sequence[int]) -> None:
         self._frames, self._words = np.array(frames, np.int64), np.array(words, np.int64)
         self._begin()
@@ -72,6 +74,10 @@ class ClipCache:
             with suppress(OSError):
                 self._join(os.open(f"/proc/{process}/fd/{descriptor}", os.O_RDWR), token)
         fabric.barrier()  # until then the first one's is open
+
+    def __del__(self) -> None:
+        if self._descriptor >= 0:  # an open descriptor would keep the memory for as long as the process lives
+            os.close(self._descriptor)
 
     def _join(self, descriptor: int, token: int) -> None:
         """Uses another process's memory, if the descriptor is it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import pickle
@@ -617,6 +618,24 @@ def test_what_a_spawned_worker_is_sent_holds_no_clips_and_no_noise(
     again = pickle.loads(sent)[(0, 0, -1)]
     for name, value in item.items():
         np.testing.assert_array_equal(value, again[name])
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts what is open as Linux tells it")
+def test_the_memory_of_clips_goes_with_the_last_who_uses_it(corpus: Callable[..., Path]) -> None:
+    folder = corpus()
+
+    def opened() -> int:
+        gc.collect()
+        return sum("avsr-clips" in os.readlink(f) for f in Path("/proc/self/fd").iterdir() if f.is_symlink())
+
+    before = opened()
+    store = ClipStore([folder], "train", TOKENIZER, cache_gb=1)
+    sample = store.sample(0)
+    assert opened() > before
+    del store
+    assert sample.lips.any()  # what was handed out stays good
+    del sample
+    assert opened() == before
 
 
 class Ranks:
