@@ -21,13 +21,7 @@ from avsr.tokenizer import stretches
 from avsr.transcript import PAUSE_S
 
 LETTER_GAP = 8  # frames (0.32 s) between two letters of a word; what lies further off has drifted into the silence
-GAPS = (
-    LETTER_GAP,
-    4,
-    2,
-    1,
-    0,
-)  # frames between two letters, where a text without spaces is parted; tried in this order
+GAPS = (LETTER_GAP, 4, 2, 1, 0)  # frames between letters where a text without spaces is parted, tried in this order
 WORD_LETTERS, WORD_FRAMES = 20, 75  # what has more letters and takes longer (3 s) is no word but a text without spaces
 PAUSE = round(PAUSE_S * FPS)  # frames of silence, after which nothing is glued to what was said before
 ECHO = 1  # frames (0.04 s) between a letter and the same one again; less is no time to say it

@@ -334,9 +334,8 @@ class Objective(nn.Module):
             losses["word_errors"] = expected_word_errors(log_probs, lens, texts, self.tokenizer)
             counts["word_errors"] = tokens.new_tensor(max(1, sum(len(text.split()) for text in texts)))
         if teacher is not None:
-            alone = (groups["video"] & batch.in_step)[
-                :, None
-            ]  # a span may have taken all the sound from lips out of step
+            # A span may have taken all the sound from lips out of step.
+            alone = (groups["video"] & batch.in_step)[:, None]
             taught = seen & alone if config.teacher == "audio" else (heard | seen) & batch.in_step[:, None]
             frames, counts["distil_fused"] = self._taught(batch, taught)
             losses["distil_fused"] = distil(log_probs, teacher, frames, counts["distil_fused"])
