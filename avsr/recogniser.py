@@ -250,8 +250,7 @@ class Recogniser:
 
     def _spoken(self, clip: Clip, modality: str, decoding: Decoding, closed: bool) -> Hypothesis:
         """As _recognise, but silence is not recognised, and no word lies where nobody speaks."""
-        with enough_threads(0):  # a small network, step by step
-            speaking, perceptible = self.activity(clip)
+        speaking, perceptible = self.activity(clip)
         present = clip.audio_present | clip.video_present
         parts = [clip.window(first, last) for first, last in stretches(perceptible, present)]
         ended = clip.frames > 0 and not perceptible[-1]  # then nothing that is said goes on after the clip

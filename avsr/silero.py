@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from avsr.preprocessing.clip import SAMPLES_PER_FRAME
 from avsr.preprocessing.errors import AvsrError
+from avsr.threads import enough_threads
 
 CHUNK = 512  # samples that the detector judges at a time, 32 ms
 CONTEXT = 64  # samples before a chunk that it also sees
@@ -106,7 +107,7 @@ def voice(audio: np.ndarray) -> np.ndarray:
     settling = chunks[: SETTLE // CHUNK]
     with _loading:
         network = detector()
-    with torch.inference_mode():
+    with torch.inference_mode(), enough_threads(0):  # a small network, step by step
         probabilities = network(torch.cat([settling, chunks]))[len(settling) :].numpy()
     starts = np.arange(frames) * SAMPLES_PER_FRAME
     first, last = starts // CHUNK, (starts + SAMPLES_PER_FRAME - 1) // CHUNK  # a frame touches two chunks or three

@@ -19,6 +19,7 @@ import numpy as np
 from avsr.batches import batches_by_length, collate, mask
 from avsr.preprocessing.clip import CROP_SIZE, FPS, Clip
 from avsr.preprocessing.errors import AvsrError
+from avsr.threads import enough_threads
 
 if TYPE_CHECKING:
     from avsr.recogniser import Recogniser
@@ -348,7 +349,7 @@ def _encode(recogniser: Recogniser, clips: list[Clip]) -> list[SharedSpace]:
     from torch.nn import functional as F
 
     model = recogniser.model
-    with torch.inference_mode():
+    with torch.inference_mode(), enough_threads(sum(clip.frames for clip in clips)):
         audio, lips, heard, seen, lens = (tensor.to(recogniser.device) for tensor in collate(clips))
         valid = torch.arange(lips.shape[1], device=lens.device) < lens[:, None]
         sound, _ = model.encode_audio(audio, heard, valid)

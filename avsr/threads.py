@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from avsr.preprocessing.pool import cores
+
 SMALL_FRAMES = 100  # up to 4 s of media in a batch are too little to share
 _LOAD = Path("/proc/loadavg")
 
@@ -32,6 +34,14 @@ def enough_threads(frames: int) -> Iterator[None]:
         torch.set_num_threads(own)
 
 
+def begin_with(count: int) -> None:
+    """Gives a thread that has just begun so many threads of torch, whatever other threads have for the moment."""
+    import torch
+
+    torch.get_num_threads()  # only then is it this thread's own; before, it takes over whatever was set last
+    torch.set_num_threads(count)
+
+
 def useful(frames: int, most: int) -> int:
     """Threads for a computation: one for a small one, else as many as there are cores that nobody uses.
 
@@ -41,18 +51,11 @@ def useful(frames: int, most: int) -> int:
     """
     if frames <= SMALL_FRAMES or most <= 1:
         return 1
-    return max(1, min(most, _cores() - _busy()))
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return max(1, min(most, cores(), (os.cpu_count() or 1) - _busy()))
 
 
 def _busy() -> int:
-    """Cores that others use now: threads that run or want to, but for this one; elsewhere than on Linux, of late."""
+    """Cores of the machine that others use now: threads that run or want to, but for this one; of late, off Linux."""
     try:
         return int(_LOAD.read_text().split()[3].partition("/")[0]) - 1
     except (OSError, ValueError, IndexError):

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from avsr.batches import BATCH_FRAMES
 from avsr.preprocessing.errors import AvsrError
+from avsr.preprocessing.pool import cores
 from avsr.recogniser import Progress, Recogniser
+from avsr.threads import begin_with
 
 if TYPE_CHECKING:
     from avsr.alignment import WordSpan
@@ -53,6 +55,8 @@ def transcribe_many(
     Raises:
         AvsrError: options that make no sense, or paths that are no list.
     """
+    import torch
+
     if isinstance(paths, str | bytes | os.PathLike) or not isinstance(paths, Iterable):
         raise AvsrError(f"paths {paths!r}: give a list of paths; for one file use transcribe")
     recogniser._decoding(options.get("modality", "auto"), options.get("beam"), options.get("language"))
@@ -60,7 +64,7 @@ def transcribe_many(
     ahead: deque[tuple[str | Path, Future[Transcript | None]]] = deque()
     waiting = iter(paths)
     begun = next(waiting, None) if reader is not None else None
-    pool = ThreadPoolExecutor(MOST_FILES, "avsr-file")
+    pool = ThreadPoolExecutor(MOST_FILES, "avsr-file", begin_with, (torch.get_num_threads(),))
     try:
         while True:
             while len(ahead) < 2 * MOST_FILES and (path := next(waiting, None)) is not None:
@@ -101,8 +105,8 @@ class _Shared(Recogniser):
         self.__dict__.update(recogniser.__dict__)
         self.stopped = False
         self._turn = threading.Lock()
-        self._watched = threading.Semaphore(max(2, os.cpu_count() or 1))  # pictures take memory, faces a core each
-        self._waiting: list[_Request] = []  # appending to and replacing a list are atomic; taking needs the turn
+        self._watched = threading.Semaphore(max(2, cores()))  # pictures take memory, faces a core each
+        self._waiting: list[_Request] = []  # appending and copying are atomic; taking needs the turn
 
     def transcribe_short(self, path: str | Path, **options: Any) -> Transcript | None:
         """As `Recogniser.transcribe`, but a file longer than a window is closed again, and None."""

@@ -6,7 +6,6 @@ ratio to a reference from the same run travels better, so every row has one.
 
 from __future__ import annotations
 
-import os
 import platform
 import statistics
 import sys
@@ -23,6 +22,7 @@ from avsr.eval.calls import Call, time_calls, to_markdown
 from avsr.eval.report import table
 from avsr.preprocessing.clip import FPS, Clip
 from avsr.preprocessing.errors import AvsrError
+from avsr.preprocessing.pool import cores
 
 if TYPE_CHECKING:
     from avsr.preprocessing.face_tracks import FaceTrack
@@ -50,8 +50,7 @@ class Machine:
     def here(cls, device: str = "cpu") -> Machine:
         import torch
 
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return cls(cpu_name(), cores, platform.python_version(), torch.__version__, torch.get_num_threads(), device)
+        return cls(cpu_name(), cores(), platform.python_version(), torch.__version__, torch.get_num_threads(), device)
 
     def __str__(self) -> str:
         return (

@@ -18,6 +18,11 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def work_off(
     todo: deque[Job],
     task: Callable[[Job], Result],
@@ -46,8 +51,7 @@ def work_off(
             job = todo.popleft()
             on_done(job, task(job))
         return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    count = min(cores if workers is None else workers, len(todo))
+    count = min(cores() if workers is None else workers, len(todo))
     while todo:
         for suspect in _drain(todo, task, count, on_done):
             if _drain(deque([suspect]), task, 1, on_done):

@@ -19,17 +19,13 @@ from typing import Any
 import torch
 
 from avsr.preprocessing.errors import AvsrError
+from avsr.preprocessing.pool import cores
 from avsr.training.config import TrainConfig
 
 WAIT_FOR_NODES_S = 50
 OPEN = ("NODE_RANK", "MASTER_ADDR", "MASTER_PORT")  # how nodes find each other that are started by hand
 LAUNCHERS = ("TORCHELASTIC_", "SLURM_", "LSB_", "OMPI_", "PMI_", "PMIX_", "HYDRA_")  # what their variables begin with
 Say = Callable[[str], object]
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_together(work: Callable[..., object], config: TrainConfig, say: Say) -> bool:

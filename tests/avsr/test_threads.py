@@ -14,13 +14,14 @@ from avsr.threads import SMALL_FRAMES, enough_threads, useful
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """A machine of so many cores on which so many other threads want to run."""
+    """A machine of so many cores, of which we may use our own alone, on which so many other threads want to run."""
 
-    def make(cores: int, others: int) -> None:
+    def make(cores: int, others: int, own: int | None = None) -> None:
         load = tmp_path / "loadavg"
         load.write_text(f"0.00 0.00 0.00 {others + 1}/300 1234\n")
         monkeypatch.setattr(threads, "_LOAD", load)
-        monkeypatch.setattr(threads, "_cores", lambda: cores)
+        monkeypatch.setattr(threads, "cores", lambda: own or cores)
+        monkeypatch.setattr(threads.os, "cpu_count", lambda: cores)
 
     before = torch.get_num_threads()
     yield make
@@ -35,6 +36,12 @@ def test_row_32_as_many_threads_as_cores_are_free(machine, cores: int, others: i
     machine(cores, others)
     assert useful(500, most) == expected
     assert useful(SMALL_FRAMES, most) == 1
+
+
+@pytest.mark.parametrize(("others", "expected"), [(0, 2), (30, 2), (63, 1), (99, 1)])
+def test_row_32_work_on_cores_that_are_not_ours_is_no_reason_to_wait(machine, others: int, expected: int):
+    machine(64, others, own=2)
+    assert useful(500, 8) == expected
 
 
 def test_row_32_the_callers_number_of_threads_is_given_back(machine):

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import avsr
+from avsr.activity import everything
+from avsr.preprocessing.clip import Clip
 from avsr.preprocessing.errors import AvsrError, MediaError
 from avsr.preprocessing.reader import ClipReader
 from avsr.recogniser import Recogniser
@@ -44,6 +47,26 @@ def test_real_files_together_say_what_each_says_alone(recogniser: Recogniser, sh
             assert words(transcript) == words(alone)
         else:
             assert isinstance(transcript, MediaError)
+
+
+def test_what_another_thread_does_to_torch_in_the_meantime_is_not_taken_over(
+    recogniser: Recogniser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    counts: list[int] = []
+
+    def activity(clip: Clip) -> tuple[np.ndarray, np.ndarray]:
+        counts.append(torch.get_num_threads())
+        return everything(clip)
+
+    monkeypatch.setattr(recogniser, "activity", activity)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    other = threading.Thread(target=torch.set_num_threads, args=(1,))
+    other.start()
+    other.join()
+    list(recogniser.transcribe_many([noise(tmp_path / "noise.wav")] * 3))
+    torch.set_num_threads(before)
+    assert counts == [2, 2, 2]
 
 
 def test_mistaken_options_are_one_error_and_not_one_a_file(recogniser: Recogniser):
