@@ -452,7 +452,8 @@ def _check_same(entry: ShardEntry, clip: Clip) -> None:
         "video_present": (entry.video_present, round(float(clip.video_present.mean()), 4)),
     }
     for name, (told, found) in pairs.items():
-        if told != found and not (isinstance(told, float) and abs(told - found) < 2e-4):  # rounded in another way
+        rounded = isinstance(told, float) and isinstance(found, float) and abs(told - found) < 2e-4
+        if told != found and not rounded:
             raise ValueError(f"its {name} is {found!r} in the shard and {told!r} in {INDEX}")
 
 
