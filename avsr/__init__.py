@@ -22,7 +22,11 @@ __all__ = ["AvsrError", "Recogniser", "Transcript", "__version__", "load_model",
 
 
 class _Package(ModuleType):
-    """What the package offers comes when it is asked for, so that the command line is there before numpy and torch."""
+    """What the package offers comes when it is asked for, so that the command line is there before numpy and torch.
+
+    A function `__getattr__` of the module (PEP 562) would do, but for one name: whoever imports the module
+    avsr.transcribe sets `avsr.transcribe` to that module, and only a property of the class keeps it the function.
+    """
 
     def __getattr__(self, name: str) -> Any:
         if name == "__version__":
@@ -44,12 +48,12 @@ class _Package(ModuleType):
 
     @property
     def transcribe(self) -> Any:
-        """The function: importing the module of the same name would put that here."""
+        """The function, whoever imports the module of the same name."""
         return self.__getattr__("transcribe")
 
     @transcribe.setter
     def transcribe(self, module: ModuleType) -> None:
-        pass
+        """Called by Python's import system; the module is in sys.modules all the same."""
 
 
 sys.modules[__name__].__class__ = _Package

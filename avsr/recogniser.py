@@ -188,13 +188,13 @@ class Recogniser:
             _insist(path, modality, sound=media.has_audio, picture=media.has_video)
             tell = _both_told(progress, media.duration_s, faces=modality != "audio" and media.has_video)
             reader.progress = lambda seconds: tell(seconds, None)
-            in_step = Synchroniser(self)
+            synchroniser = Synchroniser(self)
             try:
-                words, present = self._read(in_step(reader), modality, decoding, tell)
+                words, present = self._read(synchroniser(reader), modality, decoding, tell)
             except OtherFace:  # the face that led at first is not the one that is meant over the whole file
-                words, present = self._read(in_step(reader), modality, decoding, tell)
+                words, present = self._read(synchroniser(reader), modality, decoding, tell)
         warnings = _missing(path, modality, media, heard=bool(present.audio.any()), seen=bool(present.video.any()))
-        warnings += [*reader.faults, *reader.remarks, *in_step.remarks]
+        warnings += [*reader.faults, *reader.remarks, *synchroniser.remarks]
         if not words:
             warnings.append("no words recognised")
         found = segments(passages(words), present.audio, present.video)

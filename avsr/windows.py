@@ -106,7 +106,7 @@ def in_windows(
         left, right = _seam(before, begun, here) if before is not None else (0, 0)
         follows = _next_first(here, right, language) if more else here.last
         if follows is None and length < MOST_WINDOWS * size:
-            length += size
+            length += size  # the same window again, longer
             continue
         if before is not None:
             low, high = max(since, here.first), min(before.last, here.last)
@@ -228,13 +228,13 @@ def _next_first(window: Window, begun: int, language: Language | None) -> int | 
     following = units[len(complete)].start if len(complete) < len(units) else math.inf
     in_pause = math.floor(min(usual, following - context))
     starts = [math.floor(unit.start) for unit in complete]
-    if not complete or in_pause >= complete[-1].end + CONTEXT:
+    if not complete or in_pause >= complete[-1].end + CONTEXT:  # nothing around it to find again
         first = in_pause
         if whole and begun:
             first = max(first, math.floor(window.units[begun - 1].end))
-    elif whole:
+    elif whole:  # with the beginning of a sentence, the last one again at the latest
         first = next((start for start in starts if start >= usual), starts[-1])
-    else:
+    else:  # so early that it finds the last complete unit again: the seam may lie behind that
         first = min(usual, starts[-1] - context)
     return first if first - window.first >= frames // 4 else None
 
@@ -287,14 +287,14 @@ def _quiet_place(before: Window, after: Window, low: float) -> float:
     """The position from `low` on that cuts least of both windows' units, nearest the middle of what they share."""
     high = min(before.last, after.last)
     low = min(low, high)
+    middle = (low + high) / 2
     units = [*before.units, *after.units]
 
     def cost(at: float) -> tuple[float, float]:
-        return max((min(at - u.start, u.end - at) for u in units if u.start < at < u.end), default=0.0), abs(
-            at - middle
-        )
+        """How much is cut off the unit that it cuts most, and how far it is from the middle."""
+        cut = max((min(at - u.start, u.end - at) for u in units if u.start < at < u.end), default=0.0)
+        return cut, abs(at - middle)
 
-    middle = (low + high) / 2
     places = [middle, low, high]
     for window in (before, after):
         places += [(a.end + b.start) / 2 for a, b in pairwise(window.units)]

@@ -207,13 +207,11 @@ def read(
     piece_frames: int = 25,
     video: bool = True,
     audio: bool = True,
-    report: bool = True,
 ) -> Iterator[Piece]:
-    """The pieces of a file, see Media.pieces.
+    """The pieces of a file, see Media.pieces; what was wrong with it is logged at the end.
 
     Args:
         path, piece_frames, video, audio: as in open_media and Media.pieces.
-        report: log, at the end, what was wrong; False for the first of two passes over a file.
 
     Raises:
         MediaError: as open_media, at once and not at the first piece.
@@ -225,7 +223,7 @@ def read(
         try:
             yield from pieces
         finally:
-            for warning in media.warnings if report else ():
+            for warning in media.warnings:
                 log.warning("%s: %s", path, warning)
             media.close()
 

@@ -181,12 +181,6 @@ class ClipStore:
         if self._cache is not None:
             self._cache.share(fabric)
 
-    def preload(self) -> None:
-        """Reads all clips, where they fit into memory; without it each is read when it is first needed."""
-        if self._cache is not None:
-            for i in range(len(self)):
-                self.sample(i)
-
     def sample(self, i: int) -> Sample:
         """Clip i as it was prepared.
 

@@ -168,7 +168,8 @@ def test_items_agree_with_themselves_whatever_is_done_to_them(corpus: Callable[.
 
 def test_augmentation_leaves_the_cached_clips_alone(corpus: Callable[..., Path]) -> None:
     store = ClipStore([corpus()], "train", TOKENIZER, cache_gb=1)
-    store.preload()
+    for i in range(len(store)):
+        store.sample(i)
     before = [{name: np.copy(getattr(store.sample(i), name)) for name in ARRAYS} for i in range(len(store))]
     shares = {"voice": 0.3, "wrong_lips": 0.3, "out_of_step": 0.3}
     config = AugmentConfig(splice=0.3, nothing=0.2, spans=0.25, silent=0.25, picture=1, **shares)
@@ -611,7 +612,8 @@ def test_what_a_spawned_worker_is_sent_holds_no_clips_and_no_noise(
     soundfile.write(tmp_path / "noise.wav", np.random.default_rng(0).normal(0, 0.1, 640000), 16000)
     store = ClipStore([corpus(clips(75))], "train", TOKENIZER, cache_gb)
     dataset = TrainSet(store, TOKENIZER, MODEL, AugmentConfig(noise_dir=tmp_path, rir_dir=tmp_path), 0)
-    store.preload()
+    for i in range(len(store)):
+        store.sample(i)
     item = dataset[(0, 0, -1)]
     sent = pickle.dumps(dataset)
     assert len(sent) < 20_000
@@ -677,7 +679,8 @@ def test_a_rank_that_cannot_open_the_others_memory_keeps_its_own(corpus: Callabl
 
     store = ClipStore([corpus()], "train", TOKENIZER, cache_gb=1)
     store.share(Elsewhere())
-    store.preload()
+    for i in range(len(store)):
+        store.sample(i)
     assert store.sample(3).text == TEXTS[3]
 
 
