@@ -22,8 +22,7 @@ MOTION = 0.07  # share of a crop's contrast that changes; speech has 0.07 to 0.2
 SILENCE = 1e-4  # root mean square, -80 dB of full scale: nothing fainter is recognised
 SURE = 0.85  # a word with this calibrated confidence was said; those found in noise and music reach 0.65
 HOLD = 12  # frames around what was found that count too: soft beginnings and ends
-GAP = 3 * FPS  # a longer silence parts stretches; a shorter one is a pause, which the recogniser should see
-MARGIN = 12  # frames of silence left around a stretch, as a recording has them
+GAP = 5  # frames; a longer silence parts stretches: in one of half a second recognisers make up letters
 
 Activity = Callable[[Clip], tuple[np.ndarray, np.ndarray]]
 """A clip to two of (T,) bool: where somebody seems to speak, and where there is anything to recognise."""
@@ -79,7 +78,9 @@ def somebody(clip: Clip) -> tuple[np.ndarray, np.ndarray]:
     found = np.zeros(clip.frames, np.bool_)
     if sound.any():
         found |= _mean_around(voice(sound), VOICE_FRAMES) > VOICE
-    found[clip.video_present] |= motion(clip.lips[clip.video_present]) > MOTION
+    for first, last in _runs(clip.video_present):  # what changes while a mouth is away is no motion
+        there = first + np.flatnonzero(clip.video_present[first:last])
+        found[there] |= motion(clip.lips[there]) > MOTION
     speaking = _mean_around(found, 2 * HOLD + 1) > 0
     level = np.sqrt(np.square(sound).reshape(clip.frames, SAMPLES_PER_FRAME).mean(1))
     return speaking, speaking | (level > SILENCE)
@@ -110,7 +111,7 @@ def spoken(words: Sequence[Word], clip: Clip, speaking: np.ndarray, sure: float 
 
 
 def stretches(perceptible: np.ndarray, present: np.ndarray) -> Iterator[tuple[int, int]]:
-    """What to recognise: runs of frames with the pauses between them and some silence around.
+    """What to recognise: runs of frames with the short pauses between them.
 
     Args:
         perceptible: (T,) bool, frames in which there is anything to recognise.
@@ -120,18 +121,22 @@ def stretches(perceptible: np.ndarray, present: np.ndarray) -> Iterator[tuple[in
     Yields:
         First frame and the one after the last, in order, without overlap.
     """
-    edges = np.flatnonzero(np.diff(perceptible.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
+    for first, last in _runs(perceptible):
+        there = np.flatnonzero(present[first:last])
+        if len(there) > 0:
+            yield first + int(there[0]), first + int(there[-1]) + 1
+
+
+def _runs(flags: np.ndarray) -> list[list[int]]:
+    """First frame and the one after the last of each run of true ones, with no more than GAP false ones in a row."""
+    edges = np.flatnonzero(np.diff(flags.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
     joined: list[list[int]] = []
     for first, last in edges.tolist():
         if joined and first - joined[-1][1] <= GAP:
             joined[-1][1] = last
         else:
             joined.append([first, last])
-    for first, last in joined:
-        first, last = max(0, first - MARGIN), min(len(perceptible), last + MARGIN)
-        there = np.flatnonzero(present[first:last])
-        if len(there) > 0:
-            yield first + int(there[0]), first + int(there[-1]) + 1
+    return joined
 
 
 def _averaged(pictures: np.ndarray, side: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import avsr
-from avsr.activity import GAP, MARGIN, motion, somebody, spoken, stretches
+from avsr.activity import GAP, motion, somebody, spoken, stretches
 from avsr.language import load
 from avsr.preprocessing.clip import CROP_SIZE, SAMPLE_RATE, SAMPLES_PER_FRAME, Clip
 from avsr.preprocessing.reader import load_clip
@@ -165,6 +165,34 @@ def grid_clips(shared: Path, count: int) -> list[Clip]:
     return [load_clip(root / f"{name}.mp4") for name in names[:: max(1, len(names) // count)]]
 
 
+@pytest.mark.parametrize("seconds", [1, 2, 3])
+def test_row_1_a_pause_without_sound_is_no_word(model: Recogniser, shared: Path, seconds: float):
+    """Pauses of editors, noise gates and black screens: zeros, without lips or with the last picture."""
+    folder = shared / "data" / "grid" / "s1"
+    clips = [load_clip(folder / f"{name}.mp4") for name in ("bbaf2n", "bbal7s", "bbas1s", "bbaszn", "bbaf3s")]
+    frames = round(25 * seconds)
+    for modality in ("audio", "auto"):
+        for standing in (False, True):
+            parts = []
+            for clip in clips:
+                lips = np.repeat(clip.lips[-1:], frames, 0)
+                there = np.full(frames, standing)
+                pause = np.zeros(frames * SAMPLES_PER_FRAME, np.float32)
+                parts += [clip, Clip("pause", pause, lips, np.ones(frames, bool), there)]
+            found = model._read(parts, modality, model.decoding, lambda searched_s, done_s: None)[0]
+            apart = [hypothesis.text for hypothesis in model.recognise(clips, modality)]
+            assert " ".join(word.word for word in found) == " ".join(apart)
+
+
+def test_a_mouth_in_another_place_after_a_black_screen_did_not_move():
+    lips = np.zeros((80, CROP_SIZE, CROP_SIZE), np.uint8)
+    lips[:40, 40:60] = lips[40:, 60:80] = 200
+    present = np.ones(80, bool)
+    present[30:50] = False
+    clip = Clip("x", np.zeros(80 * SAMPLES_PER_FRAME, np.float32), lips, np.zeros(80, bool), present)
+    assert not somebody(clip)[0].any()
+
+
 def test_speech_that_is_soft_or_noisy_is_all_looked_at(shared: Path):
     rng = np.random.default_rng(0)
     for clip in grid_clips(shared, 8):
@@ -239,7 +267,7 @@ def test_a_pause_is_recognised_with_what_lies_around_it():
     active = np.zeros(1000, bool)
     active[100:150] = active[150 + GAP : 260] = active[600:650] = True
     present = np.ones(1000, bool)
-    assert list(stretches(active, present)) == [(100 - MARGIN, 260 + MARGIN), (600 - MARGIN, 650 + MARGIN)]
-    present[:95] = present[655:] = False  # what has neither sound nor lips is no margin
-    assert list(stretches(active, present)) == [(95, 260 + MARGIN), (600 - MARGIN, 655)]
+    assert list(stretches(active, present)) == [(100, 260), (600, 650)]
+    present[:105] = present[645:] = False  # what has neither sound nor lips is left out at the ends
+    assert list(stretches(active, present)) == [(105, 260), (600, 645)]
     assert list(stretches(active, np.zeros(1000, bool))) == []
