@@ -151,7 +151,7 @@ def _targets(files: Sequence[Path], out: Path | None, names: Sequence[str]) -> d
     """The files that each input is written to, one a format; none where standard output takes it.
 
     Raises:
-        UsageError: an input named twice.
+        UsageError: an input named twice, or "-" for the folder.
         typer.BadParameter: several renderings on standard output.
     """
     seen = set()
@@ -161,6 +161,8 @@ def _targets(files: Sequence[Path], out: Path | None, names: Sequence[str]) -> d
             raise UsageError(f"{file} is named twice: name it once")
         seen.add(this)
     if out is not None:
+        if str(out) == "-" and not out.is_dir():
+            raise UsageError("-o -: is no folder: leave -o out, and the text goes to standard output")
         return {file: [out / f"{file.stem}.{name}" for name in names] for file in files}
     if len(names) > 1:
         raise typer.BadParameter("several formats need a folder: give it with -o DIR", param_hint="-f all")

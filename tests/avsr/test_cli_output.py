@@ -93,6 +93,14 @@ def test_row_39_the_same_file_named_twice_is_said(avsr, recogniser, tmp_path: Pa
     assert recogniser.loaded == []
 
 
+def test_row_39_standard_output_is_no_folder(avsr, recogniser, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = avsr("transcribe", "a.wav", "-o", "-")
+    assert (code, out) == (2, "")
+    assert "leave -o out" in one_line(err)
+    assert not Path("-").exists()
+
+
 def test_row_39_a_name_too_long_to_write_is_told_before_work(avsr, recogniser, tmp_path: Path):
     longest = "n" * 251 + ".mp4"
     status, _, err = avsr("transcribe", longest, "-o", tmp_path / "out")
