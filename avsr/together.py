@@ -19,7 +19,7 @@ from avsr.threads import begin_with
 
 if TYPE_CHECKING:
     from avsr.alignment import WordSpan
-    from avsr.language import Decoding
+    from avsr.language import Decoding, Language
     from avsr.preprocessing.clip import Clip
     from avsr.preprocessing.reader import ClipReader
     from avsr.transcript import Transcript
@@ -31,9 +31,13 @@ Spans = list[tuple[list["WordSpan"], list[float]]]
 def transcribe_many(
     recogniser: Recogniser,
     paths: Sequence[str | Path],
+    modality: str = "auto",
+    beam: int | None = None,
+    face: str | int = "main",
     progress: Progress | None = None,
+    language: Language | None = None,
     reader: ClipReader | None = None,
-    **options: Any,
+    audio_track: int | None = None,
 ) -> Generator[Transcript | Exception]:
     """Recognises several files, with the words that each has alone.
 
@@ -44,22 +48,27 @@ def transcribe_many(
     Args:
         recogniser: of `load_model`.
         paths: files of any length; few are open at a time, however many there are.
+        modality, beam, face, language, audio_track: as in `Recogniser.transcribe`, of every file.
         progress: told how far a file is that is read in the caller's thread.
         reader: of the first file, as in `Recogniser.transcribe`; read in the caller's thread, and closed.
-        options: modality, beam, face, language and audio_track, see `Recogniser.transcribe`; they are checked first.
 
     Yields:
         For each file, in the order given and as soon as those before it are done, its transcript, or the error that it
         ended in: one bad file does not stop the rest.
 
     Raises:
-        AvsrError: options that make no sense, or paths that are no list.
+        AvsrError: options that make no sense whatever the files hold, or paths that are no list.
     """
     import torch
 
+    from avsr.preprocessing.persons import check_rule
+
     if isinstance(paths, str | bytes | os.PathLike) or not isinstance(paths, Iterable):
         raise AvsrError(f"paths {paths!r}: give a list of paths; for one file use transcribe")
-    recogniser._decoding(options.get("modality", "auto"), options.get("beam"), options.get("language"))
+    recogniser._decoding(modality, beam, language)
+    check_rule(face)
+    options: dict[str, Any] = {"modality": modality, "beam": beam, "face": face, "language": language}
+    options["audio_track"] = audio_track
     shared = _Shared(recogniser)
     ahead: deque[tuple[str | Path, Future[Transcript | None]]] = deque()
     waiting = iter(paths)

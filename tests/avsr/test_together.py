@@ -70,8 +70,11 @@ def test_what_another_thread_does_to_torch_in_the_meantime_is_not_taken_over(
 
 
 def test_mistaken_options_are_one_error_and_not_one_a_file(recogniser: Recogniser):
-    with pytest.raises(AvsrError, match="smell"):
-        list(recogniser.transcribe_many(["a.wav", "b.wav"], modality="smell"))
+    for mistake in ({"modality": "smell"}, {"face": "smell"}):
+        with pytest.raises(AvsrError, match="'smell'"):
+            list(recogniser.transcribe_many(["a.wav", "b.wav"], **mistake))
+    with pytest.raises(TypeError, match="smell"):
+        recogniser.transcribe_many(["a.wav", "b.wav"], smell=True)
 
 
 def noise(path: Path, seconds: float = 2.0) -> Path:
