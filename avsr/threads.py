@@ -55,8 +55,11 @@ def useful(frames: int, most: int) -> int:
 
 
 def _busy() -> int:
-    """Cores of the machine that others use now: threads that run or want to, but for this one; of late, off Linux."""
+    """Cores of the machine that others use now: threads that run or want to, but for this one.
+
+    Elsewhere than on Linux none: an average over a minute would count what we did in it ourselves.
+    """
     try:
         return int(_LOAD.read_text().split()[3].partition("/")[0]) - 1
     except (OSError, ValueError, IndexError):
-        return round(os.getloadavg()[0]) if hasattr(os, "getloadavg") else 0
+        return 0
