@@ -127,20 +127,31 @@ def segments(words: Sequence[Word], audio_present: np.ndarray, video_present: np
 
 def _groups(words: list[Word]) -> list[list[Word]]:
     """As `segments`, the words alone."""
+    found, waiting = [], [words] if words else []
+    while waiting:
+        group = waiting.pop()
+        parts = _parted(group)
+        if len(parts) > 1:
+            waiting += reversed(parts)
+        else:
+            found.append(group)
+    return found
+
+
+def _parted(words: list[Word]) -> list[list[Word]]:
+    """A group at all its pauses, or else, where it is too long, at the widest of them; itself where it is neither."""
     if len(words) < 2:
-        return [words] if words else []
+        return [words]
     pauses = [after.start_s - before.end_s for before, after in pairwise(words)]
     widest = max(pauses)
     if widest > PAUSE_S:
         cuts = [n for n, pause in enumerate(pauses, 1) if pause > PAUSE_S]
-        parts = [words[first:last] for first, last in pairwise([0, *cuts, len(words)])]
-    elif words[-1].end_s - words[0].start_s > LONGEST_S:
+        return [words[first:last] for first, last in pairwise([0, *cuts, len(words)])]
+    if words[-1].end_s - words[0].start_s > LONGEST_S:
         middle = (words[0].start_s + words[-1].end_s) / 2
         cut = min(range(1, len(words)), key=lambda n: (-pauses[n - 1], abs(words[n].start_s - middle)))
-        parts = [words[:cut], words[cut:]]
-    else:
-        return [words]
-    return [group for part in parts for group in _groups(part)]
+        return [words[:cut], words[cut:]]
+    return [words]
 
 
 def mean(values: Sequence[float]) -> float:
