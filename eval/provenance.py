@@ -99,6 +99,8 @@ def file_digest(path: Path) -> str:
 
 def content(path: Path) -> Iterator[bytes]:
     """A file's bytes, some at a time; raises AvsrError where it cannot be read."""
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise AvsrError(f"{path}: is no file, and results would depend on it; remove it")
     try:
         with open(path, "rb") as file:
             while chunk := file.read(_CHUNK):

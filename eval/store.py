@@ -119,10 +119,19 @@ def _parsed(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
     for line in lines:
         try:
             value = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue  # cut short; its clips are recognised again
-        if isinstance(value, dict) and value.keys() >= _NEEDED:
+        if isinstance(value, dict) and value.keys() >= _NEEDED and _is_sound(value):
             yield value
+
+
+def _is_sound(line: dict[str, Any]) -> bool:
+    """Whether the fields of a line are what they must be: somebody may have edited them."""
+    texts = ("row", "id", "reference", "hypothesis")
+    numbers = ("seconds", "seconds_network", "seconds_other", "frames")
+    return all(isinstance(line[name], str) for name in texts) and all(
+        isinstance(line.get(name, 0), (int, float)) for name in numbers
+    )
 
 
 def _jsonl(line: dict[str, Any]) -> str:

@@ -32,6 +32,8 @@ class Recordings:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         files = sorted(path for path in self.folder.glob("*") if path.suffix.lower() in SUFFIXES)
+        if odd := [path for path in files if path.exists() and not path.is_file()]:  # a pipe would be waited for
+            raise AvsrError(f"{odd[0]}: is no file; remove it")
         if not files:
             raise AvsrError(f"{folder}: no wav, flac, ogg or mp3 files there; {READABLE}")
         self.names = [path.name for path in files]

@@ -17,6 +17,7 @@ from avsr.training.config import TrainConfig
 
 STATE = "state.ckpt"  # all that resuming needs; our own file, read as tensors only
 MODEL = "model.safetensors"
+MOST_PROCESSES = 640_000  # devices times nodes, at most: each takes a batch a step
 # What a state holds. ``batches`` were taken from the plan so far, by all processes: where in it the run goes on.
 KEYS = {"objective": dict, "optimizer": dict, "average": dict, "step": int, "batches": int, "config": str, "data": str}
 # What may be another when a run goes on: all of [optim] and what changes neither the network nor the order of clips.
@@ -82,6 +83,9 @@ def read_state(path: Path) -> dict[str, Any]:
     for key, kind in KEYS.items():
         if not isinstance(state, dict) or not isinstance(state.get(key), kind):
             raise AvsrError(f"{path}: not a saved state of this version (no {key!r} in it): {instead}")
+    step, batches = state["step"], state["batches"]
+    if isinstance(step, bool) or not 0 < step <= batches <= step * MOST_PROCESSES:
+        raise AvsrError(f"{path}: damaged ({step!r} steps with {batches!r} batches): {instead}")
     return state
 
 

@@ -23,6 +23,7 @@ from avsr.eval import provenance
 from avsr.eval.conditions import Missing
 from avsr.eval.noise import Corpus
 from avsr.eval.robustness import evaluate, without_times
+from avsr.eval.store import HypothesisStore
 from avsr.eval.suites import suite_rows
 from avsr.ngram import Ngram, estimate
 from avsr.preprocessing.clip import SAMPLES_PER_FRAME, Clip
@@ -366,3 +367,13 @@ def test_clips_that_all_say_the_same_have_no_other_lips(tmp_path: Path) -> None:
     assert "texts that differ" in rows["other lips"]["not_available"]
     assert rows["still face"]["wer"] == 0
     assert results["summary"]["visual_reliance"] is None
+
+
+@pytest.mark.parametrize("damage", [{"row": ["x"]}, {"hypothesis": 5}, {"reference": None}, {"seconds": "x"}])
+def test_damaged_lines_of_a_store_are_forgotten(tmp_path: Path, damage: dict) -> None:
+    line = {"row": "clean", "id": "a", "reference": "b", "hypothesis": "b", "seconds": 1.0}
+    HypothesisStore(tmp_path, {"model": "x"}).add([line, {**line, "id": "b"}])
+    path = tmp_path / "hypotheses.jsonl"
+    first, second = path.read_text().splitlines()
+    path.write_text(json.dumps(json.loads(first) | damage) + "\n" + second + "\n" + "[" * 100_000 + "\n")
+    assert list(HypothesisStore(tmp_path, {"model": "x"}).lines) == [("clean", "b")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from avsr.eval.provenance import file_digest
 from avsr.preprocessing import media
 from avsr.preprocessing.errors import AvsrError
 from avsr.training import recordings
@@ -95,3 +97,12 @@ def test_a_recording_of_no_use_is_refused_in_one_line(tmp_path: Path, kind: str)
     with pytest.raises(AvsrError, match=told.get(kind, "no wav, flac, ogg or mp3 files")) as error:
         read_recordings(tmp_path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_among_the_recordings_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.wav")
+    with pytest.raises(AvsrError, match=r"pipe\.wav: is no file; remove it"):
+        Recordings(tmp_path)
+    with pytest.raises(AvsrError, match=r"pipe\.wav: is no file, and results would depend on it; remove it"):
+        file_digest(tmp_path / "pipe.wav")

@@ -347,6 +347,10 @@ def recipe_without(key: str) -> Any:
         (recipe_without("augment.picture"), "recipes had no augment.picture"),
         (recipe_without("optim.ema"), "recipes had no optim.ema"),
         (lambda state: state.update(config=state["config"].replace('"ema"', '"emma"')), "recipes had"),
+        (lambda state: state.update(step=-1), r"damaged \(-1 steps"),
+        (lambda state: state.update(step=True), r"damaged \(True steps"),
+        (lambda state: state.update(batches=-5), "damaged .* -5 batches"),
+        (lambda state: state.update(batches=10**15), "damaged .* 10+ batches"),
     ],
 )
 def test_a_state_of_another_version_is_known_by_whatever_it_lacks_or_has(
