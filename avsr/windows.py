@@ -288,11 +288,13 @@ def _quiet_place(before: Window, after: Window, low: float) -> float:
     high = min(before.last, after.last)
     low = min(low, high)
     middle = (low + high) / 2
-    units = [*before.units, *after.units]
+    spans = [(unit.start, unit.end) for unit in [*before.units[: before.complete], *after.units]]
+    # What the end of a window may have cut off goes on, nobody knows how far: better left to the next window.
+    spans += [(unit.start, math.inf) for unit in before.units[before.complete :]]
 
     def cost(at: float) -> tuple[float, float]:
         """How much is cut off the unit that it cuts most, and how far it is from the middle."""
-        cut = max((min(at - u.start, u.end - at) for u in units if u.start < at < u.end), default=0.0)
+        cut = max((min(at - start, end - at) for start, end in spans if start < at < end), default=0.0)
         return cut, abs(at - middle)
 
     places = [middle, low, high]

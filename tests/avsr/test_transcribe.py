@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import avsr
@@ -297,6 +297,7 @@ def test_windows_lose_and_double_no_word(words):
 
 @settings(max_examples=8, deadline=None)
 @given(gaps=st.lists(st.integers(1, 30), min_size=1, max_size=12), inside=st.integers(1, 25))
+@example(gaps=[1, 1, 1], inside=22)  # a sentence longer than a window, and no pause before or after it
 def test_windows_cut_no_sentence_of_a_grammar(gaps, inside):
     """Even where the pauses within sentences are longer than those between them, and windows shorter than sentences."""
     sentence = (" " + "-" * inside).join(["bin", "blue", "at", "f", "two", "now"])
