@@ -124,23 +124,26 @@ class _Growing:
 
 
 def normal_shape(shape: np.ndarray) -> np.ndarray:
-    """(n, 3) in the middle of its axes and of unit size (root mean square of the distances from there)."""
-    centred = shape - shape.mean(axis=0)
-    return centred / np.sqrt((centred**2).sum(axis=1).mean())
+    """(..., n, 3) in the middle of its axes and of unit size (root mean square of the distances from there)."""
+    centred = shape - shape.mean(axis=-2, keepdims=True)
+    return centred / np.sqrt((centred**2).sum(axis=-1).mean(axis=-1))[..., None, None]
 
 
 def turned(shape: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """The shape rotated to lie on another one as well as it can (Kabsch 1976, without reflection)."""
+    """The shape (n, 3) rotated to lie on others (..., n, 3) as well as it can (Kabsch 1976, without reflection)."""
     left, _, right = np.linalg.svd(shape.T @ like)
-    if np.linalg.det(left @ right) < 0:
-        left[:, -1] *= -1
+    left[..., -1] *= np.sign(np.linalg.det(left @ right))[..., None]
     return shape @ (left @ right)
 
 
-def shape_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """How different two face shapes are: root mean square of what is left when one is laid on the other."""
-    a, b = normal_shape(a), normal_shape(b)
-    return float(np.sqrt(((turned(a, b) - b) ** 2).sum(axis=1).mean()))
+def shape_distances(shape: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """How different a face shape (n, 3) is from each of several (m, n, 3).
+
+    Returns:
+        (m,) root mean square of what is left when it is laid on each of them.
+    """
+    shape, others = normal_shape(shape), normal_shape(others)
+    return np.sqrt(((turned(shape, others) - others) ** 2).sum(axis=-1).mean(axis=-1))
 
 
 class FaceTracker:

@@ -5,7 +5,7 @@ A camera cut, or somebody who leaves and comes back, makes several tracks of one
 
 - nobody is in two places at once: a track never joins a person who is seen elsewhere at that time (OVERLAP frames of a
   crossfade apart);
-- faces are compared by their shape in three dimensions (face_tracks.shape_distance). Under SAME they are one person,
+- faces are compared by their shape in three dimensions (face_tracks.shape_distances). Under SAME they are one person,
   over OTHER they are two;
 - between the two, the same place, size and surroundings speak for the same person, and so does that nobody else of any
   weight is in the picture at either time. The latter is a guess, and a line says so.
@@ -25,7 +25,7 @@ import numpy as np
 
 from avsr.preprocessing.clip import FPS
 from avsr.preprocessing.errors import AvsrError
-from avsr.preprocessing.face_tracks import FaceTrack, shape_distance
+from avsr.preprocessing.face_tracks import FaceTrack, shape_distances
 
 SAME = 0.025  # shape distance up to which two faces are one person ...
 OTHER = 0.032  # ... and from which they are two
@@ -93,7 +93,11 @@ def find_persons(tracks: Sequence[FaceTrack]) -> list[Person]:
     persons: list[Person] = []
     alone = _alone(tracks)
     for track in sorted(tracks, key=lambda track: (-_weight(track), track.id)):
-        found = [(*_likeness(track, person), person) for person in persons if _may_be(track, person)]
+        possible = [person for person in persons if _may_be(track, person)]
+        # Against the best known face of each, and whether it is in a place of theirs.
+        apart_from = _distances(track, [max(person.tracks, key=lambda other: other.shapes) for person in possible])
+        places = [any(_near(track, other) for other in person.tracks[-20:]) for person in possible]
+        found = list(zip(apart_from, places, possible, strict=True))
         ranked = sorted(found, key=lambda entry: entry[0] - NEAR_BONUS * entry[1])
         apart, near, person = ranked[0] if ranked else (OTHER, False, None)
         guess = apart > SAME and not near
@@ -115,7 +119,8 @@ def _unproven(person: Person) -> list[FaceTrack]:
     """The tracks that nothing but a guess joins to the person's weightiest, in order of time."""
     proven, rest = [max(person.tracks, key=_weight)], list(person.tracks)
     for known in proven:
-        alike = [track for track in rest if _distance(track, known) <= SAME or _near(track, known)]
+        apart = zip(rest, _distances(known, rest), strict=True)
+        alike = [track for track, distance in apart if distance <= SAME or _near(track, known)]
         proven += [track for track in alike if track is not known]
         rest = [track for track in rest if track is not known and track not in alike]
     return sorted(rest, key=lambda track: track.first)
@@ -141,17 +146,17 @@ def _may_be(track: FaceTrack, person: Person) -> bool:
     return all(_overlap(track, other) <= min(OVERLAP, (track.duration + 1) // 2) for other in person.tracks)
 
 
-def _likeness(track: FaceTrack, person: Person) -> tuple[float, bool]:
-    """The distance of a track from the best known face of a person, and whether it is in a place of theirs."""
-    near = any(_near(track, other) for other in person.tracks[-20:])
-    known = max(person.tracks, key=lambda other: other.shapes)
-    return _distance(track, known), near
+def _distances(track: FaceTrack, others: Sequence[FaceTrack]) -> list[float]:
+    """How far the face of a track is from those of others, UNKNOWN where one of the two is not known."""
+    found = np.full(len(others), UNKNOWN)
+    shapes = {i: other.shape for i, other in enumerate(others) if other.shape is not None and _is_known(other)}
+    if shapes and track.shape is not None and _is_known(track):
+        found[list(shapes)] = shape_distances(track.shape, np.stack(list(shapes.values())))
+    return found.tolist()
 
 
-def _distance(a: FaceTrack, b: FaceTrack) -> float:
-    if a.shape is None or b.shape is None or min(a.shapes, b.shapes) < FEW_SHAPES:
-        return UNKNOWN
-    return shape_distance(a.shape, b.shape)
+def _is_known(track: FaceTrack) -> bool:
+    return track.shapes >= FEW_SHAPES
 
 
 def _near(a: FaceTrack, b: FaceTrack) -> bool:

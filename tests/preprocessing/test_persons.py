@@ -11,12 +11,16 @@ import pytest
 from avsr.preprocessing import face
 from avsr.preprocessing.errors import AvsrError
 from avsr.preprocessing.face import POINTS, SHAPE
-from avsr.preprocessing.face_tracks import FaceTrack, normal_shape, shape_distance
+from avsr.preprocessing.face_tracks import FaceTrack, normal_shape, shape_distances
 from avsr.preprocessing.persons import OTHER, SAME, choose_person, find_persons, list_persons, remarks
 
 RNG = np.random.default_rng(5)
 ANNE = normal_shape(RNG.normal(size=(len(SHAPE), 3)))
 NOBODY = RNG.normal(size=(len(SHAPE), 3))
+
+
+def shape_distance(a: np.ndarray, b: np.ndarray) -> float:
+    return float(shape_distances(a, b[None])[0])
 
 
 def _like(shape: np.ndarray, distance: float) -> np.ndarray:
