@@ -58,7 +58,8 @@ def refuse(
             foreign.append(target)
     if foreign:
         others = f" (and {len(foreign) - 1} more)" if len(foreign) > 1 else ""
-        raise UsageError(f"{foreign[0]}{others} is there already and no unchanged output of an earlier call: {advice}")
+        why = "is there already, and avsr did not write it or it changed since"
+        raise UsageError(f"{foreign[0]}{others} {why}: {advice}")
 
 
 def refuse_twins(targets: Iterable[tuple[Path, Path]], fold: bool = False) -> None:

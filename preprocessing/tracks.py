@@ -46,8 +46,9 @@ class LocalFile:
         try:
             found = path.stat()
             if not stat.S_ISREG(found.st_mode):
-                kind = "a folder" if stat.S_ISDIR(found.st_mode) else "not a regular file"
-                raise MediaError(f"{path}: is {kind}; give a media file")
+                if stat.S_ISDIR(found.st_mode):
+                    raise MediaError(f"{path}: is a folder; give the media files in it")
+                raise MediaError(f"{path}: is not a regular file; give a media file")
             if found.st_size == 0:
                 raise MediaError(f"{path}: is empty (0 bytes); give a complete media file")
             # Any: FFmpeg and `cutoff` want no more of it than these four.

@@ -47,7 +47,10 @@ def transcribe(
     ] = None,
     face: Annotated[
         str,
-        typer.Option(metavar="RULE", help="Whose lips: main (longest and largest), largest, left, right, or a number."),
+        typer.Option(
+            metavar="RULE",
+            help="Whose lips: main (longest and largest), largest, left, right, or a number from 0 on.",
+        ),
     ] = "main",
     audio_track: Annotated[
         int | None,
