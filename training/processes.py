@@ -67,6 +67,8 @@ def run_together(work: Callable[..., object], config: TrainConfig, say: Say) -> 
         raise AvsrError(
             f"devices = {config.devices}: this machine has {most} {kind}; --set devices={most} uses them all"
         )
+    # PyTorch's C++ warns each rank of find_unused_parameters, which is asked for; it reads this when it is imported.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     _Workers(work, config, say).watch()
     return os.environ.get("NODE_RANK", "0") == "0" or config.nodes == 1
 
@@ -83,7 +85,7 @@ def connect(config: TrainConfig) -> Any:
 
     for name in ("lightning.fabric", "lightning.pytorch"):  # whichever was imported last speaks for both
         logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*(Grad strides do not match|find_unused_parameters)")
+    warnings.filterwarnings("ignore", message=".*Grad strides do not match")
     several = config.devices * config.nodes > 1
     # A batch of sound alone leaves the picture network without gradients.
     strategy = DDPStrategy(find_unused_parameters=True) if several else "auto"
