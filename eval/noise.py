@@ -23,6 +23,7 @@ from avsr.preprocessing.errors import AvsrError
 NOISES = ("babble", "white", "pink", "recorded", "talker")
 BABBLE_TALKERS = 6
 SNR_DEFINITION = "whole clip"  # see add_noise
+KEPT_BYTES = 256_000_000  # of recordings in memory, in each process: an hour and more
 _FULL_SCALE = 32_768  # energies are counted in 16-bit steps, exactly
 _NOISE_RMS = 0.1  # of noise before it is scaled; far above the 16-bit step, far below clipping
 _SPEECH_RMS = 0.05  # stands in for the level of a silent clip, which has no SNR
@@ -88,7 +89,7 @@ class Corpus:
         self.rir_dir = Path(rir_dir) if rir_dir else None
         self.audio = lru_cache(maxsize=512)(load_audio)
         self.lips = lru_cache(maxsize=32)(load_lips) if load_lips is not None else None
-        self.noise = lru_cache(maxsize=32)(_read_noise)
+        self.noise = _Recordings(KEPT_BYTES)
         self.ranks = lru_cache(maxsize=64)(self._ranks)
 
     def _ranks(self, purpose: str, seed: int) -> dict[str, int]:
@@ -109,6 +110,26 @@ class Corpus:
     def rir_files(self) -> list[Path]:
         """Recorded impulse responses, sorted by name."""
         return _sound_files(self.rir_dir)
+
+
+class _Recordings:
+    """Recordings by path; those that were asked for last stay in memory, as many as fit.
+
+    Args:
+        most: bytes of their samples. A longer recording is given and not kept.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most, self.kept = most, dict[Path, np.ndarray]()  # in order of use
+
+    def __call__(self, path: Path) -> np.ndarray:
+        """(N,) float32 16 kHz mono."""
+        audio = self.kept.pop(path) if path in self.kept else _read_noise(path)
+        if audio.nbytes <= self.most:
+            while sum(other.nbytes for other in self.kept.values()) + audio.nbytes > self.most:
+                del self.kept[next(iter(self.kept))]
+            self.kept[path] = audio
+        return audio
 
 
 def _sound_files(folder: Path | None) -> list[Path]:

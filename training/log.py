@@ -10,6 +10,8 @@ import numpy as np
 
 from avsr.preprocessing import outputs
 
+BOARD = "tensorboard"  # folder of the curves
+
 # Losses in the log line; the curves have all of them.
 LOSSES = (
     "total",

@@ -1,7 +1,8 @@
-"""What a run starts from: its vocabulary, the weights of another model, what of it is not trained."""
+"""What a run starts from: a folder to write to, a vocabulary, weights of another model, what of it is not trained."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,52 @@ from torch import nn
 from avsr import checkpoint
 from avsr.config import ModelConfig
 from avsr.model import AVSR, with_outputs, with_tokens
+from avsr.preprocessing import outputs
 from avsr.preprocessing.errors import AvsrError
 from avsr.tokenizer import Tokenizer
 from avsr.training.config import TrainConfig
+from avsr.training.log import BOARD
+from avsr.training.state import MODEL, STATE
 from avsr.training.store import shown, vocabulary
 
 LINEAGE = ("ear", "license")  # of a model's info, what holds for every model that is trained on from it
+WRITTEN = ("config.json", "dropped.txt", STATE, f"{STATE}.tmp", MODEL, "bad_batch.safetensors")  # by a run
+
+
+def check_folder(out: Path, resume: bool) -> bool:
+    """Refuses, before any work, a folder that a run could not write its files to.
+
+    Args:
+        out: folder of the run.
+        resume: a run in it goes on.
+
+    Returns:
+        Whether a run was begun there and saved its state.
+
+    Raises:
+        AvsrError: something of another kind has the place of the folder or a file, or a run would be lost.
+    """
+    try:
+        nearest = next(folder for folder in (out, *out.absolute().parents) if os.path.lexists(folder))
+        if not nearest.is_dir():
+            raise AvsrError(f"{nearest} is there already and is no folder: choose another --out")
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise AvsrError(f"{nearest}: cannot be written to: choose another --out")
+        if os.path.lexists(out / BOARD) and not (out / BOARD).is_dir():
+            raise AvsrError(f"{out / BOARD} is there already and is no folder: move it away or choose another --out")
+        for path in (out / name for name in WRITTEN):
+            if os.path.lexists(path) and not path.is_file():
+                raise AvsrError(f"{path} is there already and is no file: move it away or choose another --out")
+        started = (out / STATE).exists()
+    except OSError as error:
+        raise AvsrError(f"{out}: cannot be written to ({error.strerror}): choose another --out") from error
+    if started and not resume:
+        raise AvsrError(f"{out} holds a run already: continue it with --resume or choose another --out")
+    if (out / MODEL).exists() and not started:
+        raise AvsrError(f"{out} holds a {MODEL} already: choose another --out, so that it is not lost")
+    if not started:
+        outputs.refuse([out / "config.json", out / "dropped.txt"], advice="choose another --out")
+    return started
 
 
 class Start:

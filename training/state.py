@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from avsr.preprocessing.errors import AvsrError
 from avsr.training.config import TrainConfig
@@ -129,37 +129,53 @@ def check_tensors(saved: dict[str, Any], own: dict[str, Tensor], out: Path, size
     """Makes sure that a state's tensors are those of this network.
 
     Raises:
-        AvsrError: one is missing, one too many, or of another shape.
+        AvsrError: one is missing, one too many, or of another shape or type.
     """
-    for name in sorted(own.keys() ^ saved.keys()):
+    for name in sorted(own.keys() ^ saved.keys(), key=str):
         raise other_version(out, f"whose {size} had {'no ' if name in own else ''}{name}")
     for name, value in own.items():
-        if not isinstance(saved[name], Tensor) or saved[name].shape != value.shape:
-            raise other_version(out, f"whose {size} ({name}) has another shape")
+        if not _is_tensor(saved[name], value.shape, value.dtype):
+            same = getattr(saved[name], "shape", None) == value.shape
+            raise other_version(out, f"whose {size} ({name}) has another {'type' if same else 'shape'}")
 
 
-def fitted_optimizer(saved: dict[str, Any], own: torch.optim.Optimizer, out: Path) -> dict[str, Any]:
-    """An optimiser's saved state with the hyper-parameters of this run.
+def fitted_optimizer(kept: dict[str, Any], own: torch.optim.Optimizer, out: Path) -> dict[str, Any]:
+    """The optimiser's part of a state, with the hyper-parameters of this run.
 
     Raises:
-        AvsrError: it is of other parameters, or of another optimiser.
+        AvsrError: it is of other parameters, of another optimiser, or damaged.
     """
     groups = own.state_dict()["param_groups"]
-    kept, state = saved.get("param_groups"), saved.get("state")
-    if not isinstance(kept, list) or not isinstance(state, dict):
+    saved, state = kept["optimizer"].get("param_groups"), kept["optimizer"].get("state")
+    if not _are_dicts(saved) or not isinstance(state, dict):
         raise other_version(out, "whose optimiser kept no 'param_groups' and 'state'")
-    if [len(group.get("params", ())) for group in kept] != [len(group["params"]) for group in groups]:
-        raise other_version(out, "whose optimiser had other groups of parameters")
-    for name in sorted(groups[0].keys() ^ kept[0].keys()):
+    if [_members(group) for group in saved] != [_members(group) for group in groups]:
+        raise other_version(out, "whose optimiser had other groups of parameters in 'param_groups'")
+    for name in sorted(groups[0].keys() ^ saved[0].keys(), key=str):
         raise other_version(out, f"whose optimiser had {'no ' if name in groups[0] else ''}{name}")
+    if len(state) != kept.get("trained", len(state)):  # states of earlier versions do not say it
+        raise _damaged(out, f"{len(state)} parameters in 'state' of its optimiser, where {kept['trained']} were saved")
     parameters = [parameter for group in own.param_groups for parameter in group["params"]]
     for i, values in state.items():
+        if i not in range(len(parameters)) or not isinstance(values, dict):
+            raise other_version(out, f"whose optimiser had another 'state' ({i!r})")
         for name in ("step", "exp_avg", "exp_avg_sq"):
-            value = values.get(name) if isinstance(values, dict) else None
-            shape = () if name == "step" or i not in range(len(parameters)) else parameters[i].shape
-            if not isinstance(value, Tensor) or value.shape != shape:
+            value, shape = values.get(name), () if name == "step" else parameters[i].shape
+            if not _is_tensor(value, shape, torch.float32):
                 raise other_version(out, f"whose optimiser had another {name}")
+            if name != "exp_avg" and value.numel() and value.min() < 0:
+                raise _damaged(out, f"{_moment(i, name)} below 0")
     return {"state": state, "param_groups": groups}
+
+
+def check_finite(kept: dict[str, Any], out: Path) -> None:
+    """Makes sure that a saved state can be trained on; its tensors are known to be those of this network.
+
+    Raises:
+        AvsrError: a weight or a moment is not finite.
+    """
+    if bad := first_not_finite(kept_tensors(kept)):
+        raise _damaged(out, f"{bad} not finite")
 
 
 def other_version(out: Path, what: str) -> AvsrError:
@@ -175,15 +191,37 @@ def first_not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
     return next((name for (name, _), fine in zip(named, finite, strict=True) if not fine), None)
 
 
-def kept_tensors(
-    objective: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
-) -> list[tuple[str, Tensor]]:
+def kept_tensors(kept: dict[str, Any]) -> list[tuple[str, Tensor]]:
     """All tensors of a state by name."""
-    named = list(objective.state_dict().items())
-    named += [(f"averaged {name}", value) for name, value in average.state_dict().items()]
-    for values in optimizer.state.values():
-        named += [(f"optimiser's {name}", value) for name, value in values.items() if isinstance(value, Tensor)]
+    named = list(kept["objective"].items())
+    named += [(f"averaged {name}", value) for name, value in kept["average"].items()]
+    for i, values in kept["optimizer"]["state"].items():
+        named += [(_moment(i, name), value) for name, value in values.items() if isinstance(value, Tensor)]
     return named
+
+
+def _moment(i: int, name: str) -> str:
+    return f"optimiser's {name} of parameter {i}"
+
+
+def _is_tensor(value: Any, shape: Sequence[int], dtype: torch.dtype) -> TypeGuard[Tensor]:
+    """Whether this is a plain tensor of such a kind."""
+    plain = isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta
+    return plain and value.shape == tuple(shape) and value.dtype == dtype
+
+
+def _are_dicts(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(one, dict) for one in values)
+
+
+def _members(group: dict[str, Any]) -> list[int] | None:
+    """Numbers of a group's parameters; None where it has no such."""
+    numbers = group.get("params")
+    return numbers if isinstance(numbers, list) and all(isinstance(i, int) for i in numbers) else None
+
+
+def _damaged(out: Path, what: str) -> AvsrError:
+    return AvsrError(f"{out / STATE}: damaged ({what}): {_from_weights(out)}")
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

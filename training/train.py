@@ -29,10 +29,10 @@ from avsr.training.average import Follower
 from avsr.training.batch import Batch, collate
 from avsr.training.config import TrainConfig, load_recipe
 from avsr.training.data import ClipStore, Plan, TrainSet, loader
-from avsr.training.log import Log, tell_dropped
+from avsr.training.log import BOARD, Log, tell_dropped
 from avsr.training.losses import Objective
 from avsr.training.processes import Say, connect, run_together
-from avsr.training.start import Start
+from avsr.training.start import Start, check_folder
 from avsr.training.state import MODEL, STATE
 
 
@@ -53,8 +53,9 @@ def train(
         recipe: name or path, see ``load_recipe``.
         data: folders that ``avsr prepare`` made.
         out: folder of the run; must be new or empty unless the run is resumed.
-        resume: go on from the last saved state of ``out``. All of ``[optim]`` may be another then, as may the number
-            of devices: the learning rate is what it would be at that step of a run with the new values.
+        resume: go on from the last saved state of ``out``, or begin where there is none yet. All of ``[optim]`` may be
+            another then, as may the number of devices: the learning rate is what it would be at that step of a run
+            with the new values.
         overrides: ``section.key=value``.
         say: takes one line of the log at a time.
 
@@ -66,24 +67,27 @@ def train(
     """
     config = load_recipe(recipe, list(overrides))
     out = Path(out)
-    started = (out / STATE).exists()
-    if started and not resume:
-        raise AvsrError(f"{out} holds a run already: continue it with --resume or choose another --out")
-    if (out / MODEL).exists() and not started:
-        raise AvsrError(f"{out} holds a {MODEL} already: choose another --out, so that it is not lost")
-    if not started:
-        outputs.refuse([out / "config.json", out / "dropped.txt"], advice="choose another --out")
+    started = check_folder(out, resume)
     if not data:
         raise AvsrError("no training data: give one or more prepared folders with --data")
-    work = functools.partial(_work, config, [Path(d) for d in data], out, started)
+    work = functools.partial(_work, config, [Path(d) for d in data], out, resume, started)
     return out / MODEL if run_together(work, config, say) else None
 
 
 def _work(
-    config: TrainConfig, data: list[Path], out: Path, resume: bool, say: Say, connected: Callable[[], object] = int
+    config: TrainConfig,
+    data: list[Path],
+    out: Path,
+    resume: bool,
+    started: bool,
+    say: Say,
+    connected: Callable[[], object] = int,
 ) -> None:
     """The whole run, in each of its processes."""
-    Run(config, data, out, say, connected).go(resume)
+    run = Run(config, data, out, say, connected)
+    if resume and not started:
+        run.say(f"{out} holds no saved state to resume from: the run begins at step 0")
+    run.go(started)
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -235,7 +239,7 @@ class Run:
     def _start_log(self) -> None:
         config = self.config
         if self.first:
-            self.log = Log(self.out / "tensorboard", self.say, self.step, config.optim.steps)
+            self.log = Log(self.out / BOARD, self.say, self.step, config.optim.steps)
             outputs.write(self.out / "config.json", [config.model_dump_json(indent=1).encode()])
         count = sum(p.numel() for p in self.model.parameters())
         frames = sum(self.store.frames(i) for i in range(len(self.store)))
@@ -264,18 +268,19 @@ class Run:
 
     def _save(self) -> None:
         """State and averaged model, each beside its place and renamed: a kill leaves the last whole ones."""
-        bad = state.first_not_finite(state.kept_tensors(self.objective, self.average, self.optimizer))
-        if bad:
-            self._stop(self.step - 1, f"{bad} not finite after it")
+        optimizer = self.optimizer.state_dict()
         kept = {
             "objective": self.objective.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": optimizer,
+            "trained": len(optimizer["state"]),  # what was never trained has no moments
             "average": self.average.state_dict(),
             "step": self.step,
             "batches": self.batches,
             "config": self.config.model_dump_json(),
             "data": self._data(),
         }
+        if bad := state.first_not_finite(state.kept_tensors(kept)):
+            self._stop(self.step - 1, f"{bad} not finite after it")
         state.write_state(self.out / STATE, kept, self.fabric.save, self.first)
         self._save_model()
         if self.first:
@@ -304,7 +309,8 @@ class Run:
             )
         state.check_tensors(kept["objective"], self.objective.state_dict(), out, config.size)
         state.check_tensors(kept["average"], self.average.state_dict(), out, config.size)
-        optimizer = state.fitted_optimizer(kept["optimizer"], self.optimizer.optimizer, out)
+        optimizer = state.fitted_optimizer(kept, self.optimizer.optimizer, out)
+        state.check_finite(kept, out)
         self.objective.load_state_dict(kept["objective"])
         self.average.load_state_dict(kept["average"])
         self.optimizer.load_state_dict(optimizer)

@@ -289,6 +289,64 @@ def test_row_23_what_is_not_finite_stops_the_run_before_anything_is_saved_over(
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize(
+    "name", ["tensorboard", "config.json", "dropped.txt", "state.ckpt", "model.safetensors", "bad_batch.safetensors"]
+)
+def test_a_folder_that_cannot_be_written_to_is_told_before_any_work(
+    run_of_one_step: tuple[str, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, resume: bool
+) -> None:
+    recipe, folder, out = run_of_one_step
+    out = out if resume else tmp_path / "new"
+    path = out / name
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    out.mkdir(exist_ok=True)
+    path.touch() if name == "tensorboard" else path.mkdir()
+    monkeypatch.setattr(module, "Run", None)
+    with pytest.raises(AvsrError, match=rf"{name} is there already and is no (file|folder)") as error:
+        train(recipe, [folder], out, resume=resume, overrides=["optim.steps=2"], say=quiet)
+    assert "\n" not in str(error.value)
+
+
+def test_an_out_that_is_a_file_or_below_one_is_told_before_any_work(
+    recipe: str, corpus: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "Run", None)
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "below" / "it"):
+        with pytest.raises(AvsrError, match=r"file is there already and is no folder: choose another --out"):
+            train(recipe, [corpus()], out, say=quiet)
+    with pytest.raises(AvsrError, match=r"cannot be written to .*: choose another --out"):
+        train(recipe, [corpus()], tmp_path / ("x" * 300), say=quiet)
+    monkeypatch.setattr("os.access", lambda *_: False)  # tests may run as root
+    with pytest.raises(AvsrError, match=r"cannot be written to: choose another --out"):
+        train(recipe, [corpus()], tmp_path / "new", say=quiet)
+
+
+def test_resume_begins_where_nothing_was_saved_and_says_so(
+    recipe: str, corpus: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A script that always resumes: its first start, one that was stopped before the first save, and a later one."""
+    folder, out, lines = corpus(), tmp_path / "run", []
+
+    def stop(line: str) -> None:
+        lines.append(line)
+        if line.startswith("step 1/"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, [folder], out, resume=True, overrides=["optim.steps=2"], say=stop)
+    train(recipe, [folder], out, resume=True, overrides=["optim.steps=2"], say=lines.append)
+    told = [line for line in lines if "no saved state to resume from: the run begins at step 0" in line]
+    assert len(told) == 2
+    later: list[str] = []
+    train(recipe, [folder], out, resume=True, overrides=["optim.steps=3"], say=later.append)
+    assert not any("no saved state" in line for line in later)
+    assert any("step 2 of 3" in line for line in later)
+
+
 def test_row_37_a_state_that_cannot_be_used_is_named_in_one_line(
     recipe: str, corpus: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -321,6 +379,26 @@ def lack(*keys: str) -> Any:
     return change
 
 
+def of_state(*keys: Any) -> Any:
+    """Changes the tensor under these keys with the last of them, a function."""
+    *path, name, new = keys
+
+    def change(state: dict) -> None:
+        for key in path:
+            state = state[key]
+        state[name] = new(state[name])
+
+    return change
+
+
+def not_a_number(value: torch.Tensor) -> torch.Tensor:
+    return value * torch.nan
+
+
+def below_zero(value: torch.Tensor) -> torch.Tensor:
+    return value - 2
+
+
 def recipe_without(key: str) -> Any:
     section, _, name = key.partition(".")
 
@@ -344,6 +422,25 @@ def recipe_without(key: str) -> Any:
         (lack("optimizer", "param_groups", "share"), "had no share"),
         (lack("optimizer", "state", 0, "exp_avg"), "had another exp_avg"),
         (lambda state: state["optimizer"]["param_groups"].pop(), "other groups of parameters"),
+        *(
+            (lambda state, wrong=wrong: state["optimizer"].update(param_groups=wrong), "'param_groups'")
+            for wrong in ([1, 2], [], {}, "x", [{"params": 3}], [{"params": torch.zeros(2)}], [[]] * 4)
+        ),
+        *(
+            (lambda state, wrong=wrong: state["optimizer"].update(state=wrong), "'state'")
+            for wrong in ([1], {}, {"x": {}}, {0: 5}, None)
+        ),
+        (lambda state: state["optimizer"]["state"].pop(0), "damaged .* in 'state' of its optimiser"),
+        (of_state("objective", "model.head.bias", torch.Tensor.int), r"\(model.head.bias\) has another type"),
+        (of_state("average", "head.weight", torch.Tensor.double), r"\(head.weight\) has another type"),
+        (of_state("average", "head.weight", torch.Tensor.to_sparse), r"\(head.weight\) has another type"),
+        (of_state("objective", "model.head.bias", not_a_number), r"damaged \(model.head.bias not finite"),
+        (of_state("average", "head.bias", not_a_number), r"damaged \(averaged head.bias not finite"),
+        (of_state("optimizer", "state", 0, "exp_avg", not_a_number), "damaged .*exp_avg of parameter 0 not finite"),
+        (of_state("optimizer", "state", 0, "exp_avg_sq", below_zero), "damaged .*exp_avg_sq of parameter 0 below 0"),
+        (of_state("optimizer", "state", 0, "exp_avg_sq", torch.Tensor.int), "had another exp_avg_sq"),
+        (of_state("optimizer", "state", 0, "step", below_zero), "damaged .*step of parameter 0 below 0"),
+        (lambda state: state["average"].update({7: torch.zeros(1), "more": 1}), "had 7"),
         (recipe_without("augment.picture"), "recipes had no augment.picture"),
         (recipe_without("optim.ema"), "recipes had no optim.ema"),
         (lambda state: state.update(config=state["config"].replace('"ema"', '"emma"')), "recipes had"),
@@ -363,6 +460,15 @@ def test_a_state_of_another_version_is_known_by_whatever_it_lacks_or_has(
     with pytest.raises(AvsrError, match=rf"{named}.*: go on from its weights with --set init=.*model\.saf") as error:
         train(recipe, [folder], out, resume=True, overrides=["optim.steps=2"], say=quiet)
     assert "\n" not in str(error.value)
+
+
+def test_a_state_that_does_not_say_how_much_was_trained_is_resumed(run_of_one_step: tuple[str, Path, Path]) -> None:
+    recipe, folder, out = run_of_one_step
+    state = torch.load(out / "state.ckpt", weights_only=True)
+    del state["trained"]
+    torch.save(state, out / "state.ckpt")
+    path = train(recipe, [folder], out, resume=True, overrides=["optim.steps=2"], say=quiet)
+    assert checkpoint.load(path)[1]["step"] == 2
 
 
 def test_the_log_says_what_is_going_on(recipe: str, corpus: Callable[..., Path], tmp_path: Path) -> None:
