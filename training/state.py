@@ -186,7 +186,9 @@ def other_version(out: Path, what: str) -> AvsrError:
 def first_not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
     """Name of a tensor that holds an infinity or no number, or None; synchronises with the device once."""
     named = [(name, value) for name, value in tensors if value.is_floating_point() and value.numel()]
-    largest = torch.stack([value.float() for value in torch._foreach_norm([v for _, v in named], float("inf"))])
+    norms = torch._foreach_norm([value for _, value in named], float("inf"))
+    # An optimiser that is not fused counts its steps on the CPU, whatever the device.
+    largest = torch.stack([norm.to(norms[0].device, torch.float32, non_blocking=True) for norm in norms])
     finite = torch.isfinite(largest).tolist()
     return next((name for (name, _), fine in zip(named, finite, strict=True) if not fine), None)
 
