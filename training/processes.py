@@ -180,13 +180,15 @@ class _Workers:
         own = [error for error in self.errors if isinstance(error, AvsrError)]
         if own:
             raise own[0]
-        for rank, process in enumerate(self.processes):
-            if process.exitcode is not None and process.exitcode < 0:
-                name = signal.Signals(-process.exitcode).name
-                raise AvsrError(
-                    f"process {rank + 1} of {len(self.processes)} was ended by {name}, so all were (memory may have "
-                    f"run out: less data.cache_gb, data.max_frames or data.workers); go on with --resume"
-                )
+        ends = [(-process.exitcode, rank) for rank, process in enumerate(self.processes, 1) if process.exitcode]
+        by_signal = [(number, rank) for number, rank in ends if number > 0]
+        if by_signal:
+            # Who loses another process in a collective may be aborted for it: that is not what happened first.
+            number, rank = min(by_signal, key=lambda end: (end[0] == signal.SIGABRT, end[1]))
+            raise AvsrError(
+                f"process {rank} of {len(self.processes)} was ended by {signal.Signals(number).name}, so all were "
+                f"(memory may have run out: less data.cache_gb, data.max_frames or data.workers); go on with --resume"
+            )
         if self.errors:
             raise self.errors[0]
         raise AvsrError(f"one of {len(self.processes)} processes ended before its time; go on with --resume")
