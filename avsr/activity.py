@@ -23,6 +23,7 @@ SILENCE = 1e-4  # root mean square, -80 dB of full scale: nothing fainter is rec
 SURE = 0.85  # a word with this calibrated confidence was said; those found in noise and music reach 0.65
 HOLD = 12  # frames around what was found that count too: soft beginnings and ends
 GAP = 5  # frames; a longer silence parts stretches: in one of half a second recognisers make up letters
+REST = 3 * FPS  # frames; a shorter rest of a mouth without any sound is a pause in what it says
 
 Activity = Callable[[Clip], tuple[np.ndarray, np.ndarray]]
 """A clip to two of (T,) bool: where somebody seems to speak, and where there is anything to recognise."""
@@ -70,7 +71,7 @@ def somebody(clip: Clip) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
         (T,) bool, frames in which somebody seems to speak, half a second around them included; (T,) bool, these and
-        all in which there is any sound: a voice in loud noise is not always found.
+        all in which there is any sound, since a voice in loud noise is not always found, and short rests of lips alone.
     """
     from avsr.silero import voice
 
@@ -83,7 +84,12 @@ def somebody(clip: Clip) -> tuple[np.ndarray, np.ndarray]:
         found[there] |= motion(clip.lips[there]) > MOTION
     speaking = _mean_around(found, 2 * HOLD + 1) > 0
     level = np.sqrt(np.square(sound).reshape(clip.frames, SAMPLES_PER_FRAME).mean(1))
-    return speaking, speaking | (level > SILENCE)
+    perceptible = speaking | (level > SILENCE)
+    lips_alone = clip.video_present & ~clip.audio_present
+    for first, last in _runs(~perceptible, gap=0) if perceptible.any() else ():
+        if last - first <= REST and lips_alone[first:last].all():
+            perceptible[first:last] = True
+    return speaking, perceptible
 
 
 def everything(clip: Clip) -> tuple[np.ndarray, np.ndarray]:
@@ -127,12 +133,12 @@ def stretches(perceptible: np.ndarray, present: np.ndarray) -> Iterator[tuple[in
             yield first + int(there[0]), first + int(there[-1]) + 1
 
 
-def _runs(flags: np.ndarray) -> list[list[int]]:
-    """First frame and the one after the last of each run of true ones, with no more than GAP false ones in a row."""
+def _runs(flags: np.ndarray, gap: int = GAP) -> list[list[int]]:
+    """First frame and the one after the last of each run of true ones, with no more than `gap` false ones in a row."""
     edges = np.flatnonzero(np.diff(flags.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
     joined: list[list[int]] = []
     for first, last in edges.tolist():
-        if joined and first - joined[-1][1] <= GAP:
+        if joined and first - joined[-1][1] <= gap:
             joined[-1][1] = last
         else:
             joined.append([first, last])

@@ -271,3 +271,16 @@ def test_a_pause_is_recognised_with_what_lies_around_it():
     present[:105] = present[645:] = False  # what has neither sound nor lips is left out at the ends
     assert list(stretches(active, present)) == [(105, 260), (600, 645)]
     assert list(stretches(active, np.zeros(1000, bool))) == []
+
+
+def test_a_sentence_read_from_lips_alone_is_not_parted_where_the_mouth_rests(tmp_path: Path):
+    make_clip(tmp_path / "demo.mp4", seed=0)
+    clip = load_clip(tmp_path / "demo.mp4", audio=False)
+    rest = slice(40, 60)
+    lips = clip.lips.copy()
+    lips[rest] = lips[rest.start]
+    speaking, perceptible = somebody(replace(clip, lips=lips))
+    assert not speaking.all()
+    assert perceptible.all()
+    still = np.repeat(lips[:1], clip.frames, axis=0)
+    assert not somebody(replace(clip, lips=still))[1].any()  # nothing but rest is nothing to read
