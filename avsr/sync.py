@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from avsr.batches import batches_by_length, collate, mask
+from avsr.base.errors import AvsrError
+from avsr.base.threads import enough_threads
+from avsr.model.batches import batches_by_length, collate, mask
 from avsr.preprocessing.clip import CROP_SIZE, FPS, Clip
-from avsr.preprocessing.errors import AvsrError
-from avsr.threads import enough_threads
 
 if TYPE_CHECKING:
-    from avsr.recogniser import Recogniser
+    from avsr.recognisers.ours import Recogniser
 
 MAX_FRAMES = 15  # search range of an offset, 0.6 s either way
 MIN_FRAMES = 12  # fewer frames of speech with sound and lips both there, half a second, say nothing

@@ -18,8 +18,8 @@ from pydantic import (
     model_validator,
 )
 
+from avsr.base.errors import AvsrError
 from avsr.preprocessing.clip import FPS
-from avsr.preprocessing.errors import AvsrError
 
 SCHEMA = 1
 MEMBERS = ("lips.mp4", "flac", "json")

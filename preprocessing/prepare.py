@@ -20,12 +20,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from avsr.base.errors import AvsrError, MediaError
+from avsr.base.pool import work_off
 from avsr.preprocessing.clip import FPS, Clip
 from avsr.preprocessing.corpora import Item, plain
 from avsr.preprocessing.corpora import corpus as find_corpus
-from avsr.preprocessing.errors import AvsrError, MediaError
 from avsr.preprocessing.index import parse_index
-from avsr.preprocessing.pool import work_off
 from avsr.preprocessing.shards import (
     INDEX,
     SHARD_CLIPS,
@@ -405,7 +405,7 @@ def _load(job: _Job) -> Clip:
     Raises:
         MediaError: it cannot be used.
     """
-    from avsr.preprocessing.media import probe
+    from avsr.preprocessing.media.streams import probe
     from avsr.preprocessing.reader import load_clip
 
     item = job.item

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from avsr.base.errors import AvsrError, MediaError
 from avsr.preprocessing.clip import CROP_SIZE, FPS, Clip
-from avsr.preprocessing.errors import AvsrError, MediaError
-from avsr.preprocessing.mouths import MOST_CROPS, Crops, Lead, Mouth
+from avsr.preprocessing.faces.mouths import MOST_CROPS, Crops, Lead, Mouth
 
 if TYPE_CHECKING:
-    from avsr.preprocessing.ahead import Ahead
-    from avsr.preprocessing.media import Piece
-    from avsr.preprocessing.persons import Person
+    from avsr.base.ahead import Ahead
+    from avsr.preprocessing.faces.persons import Person
+    from avsr.preprocessing.media.streams import Piece
 
 PIECE_FRAMES = 8  # frames decoded at a time; about three times as many pictures are held
 AHEAD_S = 60.0  # seconds of sound and crops that may be ready before they are asked for
@@ -134,10 +134,10 @@ class ClipReader:
         guess: bool = True,
         audio_track: int | None = None,
     ) -> None:
-        from avsr.preprocessing.media import open_media
+        from avsr.preprocessing.media.streams import open_media
 
         if video:
-            from avsr.preprocessing.persons import check_rule
+            from avsr.preprocessing.faces.persons import check_rule
 
             check_rule(face)  # a mistyped rule is refused before the work, not after it
         self.set_window(window_s)
@@ -215,7 +215,7 @@ class ClipReader:
         if not anything:
             raise MediaError(f"{self._path}: {_nothing(**self._wanted)}")
         if self._chosen is not None:
-            from avsr.preprocessing.persons import remarks
+            from avsr.preprocessing.faces.persons import remarks
 
             self.remarks = remarks(self._persons, self._chosen, np.concatenate(self._pictured), np.concatenate(present))
 
@@ -231,7 +231,7 @@ class ClipReader:
 
     def begin(self) -> None:
         """Begins to read ahead before anybody iterates, while a model is loaded for instance."""
-        from avsr.preprocessing.ahead import Ahead
+        from avsr.base.ahead import Ahead
 
         if self._begun is None:
             self._begun = Ahead(self._pieces(), round(AHEAD_S * FPS / PIECE_FRAMES), self._tell)
@@ -246,9 +246,9 @@ class ClipReader:
 
     def _search(self) -> Generator[Clip | None]:
         """The first pass over the file, as pieces; None says that what came before is void."""
-        from avsr.preprocessing.face_tracks import FaceTracker
-        from avsr.preprocessing.lips import LAG
-        from avsr.preprocessing.persons import choose_person, find_persons
+        from avsr.preprocessing.faces.face_tracks import FaceTracker
+        from avsr.preprocessing.faces.lips import LAG
+        from avsr.preprocessing.faces.persons import choose_person, find_persons
 
         lead = Lead(self._face)
         waiting: deque[Piece] = deque()  # pieces whose landmarks are not certain yet

@@ -24,11 +24,11 @@ from typing import Any
 
 import numpy as np
 
+from avsr.base.errors import AvsrError
+from avsr.base.inputs import install
+from avsr.base.outputs import write_file
 from avsr.preprocessing.clip import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, Clip
-from avsr.preprocessing.errors import AvsrError
 from avsr.preprocessing.index import MEMBERS, SCHEMA, ShardEntry, in_one_line, parse_index
-from avsr.preprocessing.inputs import install
-from avsr.preprocessing.outputs import write_file
 
 INDEX = "index.json"
 SHARD_CLIPS = 256  # clips a shard: about 25 MB of three-second clips
@@ -77,7 +77,7 @@ def encode_clip(clip: Clip, extra: Mapping[str, Any] | None = None) -> dict[str,
     """
     import soundfile
 
-    from avsr.preprocessing.mp4 import write_lips
+    from avsr.preprocessing.media.mp4 import write_lips
 
     if clip.frames == 0:
         raise AvsrError(f"clip {clip.id!r} has no frames; a shard holds clips of at least one frame (40 ms)")
@@ -108,7 +108,7 @@ def decode_clip(members: Mapping[str, bytes]) -> Clip:
     """
     import soundfile
 
-    from avsr.preprocessing.media import read_lips
+    from avsr.preprocessing.media.streams import read_lips
 
     meta = json.loads(members["json"])
     frames = meta["frames"]

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avsr.eval.wer import wer
+from avsr.eval.metrics.wer import wer
 from avsr.preprocessing.clip import Clip
 from avsr.preprocessing.corpora.grid import transcript
 from avsr.preprocessing.reader import load_clip
-from avsr.recogniser import Recogniser
-from avsr.transcribe import load_model
+from avsr.recognisers.ours import Recogniser
+from avsr.transcribing.transcribe import load_model
 
 REAL_CLIPS = 20
 # Errors among their 120 words when the weights were added, and how many more may come from another processor.
@@ -60,7 +60,7 @@ def test_real_clips_are_read(recogniser: Recogniser, real_clips: list[Clip], mod
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_demo_is_read_heard_and_seen_and_heard_only(recogniser: Recogniser, tmp_path: Path, seed: int) -> None:
-    from avsr.preprocessing.synthetic import make_clip
+    from avsr.preprocessing.synthetic.corpus import make_clip
 
     spoken = make_clip(tmp_path / "demo.mp4", seed=seed)
     for modality in ("av", "audio"):
@@ -70,7 +70,7 @@ def test_the_demo_is_read_heard_and_seen_and_heard_only(recogniser: Recogniser, 
 def test_the_demo_is_cropped_as_it_always_was(tmp_path: Path) -> None:
     import cv2
 
-    from avsr.preprocessing.synthetic import make_clip
+    from avsr.preprocessing.synthetic.corpus import make_clip
 
     make_clip(tmp_path / "demo.mp4", seed=0)
     clip = load_clip(tmp_path / "demo.mp4")

@@ -16,7 +16,7 @@ import typer
 
 import avsr
 from avsr.cli import options, program
-from avsr.grammar import GRAMMARS
+from avsr.decoding.grammar import GRAMMARS
 from avsr.training.config import load_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -109,7 +109,7 @@ def test_python_shown_uses_what_avsr_offers():
     (code,) = re.findall(r"^```python\n(.*?)^```", README, re.M | re.S)
     names = {node.attr for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Attribute)}
     assert names & set(avsr.__all__)
-    assert names <= {*dir(avsr), *dir(avsr.transcribe.__globals__["Recogniser"]), *dir(avsr.Transcript)}
+    assert names <= {*dir(avsr), *dir(avsr.transcribing.transcribe.__globals__["Recogniser"]), *dir(avsr.Transcript)}
 
 
 # ------------------------------------------------------------------------------------------------- files and recipes

@@ -210,7 +210,7 @@ def test_the_wheel_runs_where_the_repository_is_not(wheel, tmp_path):
 
     assert "transcribe" in run(scripts / "avsr", "--help")
     assert "transcribe" in run(python, "-m", "avsr", "--help")
-    modules = "avsr, avsr.preprocessing.corpora, avsr.training.config, avsr.eval.wer"
+    modules = "avsr, avsr.preprocessing.corpora, avsr.training.config, avsr.eval.metrics.wer"
     places = run(python, "-c", f"import {modules}\nfor module in ({modules}): print(module.__file__)").splitlines()
     assert len(places) == 4
     assert all(Path(place).is_relative_to(own) for place in places)
@@ -223,6 +223,6 @@ def test_a_users_own_files_cannot_shadow_ours(wheel, tmp_path):
     """The reason for the package mapping: a training/ folder or an eval.py beside one's script."""
     for name in ("training", "preprocessing", "eval"):
         (tmp_path / f"{name}.py").write_text("raise RuntimeError('the user's own file was imported')\n")
-    code = "import avsr.preprocessing.clip, avsr.training.config, avsr.eval.wer"
+    code = "import avsr.preprocessing.clip, avsr.training.config, avsr.eval.metrics.wer"
     environment = os.environ | {"PYTHONPATH": str(wheel)}  # a wheel of pure Python can be imported from as it is
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from avsr.config import SIZES, ModelConfig
-from avsr.preprocessing.errors import AvsrError
+from avsr.base.errors import AvsrError
+from avsr.model.config import SIZES, ModelConfig
 
 MOST = 10**9  # of anything that is counted
 HEAVIEST = 1000.0  # weight of a loss

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from avsr.preprocessing import outputs
+from avsr.base import outputs
 
 BOARD = "tensorboard"  # folder of the curves
 

@@ -10,11 +10,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avsr.model import AVSR
-from avsr.tokenizer import Tokenizer
-from avsr.training.augment import warp_mel
-from avsr.training.batch import Batch
+from avsr.model.network import AVSR
+from avsr.model.tokenizer import Tokenizer
 from avsr.training.config import LossConfig
+from avsr.training.data.augment import warp_mel
+from avsr.training.data.batch import Batch
 from avsr.training.risk import expected_word_errors
 
 UNKNOWN = -1  # frame target where the alignment says nothing

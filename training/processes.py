@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 
-from avsr.preprocessing.errors import AvsrError
-from avsr.preprocessing.pool import cores
+from avsr.base.errors import AvsrError
+from avsr.base.pool import cores
 from avsr.training.config import TrainConfig
 
 WAIT_FOR_NODES_S = 50

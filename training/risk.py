@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical
 
-from avsr.decoding import collapse
-from avsr.tokenizer import Tokenizer
+from avsr.decoding.ctc import collapse
+from avsr.model.tokenizer import Tokenizer
 
 
 def expected_word_errors(

@@ -9,16 +9,16 @@ from typing import Any
 
 from torch import nn
 
-from avsr import checkpoint
-from avsr.config import ModelConfig
-from avsr.model import AVSR, with_outputs, with_tokens
-from avsr.preprocessing import outputs
-from avsr.preprocessing.errors import AvsrError
-from avsr.tokenizer import Tokenizer
+from avsr.base import outputs
+from avsr.base.errors import AvsrError
+from avsr.model import checkpoint
+from avsr.model.config import ModelConfig
+from avsr.model.network import AVSR, with_outputs, with_tokens
+from avsr.model.tokenizer import Tokenizer
 from avsr.training.config import TrainConfig
+from avsr.training.data.store import shown, vocabulary
 from avsr.training.log import BOARD
 from avsr.training.state import MODEL, STATE
-from avsr.training.store import shown, vocabulary
 
 LINEAGE = ("ear", "license")  # of a model's info, what holds for every model that is trained on from it
 WRITTEN = ("config.json", "dropped.txt", STATE, f"{STATE}.tmp", MODEL, "bad_batch.safetensors")  # by a run
@@ -106,7 +106,7 @@ class Start:
         if source.config.audio_frontend != model.config.audio_frontend:
             say(
                 f"the audio front end of {config.init} is of another kind and starts anew; "
-                f"python -m avsr.training.whisper gives a network the ear of Whisper"
+                f"python -m avsr.training.tools.whisper gives a network the ear of Whisper"
             )
         grown: set[str] = set()
         if self.new:

@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor
 
-from avsr.preprocessing.errors import AvsrError
+from avsr.base.errors import AvsrError
 from avsr.training.config import TrainConfig
 
 STATE = "state.ckpt"  # all that resuming needs; our own file, read as tensors only

@@ -17,23 +17,23 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from avsr import checkpoint
-from avsr.decoding import greedy
-from avsr.preprocessing import outputs
+from avsr.base import outputs
+from avsr.base.errors import AvsrError
+from avsr.decoding.ctc import greedy
+from avsr.model import checkpoint
 from avsr.preprocessing.clip import FPS
-from avsr.preprocessing.errors import AvsrError
 from avsr.preprocessing.shards import ShardIndex
 from avsr.preprocessing.text import canonical
 from avsr.training import state
-from avsr.training.average import Follower
-from avsr.training.batch import Batch, collate
 from avsr.training.config import TrainConfig, load_recipe
-from avsr.training.data import ClipStore, Plan, TrainSet, loader
+from avsr.training.data.batch import Batch, collate
+from avsr.training.data.dataset import ClipStore, Plan, TrainSet, loader
 from avsr.training.log import BOARD, Log, tell_dropped
 from avsr.training.losses import Objective
 from avsr.training.processes import Say, connect, run_together
 from avsr.training.start import Start, check_folder
 from avsr.training.state import MODEL, STATE
+from avsr.training.tools.average import Follower
 
 
 def train(

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from avsr.console import note
+from avsr.base.console import note
 
 
 class Calls(StrEnum):
@@ -25,6 +25,6 @@ def bench(
     ] = Calls.short,
 ) -> None:
     """Measure the speed of every step on this machine, and what whole calls cost."""
-    from avsr.eval.speed import bench as run
+    from avsr.eval.metrics.speed import bench as run
 
     print(run(file, calls=calls.value, progress=note).to_markdown(), end="")

@@ -20,7 +20,7 @@ def compare(
     ] = False,
 ) -> None:
     """Tell which differences between two evaluations are real, row by row."""
-    from avsr.eval.compare import compare_runs, save, to_markdown
+    from avsr.eval.metrics.compare import compare_runs, save, to_markdown
 
     comparison = compare_runs(a, b)
     if out is not None:

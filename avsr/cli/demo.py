@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from avsr.console import printable, progress
+from avsr.base.console import printable, progress
 
 
 def demo(
@@ -20,9 +20,9 @@ def demo(
     """Make a talking-head clip and transcribe it three ways: no input needed."""
     from tempfile import TemporaryDirectory
 
-    from avsr.preprocessing import outputs
-    from avsr.preprocessing.synthetic import make_clip
-    from avsr.transcribe import load_model
+    from avsr.base import outputs
+    from avsr.preprocessing.synthetic.corpus import make_clip
+    from avsr.transcribing.transcribe import load_model
 
     if keep:
         outputs.refuse([keep / f"demo-{seed}.mp4"], overwrite=overwrite)

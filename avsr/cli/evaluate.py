@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from avsr.base.console import progress, say
 from avsr.cli.options import DeviceOption, Normalizer, Suite
-from avsr.console import progress, say
 
 
 def evaluate(
@@ -68,10 +68,10 @@ def evaluate(
 
     Standard output gets the report. With --out, a run that was stopped goes on where it was.
     """
-    from avsr.eval import requirements
-    from avsr.eval.report import to_markdown
-    from avsr.eval.robustness import evaluate as run
-    from avsr.eval.suites import suite_rows
+    from avsr.eval.conditions.suites import suite_rows
+    from avsr.eval.report.markdown import to_markdown
+    from avsr.eval.run import requirements
+    from avsr.eval.run.evaluate import evaluate as run
 
     drawn = _seeds(seeds)
     required = requirements.parse(require) if require is not None else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from avsr.console import say
+from avsr.base.console import say
 
 
 def models() -> None:
@@ -12,7 +12,7 @@ def models() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from avsr import checkpoint
+    from avsr.model import checkpoint
 
     found = checkpoint.list_models()
     if not found:

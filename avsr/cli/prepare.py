@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from avsr.base.console import printable, progress
 from avsr.cli.options import Corpus
-from avsr.console import printable, progress
 
 
 def prepare(

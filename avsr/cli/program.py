@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from avsr.base.console import INTERRUPTED, Lines, drop_unwritten, interrupted, report, set_up_streams, usage
+from avsr.base.signals import stop
 from avsr.cli.bench import bench
 from avsr.cli.compare import compare
 from avsr.cli.demo import demo
@@ -19,8 +21,6 @@ from avsr.cli.models import models
 from avsr.cli.prepare import prepare
 from avsr.cli.train import train
 from avsr.cli.transcribe import transcribe
-from avsr.console import INTERRUPTED, Lines, drop_unwritten, interrupted, report, set_up_streams, usage
-from avsr.signals import stop
 
 app = typer.Typer(
     add_completion=False,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from avsr.console import log, printable
+from avsr.base.console import log, printable
 
 
 def train(

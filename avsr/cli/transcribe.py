@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from avsr.base import outputs
+from avsr.base.console import Bar, failing_alone, note, one_line, progress, say
+from avsr.base.errors import AvsrError, UsageError
 from avsr.cli.options import FACES, DeviceOption, Format, Modality
-from avsr.console import Bar, failing_alone, note, one_line, progress, say
-from avsr.preprocessing import outputs
-from avsr.preprocessing.errors import AvsrError, UsageError
 
 if TYPE_CHECKING:
     from avsr.preprocessing.reader import ClipReader
-    from avsr.recogniser import Recogniser
-    from avsr.transcript import Transcript
+    from avsr.recognisers.ours import Recogniser
+    from avsr.transcribing.transcript import Transcript
 
 
 def transcribe(
@@ -65,7 +65,7 @@ def transcribe(
 
     Without -o the text of several files is printed as lines of FILE, a tab, and the text.
     """
-    from avsr import writers
+    from avsr.transcribing import writers
 
     if face not in FACES and not face.isdecimal():
         raise typer.BadParameter(f"{face!r}: use {', '.join(FACES)} or the number of a face", param_hint="--face")
@@ -80,8 +80,8 @@ def transcribe(
         begun = _begun(files[0], modality.value, which, audio_track)  # reads on while the model is loaded
         if begun is not None:
             stack.enter_context(begun)
-        from avsr import language
-        from avsr.transcribe import load_model
+        from avsr.decoding import language
+        from avsr.transcribing.transcribe import load_model
 
         spoken = language.load(lm, grammar=grammar, lm_weight=lm_weight)
         recogniser = load_model(model, device).with_decoding(beam, spoken)

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from avsr.preprocessing.errors import AvsrError
+from avsr.base.errors import AvsrError
 
 CORPORA = {
     "grid": "avsr.preprocessing.corpora.grid",

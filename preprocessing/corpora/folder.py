@@ -15,6 +15,7 @@ import json
 import logging
 from pathlib import Path
 
+from avsr.base.errors import AvsrError
 from avsr.preprocessing.corpora import (
     AUDIO_SUFFIXES,
     VIDEO_SUFFIXES,
@@ -33,7 +34,6 @@ from avsr.preprocessing.corpora.beside import (
     resembles_split,
     split_named,
 )
-from avsr.preprocessing.errors import AvsrError
 
 
 def list_items(src: str | Path) -> list[Item]:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from avsr import cli
-from avsr.preprocessing.errors import MediaError
-from avsr.transcribe import Segment, Transcript, Word
+from avsr.base.errors import MediaError
+from avsr.transcribing.transcribe import Segment, Transcript, Word
 
 
 def transcript(file: Path, text: str, warnings: list[str] | None = None) -> Transcript:
@@ -63,7 +63,7 @@ def recogniser(monkeypatch: pytest.MonkeyPatch) -> FakeRecogniser:
         fake.loaded.append((str(name), device))
         return fake
 
-    monkeypatch.setattr(importlib.import_module("avsr.transcribe"), "load_model", load_model)
+    monkeypatch.setattr(importlib.import_module("avsr.transcribing.transcribe"), "load_model", load_model)
     return fake
 
 

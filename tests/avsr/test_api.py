@@ -9,8 +9,10 @@ import pytest
 import torch
 
 import avsr
-from avsr import checkpoint, language, writers
-from avsr.transcribe import Recogniser, Segment, Transcript, Word
+from avsr.decoding import language
+from avsr.model import checkpoint
+from avsr.transcribing import writers
+from avsr.transcribing.transcribe import Recogniser, Segment, Transcript, Word
 
 WRONG = [None, 1, 1.5, True, b"x", b"\xff", "x", "", [], {}, (), object(), np.zeros(3), "\0", "x" * 5000]
 RIGHT = {

@@ -17,15 +17,15 @@ def test_every_name_offered_is_there():
 
 def test_transcribe_stays_the_function_whoever_imports_its_module():
     code = """
-import avsr.transcribe, avsr
+import avsr.transcribing.transcribe, avsr
 from avsr import transcribe
-from avsr.transcribe import transcribe as again
+from avsr.transcribing.transcribe import transcribe as again
 import importlib
-importlib.import_module("avsr.transcribe")
-assert avsr.transcribe is transcribe is again and callable(transcribe)
+importlib.import_module("avsr.transcribing.transcribe")
+assert avsr.transcribing.transcribe is transcribe is again and callable(transcribe)
 """
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
-    assert inspect.isfunction(avsr.transcribe)
+    assert inspect.isfunction(avsr.transcribing.transcribe)
 
 
 def test_importing_it_waits_for_nothing():

@@ -13,12 +13,12 @@ import pytest
 import torch
 
 import avsr
-from avsr.config import ModelConfig
-from avsr.model import AVSR
+from avsr.base.errors import AvsrError
+from avsr.model.config import ModelConfig
+from avsr.model.network import AVSR
 from avsr.preprocessing.clip import CROP_SIZE, SAMPLES_PER_FRAME, Clip
-from avsr.preprocessing.errors import AvsrError
 from avsr.sync import MIN_FRAMES, MOST_LOOKS, NO_MATCH, Synchroniser, compare, embed, find_offset, match, moved, offset
-from avsr.transcribe import Recogniser
+from avsr.transcribing.transcribe import Recogniser
 
 WIDTH = 8
 CODES = 200

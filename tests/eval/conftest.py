@@ -31,7 +31,7 @@ class RealRun:
 @pytest.fixture(scope="session")
 def real_run(tmp_path_factory: pytest.TempPathFactory) -> RealRun:
     """The full suite's conditions of each kind, one of which cannot be had, for two seeds."""
-    from avsr.eval.robustness import evaluate
+    from avsr.eval.run.evaluate import evaluate
 
     folder = tmp_path_factory.mktemp("real")
     with ShardWriter(folder / "shards") as writer:
@@ -45,8 +45,8 @@ def real_run(tmp_path_factory: pytest.TempPathFactory) -> RealRun:
 
 def _spoken(number: int) -> Clip:
     """A sentence in our own formant voice, with a mouth-like disc that opens with the loudness."""
-    from avsr.preprocessing.synthetic import sentence
-    from avsr.preprocessing.voice import speak
+    from avsr.preprocessing.synthetic.corpus import sentence
+    from avsr.preprocessing.synthetic.voice import speak
 
     rng = np.random.default_rng(number)
     text = sentence(rng)

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from avsr.eval.examples import Example
-from avsr.eval.scoring import PASSES, TOLERANCE, clips_needed, decide
-from avsr.eval.wer import Difference
+from avsr.eval.metrics.scoring import PASSES, TOLERANCE, clips_needed, decide
+from avsr.eval.metrics.wer import Difference
+from avsr.eval.report.examples import Example
 from avsr.preprocessing.clip import Clip
 
 PATTERNS = ("utterance", "frame", "start", "middle", "end", "bursts", "interval")

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from avsr.base.errors import AvsrError
 from avsr.preprocessing.corpora import CORPORA, Item, corpus, grid
 from avsr.preprocessing.corpora import folder as folder_corpus
-from avsr.preprocessing.errors import AvsrError
 
 ALIGN = "0 23750 sil\n23750 29500 bin\n29500 34000 blue\n34000 35500 at\n35500 41000 f\n41000 41500 sp\n" + (
     "41500 47250 two\n47250 53000 now\n53000 74500 sil\n"

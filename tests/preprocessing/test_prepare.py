@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avsr.preprocessing import media, reader
+from avsr.base.errors import AvsrError, MediaError
+from avsr.preprocessing import reader
 from avsr.preprocessing.clip import CROP_SIZE, SAMPLES_PER_FRAME, Clip
-from avsr.preprocessing.errors import AvsrError, MediaError
+from avsr.preprocessing.media import streams
 from avsr.preprocessing.prepare import Summary, prepare
 from avsr.preprocessing.shards import ShardIndex
 
@@ -30,7 +31,7 @@ from types import SimpleNamespace
 import numpy as np
 from avsr.preprocessing import media, reader
 from avsr.preprocessing.clip import Clip
-from avsr.preprocessing.errors import AvsrError
+from avsr.base.errors import AvsrError
 from avsr.preprocessing.prepare import prepare
 
 def load_clip(path, *, id, face, text, speaker):
@@ -81,12 +82,12 @@ def reading(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ids.append(id)
         return stand_in(path, id=id, **more)
 
-    def probe(path: Path) -> media.MediaInfo:
+    def probe(path: Path) -> streams.MediaInfo:
         duration_s = 4000.0 if path.read_text() == "long" else 0.2
-        return media.MediaInfo(path, duration_s, True, True, 96, 96, 0, 25.0, 16000, 1)
+        return streams.MediaInfo(path, duration_s, True, True, 96, 96, 0, 25.0, 16000, 1)
 
     monkeypatch.setattr(reader, "load_clip", load)
-    monkeypatch.setattr(media, "probe", probe)
+    monkeypatch.setattr(streams, "probe", probe)
     return ids
 
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from avsr.preprocessing import media, mp4, reader
-from avsr.preprocessing.errors import AvsrError, MediaError
-from avsr.preprocessing.face_model import MODEL_NAME
+from avsr.base.errors import AvsrError, MediaError
+from avsr.preprocessing import reader
+from avsr.preprocessing.faces.face_model import MODEL_NAME
+from avsr.preprocessing.media import mp4, streams
 from avsr.preprocessing.reader import ClipReader, OtherFace, load_clip, stream_clips
 
 
@@ -23,7 +24,7 @@ def grid(shared: Path, monkeypatch) -> Path:
 
 
 def _frames(path: Path, count: int) -> list[np.ndarray]:
-    return [frame for piece in media.read(path, audio=False) for frame in piece.frames][:count]
+    return [frame for piece in streams.read(path, audio=False) for frame in piece.frames][:count]
 
 
 def _tone(frames: int) -> np.ndarray:
@@ -72,16 +73,16 @@ def test_the_damaged_beginning_of_a_real_clip_is_absent(grid):
 
 
 def test_damage_is_told_once_though_the_pictures_are_read_twice(grid, monkeypatch, caplog):
-    packets = media.Track._packets
+    packets = streams.Track._packets
 
-    def lossy(track: media.Track):
+    def lossy(track: streams.Track):
         for number, packet in enumerate(packets(track)):
             if number == 40:
                 track.damaged += 1
             else:
                 yield packet
 
-    monkeypatch.setattr(media.Track, "_packets", lossy)
+    monkeypatch.setattr(streams.Track, "_packets", lossy)
     load_clip(grid / "bbaf2n.mp4")
     told = [record.getMessage().partition(": ")[2] for record in caplog.records]
     assert told == ["skipped 1 damaged video packets", "skipped 1 damaged audio packets"]

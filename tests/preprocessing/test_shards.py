@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from avsr.base.errors import AvsrError
 from avsr.preprocessing.clip import CROP_SIZE, SAMPLES_PER_FRAME, Clip
-from avsr.preprocessing.errors import AvsrError
 from avsr.preprocessing.shards import ShardIndex, ShardWriter, from_runs, shard_key, to_runs
 
 

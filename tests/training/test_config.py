@@ -9,8 +9,8 @@ import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from avsr.preprocessing.errors import AvsrError
-from avsr.tokenizer import BLANK
+from avsr.base.errors import AvsrError
+from avsr.model.tokenizer import BLANK
 from avsr.training.config import TrainConfig, load_recipe
 
 

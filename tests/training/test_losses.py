@@ -12,13 +12,13 @@ import torch
 from torch.nn import functional as F
 from toy import FRAMES, TEXTS, make_clip
 
-from avsr.config import ModelConfig
-from avsr.model import AVSR
-from avsr.preprocessing.errors import AvsrError
-from avsr.tokenizer import Tokenizer
-from avsr.training.batch import FRAMES_PER_TOKEN, Batch, collate
+from avsr.base.errors import AvsrError
+from avsr.model.config import ModelConfig
+from avsr.model.network import AVSR
+from avsr.model.tokenizer import Tokenizer
 from avsr.training.config import AugmentConfig, LossConfig, TrainConfig
-from avsr.training.data import ClipStore, TrainSet
+from avsr.training.data.batch import FRAMES_PER_TOKEN, Batch, collate
+from avsr.training.data.dataset import ClipStore, TrainSet
 from avsr.training.losses import Objective, ctc, distil, frame_loss, quiet_loss, space_loss
 
 TOKENIZER = Tokenizer.from_texts(TEXTS)

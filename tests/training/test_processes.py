@@ -21,15 +21,15 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from toy import TEXTS, make_clip
 
-from avsr import checkpoint
-from avsr.config import ModelConfig
-from avsr.model import AVSR
-from avsr.preprocessing.errors import AvsrError
-from avsr.tokenizer import Tokenizer
+from avsr.base.errors import AvsrError
+from avsr.model import checkpoint
+from avsr.model.config import ModelConfig
+from avsr.model.network import AVSR
+from avsr.model.tokenizer import Tokenizer
 from avsr.training import processes
-from avsr.training.batch import Batch, collate
 from avsr.training.config import AugmentConfig, LossConfig, TrainConfig
-from avsr.training.data import ClipStore, TrainSet
+from avsr.training.data.batch import Batch, collate
+from avsr.training.data.dataset import ClipStore, TrainSet
 from avsr.training.losses import Objective
 from avsr.training.processes import run_together
 from avsr.training.train import train

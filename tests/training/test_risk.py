@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avsr.decoding import greedy
-from avsr.tokenizer import BLANK, Tokenizer
+from avsr.decoding.ctc import greedy
+from avsr.model.tokenizer import BLANK, Tokenizer
 from avsr.training.risk import expected_word_errors
 
 TOKENIZER = Tokenizer([BLANK, " ", "a", "b"])

@@ -17,15 +17,15 @@ import torch
 from safetensors.torch import load_file
 from toy import TEXTS, make_clip
 
-from avsr import checkpoint
-from avsr.config import SIZES, ModelConfig
-from avsr.decoding import greedy
-from avsr.model import AVSR
-from avsr.preprocessing.errors import AvsrError
-from avsr.tokenizer import BLANK, Tokenizer
+from avsr.base.errors import AvsrError
+from avsr.decoding.ctc import greedy
+from avsr.model import checkpoint
+from avsr.model.config import SIZES, ModelConfig
+from avsr.model.network import AVSR
+from avsr.model.tokenizer import BLANK, Tokenizer
 from avsr.training import train as module
-from avsr.training.batch import Batch
 from avsr.training.config import LossConfig, load_recipe
+from avsr.training.data.batch import Batch
 from avsr.training.losses import Objective, distil, weights_at
 from avsr.training.start import load_matching
 from avsr.training.train import Run, learning_rate, parameter_groups, train

@@ -1,0 +1,77 @@
+"""What a caller names: paths of any kind, files that can be read to an end, extras that can be installed."""
+
+from __future__ import annotations
+
+import os
+import stat
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+from avsr.base.errors import AvsrError
+
+ROOT = Path(__file__).resolve().parents[2]  # of the clone, if a clone runs
+
+
+def path_of(value: Any, what: str = "file") -> Path:
+    """A path from text, bytes, or anything that is a path.
+
+    Raises:
+        AvsrError: it is none of these, or no path can be written like that.
+    """
+    try:
+        text = os.fsdecode(value)
+    except TypeError:
+        raise AvsrError(f"{what} {value!r}: give a path as text, not {type(value).__name__}") from None
+    if "\0" in text:
+        raise AvsrError(f"{what} {text!r}: no path holds a zero character")
+    return Path(text)
+
+
+def whole_number(value: Any, what: str, wanted: str) -> int:
+    """A number of any library's type as Python's own.
+
+    Args:
+        value: what was given.
+        what: it is meant to be, for the message.
+        wanted: what may be given, for the message.
+
+    Raises:
+        AvsrError: it is no whole number.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise AvsrError(f"{what} {value!r}: must be {wanted}, not {type(value).__name__}")
+    return int(value)
+
+
+def refuse_endless(path: Path, what: str, most_mb: float) -> None:
+    """Refuses what has no end, such as a pipe or a device, and what is far too large, before it is opened.
+
+    Args:
+        path: what is not there is not refused: who opens it says so.
+        what: it is meant to be, for the message.
+        most_mb: largest size in megabytes.
+
+    Raises:
+        AvsrError: names the path and why.
+    """
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return
+    if not stat.S_ISREG(found.st_mode):
+        raise AvsrError(f"{what} {path}: not a file but a {_kind(found.st_mode)}: give a file")
+    if found.st_size > most_mb * 1e6:
+        raise AvsrError(f"{what} {path}: {found.st_size / 1e6:.0f} MB, at most {most_mb:.0f} MB can be used")
+
+
+def _kind(mode: int) -> str:
+    kinds = ((stat.S_ISDIR, "folder"), (stat.S_ISFIFO, "pipe"), (stat.S_ISSOCK, "socket"))
+    return next((name for is_kind, name in kinds if is_kind(mode)), "device")
+
+
+def install(extra: str) -> str:
+    """The command that installs an extra: from the clone that runs, or as a package where none does."""
+    if (ROOT / "pyproject.toml").is_file() and (ROOT / "preprocessing").is_dir():
+        return f"pip install '{ROOT}[{extra}]'"
+    return f"pip install 'avsr[{extra}]'"

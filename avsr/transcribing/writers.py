@@ -1,0 +1,121 @@
+"""Transcript files: txt, srt, vtt, tsv, json. Each renderer is a pure function from Transcript to text."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from avsr.base import outputs
+from avsr.base.errors import AvsrError
+from avsr.base.inputs import path_of
+from avsr.transcribing.subtitles import cues
+
+if TYPE_CHECKING:
+    from avsr.transcribing.transcript import Transcript
+
+
+def txt(transcript: Transcript) -> str:
+    """One line per segment."""
+    return "".join(f"{_line(segment.text)}\n" for segment in transcript.segments)
+
+
+def srt(transcript: Transcript) -> str:
+    """SubRip: numbered cues, hours always, a comma before the milliseconds, UTF-8."""
+    blocks = []
+    for number, cue in enumerate(cues(transcript.segments, transcript.duration_s), 1):
+        text = "\n".join(cue.lines).replace("-->", "->")
+        blocks.append(f"{number}\n{_clock(cue.start_s, ',')} --> {_clock(cue.end_s, ',')}\n{text}\n")
+    return "\n".join(blocks)
+
+
+def vtt(transcript: Transcript) -> str:
+    """WebVTT: header, a dot before the milliseconds; &, < and > are escaped as the format asks, and --> with them."""
+    blocks = ["WEBVTT\n"]
+    for cue in cues(transcript.segments, transcript.duration_s):
+        text = html.escape("\n".join(cue.lines), quote=False)
+        blocks.append(f"{_clock(cue.start_s, '.')} --> {_clock(cue.end_s, '.')}\n{text}\n")
+    return "\n".join(blocks)
+
+
+def tsv(transcript: Transcript) -> str:
+    """Tab-separated start, end and text; times in integer milliseconds."""
+    rows = [f"{_ms(s.start_s)}\t{_ms(s.end_s)}\t{_line(s.text)}\n" for s in transcript.segments]
+    return "".join(["start\tend\ttext\n", *rows])
+
+
+def json_(transcript: Transcript) -> str:
+    """Everything that is known, schema 1: see Transcript.to_dict."""
+    return json.dumps(transcript.to_dict(), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+
+
+RENDERERS: dict[str, Callable[[Transcript], str]] = {"txt": txt, "srt": srt, "vtt": vtt, "tsv": tsv, "json": json_}
+
+
+def formats(name: str) -> list[str]:
+    """The formats that a name given by the user stands for; "all" is every one.
+
+    Raises:
+        AvsrError: no such format.
+    """
+    if isinstance(name, str) and name == "all":
+        return list(RENDERERS)
+    if not isinstance(name, str) or name not in RENDERERS:
+        raise AvsrError(f"format {name!r} is unknown: use one of {', '.join(RENDERERS)} or all")
+    return [name]
+
+
+def write(transcript: Transcript, path: str | Path, format: str | None = None) -> Path:
+    """Renders a transcript into a file, whole or not at all.
+
+    Args:
+        transcript: what was recognised.
+        path: the file to write; its folder must exist.
+        format: one of RENDERERS; None takes the file's extension.
+
+    Raises:
+        AvsrError: unknown format, no transcript, the recording itself, or the file cannot be written.
+    """
+    path = path_of(path)
+    chosen = path.suffix.lstrip(".") if format is None else format
+    if isinstance(chosen, str) and chosen == "all":
+        raise AvsrError(f"{path}: format 'all' is {len(RENDERERS)} files: write each of {', '.join(RENDERERS)}")
+    (chosen,) = formats(chosen)
+    source = getattr(transcript, "file", None)
+    if source is None:
+        raise AvsrError(f"{path}: not a transcript but {type(transcript).__name__}: give what transcribe returns")
+    if (found := outputs.identity(path)) is not None and found == outputs.identity(Path(source)):
+        raise AvsrError(f"{path}: is the recording itself: write the transcript to another place")
+    write_text(path, RENDERERS[chosen](transcript))
+    return path
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes UTF-8 with plain newlines beside the target and renames: readers never see half a file.
+
+    The bytes of a file name that is no UTF-8 come as \\udcxx, which in JSON is an escape that gives the name back.
+
+    Raises:
+        AvsrError: the file cannot be written (no such folder, no permission, disk full).
+    """
+    try:
+        outputs.write(path, [text.encode("utf-8", "backslashreplace")])
+    except OSError as error:
+        raise AvsrError(f"{path}: cannot be written ({error.strerror}): choose another folder or free space") from error
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _clock(seconds: float, point: str) -> str:
+    """HH:MM:SS and milliseconds after `point`; hours are always there and may grow past 99."""
+    rest, ms = divmod(_ms(seconds), 1000)
+    return f"{rest // 3600:02d}:{rest // 60 % 60:02d}:{rest % 60:02d}{point}{ms:03d}"
+
+
+def _line(text: str) -> str:
+    """Text on one line: an empty line would end a cue, a tab would end a column."""
+    return " ".join(text.split())

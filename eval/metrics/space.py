@@ -1,0 +1,246 @@
+"""How well a model's shared space of sound and lips works: whose lips go with a sound, and are the two in step.
+
+    python -m avsr.eval.metrics.space MODEL DATA --split val
+
+Retrieval: each clip's sound looks for its lips among those of all clips, and each clip's lips for their sound.
+Offset: a clip is cut as from a recording whose sound comes early or late by a number of frames drawn for it, encoded
+anew, and asked for that number. The picture is clean throughout; what is noisy is the sound.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avsr.base import outputs
+from avsr.base.console import ToolParser, output_options, positive, run_tool
+from avsr.base.errors import AvsrError
+from avsr.eval.conditions.axes import Condition, Noise
+from avsr.eval.conditions.noise import Corpus, Draw
+from avsr.eval.report.markdown import percent, table
+from avsr.preprocessing.clip import Clip
+from avsr.preprocessing.shards import ShardEntry, ShardIndex
+from avsr.sync import MAX_FRAMES, SharedSpace, compare, embed, find_offset
+from avsr.transcribing.transcribe import Recogniser
+
+SCHEMA = 1
+LARGEST = 10  # frames by which the sound is moved, either way
+TOLERANCE = 1  # frames: 40 ms, about what viewers begin to notice
+BATCH_CLIPS = 16  # decoded and held at once
+CONDITIONS = (Condition(), Condition((Noise("babble", 0.0),)))
+
+Progress = Callable[[int, int], None]
+"""Called with the clips done, counted once a condition, and how many there are."""
+
+
+def measure(
+    recogniser: Recogniser,
+    data_dir: str | Path,
+    *,
+    split: str | None = None,
+    limit: int | None = None,
+    seed: int = 17,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Measures the shared space on prepared clips that have both sound and lips.
+
+    Args:
+        recogniser: of `avsr.load_model`, with a trained shared space.
+        data_dir: shards with their index.json.
+        split: use only clips of this split of the index.
+        limit: use only so many clips, the first of the index; babble is still made of all.
+        seed: of the offsets and the noise.
+        progress: told how far it is.
+
+    Returns:
+        "clips" (how many were used), "left_out" (ids of those without both streams, or too short), and "rows", one
+        for each condition and question: "condition", "question", "found" of "clips", "share" with its 95 % Wilson
+        interval "low" and "high", "chance", the share that guessing would find, and "missed", the ids not found: a
+        clip whose sound is out of step in the corpus itself is among them.
+
+    Raises:
+        AvsrError: no shared space in the model, no such shards, or no clip that can be used.
+    """
+    index = ShardIndex(data_dir)
+    places = {entry.id: i for i, entry in enumerate(index.entries) if split is None or entry.split == split}
+    chosen = [id for id, i in places.items() if _usable(index.entries[i])]
+    left_out = sorted(places.keys() - set(chosen))
+    if limit is not None and limit < 1:
+        raise AvsrError(f"limit {limit} is too small; give 1 or more clips, or none for all")
+    chosen = chosen[:limit]
+    if len(chosen) < 2:
+        raise AvsrError(f"{data_dir}: {len(chosen)} clips with sound and lips in split {split!r}; give two or more")
+    corpus = Corpus(places, lambda id: index.load(places[id]).audio)
+    rows: list[dict[str, Any]] = []
+    for number, condition in enumerate(CONDITIONS):
+        inside: list[SharedSpace] = []
+        errors: dict[str, list[int | None]] = {"in step": [], "moved": []}
+        for first in range(0, len(chosen), BATCH_CLIPS):
+            clips = [index.load(places[id]) for id in chosen[first : first + BATCH_CLIPS]]
+            clips = [condition.apply(clip, seed, corpus) for clip in clips]
+            inside += embed(recogniser, clips)
+            errors["in step"] += [_error(space, 0) for space in inside[first:]]
+            lags = [drawn_lag(clip.id, seed) for clip in clips]
+            moved = embed(recogniser, [out_of_step(clip, lag) for clip, lag in zip(clips, lags, strict=True)])
+            errors["moved"] += [_error(space, lag) for space, lag in zip(moved, lags, strict=True)]
+            if progress is not None:
+                progress(number * len(chosen) + len(inside), len(CONDITIONS) * len(chosen))
+        for row in [*_retrieval(inside), *_offsets(errors)]:
+            missed = [id for id, hit in zip(chosen, row.pop("hits"), strict=True) if not hit]
+            rows.append({"condition": condition.label, **row, "missed": missed})
+    return {
+        "schema": SCHEMA,
+        "model": recogniser.name,
+        "data": str(data_dir),
+        "split": split,
+        "seed": seed,
+        "clips": len(chosen),
+        "left_out": left_out,
+        "rows": rows,
+    }
+
+
+def to_markdown(results: dict[str, Any]) -> str:
+    """The table of one measurement, ending in a line break."""
+    cells = [
+        [
+            row["condition"],
+            row["question"],
+            percent(row["share"], row["low"], row["high"]),
+            f"{row['found']} of {row['clips']}",
+            percent(row["chance"]),
+        ]
+        for row in results["rows"]
+    ]
+    head = (
+        f"{results['model']} on {results['clips']} clips of {results['data']}"
+        f"{'' if results['split'] is None else ', split ' + results['split']}, seed {results['seed']}"
+    )
+    if results["left_out"]:
+        head += f"; {len(results['left_out'])} clips without both streams, or too short, left out"
+    columns = ["condition", "question", "found % [95 %]", "clips", "by chance %"]
+    return f"{head}\n\n{table(columns, cells, text_columns=2)}\n"
+
+
+def out_of_step(clip: Clip, lag: int) -> Clip:
+    """The clip as if cut from a recording whose sound comes late.
+
+    Both streams are there to the end of it, as in the middle of a recording: no gap tells the lag.
+
+    Args:
+        clip: more than |lag| frames long.
+        lag: frames by which the sound comes later; negative for earlier.
+
+    Returns:
+        |lag| frames less of it.
+    """
+    frames = clip.frames - abs(lag)
+    seen, heard = max(lag, 0), max(-lag, 0)  # where picture and sound begin
+    sound = clip.window(heard, heard + frames)
+    return replace(clip.window(seen, seen + frames), audio=sound.audio, audio_present=sound.audio_present)
+
+
+def drawn_lag(id: str, seed: int) -> int:
+    """The lag of a clip, frames: one of -LARGEST to LARGEST but zero, each as likely."""
+    number = Draw(id, "out of step", seed).below(2 * LARGEST)
+    return number - LARGEST if number < LARGEST else number - LARGEST + 1
+
+
+def _usable(entry: ShardEntry) -> bool:
+    return entry.audio_present > 0 and entry.video_present > 0 and entry.frames > 2 * LARGEST
+
+
+def _error(space: SharedSpace, lag: int) -> int | None:
+    """Frames between the lag found and the true one; None where none was found."""
+    found = find_offset(space)
+    return None if found is None else abs(found.frames - lag)
+
+
+def _retrieval(spaces: Sequence[SharedSpace]) -> list[dict[str, Any]]:
+    """Recall at 1 and 5 in both directions."""
+    scores = compare(spaces, spaces)
+    rows = []
+    for name, table_of in (("sound finds its lips", scores), ("lips find their sound", scores.T)):
+        better = (table_of >= table_of.diagonal()[:, None]).sum(1) - 1  # a tie is no find
+        for count in (1, 5):
+            if count < len(spaces):
+                among = "first" if count == 1 else f"first {count}"
+                rows.append(_share(f"{name}, among the {among}", better < count, count / len(spaces)))
+    return rows
+
+
+def _offsets(errors: dict[str, list[int | None]]) -> list[dict[str, Any]]:
+    """Shares of offsets found within TOLERANCE; a clip without an answer is not found."""
+    chance = (2 * TOLERANCE + 1) / (2 * MAX_FRAMES + 1)
+    near = {name: np.array([e is not None and e <= TOLERANCE for e in of_name]) for name, of_name in errors.items()}
+    within = f"offset within {1000 * TOLERANCE // 25} ms"
+    names = {"in step": f"{within}, in step", "moved": f"{within}, moved by up to {LARGEST} frames"}
+    return [_share(names[name], found, chance) for name, found in near.items()]
+
+
+def _share(question: str, found: np.ndarray, chance: float) -> dict[str, Any]:
+    """One row: how many, and the 95 % Wilson interval of the share; "hits" are the clips one by one."""
+    from scipy.stats import binomtest
+
+    count = int(found.sum())
+    interval = binomtest(count, len(found)).proportion_ci(0.95, method="wilson")
+    return {
+        "question": question,
+        "found": count,
+        "clips": len(found),
+        "share": count / len(found),
+        "low": float(interval.low),
+        "high": float(interval.high),
+        "chance": chance,
+        "hits": found.tolist(),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = ToolParser(
+        prog="python -m avsr.eval.metrics.space",
+        description="Whose lips go with a sound, and are the two in step: the shared space of a model, measured.",
+    )
+    parser.add_argument("model", metavar="MODEL", help="a name from `avsr models`, or a file")
+    parser.add_argument("data", metavar="DATA", help="shards made by `avsr prepare`")
+    parser.add_argument("--split", help="only clips of this part of the corpus, for example val")
+    parser.add_argument("--limit", type=positive, metavar="N", help="only the first so many clips")
+    parser.add_argument("--seed", type=int, default=17, metavar="S", help="of offsets and noise (default %(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default %(default)s)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="also write the results as JSON")
+    output_options(parser)
+    options = parser.parse_args(arguments)
+    return run_tool(lambda: _run(options))
+
+
+def _run(options: Namespace) -> None:
+    from avsr.transcribing.transcribe import load_model
+
+    if options.out is not None:
+        outputs.refuse([options.out], [options.model], overwrite=options.overwrite)
+    recogniser = load_model(options.model, options.device)
+    progress = _tell if sys.stderr.isatty() else None
+    results = measure(
+        recogniser, options.data, split=options.split, limit=options.limit, seed=options.seed, progress=progress
+    )
+    if options.out is not None:
+        body = json.dumps(results, ensure_ascii=False, indent=1, allow_nan=False)
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        outputs.write(options.out, [body.encode(), b"\n"])
+    print(to_markdown(results), end="")
+
+
+def _tell(done: int, of: int) -> None:
+    print(f"\r{done} of {of} clips", end="\n" if done == of else "", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

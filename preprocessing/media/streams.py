@@ -1,0 +1,317 @@
+"""Any media file as 25 pictures and 16 000 samples a second on one clock.
+
+Times come from the timestamps in the file, never from counting frames at a nominal rate. Sound and picture are read
+through a container each, so that a badly interleaved file needs no more memory than a well interleaved one.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice, zip_longest
+from pathlib import Path
+
+import numpy as np
+
+from avsr.base.errors import MediaError
+from avsr.base.inputs import whole_number
+from avsr.preprocessing.clip import CROP_SIZE, SAMPLES_PER_FRAME
+from avsr.preprocessing.media.cutoff import cut_off
+from avsr.preprocessing.media.ticks import Picture, Shape, picture_ticks, resampled, sound_ticks
+from avsr.preprocessing.media.tracks import LEAP_S, Track, confined, declared_s
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class MediaInfo:
+    """What a file holds, as `Media.pieces` will deliver it.
+
+    Attributes:
+        path: the file.
+        duration_s: seconds, as the file declares them (a file that was cut off may hold less).
+        has_audio, has_video: whether at least one frame of sound, of picture could be decoded.
+        width, height: pixels of the pictures: upright, square pixels, long side at most 1920.
+        rotation: degrees counter-clockwise that were applied to make the picture upright: 0, 90, 180 or 270.
+        fps: average pictures a second in the file; 0.0 without video.
+        sample_rate, channels: of the sound in the file; 0 without audio.
+    """
+
+    path: Path
+    duration_s: float
+    has_audio: bool
+    has_video: bool
+    width: int
+    height: int
+    rotation: int
+    fps: float
+    sample_rate: int
+    channels: int
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of n frames (n / 25 s); frame i of it is frame `first_frame + i` of the file.
+
+    Attributes:
+        first_frame: index of the first frame on the file's clock.
+        pictures: n pictures of one size throughout the file, converted when `rgb()` is called; None where absent.
+            A picture that stays on screen is the same object again.
+        audio: (n * 640,) float32 in [-1, 1], 16 kHz mono; zero where absent.
+        audio_present: (n,) bool.
+        damaged: packets of the file that could not be read or decoded and were skipped so far.
+    """
+
+    first_frame: int
+    pictures: list[Picture | None]
+    audio: np.ndarray
+    audio_present: np.ndarray
+    damaged: int = 0
+
+    def __len__(self) -> int:
+        """n."""
+        return len(self.pictures)
+
+    @property
+    def frames(self) -> list[np.ndarray | None]:
+        """All pictures as (H, W, 3) uint8 RGB, contiguous; copy before writing into one."""
+        return [None if picture is None else picture.rgb() for picture in self.pictures]
+
+    @property
+    def video_present(self) -> np.ndarray:
+        """(n,) bool, false where no picture is on screen."""
+        return np.array([picture is not None for picture in self.pictures], dtype=bool)
+
+
+class Media:
+    """A media file that was opened: what it holds, then its pieces. Made by open_media; a context manager.
+
+    Attributes:
+        path: the file.
+        info: what it holds.
+    """
+
+    def __init__(self, path: Path, audio_track: int | None = None) -> None:
+        self.path, self._audio_track = path, audio_track
+        self._opened: dict[str, Track] = _open_tracks(path, audio_track)  # not read yet but for their first frames
+        self._read: dict[str, Track] = {}  # the last that were read of either kind
+        self.info = self._info()
+        container = next(iter(self._opened.values())).container
+        self._format = container.format.name
+        self._declared_s = (container.duration or 0) / 1e6
+        self._start_s = (container.start_time or 0) / 1e6
+
+    def __enter__(self) -> Media:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the file; pieces that were handed out stay good."""
+        _close(*self._opened.values(), *self._read.values())
+
+    @property
+    def warnings(self) -> list[str]:
+        """What was wrong with the streams that were read, a line each; complete when the pieces are."""
+        found = []
+        sound = self._read.get("audio")
+        if sound and sound.others and self._audio_track is None:
+            found.append(f"sound tracks: {', '.join(sound.others)}; {sound.number} was used, choose with --audio-track")
+        for kind in ("video", "audio"):
+            track = self._read.get(kind)
+            if track and track.damaged:
+                found.append(f"skipped {track.damaged} damaged {kind} packets")
+            if track and track.remarks.cancelled_s:
+                seconds = f"{track.remarks.cancelled_s:.1f} s"
+                found.append(f"the sound's channels cancel each other in {seconds}: mixed so that they do not")
+        ended = [track for track in self._read.values() if track.ended]
+        there_s = max([track.passed_s - self._start_s for track in ended], default=0.0)
+        missing = cut_off(self.path, self._format, self._declared_s, there_s) if ended else None
+        return [*found, missing] if missing else found
+
+    def pieces(self, *, video: bool = True, audio: bool = True, piece_frames: int = 25) -> Iterator[Piece]:
+        """Decodes the file piece by piece, in memory that does not grow with its length.
+
+        The clock starts with the stream that starts first, whichever streams are asked for. Frame t shows the picture
+        that is on screen at t / 25 s. Where the video runs at 25 pictures a second but out of phase with that clock, it
+        is moved onto it (by 20 ms at most), so that each of its pictures is used once. Sound is placed to the sample.
+
+        A stream that was read once is opened anew when it is asked for again.
+
+        Args:
+            video: False leaves the pictures out (None, and not decoded); the file then ends with its sound.
+            audio: False leaves the sound out (zeros, absent); the file then ends with its pictures.
+            piece_frames: frames in each piece but the last.
+
+        Returns:
+            Pieces in order. What is missing, lost or damaged is marked absent; trailing absence is not delivered.
+        """
+        if piece_frames < 1:
+            raise ValueError(f"piece_frames is {piece_frames}, must be at least 1")
+        wanted = {"video": video and self.info.has_video, "audio": audio and self.info.has_audio}
+        if any(wanted[kind] and kind not in self._opened for kind in wanted):
+            _close(*self._opened.values())
+            self._opened = _open_tracks(self.path, self._audio_track)
+        tracks = {kind: self._opened.pop(kind) for kind in wanted if wanted[kind]}
+        self._read |= tracks
+        return _pieces(tracks.get("video"), tracks.get("audio"), piece_frames)
+
+    def _info(self) -> MediaInfo:
+        pictures, sound = self._opened.get("video"), self._opened.get("audio")
+        shape = Shape.of(pictures.stream, pictures.first) if pictures else Shape(0, 0, 0)
+        height, width = shape.upright
+        return MediaInfo(
+            path=self.path,
+            duration_s=declared_s(self.path, [track for track in (pictures, sound) if track]),
+            has_audio=sound is not None,
+            has_video=pictures is not None,
+            width=width,
+            height=height,
+            rotation=shape.quarter_turns * 90,
+            fps=pictures.fps if pictures else 0.0,
+            sample_rate=sound.first.sample_rate if sound else 0,
+            channels=len(sound.first.layout.channels) if sound else 0,
+        )
+
+
+def open_media(path: str | os.PathLike[str], *, audio_track: int | None = None) -> Media:
+    """Opens a media file and decodes the first frame of each stream.
+
+    Args:
+        path: any container FFmpeg reads.
+        audio_track: which of several sound tracks, counted from 1; the file's own default where None.
+
+    Raises:
+        MediaError: the file is missing, a folder, empty, not media, has neither sound nor picture to decode, or no
+            such track.
+        AvsrError: audio_track is no number.
+    """
+    if audio_track is not None:
+        audio_track = whole_number(audio_track, "audio track", "a number, from 1 on")
+    return Media(Path(path), audio_track)
+
+
+def probe(path: str | os.PathLike[str]) -> MediaInfo:
+    """What a file holds; raises as open_media."""
+    with open_media(path) as media:
+        return media.info
+
+
+def read(
+    path: str | os.PathLike[str],
+    *,
+    piece_frames: int = 25,
+    video: bool = True,
+    audio: bool = True,
+) -> Iterator[Piece]:
+    """The pieces of a file, see Media.pieces; what was wrong with it is logged at the end.
+
+    Args:
+        path, piece_frames, video, audio: as in open_media and Media.pieces.
+
+    Raises:
+        MediaError: as open_media, at once and not at the first piece.
+    """
+    media = open_media(path)
+    pieces = media.pieces(video=video, audio=audio, piece_frames=piece_frames)
+
+    def told() -> Iterator[Piece]:
+        try:
+            yield from pieces
+        finally:
+            for warning in media.warnings:
+                log.warning("%s: %s", path, warning)
+            media.close()
+
+    return told()
+
+
+def _pieces(pictures: Track | None, sound: Track | None, piece_frames: int) -> Iterator[Piece]:
+    """Pairs the ticks of both streams and packs them; the shorter stream is absent for the rest."""
+    silence = np.zeros(SAMPLES_PER_FRAME, np.float32)
+    ticks = zip_longest(
+        picture_ticks(pictures) if pictures else (),
+        sound_ticks(resampled(sound)) if sound else (),
+    )
+    first = 0
+    try:
+        while part := list(islice(ticks, piece_frames)):
+            yield Piece(
+                first_frame=first,
+                pictures=[picture for picture, _ in part],
+                audio=np.concatenate([silence if samples is None else samples for _, samples in part]),
+                audio_present=np.array([samples is not None for _, samples in part]),
+                damaged=sum(track.damaged for track in (pictures, sound) if track),
+            )
+            first += len(part)
+    finally:
+        _close(pictures, sound)
+
+
+def read_lips(source: bytes | str | os.PathLike[str]) -> np.ndarray:
+    """The crops that `mp4.write_lips` stored.
+
+    Args:
+        source: the file's bytes, or its path.
+
+    Returns:
+        (T, H, W) uint8 grey; T in the order and number written.
+
+    Raises:
+        MediaError: it is not a video.
+    """
+    import av
+
+    name = f"{len(source)} bytes" if isinstance(source, bytes) else os.fspath(source)
+    planes = []
+    try:
+        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+        with av.open(io.BytesIO(data), mode="r", container_options=confined()) as container:
+            stream = container.streams.video[0]
+            stream.codec_context.thread_count = 1  # pictures this small gain nothing from threads
+            for frame in container.decode(stream):
+                luma = frame.planes[0]  # rows are padded to the decoder's alignment
+                rows = np.frombuffer(memoryview(luma), np.uint8)[: luma.line_size * frame.height]
+                planes.append(rows.reshape(frame.height, luma.line_size)[:, : frame.width])
+            return np.stack(planes) if planes else np.empty((0, CROP_SIZE, CROP_SIZE), np.uint8)
+    except (av.FFmpegError, OSError, IndexError) as error:
+        raise MediaError(f"{name}: cannot be read as a video of lips ({error}); prepare the clip again") from error
+
+
+def _open_tracks(path: Path, audio_track: int | None) -> dict[str, Track]:
+    """The picture and the sound of a file by kind, on one clock; only those that can be used."""
+    tracks: dict[str, Track] = {}
+    try:
+        for kind in ("video", "audio"):
+            tracks[kind] = Track(path, kind, audio_track if kind == "audio" else None)
+    except BaseException:
+        _close(*tracks.values())
+        raise
+    if audio_track is not None and not tracks["audio"].number:
+        _close(*tracks.values())
+        raise MediaError(f"{path}: has no audio track {audio_track}: it has no sound")
+    reasons = [track.unusable for track in tracks.values() if track.unusable]
+    for kind, track in list(tracks.items()):
+        if track.unusable or track.first is None:
+            tracks.pop(kind).close()
+    if not tracks:
+        reasons.append(
+            "holds neither sound nor picture that can be decoded (cut off before its first frame, or its streams are "
+            "empty); give a complete media file"
+        )
+        raise MediaError(f"{path}: {reasons[0]}")
+    starts = [track.start_s for track in tracks.values()]
+    related = max(starts) - min(starts) <= LEAP_S  # else the streams' clocks have nothing to do with each other
+    for track in tracks.values():
+        track.origin_s = min(starts) if related else track.start_s
+    return tracks
+
+
+def _close(*tracks: Track | None) -> None:
+    for track in tracks:
+        if track is not None:
+            track.close()

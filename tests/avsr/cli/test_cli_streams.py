@@ -1,0 +1,134 @@
+"""The command line as a program of its own: encodings, closed pipes, full disks, signals at any moment."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from avsr.base.console import one_line, printable
+
+# A command line that has one more command, quick and without a model.
+SHOW = """
+import sys
+from avsr import cli
+from avsr.cli.program import app
+from avsr.base.console import failing_alone, one_line, say
+from pathlib import Path
+@app.command()
+def show(files: list[Path]) -> None:
+    for file in files:
+        with failing_alone(file):
+            say(f"{file}: warned")
+            print(one_line(str(file)), flush=True)
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def show(*files: str, **environment: str) -> tuple[int, bytes, bytes]:
+    plain = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "LC_", "LANG"))}
+    command = [sys.executable, "-c", SHOW, "show", *files]
+    done = subprocess.run(command, capture_output=True, timeout=60, check=False, env=plain | environment)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "latin-1", "utf-8"])
+def test_row_17_a_chosen_encoding_loses_no_text(encoding: str):
+    status, out, err = show("你好.wav", "für.wav", PYTHONIOENCODING=encoding)
+    lines = ("你好.wav", "für.wav")
+    expected = [line.encode(encoding, "backslashreplace") for line in lines]
+    assert (status, out.splitlines()) == (0, expected)
+    assert err.splitlines() == [b"avsr: " + line + b": warned" for line in expected]
+
+
+@pytest.mark.parametrize("utf8", ["0", "1"])
+def test_row_17_what_is_redirected_is_utf_8_in_any_locale(utf8: str):
+    status, out, err = show("你好.wav", LC_ALL="C", PYTHONCOERCECLOCALE="0", PYTHONUTF8=utf8)
+    assert (status, out.decode(), err.decode()) == (0, "你好.wav\n", "avsr: 你好.wav: warned\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", [("transcribe", "--help"), ("models",), ("--version",)])
+def test_row_17_a_full_disk_is_one_line(arguments: tuple[str, ...]):
+    command = [sys.executable, "-m", "avsr", *arguments]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=60, check=False, text=True)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "No space left" in done.stderr
+
+
+def test_nobody_to_tell_is_no_error():
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-c", SHOW, "show", "a"], stdout=subprocess.PIPE, stderr=write, timeout=60, check=False
+    )
+    os.close(write)
+    assert (done.returncode, done.stdout) == (0, b"a\n")
+
+
+def test_row_39_control_characters_of_a_name_are_shown_and_not_obeyed():
+    assert one_line("a\x1b[31mb\r\n\tc\x9b\u202e.mp4") == r"a\x1b[31mb c\x9b\u202e.mp4"
+    assert (
+        printable("a  b\udce4\udcbd\udca0\udcff\ud800")
+        == "a  b\udce4\udcbd\udca0\udcff\ud800".encode("unicode_escape").decode()
+    )
+    assert printable("你好  ä\udce4\udcbd\udca0\udcff") == r"你好  ä你\xff"
+    status, out, err = show("e\x1b[2Jx.mp4", PYTHONUTF8="1")
+    assert (status, out, err) == (0, b"e\\x1b[2Jx.mp4\n", b"avsr: e\\x1b[2Jx.mp4: warned\n")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX")
+@pytest.mark.parametrize(("number", "line"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
+@pytest.mark.parametrize("wait_s", [0.0, 0.1, 0.2, 0.4, 0.8])
+def test_row_35_a_signal_at_any_moment_is_one_line(number: signal.Signals, line: str, wait_s: float, tmp_path: Path):
+    """From the first line of the program on: before that it is Python alone that runs."""
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from avsr import cli; print('started', flush=True); sys.exit(cli.main())"
+    )
+    arguments = ["transcribe", str(tmp_path / "none.mp4"), str(tmp_path / "none.wav")]
+    running = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert running.stdout is not None
+    running.stdout.readline()
+    time.sleep(wait_s + 0.05)  # the next statement begins
+    running.send_signal(number)
+    _, err = running.communicate(timeout=60)
+    if running.returncode == 1:  # it was done before
+        assert "no such file" in err
+    else:
+        assert (running.returncode, err) == (128 + number, f"avsr: {line}\n")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX")
+@pytest.mark.parametrize(
+    "swallow",
+    [
+        "try: time.sleep(9)\n    except BaseException: raise ImportError('libraries do that')",
+        "class A:\n        def __del__(self): time.sleep(9)\n    del_ = A()\n    del del_\n    time.sleep(9)",
+    ],
+)
+def test_row_35_an_interrupt_that_a_library_swallows_ends_all_the_same(swallow: str):
+    code = (
+        "import signal, sys, time; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from avsr import cli\nfrom avsr.cli.program import app\nfrom avsr.base.console import failing_alone\n"
+        "@app.command()\ndef work() -> None:\n  print('works', flush=True)\n"
+        f"  with failing_alone('a.mp4'):\n    {swallow}\n"
+        "  time.sleep(9)\n"
+        "sys.exit(cli.main(['work']))"
+    )
+    running = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert running.stdout is not None
+    running.stdout.readline()
+    time.sleep(0.1)
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=8)
+    assert (running.returncode, err) == (130, "avsr: interrupted\n")

@@ -1,0 +1,85 @@
+"""Landmarks in one picture, and a landmarker that leaves standard error alone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from avsr.preprocessing.faces.face import QUIET
+from avsr.preprocessing.faces.face_model import MODEL_NAME
+from avsr.preprocessing.media import streams
+
+START = """
+import os, sys, threading
+from avsr.preprocessing import face
+before = os.fstat(2)
+touched = threading.Event()
+dup2 = os.dup2
+os.dup2 = lambda *numbers, **options: (touched.set(), dup2(*numbers, **options))
+with face.Landmarker(sys.argv[1]):
+    pass
+assert os.path.samestat(before, os.fstat(2))
+print("touched" if touched.is_set() else "left alone")
+"""
+PASSED_ON = """
+import os, sys
+from avsr.preprocessing import face
+with face._quiet_mediapipe():
+    os.write(2, b"W0000 00:00:1 7 x.cc:1] chatter\\nmine\\n")
+print("after", file=sys.stderr)
+"""
+
+
+def _run(code: str, model: Path, **environment: str) -> tuple[str, str]:
+    clean = {name: value for name, value in os.environ.items() if name != QUIET}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(model)], capture_output=True, text=True, env=clean | environment, check=True
+    )
+    return done.stdout.strip(), done.stderr
+
+
+def test_a_library_call_does_not_redirect_standard_error(shared: Path):
+    out, _ = _run(START, shared / "models" / MODEL_NAME)
+    assert out == "left alone"
+
+
+def test_the_program_keeps_mediapipe_quiet(shared: Path):
+    out, err = _run(START, shared / "models" / MODEL_NAME, **{QUIET: "1"})
+    assert (out, err) == ("touched", "")
+    clip = shared / "data" / "grid" / "s1" / "bbaf2n.mp4"
+    code = f"from avsr.cli import main; raise SystemExit(main(['transcribe', {str(clip)!r}]))"
+    clean = {name: value for name, value in os.environ.items() if name != QUIET}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=clean)
+    assert done.stdout == "bin blue at f two now\n"
+    assert "0000" not in done.stderr
+    assert "INFO" not in done.stderr
+
+
+def test_others_are_heard_while_it_is_quiet(shared: Path):
+    assert _run(PASSED_ON, shared / "models" / MODEL_NAME)[1] == "mine\nafter\n"
+
+
+def test_an_interrupt_is_told_while_it_is_quiet():
+    code = """
+from avsr import signals
+from avsr.preprocessing import face
+with signals.watched(), face._quiet_mediapipe():
+    signals.stop.number = signals.signal.SIGINT
+    signals._leave("avsr")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "avsr: interrupted\n")
+
+
+def test_shapes_are_upright_and_in_three_dimensions(shared: Path):
+    from avsr.preprocessing.faces.face import SHAPE, Landmarker
+
+    piece = next(streams.read(shared / "data" / "grid" / "s1" / "bbaf2n.mp4", audio=False))
+    with Landmarker(shared / "models" / MODEL_NAME) as landmarker:
+        (face,) = landmarker(piece.frames[0])
+    left_eye, right_eye, tip = (face.shape[SHAPE.index(point)] for point in (33, 263, 4))
+    assert left_eye[0] < tip[0] < right_eye[0]
+    assert tip[1] > left_eye[1]
+    assert tip[2] < left_eye[2]  # nearer to the camera

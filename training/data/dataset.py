@@ -1,0 +1,369 @@
+"""Clips to batches: each changed at random, and all of it a function of (seed, step)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.random import Generator, default_rng
+from torch.utils.data import DataLoader, Dataset
+
+from avsr.base.errors import AvsrError
+from avsr.model.config import ModelConfig
+from avsr.model.tokenizer import Tokenizer
+from avsr.preprocessing.clip import FPS, SAMPLES_PER_FRAME
+from avsr.preprocessing.text import canonical
+from avsr.training.config import AugmentConfig
+from avsr.training.data import augment
+from avsr.training.data.augment import Sample
+from avsr.training.data.batch import Batch, collate
+from avsr.training.data.plan import Key, Plan, plan_epoch
+from avsr.training.data.recordings import read_recordings
+from avsr.training.data.store import ClipStore, outputs_needed
+
+__all__ = [
+    "ClipStore",
+    "Plan",
+    "TrainSet",
+    "frame_targets",
+    "loader",
+    "outputs_needed",
+    "plan_epoch",
+    "read_recordings",
+]
+
+
+def frame_targets(sample: Sample, tokenizer: Tokenizer) -> np.ndarray:
+    """(T,) int64: letters spread evenly over each word's span, blank outside words; -1 where no alignment is known."""
+    if sample.words is None:
+        return np.full(sample.frames, -1, np.int64)
+    out = np.zeros(sample.frames, np.int64)
+    middles = (np.arange(sample.frames) + 0.5) / FPS
+    for word, start, end in sample.words:
+        inside = np.flatnonzero((middles >= start) & (middles < end))
+        letters = np.array(tokenizer.encode(word), np.int64)
+        out[inside] = letters[(np.arange(len(inside)) * len(letters)) // max(1, len(inside))]
+    return out
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is heard and seen of a clip, before anything of it is taken away.
+
+    Attributes:
+        sample: the clip, its lips perhaps another one's.
+        audio: (N,) float32, what is heard of it.
+        in_step: the lips are those that said it, at that time.
+        other_lips: some of the lips are another clip's, so the sound must stay to tell the words.
+        lips_needed: one other voice is the louder one, so the lips must stay to tell who is meant.
+    """
+
+    sample: Sample
+    audio: np.ndarray
+    in_step: bool = True
+    other_lips: bool = False
+    lips_needed: bool = False
+
+
+class TrainSet(Dataset):
+    """Augmented clips; item (epoch, i, follower or -1) is the same whenever and wherever it is asked for."""
+
+    def __init__(
+        self,
+        store: ClipStore,
+        tokenizer: Tokenizer,
+        model: ModelConfig,
+        config: AugmentConfig,
+        seed: int,
+        use: Literal["both", "audio", "video"] = "both",
+    ) -> None:
+        self.store, self.tokenizer, self.model, self.config, self.seed = store, tokenizer, model, config, seed
+        self.use = use
+        self.noises = read_recordings(config.noise_dir)
+        self.rooms = read_recordings(config.rir_dir)
+        self.lookalikes: dict[str, set[str]] = defaultdict(set)  # word -> those that look like it
+        for group in map(canonical, config.lookalike_groups):
+            for word in group.split():
+                self.lookalikes[word] |= set(group.split()) - {word}
+        said = {word for i in store.seen for word in store.text(i).split()} if config.lookalike else set()
+        if said and not said & set(self.lookalikes):
+            raise AvsrError(
+                f"augment.lookalike is {config.lookalike}, but no clip with lips says any of "
+                f"augment.lookalike_groups: name words of this corpus, in its spelling, or set augment.lookalike=0"
+            )
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def __getitem__(self, key: Key) -> dict:
+        epoch, i, follower = key
+        config, rng = self.config, default_rng([self.seed, epoch, i])
+        scene = self._scene(self._used(self._speech(i, follower, rng)), i, epoch, rng)
+        sample, frames = scene.sample, scene.sample.frames
+        audio, lips, audio_present, video_present = self._taken_away(scene, self._picture(sample, rng), rng)
+        return {
+            "audio": audio,
+            "clean_audio": sample.audio,
+            "lips": lips,
+            "audio_present": audio_present,
+            "clean_present": sample.audio_present,
+            "video_present": video_present,
+            "mel_keep": augment.mel_keep(frames, self.model.n_mels, config.mel_masks, rng),
+            "formants": np.exp(rng.uniform(-config.formants, config.formants)) if rng.random() < 0.5 else 1.0,
+            "in_step": scene.in_step,
+            "lips_needed": scene.lips_needed,
+            "targets": np.array(self.tokenizer.encode(sample.text), np.int64),
+            "frame_targets": frame_targets(sample, self.tokenizer),
+            "id": sample.id,
+        }
+
+    def _used(self, sample: Sample) -> Sample:
+        """The clip with the modality alone that the run uses."""
+        if self.use == "audio":
+            return replace(sample, video_present=np.zeros_like(sample.video_present))
+        if self.use == "video":
+            return replace(sample, audio_present=np.zeros_like(sample.audio_present))
+        return sample
+
+    def _scene(self, sample: Sample, i: int, epoch: int, rng: Generator) -> Scene:
+        """Clip i, changed so far, with nobody speaking, or with lips that may not fit and sound that may be noisy."""
+        config = self.config
+        mismatch = rng.random()
+        if rng.random() < config.nothing:
+            sample = augment.nothing(sample, self._background(len(sample.audio), rng), rng)
+            return Scene(sample, sample.audio)
+        shown, in_step, other_lips, least_db = self._shown(sample, i, mismatch, rng)
+        ramp = min(1.0, epoch / config.noise_warmup) if config.noise_warmup else 1.0
+        lips_help = in_step and _paired(sample) and bool(shown.video_present.mean() > 0.5)
+        audio, lips_needed = self._heard(shown, i, rng, ramp, lips_help, least_db)
+        return Scene(shown, audio, in_step, other_lips, lips_needed)
+
+    def _shown(self, sample: Sample, i: int, mismatch: float, rng: Generator) -> tuple[Sample, bool, bool, float]:
+        """The lips that go with the sound of clip i, changed so far.
+
+        Args:
+            sample: the clip.
+            i: its number.
+            mismatch: in [0, 1), drawn: which share of the clips it belongs to.
+            rng: draws the rest.
+
+        Returns:
+            The clip with these lips; whether they are in step; whether some are another clip's; noise is at most as
+            loud as this signal-to-noise ratio, so that the words can be told.
+        """
+        config = self.config
+        if not _paired(sample):  # one alone disagrees with nothing
+            return sample, True, False, -np.inf
+        if mismatch < config.wrong_lips and len(self.store.seen) > 1:
+            return augment.with_lips_of(sample, self._other_lips(i, rng)), False, True, 5.0
+        if mismatch < config.wrong_lips + config.out_of_step:
+            late = int(rng.integers(2, 11)) * int(rng.choice([-1, 1]))
+            return augment.out_of_step(sample, late), False, False, -np.inf
+        if config.lookalike and rng.random() < config.lookalike:
+            shown = self._lookalike(sample, i, rng)
+            if shown is not sample:  # only the sound tells the word
+                return shown, False, True, 0.0
+        return sample, True, False, -np.inf
+
+    def _picture(self, sample: Sample, rng: Generator) -> np.ndarray:
+        """(T, crop, crop) uint8, what the network sees of the lips; black where there are none."""
+        crop = self.model.crop
+        if not sample.video_present.any():
+            return np.zeros((sample.frames, crop, crop), np.uint8)
+        return augment.picture(sample.lips, crop, self.config, rng)
+
+    def _taken_away(
+        self, scene: Scene, lips: np.ndarray, rng: Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """What is left of sound and lips after short masks and longer absences, marked or not.
+
+        Returns:
+            audio (N,), lips (T, crop, crop), audio_present (T,), video_present (T,). Lips are changed in place.
+        """
+        config, sample, audio, needed = self.config, scene.sample, scene.audio, scene.lips_needed
+        audio_present, video_present = sample.audio_present.copy(), sample.video_present.copy()
+        video_present &= ~augment.short_masks(sample.frames, config.video_masks, 8, rng) | needed
+        # A clip with one modality keeps it, and one of two stays whole.
+        if scene.other_lips or not (audio_present.any() and video_present.any()):
+            return audio, lips, audio_present, video_present
+        gone, black, draw = augment.absences(sample.frames, rng), rng.random() < 0.5, rng.random()
+        unmarked = gone | (rng.random() < 0.3)  # or silence under moving lips means: nobody speaks
+        if draw < config.spans:
+            audio_present &= ~gone
+        elif draw < 2 * config.spans:
+            video_present &= ~gone | needed
+        elif draw < 2 * config.spans + config.silent:
+            audio = audio * ~unmarked.repeat(SAMPLES_PER_FRAME)
+        elif draw < 2 * (config.spans + config.silent) and not needed:
+            lips[unmarked] = 0 if black else lips[0]
+        return audio, lips, audio_present, video_present
+
+    def _speech(self, i: int, follower: int, rng: Generator) -> Sample:
+        """Clip i, spliced, followed by another, faster or slower, as may be; unchanged where CTC would not fit."""
+        original = sample = self.store.sample(i)
+        others = self.store.group.get(i, [])
+        count = len(sample.words or ())
+        if follower >= 0:
+            second = self.store.sample(follower)
+            if sample.words and second.words:
+                sample = augment.join(sample, second, rng)
+                original = sample if self._fits(sample) else original
+        elif count > 1 and len(others) > 3 and rng.random() < self.config.splice:
+            donors = [self.store.sample(int(j)) for j in rng.choice(others, int(rng.integers(1, 4)))]
+            donors = [donor for donor in donors if donor.words and len(donor.words) == count]
+            if donors:
+                sample = augment.splice(sample, donors, rng)
+        if self.config.speed and rng.random() < 0.5:
+            factor = float(np.exp(rng.uniform(-self.config.speed, self.config.speed)))
+            knots = 2 + sample.frames // 15  # one every 0.6 s, two or three words
+            course = np.exp(self.config.uneven * rng.uniform(-1, 1, knots)) if self.config.uneven else None
+            sample = augment.change_speed(sample, factor, course)
+        return sample if self._fits(sample) else original
+
+    def _fits(self, sample: Sample) -> bool:
+        outputs = sample.frames * self.model.outputs_per_frame
+        return outputs >= outputs_needed(self.tokenizer.encode(sample.text))
+
+    def _lookalike(self, sample: Sample, i: int, rng: Generator) -> Sample:
+        """Clip i, changed so far, with the lips of one word those of one that looks like it; the same where none is.
+
+        Short words are drawn more often. On clips that it has learnt by heart the eye tells such words apart, and the
+        fused part would learn that it always does.
+        """
+        words = sample.words or []
+        if len(words) != len(self.store.sample(i).words or ()):  # another sentence follows: places are not the same
+            return sample
+        chances = np.array([len(self.lookalikes.get(word, ())) > 0 and 1 / len(word) for word, _, _ in words], float)
+        if not chances.any():
+            return sample
+        place = int(rng.choice(len(words), p=chances / chances.sum()))
+        donors = self.store.saying(i, place, self.lookalikes[words[place][0]])
+        if not donors:
+            return sample
+        donor = self.store.sample(int(rng.choice(donors)))
+        if not (donor.words and augment.whole(sample, place) and donor.video_present.all()):
+            return sample
+        return augment.with_lips_of_a_word(sample, place, donor)
+
+    def _other_lips(self, i: int, rng: Generator) -> Sample:
+        """Another clip with a picture."""
+        others = self.store.seen
+        return self.store.sample(others[(others.index(i) + int(rng.integers(1, len(others)))) % len(others)])
+
+    def _heard(
+        self, sample: Sample, i: int, rng: Generator, ramp: float, lips_help: bool, least_db: float
+    ) -> tuple[np.ndarray, bool]:
+        """The sound (N,) float32 of clip i in another voice, through a room and a channel, with noise and compressed.
+
+        Args:
+            sample: the clip, changed so far.
+            i: its number.
+            rng: draws all of it.
+            ramp: factor of the probability of noise.
+            lips_help: it comes with lips that tell which of two voices is meant; without, the other one is never the
+                louder of the two.
+            least_db: noise is at most as loud as this signal-to-noise ratio.
+
+        Returns:
+            The sound, and whether one other voice in it is the louder one.
+        """
+        config, audio, louder = self.config, sample.audio, False
+        if rng.random() < config.voice:
+            formants = float(np.exp(rng.uniform(-0.1, 0.2)))  # from a man's; women's and children's are shorter
+            audio = augment.change_voice(audio, float(np.exp(rng.uniform(-0.25, 0.6))), formants)
+        room = None
+        if self.rooms and rng.random() < config.room:
+            room = self.rooms.whole(int(rng.integers(len(self.rooms))))
+        equalise = rng.random() < config.equalise
+        if room is not None or equalise:
+            audio = augment.channel(audio, room, equalise, rng)
+        if rng.random() < config.noise * ramp:
+            noise, talkers = self._noise(len(audio), i, rng)
+            low = max(config.snr_low_db, least_db, 0.0 if talkers == 1 and not lips_help else -np.inf)
+            snr_db = float(rng.uniform(low, max(low, config.snr_high_db)))
+            audio, louder = augment.add_noise(audio, noise, snr_db), talkers == 1 and snr_db < 0 and bool(noise.any())
+        return (augment.codec(audio, rng) if rng.random() < config.codec else audio), louder
+
+    def _noise(self, samples: int, i: int, rng: Generator) -> tuple[np.ndarray, int]:
+        """Noise for clip i and how many talk in it: babble of training clips, one talker, a recording, plain noise."""
+        config, kind = self.config, rng.random()
+        if kind >= config.talker + config.babble or len(self.store) < 2:
+            return self._background(samples, rng), 0
+        talkers = 1 if kind < config.talker else int(rng.integers(3, 8))
+        share = 0.5 if talkers == 1 else config.own_babble
+        own = self.store.others(i) if share and rng.random() < share else []
+        picks = rng.choice(own, talkers) if own else rng.integers(len(self.store), size=talkers)
+        voices = [augment.fit(self.store.sample(int(j)).audio, samples, rng) for j in picks]
+        return np.stack([voice / max(1e-4, float(voice.std())) for voice in voices]).sum(0), talkers
+
+    def _background(self, samples: int, rng: Generator) -> np.ndarray:
+        """Noise without words: a recording or coloured noise."""
+        if self.noises and rng.random() < 0.6:
+            return self.noises.stretch(int(rng.integers(len(self.noises))), samples, rng)
+        return augment.coloured_noise(samples, float(rng.uniform(0, 2)), rng)
+
+
+def _paired(sample: Sample) -> bool:
+    """Whether there are both sound and lips."""
+    return bool(sample.audio_present.any() and sample.video_present.any())
+
+
+def loader(
+    dataset: TrainSet,
+    plan: Plan,
+    workers: int,
+    pinned: bool = False,
+    multiprocessing_context: str | None = None,
+) -> Iterator[Batch]:
+    """Batches in the plan's order, made ahead in worker processes.
+
+    Args:
+        dataset: makes the clips.
+        plan: says which.
+        workers: processes; 0 makes the batches here.
+        pinned: batches lie in memory from which a GPU copies while the CPU goes on.
+        multiprocessing_context: how workers start: fork, spawn or forkserver; by default as this Python does.
+
+    Raises:
+        AvsrError: a clip cannot be read.
+    """
+    batches = DataLoader(
+        _Told(dataset),
+        batch_sampler=plan,  # type: ignore[arg-type]  # its items are (epoch, clip, follower) keys
+        collate_fn=_collate_told,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=_one_thread,
+        pin_memory=pinned,
+        multiprocessing_context=multiprocessing_context if workers else None,
+    )
+    for batch in batches:
+        if isinstance(batch, AvsrError):
+            raise batch
+        yield batch
+
+
+class _Told(Dataset):
+    """The same items, and errors as items: raised in a worker, torch would wrap them into its traceback."""
+
+    def __init__(self, dataset: TrainSet) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, key: Key) -> dict | AvsrError:
+        try:
+            return self.dataset[key]
+        except AvsrError as error:
+            return error
+
+
+def _collate_told(items: list[dict | AvsrError]) -> Batch | AvsrError:
+    errors = [item for item in items if isinstance(item, AvsrError)]
+    return errors[0] if errors else collate([item for item in items if isinstance(item, dict)])
+
+
+def _one_thread(_: int) -> None:
+    torch.set_num_threads(1)

@@ -1,0 +1,77 @@
+"""Which clips make which batch, in what order: a function of the seed and the step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.random import default_rng
+
+from avsr.training.config import DataConfig
+from avsr.training.data.store import ClipStore
+
+Key = tuple[int, int, int]  # epoch, clip, the clip that follows it or -1
+
+
+def plan_epoch(store: ClipStore, config: DataConfig, seed: int, epoch: int) -> list[list[Key]]:
+    """The batches of an epoch: every clip with video once, some with another one after it, and a share without video.
+
+    Clips of like length go together and batches come in random order. A batch holds at most ``max_frames`` frames,
+    padding and the slowest change of speed included only in so far as the lengths in the index tell.
+    """
+    rng = default_rng([seed, epoch])
+    seen = [i for i in range(len(store)) if store.has_video(i)]
+    heard = [i for i in range(len(store)) if not store.has_video(i)]
+    if seen and heard:
+        wanted = round(len(seen) * config.audio_only_share / (1 - config.audio_only_share))
+        heard = [int(i) for i in rng.choice(heard, min(wanted, len(heard)), replace=False)]
+    keys = [(epoch, i, store.another(i, rng) if rng.random() < config.join else -1) for i in seen + heard]
+    frames = [store.frames(i) + (store.frames(j) if j >= 0 else 0) for _, i, j in keys]
+    # A little noise on the lengths, so that the same clips do not always meet.
+    order = np.argsort(np.array(frames) * rng.uniform(0.85, 1.15, len(frames)))
+    batches: list[list[Key]] = [[]]
+    longest = 0
+    for place in order:
+        longest = max(longest, frames[place])
+        if batches[-1] and longest * (len(batches[-1]) + 1) > config.max_frames:
+            batches.append([])
+            longest = frames[place]
+        batches[-1].append(keys[place])
+    return [batches[int(i)] for i in rng.permutation(len(batches))]
+
+
+class Plan:
+    """Batches of the steps from ``first`` to before ``last``; rank r of w takes every w-th.
+
+    Resuming is starting at a later step: ``begun`` batches were taken before it, by all ranks, as many as these would
+    have taken by default.
+    """
+
+    def __init__(
+        self,
+        store: ClipStore,
+        config: DataConfig,
+        seed: int,
+        first: int,
+        last: int,
+        rank: int = 0,
+        world: int = 1,
+        begun: int | None = None,
+    ) -> None:
+        self.args = (store, config, seed)
+        self.first, self.last, self.rank, self.world = first, last, rank, world
+        self.begun = first * world if begun is None else begun
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        epoch, start = 0, 0  # start: global number of the epoch's first batch
+        batches = plan_epoch(*self.args, epoch)
+        for step in range(self.first, self.last):
+            number = self.begun + (step - self.first) * self.world + self.rank
+            while number >= start + len(batches):
+                start += len(batches)
+                epoch += 1
+                batches = plan_epoch(*self.args, epoch)
+            yield batches[number - start]

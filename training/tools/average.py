@@ -1,0 +1,93 @@
+"""Averages of weights: over the steps of a run, and between two checkpoints of one network.
+
+The mean of a checkpoint and one trained on from it has what the second leg won, without all that it lost:
+
+    python -m avsr.training.tools.average FIRST SECOND OUT --share 0.5
+
+Wortsman et al. 2022, Robust fine-tuning of zero-shot models (WiSE-FT).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from avsr.base import outputs
+from avsr.base.console import ToolParser, output_options, run_tool, weights_file
+from avsr.base.errors import AvsrError, UsageError
+from avsr.model import checkpoint
+from avsr.model.network import AVSR, with_outputs
+
+
+class Follower:
+    """A network that follows another one: its weights are a running average, moved all at once.
+
+    Args:
+        average: of the same shape as model, in the same precision.
+        model: is trained; its tensors stay where they are.
+    """
+
+    def __init__(self, average: nn.Module, model: nn.Module) -> None:
+        pairs = list(zip(average.state_dict().values(), model.state_dict().values(), strict=True))
+        self.weights = [pair for pair in pairs if pair[0].is_floating_point()]
+        self.counters = [pair for pair in pairs if not pair[0].is_floating_point()]
+
+    @torch.no_grad()
+    def follow(self, share: float) -> None:
+        """Moves every weight by this share of its distance; counters are the model's."""
+        torch._foreach_lerp_([mean for mean, _ in self.weights], [value for _, value in self.weights], share)
+        for mean, value in self.counters:
+            mean.copy_(value)
+
+
+def average(first: AVSR, second: AVSR, share: float) -> AVSR:
+    """The network whose every weight lies between those of two.
+
+    Args:
+        first: is left as it is.
+        second: trained on from the first, perhaps with more outputs a frame: weights of separate runs do not fit.
+        share: of the second, 0 to 1.
+
+    Raises:
+        UsageError: a share out of range.
+        AvsrError: networks that differ in anything but their name.
+    """
+    if not 0 <= share <= 1:
+        raise UsageError(f"share {share:g}: must be 0 (the first network) to 1 (the second)")
+    if second.config.outputs_per_frame % first.config.outputs_per_frame == 0:
+        first = with_outputs(first, second.config.outputs_per_frame)
+    if first.config.model_copy(update={"name": second.config.name}) != second.config:
+        raise AvsrError("the two networks differ in size or vocabulary: average a checkpoint and one trained from it")
+    between = AVSR(second.config).eval()
+    old, new = first.state_dict(), second.state_dict()
+    # Counters, the only whole numbers, are the second's.
+    mixed = {k: old[k].lerp(v, share) if v.is_floating_point() else v for k, v in new.items()}
+    between.load_state_dict(mixed)
+    return between
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = ToolParser(prog="python -m avsr.training.tools.average", description="Average two checkpoints.")
+    parser.add_argument("first", metavar="FIRST", help="a checkpoint")
+    parser.add_argument("second", metavar="SECOND", help="one that was trained on from it")
+    parser.add_argument("out", metavar="OUT", type=weights_file, help="the .safetensors file to write")
+    parser.add_argument("--share", type=float, default=0.5, metavar="S", help="of the second (default %(default)s)")
+    output_options(parser)
+    options = parser.parse_args(arguments)
+
+    def make() -> None:
+        inputs = [checkpoint.resolve(name) for name in (options.first, options.second)]
+        outputs.refuse([options.out], inputs, overwrite=options.overwrite)
+        (first, _), (second, info) = checkpoint.load(options.first), checkpoint.load(options.second)
+        checkpoint.save(options.out, average(first, second, options.share), {**info, "averaged_share": options.share})
+        print(options.out)
+
+    return run_tool(make)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

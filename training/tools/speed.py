@@ -1,0 +1,221 @@
+"""How fast a recipe trains on this machine, where the time goes, and how far that is from what arithmetic allows.
+
+    python -m avsr.training.tools.speed grid-whisper-2 --data data/grid --data data/voices-shards
+
+One process, whatever the recipe says, with the threads that torch takes (``OMP_NUM_THREADS``). Nothing is kept of the
+few steps that it trains.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from avsr.base.console import ToolParser, positive, run_tool
+from avsr.base.errors import UsageError
+from avsr.preprocessing.clip import FPS
+from avsr.training.config import load_recipe
+from avsr.training.data.batch import Batch, collate
+from avsr.training.data.dataset import Plan
+from avsr.training.train import Run, hash_seed
+
+T = TypeVar("T")
+PRECISIONS = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+# Kinds of operations, by what their names hold; the first that fits.
+KINDS = {
+    "CTC": ("ctc",),
+    "optimiser, gradient norm, average": ("adam", "foreach", "lerp", "linalg"),
+    "convolutions": ("conv",),
+    "attention, fused": ("scaled_dot_product", "flash", "efficient_attention"),
+    "matrix products": ("mm", "linear", "einsum", "gemm"),
+    "batch norm": ("batch_norm",),
+    "layer norm": ("layer_norm",),
+    "activations, softmax": ("silu", "gelu", "glu", "relu", "sigmoid", "softmax", "tanh"),
+    "dropout": ("dropout", "bernoulli"),
+    "pooling, resampling": ("pool", "grid_sampler", "upsample", "interpolate"),
+    "log-mel": ("fft", "stft"),
+    "copies, casts": ("copy", "aten::to", "clone", "contiguous", "cat", "fill", "zero", "pad", "memcpy", "memset"),
+    "other arithmetic": ("",),
+}
+
+
+@dataclass(frozen=True)
+class TrainingSpeed:
+    """What was measured.
+
+    Attributes:
+        machine: device, threads and version of torch.
+        recipe: its name.
+        clips_per_s: by step: reading, augmentation (with what it reads, where the corpus does not fit the cache),
+            network (forward, backward, update).
+        seconds_per_clip: of media, on average.
+        gflop: of one clip, forward and backward.
+        peak_gflops: of a large matrix product in the recipe's precision.
+        shares: of the network's time, by kind of operation.
+    """
+
+    machine: str
+    recipe: str
+    clips_per_s: dict[str, float]
+    seconds_per_clip: float
+    gflop: float
+    peak_gflops: float
+    shares: dict[str, float]
+
+    @property
+    def floor(self) -> float:
+        """Clips a second, if the network were nothing but matrix products at the machine's peak."""
+        return self.peak_gflops / self.gflop
+
+    def __str__(self) -> str:
+        speeds = (
+            f"{name:<36}{speed:9,.1f} clips/s{speed * self.seconds_per_clip:9,.0f} x real time"
+            for name, speed in self.clips_per_s.items()
+        )
+        kinds = sorted(self.shares.items(), key=lambda item: -item[1])
+        lines = [
+            f"{self.recipe} on {self.machine}, clips of {self.seconds_per_clip:.1f} s",
+            *speeds,
+            f"{self.gflop:.1f} GFLOP a clip, forward and backward; products of matrices reach {self.peak_gflops:,.0f}",
+            f"GFLOP/s here, which would allow {self.floor:,.0f} clips/s: the network runs at "
+            f"{self.clips_per_s['network'] / self.floor:.1%} of that. Its time by kind of operation:",
+            *(f"{kind:<36}{100 * share:9.1f} %" for kind, share in kinds),
+        ]
+        return "\n".join(lines)
+
+
+def measure(recipe: str, data: Sequence[Path], overrides: Sequence[str] = (), batches: int = 6) -> TrainingSpeed:
+    """Times a recipe's steps on its first batches; the first one only warms up.
+
+    Args:
+        recipe: name or path, see ``load_recipe``.
+        data: folders that ``avsr prepare`` made.
+        overrides: ``section.key=value``.
+        batches: how many, 2 or more.
+
+    Raises:
+        AvsrError: anything about recipe or data that the user can mend, or too few batches.
+    """
+    if batches < 2:
+        raise UsageError(f"{batches} batches: take at least 2, of which the first only warms up")
+    config = load_recipe(recipe, list(overrides)).model_copy(update={"devices": 1, "nodes": 1})
+    with tempfile.TemporaryDirectory() as scratch:
+        run = Run(config, list(data), Path(scratch), lambda _: None)
+        device, store, warm = run.fabric.device, run.store, config.augment.noise_warmup
+        plan = Plan(store, config.data, config.seed, 0, batches)
+        keys = [[(max(epoch, warm), i, j) for epoch, i, j in batch] for batch in plan]  # with all of the noise
+        flat = [key for batch in keys for key in batch]
+        read_s = seconds(lambda: [store.sample(i) for _, i, _ in flat], device)[1]
+        for key in flat:
+            run.dataset[key]  # reads all that takes part, as a run does before it begins
+        items, change_s = seconds(lambda: [[run.dataset[key] for key in batch] for batch in keys], device)
+        first, *rest = (collate(batch).to(device) for batch in items)
+
+        def step(batch: Batch) -> None:
+            torch.manual_seed(hash_seed(config.seed, run.step))
+            run._update(batch)
+            run.step += 1
+
+        def steps() -> None:
+            for batch in rest:
+                step(batch)
+
+        run.step = config.optim.steps // 2  # all losses take part
+        step(first)
+        network_s = seconds(steps, device)[1]
+        kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
+        with profile(activities=kinds) as profiled:
+            steps()
+        clips = sum(len(batch.ids) for batch in rest)
+        frames = sum(int(batch.lens.sum()) for batch in rest)
+        return TrainingSpeed(
+            f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+            recipe,
+            {"reading": len(flat) / read_s, "augmentation": len(flat) / change_s, "network": clips / network_s},
+            frames / FPS / clips,
+            flops(steps) / clips / 1e9,
+            peak_gflops(device, PRECISIONS[config.optim.precision]),
+            shares_by_kind(profiled, device.type == "cuda"),
+        )
+
+
+def seconds(work: Callable[[], T], device: torch.device) -> tuple[T, float]:
+    """What the work gives, and how long it took."""
+    begin = time.perf_counter()
+    result = work()
+    if device.type != "cpu":
+        getattr(torch, device.type).synchronize()
+    return result, time.perf_counter() - begin
+
+
+def flops(work: Callable[[], object]) -> int:
+    """Floating-point operations of matrix products, convolutions and attention, 2 for a multiplication and addition."""
+    with FlopCounterMode(display=False, custom_mapping=COUNTED) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+def _convolution_backward(grad: list, x: list, weight: list, *rest: Any, out_shape: Any = None, **_: Any) -> int:
+    """Twice the forward pass, or once where only one gradient is asked for; torch's own formula forgets the groups."""
+    asked, transposed = rest[-1], rest[4]
+    positions = math.prod(grad[2:]) if not transposed else math.prod(x[2:])
+    return 2 * grad[0] * positions * math.prod(weight) * (asked[0] + asked[1])
+
+
+def _attention(query: list, key: list, value: list, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    """Scores and their use."""
+    return 2 * math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+
+
+COUNTED: dict[Any, Callable[..., int]] = {  # what torch's counter gets wrong, or does not know
+    torch.ops.aten.convolution_backward: _convolution_backward,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+}
+
+
+def peak_gflops(device: torch.device, precision: torch.dtype) -> float:
+    """What a square matrix product reaches, GFLOP/s: the best of ten."""
+    size = 1024 if device.type == "cpu" else 8192
+    a, b = (torch.randn(size, size, device=device, dtype=precision) for _ in range(2))
+    a @ b
+    return max(2 * size**3 / seconds(lambda: a @ b, device)[1] / 1e9 for _ in range(10))
+
+
+def shares_by_kind(profiled: profile, cuda: bool) -> dict[str, float]:
+    """Shares of the time that operations took themselves, by kind."""
+    times: dict[str, float] = defaultdict(float)
+    for event in profiled.key_averages():
+        if event.device_type != DeviceType.CPU:
+            continue  # a kernel: its time is that of the operation that called it, too
+        took = event.self_device_time_total if cuda else event.self_cpu_time_total
+        kind = next(kind for kind, parts in KINDS.items() if any(part in event.key.lower() for part in parts))
+        times[kind] += took
+    total = sum(times.values())
+    return {kind: took / total for kind, took in times.items()}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = ToolParser(prog="python -m avsr.training.tools.speed", description="Time a recipe on this machine.")
+    parser.add_argument("recipe", metavar="RECIPE", help="a recipe that ships, or a .toml file")
+    parser.add_argument("--data", metavar="FOLDER", type=Path, action="append", required=True, help="may be repeated")
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="change a value of the recipe")
+    parser.add_argument("--batches", type=positive, default=6, metavar="N", help="to time (default %(default)s)")
+    options = parser.parse_args(arguments)
+    return run_tool(lambda: print(measure(options.recipe, options.data, options.set, options.batches)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,173 @@
+"""Gives a network the ear of Whisper: its encoder's weights, from the files that faster-whisper uses.
+
+    python -m avsr.training.tools.whisper WHISPER OUT --init MODEL        all but the ear's front end is MODEL's
+    python -m avsr.training.tools.whisper WHISPER OUT --data FOLDER...    the rest starts anew, for these texts
+
+WHISPER is a folder with CTranslate2's ``model.bin`` of tiny or tiny.en, as faster-whisper downloads it. A run starts
+from what is written: ``avsr train grid-whisper --set init=OUT``. Whisper (Radford et al. 2022, "Robust speech
+recognition via large-scale weak supervision") is under the MIT licence.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avsr.base import outputs
+from avsr.base.console import ToolParser, output_options, run_tool, weights_file
+from avsr.base.errors import AvsrError
+from avsr.model import checkpoint
+from avsr.model.config import SIZES, ModelConfig
+from avsr.model.network import AVSR, WhisperEncoder
+from avsr.training.data.store import vocabulary
+
+FILE = "model.bin"
+VERSION = 6  # of CTranslate2's file format
+MELS = 80
+SIZE = "grid-whisper"
+TYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
+
+
+def read_ctranslate2(path: Path) -> dict[str, np.ndarray]:
+    """The arrays in a CTranslate2 model file.
+
+    Raises:
+        AvsrError: the file cannot be read, is another version's or is damaged.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise AvsrError(f"{path}: cannot be read ({error.strerror}): name a folder with CTranslate2 weights") from error
+    place = 0
+
+    def number(kind: str) -> int:
+        nonlocal place
+        (value,) = struct.unpack_from(f"<{kind}", data, place)
+        place += struct.calcsize(f"<{kind}")
+        return value
+
+    def text() -> str:
+        nonlocal place
+        length = number("H")
+        place += length
+        return data[place - length : place].rstrip(b"\0").decode()
+
+    arrays = {}
+    try:
+        version, _, _, count = number("I"), text(), number("I"), number("I")
+        if version != VERSION:
+            raise AvsrError(f"{path}: format {version} of CTranslate2, not {VERSION}: convert the model again")
+        for _ in range(count):
+            name = text()
+            shape = [number("I") for _ in range(number("B"))]
+            code, size = number("B"), number("I")
+            kind = np.dtype(TYPES.get(code, np.uint8))
+            if code not in TYPES:
+                shape = [-1]  # a type that numpy lacks, such as bfloat16: refused where it is needed
+            arrays[name] = np.frombuffer(data, kind, size // kind.itemsize, place).reshape(shape)
+            place += size
+    except (struct.error, UnicodeDecodeError, KeyError, ValueError) as error:
+        raise AvsrError(f"{path}: not a model file of CTranslate2, or cut short: fetch it again") from error
+    return arrays
+
+
+def encoder_weights(arrays: dict[str, np.ndarray], layers: int) -> dict[str, Tensor]:
+    """CTranslate2's names to those of ``WhisperEncoder``; float32.
+
+    Raises:
+        AvsrError: the model is quantised or damaged, or no Whisper of so many layers.
+    """
+    names = {"encoder/layer_norm": "norm", "encoder/conv1": "conv1", "encoder/conv2": "conv2"}
+    for i in range(layers):
+        names |= {
+            f"encoder/layer_{i}/self_attention/layer_norm": f"blocks.{i}.attention_norm",
+            f"encoder/layer_{i}/self_attention/linear_0": f"blocks.{i}.attention",  # query, key and value in one
+            f"encoder/layer_{i}/self_attention/linear_1": f"blocks.{i}.attention.out",
+            f"encoder/layer_{i}/ffn/layer_norm": f"blocks.{i}.ff.0",
+            f"encoder/layer_{i}/ffn/linear_0": f"blocks.{i}.ff.1",
+            f"encoder/layer_{i}/ffn/linear_1": f"blocks.{i}.ff.3",
+        }
+    if f"encoder/layer_{layers}/ffn/linear_0/weight" in arrays:
+        raise AvsrError(f"a Whisper model of more than {layers} layers: take tiny or tiny.en")
+    weights: dict[str, Tensor] = {}
+    for theirs, ours in names.items():
+        for kind, known in (("weight", ("weight", "gamma")), ("bias", ("bias", "beta"))):
+            array = next((arrays[f"{theirs}/{k}"] for k in known if f"{theirs}/{k}" in arrays), None)
+            if array is None or array.dtype not in (np.float16, np.float32):
+                raise AvsrError(f"{theirs}: missing or quantised: take float16 or float32 weights of a Whisper model")
+            value = torch.from_numpy(array.astype(np.float32))
+            if not value.isfinite().all():
+                raise AvsrError(f"{theirs}: holds values that are not finite: fetch the model again")
+            if ours.endswith(".attention"):
+                query, key_value = value.tensor_split([len(value) // 3])
+                weights |= {f"{ours}.query.{kind}": query, f"{ours}.key_value.{kind}": key_value}
+            else:
+                weights[f"{ours}.{kind}"] = value
+    return weights
+
+
+def with_ear(model: AVSR, arrays: dict[str, np.ndarray]) -> AVSR:
+    """The model with Whisper's ear in place of its own: a grid-tiny becomes a grid-whisper.
+
+    What joins the two, the projection behind the encoder, starts anew.
+    """
+    if model.config.n_mels != MELS:
+        raise AvsrError(f"the model has {model.config.n_mels} mel bins and Whisper {MELS}: start from another one")
+    ear = {key: SIZES[SIZE][key] for key in ("audio_frontend", "audio_width", "audio_layers")}
+    config = model.config.model_copy(update={**ear, "name": SIZE})
+    if config != ModelConfig(tokens=config.tokens, name=SIZE, **SIZES[SIZE]):
+        config = config.model_copy(update={"name": f"{model.config.name[:52]}+whisper"})
+    network = AVSR(config)
+    weights = network.state_dict() | {
+        name: value for name, value in model.state_dict().items() if not name.startswith("audio_frontend.")
+    }
+    network.load_state_dict(weights)
+    assert isinstance(network.audio_frontend.encoder, WhisperEncoder)
+    try:
+        network.audio_frontend.encoder.load_state_dict(encoder_weights(arrays, config.audio_layers))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise AvsrError(f"these weights are not shaped as Whisper tiny's ({reason}): take tiny or tiny.en") from error
+    return network
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = ToolParser(prog="python -m avsr.training.tools.whisper", description="Give a network the ear of Whisper.")
+    parser.add_argument("whisper", metavar="WHISPER", type=Path, help=f"folder with the {FILE} of tiny or tiny.en")
+    parser.add_argument("out", metavar="OUT", type=weights_file, help="the .safetensors file to write")
+    rest = parser.add_mutually_exclusive_group(required=True)
+    rest.add_argument("--init", metavar="MODEL", help="all else comes from this model")
+    rest.add_argument("--data", metavar="FOLDER", type=Path, nargs="+", help="all else starts anew, for these texts")
+    output_options(parser)
+    options = parser.parse_args(arguments)
+
+    def make() -> None:
+        inputs = [options.whisper / FILE, *([checkpoint.resolve(options.init)] if options.init else [])]
+        outputs.refuse([options.out], inputs, overwrite=options.overwrite)
+        arrays = read_ctranslate2(options.whisper / FILE)
+        about: dict[str, Any] = {}
+        torch.manual_seed(0)
+        if options.init:
+            model, about = checkpoint.load(options.init)
+        else:
+            tokens = vocabulary(options.data, "train").tokens
+            model = AVSR(ModelConfig(tokens=tokens, **SIZES[SIZE]))
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        info = {"ear": "encoder of Whisper, MIT licence, OpenAI", "from": options.init}
+        info |= {"license": about["license"]} if "license" in about else {}
+        checkpoint.save(options.out, with_ear(model, arrays), info)
+        print(options.out)
+
+    return run_tool(make)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
