@@ -1,4 +1,5 @@
-"""Audio-visual speech recognition: hears, reads lips, and keeps working when one of them is missing.
+"""Audio-visual speech recognition: hears, reads lips, and keeps working when one of them is
+missing.
 
 import avsr
 
@@ -20,7 +21,8 @@ __all__ = ["AvsrError", "Recogniser", "Transcript", "__version__", "load_model",
 
 
 def __getattr__(name: str) -> Any:
-    """What the package offers comes when it is asked for (PEP 562), so that help waits for no torch."""
+    """What the package offers comes when it is asked for (PEP 562), so that help waits for no
+    torch."""
     if name == "__version__":
         from importlib.metadata import version
 

@@ -1,7 +1,9 @@
-"""Sound and lips in one space: is the sound in step with the picture, and whose lips go with a voice.
+"""Sound and lips in one space: is the sound in step with the picture, and whose lips go with a
+voice.
 
-Each stream is encoded without the other, so that frames of sound and frames of lips can be compared in any pairing.
-Training draws those of one moment together (contrast of sound and lips, as in Chung & Zisserman, "Out of time", 2016).
+Each stream is encoded without the other, so that frames of sound and frames of lips can be compared
+in any pairing. Training draws those of one moment together (contrast of sound and lips, as in Chung
+& Zisserman, "Out of time", 2016).
 
 T  frames, 25 a second        P  width of the shared space
 """
@@ -27,14 +29,19 @@ if TYPE_CHECKING:
 MAX_FRAMES = 15  # search range of an offset, 0.6 s either way
 MIN_FRAMES = 12  # fewer frames of speech with sound and lips both there, half a second, say nothing
 REACH = 3  # frames around a letter that the lips spell, in which they count as speaking
-SLACK = 1  # frames that sound and lips may be apart in `match`: of s1's clips in GRID 15 % are found one frame off
+# frames that sound and lips may be apart in `match`: of s1's clips in GRID 15 % are found one frame
+# off
+SLACK = 1
 NO_MATCH = -np.inf  # score of a pair that has too little in common; below every cosine
 
-# Recordings that are out of step are put right on the way to the recogniser. Set on GRID s1, s2, s3, s5, s30, s31.
+# Recordings that are out of step are put right on the way to the recogniser. Set on GRID s1, s2,
+# s3, s5, s30, s31.
 FAR_FRAMES = 30  # search range there, 1.2 s either way
 HARMLESS_FRAMES = 2  # 80 ms either way cost nothing
-CERTAIN = 0.6, 0.35  # score, and margin above every lag further than NEIGHBOURS; of s1 nearly all clips reach both
-UNFIT = 0.5, 0.25, 0.4  # or less of both, where the lips fit so much worse in step: of others 15 of 20 clips
+# score, and margin above every lag further than NEIGHBOURS; of s1 nearly all clips reach both
+CERTAIN = 0.6, 0.35
+# or less of both, where the lips fit so much worse in step: of others 15 of 20 clips
+UNFIT = 0.5, 0.25, 0.4
 NEIGHBOURS = 3  # frames around the best lag, which must score well too
 LOOK_FRAMES = 10 * FPS  # of speech that are looked at in a window
 MOST_LOOKS = 3  # windows that are looked at before it is given up
@@ -50,7 +57,8 @@ class SharedSpace:
         video: (T, P) float32 unit vectors, zeros where there are no lips.
         audio_present: (T,) bool.
         video_present: (T,) bool.
-        speaking: (T,) bool, frames in which the lips spell something: closed lips look alike at any moment.
+        speaking: (T,) bool, frames in which the lips spell something: closed lips look alike at any
+            moment.
     """
 
     id: str
@@ -66,10 +74,12 @@ class Offset:
     """How far the sound lags behind the picture.
 
     Attributes:
-        frames: 40 ms frames by which the sound comes later than the picture; negative where it comes earlier.
+        frames: 40 ms frames by which the sound comes later than the picture; negative where it
+            comes earlier.
         score: mean cosine of sound and lips at that lag, -1 to 1.
-        confidence: how far that stands above the median of all lags, 0 to 2; the less the lag stands out, as with
-            noise, or a voice that is not that of these lips, the lower. No probability.
+        confidence: how far that stands above the median of all lags, 0 to 2; the less the lag
+            stands out, as with noise, or a voice that is not that of these lips, the lower. No
+            probability.
         lags: (L,) int64, the lags that could be judged, frames.
         scores: (L,) float64, mean cosine at each of them.
     """
@@ -91,7 +101,8 @@ def embed(recogniser: Recogniser, clips: Sequence[Clip]) -> list[SharedSpace]:
 
     Args:
         recogniser: of `avsr.load_model`, with a trained shared space.
-        clips: short enough for one window each, as in `Recogniser.recognise`; what is absent is left out.
+        clips: short enough for one window each, as in `Recogniser.recognise`; what is absent is
+            left out.
 
     Returns:
         One for each clip, in the order given.
@@ -101,7 +112,9 @@ def embed(recogniser: Recogniser, clips: Sequence[Clip]) -> list[SharedSpace]:
     """
     _check_trained(recogniser)
     found = [_nowhere(clip, recogniser.config.space_dim) for clip in clips]
-    usable = [i for i, clip in enumerate(clips) if clip.audio_present.any() or clip.video_present.any()]
+    usable = [
+        i for i, clip in enumerate(clips) if clip.audio_present.any() or clip.video_present.any()
+    ]
     for batch in batches_by_length(usable, [clip.frames for clip in clips]):
         for i, space in zip(batch, _encode(recogniser, [clips[i] for i in batch]), strict=True):
             found[i] = space
@@ -126,14 +139,16 @@ def offset(recogniser: Recogniser, clip: Clip, max_frames: int = MAX_FRAMES) -> 
 def find_offset(space: SharedSpace, max_frames: int = MAX_FRAMES) -> Offset | None:
     """The lag at which sound and lips are most alike, over the frames in which the lips speak.
 
-    Lags at which fewer than half as many frames meet as without a lag are left out: few frames fit by chance.
+    Lags at which fewer than half as many frames meet as without a lag are left out: few frames fit
+    by chance.
 
     Args:
         space: of `embed`.
         max_frames: largest lag that is looked for, either way.
 
     Returns:
-        The offset; None where sound and speaking lips are there together for less than half a second.
+        The offset; None where sound and speaking lips are there together for less than half a
+        second.
 
     Raises:
         AvsrError: max_frames is less than 1.
@@ -150,10 +165,11 @@ def find_offset(space: SharedSpace, max_frames: int = MAX_FRAMES) -> Offset | No
 
 
 class Synchroniser:
-    """Moves the lips of a recording onto its sound where it is certain that the two are out of step.
+    """Moves the lips of a recording onto its sound where it is certain that the two are out of
+    step.
 
-    The first windows in which somebody speaks are looked at, no more than MOST_LOOKS of them. What is uncertain stays
-    as it is: a wrong correction is worse than none.
+    The first windows in which somebody speaks are looked at, no more than MOST_LOOKS of them. What
+    is uncertain stays as it is: a wrong correction is worse than none.
 
     Attributes:
         offset: by how much the lips were moved; None where they were not.
@@ -164,7 +180,8 @@ class Synchroniser:
         self._recogniser = recogniser
 
     def __call__(self, clips: Iterable[Clip]) -> Iterator[Clip]:
-        """The clips of a recording, which follow each other, in step; begins anew with each call."""
+        """The clips of a recording, which follow each other, in step; begins anew with each
+        call."""
         self.offset = None
         clips = iter(clips)
         looks = MOST_LOOKS if _is_trained(self._recogniser) else 0
@@ -184,10 +201,14 @@ class Synchroniser:
         if self.offset is None:
             return []
         way = "later" if self.offset.frames < 0 else "earlier"
-        return [f"the picture comes {abs(self.offset.seconds):.2f} s {way} than the sound: lips moved onto the sound"]
+        return [
+            f"the picture comes {abs(self.offset.seconds):.2f} s {way} than the sound: lips moved "
+            "onto the sound"
+        ]
 
     def _look(self, clip: Clip) -> Offset | None:
-        """The offset in the first seconds in which somebody speaks with sound and lips both there."""
+        """The offset in the first seconds in which somebody speaks with sound and lips both
+        there."""
         both = clip.audio_present & clip.video_present
         if both.sum() < MIN_FRAMES:
             return None
@@ -195,24 +216,35 @@ class Synchroniser:
         at = np.flatnonzero(speaking & both)
         if len(at) < MIN_FRAMES:
             return None
-        part = clip.window(max(0, int(at[0]) - FAR_FRAMES), min(clip.frames, int(at[0]) + LOOK_FRAMES))
+        part = clip.window(
+            max(0, int(at[0]) - FAR_FRAMES), min(clip.frames, int(at[0]) + LOOK_FRAMES)
+        )
         return find_offset(_each_alone(self._recogniser, part), FAR_FRAMES)
 
 
 def moved(clips: Iterable[Clip], frames: int) -> Iterator[Clip]:
-    """Clips that follow each other with their lips so many frames later, or earlier where negative."""
+    """Clips that follow each other with their lips so many frames later, or earlier where
+    negative."""
     waiting: deque[Clip] = deque()
     lips = np.zeros((max(0, frames), CROP_SIZE, CROP_SIZE), np.uint8)
     present = np.zeros(len(lips), np.bool_)
     surplus = max(0, -frames)  # lips that lie before the start now
     for clip in clips:
         waiting.append(clip)
-        lips, present = np.concatenate([lips, clip.lips]), np.concatenate([present, clip.video_present])
+        lips, present = (
+            np.concatenate([lips, clip.lips]),
+            np.concatenate([present, clip.video_present]),
+        )
         cut = min(surplus, len(lips))
         lips, present, surplus = lips[cut:], present[cut:], surplus - cut
         while waiting and waiting[0].frames <= len(lips):
             first = waiting.popleft()
-            yield replace(first, lips=lips[: first.frames], video_present=present[: first.frames], quality=None)
+            yield replace(
+                first,
+                lips=lips[: first.frames],
+                video_present=present[: first.frames],
+                quality=None,
+            )
             lips, present = lips[first.frames :], present[first.frames :]
     for clip in waiting:
         end = np.zeros((clip.frames - len(lips[: clip.frames]), CROP_SIZE, CROP_SIZE), np.uint8)
@@ -231,7 +263,10 @@ def _each_alone(recogniser: Recogniser, clip: Clip) -> SharedSpace:
     What lies before a stream that begins late would blur it: encoders look around.
     """
     kinds = ("audio", clip.audio_present), ("video", clip.video_present)
-    edges = [(int(there[0]), int(there[-1]) + 1) for there in (np.flatnonzero(present) for _, present in kinds)]
+    edges = [
+        (int(there[0]), int(there[-1]) + 1)
+        for there in (np.flatnonzero(present) for _, present in kinds)
+    ]
     parts = [mask(clip.window(*edge), kind) for (kind, _), edge in zip(kinds, edges, strict=True)]
     heard, seen = embed(recogniser, parts)
     space = _nowhere(clip, heard.audio.shape[1])
@@ -242,9 +277,11 @@ def _each_alone(recogniser: Recogniser, clip: Clip) -> SharedSpace:
 
 
 def _is_certain(found: Offset) -> bool:
-    """Whether an offset is beyond doubt: sound and lips fit well there, and elsewhere, or in step, much worse.
+    """Whether an offset is beyond doubt: sound and lips fit well there, and elsewhere, or in step,
+    much worse.
 
-    Of 159 clips in step and as many with the lips of another clip UNFIT moves none, CERTAIN one of the latter.
+    Of 159 clips in step and as many with the lips of another clip UNFIT moves none, CERTAIN one of
+    the latter.
     """
     elsewhere = found.scores[np.abs(found.lags - found.frames) > NEIGHBOURS]
     in_step = found.scores[np.abs(found.lags) <= HARMLESS_FRAMES]
@@ -255,10 +292,13 @@ def _is_certain(found: Offset) -> bool:
     return bool(fits or (found.score >= UNFIT[0] and margin >= UNFIT[1] and gain >= UNFIT[2]))
 
 
-def match(recogniser: Recogniser, sounds: Sequence[Clip], pictures: Sequence[Clip], slack: int = SLACK) -> np.ndarray:
+def match(
+    recogniser: Recogniser, sounds: Sequence[Clip], pictures: Sequence[Clip], slack: int = SLACK
+) -> np.ndarray:
     """How well the sound of each clip goes with the lips of each other; see `compare`.
 
-    One sound and several face tracks of the same stretch of time tell who is speaking: the largest score of the row.
+    One sound and several face tracks of the same stretch of time tell who is speaking: the largest
+    score of the row.
 
     Args:
         recogniser: of `avsr.load_model`, with a trained shared space.
@@ -277,8 +317,11 @@ def match(recogniser: Recogniser, sounds: Sequence[Clip], pictures: Sequence[Cli
     return compare(heard, seen, slack)
 
 
-def compare(sounds: Sequence[SharedSpace], pictures: Sequence[SharedSpace], slack: int = SLACK) -> np.ndarray:
-    """Mean cosine of each sound and each pair of lips, frame by frame, over the frames in which the lips speak.
+def compare(
+    sounds: Sequence[SharedSpace], pictures: Sequence[SharedSpace], slack: int = SLACK
+) -> np.ndarray:
+    """Mean cosine of each sound and each pair of lips, frame by frame, over the frames in which the
+    lips speak.
 
     Args:
         sounds: n clips of `embed` whose sound is meant.
@@ -286,8 +329,8 @@ def compare(sounds: Sequence[SharedSpace], pictures: Sequence[SharedSpace], slac
         slack: frames by which the two may be out of step; the best lag within it counts.
 
     Returns:
-        (n, m) float64 in [-1, 1]; minus infinity for a pair whose sound and speaking lips are there together for
-        less than half a second.
+        (n, m) float64 in [-1, 1]; minus infinity for a pair whose sound and speaking lips are there
+        together for less than half a second.
 
     Raises:
         AvsrError: the slack is negative.
@@ -298,12 +341,15 @@ def compare(sounds: Sequence[SharedSpace], pictures: Sequence[SharedSpace], slac
     for i, sound in enumerate(sounds):
         for j, picture in enumerate(pictures):
             met = (_meet(sound, picture, lag) for lag in range(-slack, slack + 1))
-            scores[i, j] = max((score for score, count in met if count >= MIN_FRAMES), default=NO_MATCH)
+            scores[i, j] = max(
+                (score for score, count in met if count >= MIN_FRAMES), default=NO_MATCH
+            )
     return scores
 
 
 def _meet(sound: SharedSpace, picture: SharedSpace, lag: int) -> tuple[float, int]:
-    """Mean cosine of sound t + lag and lips t, over the frames t in which the lips speak, and how many these are."""
+    """Mean cosine of sound t + lag and lips t, over the frames t in which the lips speak, and how
+    many these are."""
     first, last = max(0, -lag), min(len(picture.video), len(sound.audio) - lag)
     lips, ears = slice(first, max(first, last)), slice(first + lag, max(first, last) + lag)
     both = sound.audio_present[ears] & (picture.video_present & picture.speaking)[lips]
@@ -315,11 +361,14 @@ def _meet(sound: SharedSpace, picture: SharedSpace, lag: int) -> tuple[float, in
 
 def _check_range(max_frames: int) -> None:
     if max_frames < 1:
-        raise AvsrError(f"max_frames {max_frames} is too small: give 1 or more, {MAX_FRAMES} is usual")
+        raise AvsrError(
+            f"max_frames {max_frames} is too small: give 1 or more, {MAX_FRAMES} is usual"
+        )
 
 
 def _is_trained(recogniser: Recogniser) -> bool:
-    """Whether the model has a shared space that holds anything: neither all zeros nor never trained."""
+    """Whether the model has a shared space that holds anything: neither all zeros nor never
+    trained."""
     model = recogniser.model
     recipe = recogniser.info.get("recipe")
     loss = recipe.get("loss") if isinstance(recipe, dict) else None
@@ -333,7 +382,8 @@ def _check_trained(recogniser: Recogniser) -> None:
     """Raises one line where the model's shared space holds nothing."""
     if not _is_trained(recogniser):
         raise AvsrError(
-            f"model {recogniser.name!r} has no trained space of sound and lips: use a model trained with loss.space > 0"
+            f"model {recogniser.name!r} has no trained space of sound and lips: use a model "
+            "trained with loss.space > 0"
         )
 
 
@@ -354,7 +404,8 @@ def _encode(recogniser: Recogniser, clips: list[Clip]) -> list[SharedSpace]:
         valid = torch.arange(lips.shape[1], device=lens.device) < lens[:, None]
         sound, _ = model.encode_audio(audio, heard, valid)
         picture, letters = model.encode_video(lips, seen, valid)
-        spoken = (letters.argmax(-1) != 0).unflatten(1, (seen.shape[1], -1)).any(-1) & seen  # (B, R T) -> (B, T)
+        # (B, R T) -> (B, T)
+        spoken = (letters.argmax(-1) != 0).unflatten(1, (seen.shape[1], -1)).any(-1) & seen
         # Heads put a letter into one frame or two; the mouth moves before and after.
         spoken = F.max_pool1d(spoken.float().unsqueeze(1), 2 * REACH + 1, 1, REACH).squeeze(1) > 0
         shared = zip(model.share(sound, picture), (heard, seen), strict=True)

@@ -1,4 +1,5 @@
-"""Log-mel features on the model's device: what librosa computes, in torch, four mel frames to a video frame."""
+"""Log-mel features on the model's device: what librosa computes, in torch, four mel frames to a
+video frame."""
 
 from __future__ import annotations
 
@@ -14,11 +15,13 @@ WINDOW = 400  # samples, 25 ms
 HOP = 160  # samples, 10 ms
 N_FFT = 512
 MELS_PER_FRAME = SAMPLES_PER_FRAME // HOP  # 4, so S = 4 T exactly
-DYNAMIC_RANGE = 8.0  # log10 units of power, 80 dB: what lies further below the loudest bin is not sound but arithmetic
+# log10 units of power, 80 dB: what lies further below the loudest bin is not sound but arithmetic
+DYNAMIC_RANGE = 8.0
 MIN_STD = 0.1  # log10 units; keeps a constant signal from being blown up
 
 
-KNEE_HZ, HZ_PER_MEL, OCTAVES_PER_MEL = 1000.0, 200 / 3, math.log2(6.4) / 27  # Slaney's scale: linear, then logarithmic
+# Slaney's scale: linear, then logarithmic
+KNEE_HZ, HZ_PER_MEL, OCTAVES_PER_MEL = 1000.0, 200 / 3, math.log2(6.4) / 27
 KNEE = KNEE_HZ / HZ_PER_MEL
 TOP = KNEE + math.log2(SAMPLE_RATE / 2 / KNEE_HZ) / OCTAVES_PER_MEL  # mels at 8 kHz
 
@@ -26,7 +29,9 @@ TOP = KNEE + math.log2(SAMPLE_RATE / 2 / KNEE_HZ) / OCTAVES_PER_MEL  # mels at 8
 def mel_to_hz(mel: Tensor) -> Tensor:
     """Slaney's mel scale as a share of its range, 1 at 8 kHz, to Hz."""
     mel = mel * TOP
-    return torch.where(mel < KNEE, mel * HZ_PER_MEL, KNEE_HZ * 2 ** (OCTAVES_PER_MEL * (mel - KNEE)))
+    return torch.where(
+        mel < KNEE, mel * HZ_PER_MEL, KNEE_HZ * 2 ** (OCTAVES_PER_MEL * (mel - KNEE))
+    )
 
 
 def hz_to_mel(hz: Tensor) -> Tensor:
@@ -36,7 +41,8 @@ def hz_to_mel(hz: Tensor) -> Tensor:
 
 
 def mel_filterbank(n_mels: int, n_fft: int = N_FFT) -> Tensor:
-    """Triangular filters on Slaney's mel scale (Auditory Toolbox, 1998), each of unit area, from 0 to 8 kHz.
+    """Triangular filters on Slaney's mel scale (Auditory Toolbox, 1998), each of unit area, from 0
+    to 8 kHz.
 
     The same as librosa.filters.mel, whose import would cost a second whenever a model is loaded.
 
@@ -45,7 +51,10 @@ def mel_filterbank(n_mels: int, n_fft: int = N_FFT) -> Tensor:
     """
     edges = mel_to_hz(torch.linspace(0, 1, n_mels + 2, dtype=torch.float64, device="cpu")).numpy()
     bins = np.linspace(0, SAMPLE_RATE / 2, n_fft // 2 + 1)[:, None]
-    rising, falling = (bins - edges[:-2]) / np.diff(edges[:-1]), (edges[2:] - bins) / np.diff(edges[1:])
+    rising, falling = (
+        (bins - edges[:-2]) / np.diff(edges[:-1]),
+        (edges[2:] - bins) / np.diff(edges[1:]),
+    )
     weights = np.minimum(rising, falling).clip(0) * 2 / (edges[2:] - edges[:-2])
     return torch.from_numpy(weights.astype(np.float32))
 
@@ -53,9 +62,10 @@ def mel_filterbank(n_mels: int, n_fft: int = N_FFT) -> Tensor:
 class LogMel(nn.Module):
     """Waveform to normalised log-mel.
 
-    Mel frame s is centred on sample 160 s. Samples of absent frames are zeroed before the transform and never reach the
-    features. Normalisation is per utterance: each bin has zero mean and unit variance over the present frames, which
-    removes loudness and the colour of the microphone. Absent frames come out as zeros.
+    Mel frame s is centred on sample 160 s. Samples of absent frames are zeroed before the transform
+    and never reach the features. Normalisation is per utterance: each bin has zero mean and unit
+    variance over the present frames, which removes loudness and the colour of the microphone.
+    Absent frames come out as zeros.
     """
 
     n_fft = N_FFT
@@ -65,21 +75,25 @@ class LogMel(nn.Module):
 
     def __init__(self, n_mels: int = 80) -> None:
         super().__init__()
-        self.register_buffer("filterbank", mel_filterbank(n_mels, self.n_fft))  # travels in the checkpoint
-        # Real even in a model of the meta device: no checkpoint holds it, so nothing would fill it in.
+        # travels in the checkpoint
+        self.register_buffer("filterbank", mel_filterbank(n_mels, self.n_fft))
+        # Real even in a model of the meta device: no checkpoint holds it, so nothing would fill it
+        # in.
         self.register_buffer("window", torch.hann_window(WINDOW, device="cpu"), persistent=False)
 
     def power(self, audio: Tensor) -> Tensor:
         """(B, N) float samples -> (B, N / 160, M) mel power."""
         padded = nn.functional.pad(audio, (self.n_fft // 2, self.n_fft // 2))
-        spectrum = torch.stft(padded, self.n_fft, HOP, WINDOW, self.window, center=False, return_complex=True)
+        spectrum = torch.stft(
+            padded, self.n_fft, HOP, WINDOW, self.window, center=False, return_complex=True
+        )
         # N / 160 + 1 frames; the last is centred one past the end: (B, F, S + 1) -> (B, S, F)
         power = spectrum[..., :-1].abs().square().transpose(1, 2)
         return power @ self.filterbank
 
     def levels(self, audio: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log10 of the mel power (B, S, M), down to the dynamic range; that of the loudest bin (B, 1, 1); where the
-        mel frames are present (B, S, 1)."""
+        """Log10 of the mel power (B, S, M), down to the dynamic range; that of the loudest bin (B,
+        1, 1); where the mel frames are present (B, S, 1)."""
         audio = audio.masked_fill(~present.repeat_interleave(SAMPLES_PER_FRAME, 1), 0)
         mask = present.repeat_interleave(MELS_PER_FRAME, 1).unsqueeze(-1)
         mel = self.power(audio).clamp_min(1e-10).log10()
@@ -108,9 +122,9 @@ class LogMel(nn.Module):
 class WhisperLogMel(LogMel):
     """Log-mel as the encoder of Whisper was trained on (Radford et al. 2022), but for the loudness.
 
-    Whisper's own has the same scale, a quarter for each log10 unit, and goes up and down with the recording's level;
-    here the loudest bin of a clip stands at LOUDEST, where speech of an ordinary level has it, unless there is next to
-    nothing but silence. Absent frames are as quiet as can be.
+    Whisper's own has the same scale, a quarter for each log10 unit, and goes up and down with the
+    recording's level; here the loudest bin of a clip stands at LOUDEST, where speech of an ordinary
+    level has it, unless there is next to nothing but silence. Absent frames are as quiet as can be.
     """
 
     n_fft = WINDOW

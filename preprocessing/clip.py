@@ -25,7 +25,8 @@ class Clip:
         start_s: where the clip begins in its source, seconds.
         text: what is said, where known.
         speaker: who says it, where known.
-        quality: (T,) float32 size of the mouth in source pixels over its size in the crop; 0 where absent. Optional.
+        quality: (T,) float32 size of the mouth in source pixels over its size in the crop; 0 where
+            absent. Optional.
     """
 
     id: str
@@ -50,7 +51,8 @@ class Clip:
             value = getattr(self, name)
             if value.shape != shape or value.dtype != dtype:
                 raise ValueError(
-                    f"clip {self.id!r}: {name} is {value.dtype} {value.shape}, expected {np.dtype(dtype)} {shape}"
+                    f"clip {self.id!r}: {name} is {value.dtype} {value.shape}, expected "
+                    f"{np.dtype(dtype)} {shape}"
                 )
 
     @property

@@ -1,7 +1,8 @@
 """What an index of shards says, checked before anything relies on it.
 
-An index comes from a disk or an URL and may be damaged, or made by somebody else: whatever it claims is compared with
-what can be, so that a wrong number ends in one line and not in a full memory.
+An index comes from a disk or an URL and may be damaged, or made by somebody else: whatever it
+claims is compared with what can be, so that a wrong number ends in one line and not in a full
+memory.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from avsr.preprocessing.clip import FPS
 
 SCHEMA = 1
 MEMBERS = ("lips.mp4", "flac", "json")
-# What an index may claim: far more than any corpus has, and too little to exhaust memory before a file is opened.
+# What an index may claim: far more than any corpus has, and too little to exhaust memory before a
+# file is opened.
 MAX_FRAMES = 24 * 3600 * FPS  # a day
 MAX_FRAME_BYTES = 64 * 1024  # a frame's sound, uncompressed, takes 1.3 KB and its lips 9 KB
 MAX_HEADER_BYTES = 1 << 20
@@ -57,7 +59,9 @@ class ShardEntry(BaseModel):
     split: _Text | None = None
     audio_present: _Share
     video_present: _Share
-    members: dict[Literal["lips.mp4", "flac", "json"], Annotated[tuple[_Offset, _Size], Field(strict=False)]]
+    members: dict[
+        Literal["lips.mp4", "flac", "json"], Annotated[tuple[_Offset, _Size], Field(strict=False)]
+    ]
 
     @model_validator(mode="after")
     def _fits(self) -> ShardEntry:
@@ -96,7 +100,8 @@ class _Skipped(BaseModel):
 
 
 class _Index(BaseModel):
-    """What must be in index.json for the rest of the program to rely on it; further keys are kept unread."""
+    """What must be in index.json for the rest of the program to rely on it; further keys are kept
+    unread."""
 
     model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 
@@ -137,7 +142,9 @@ def parse_index(content: bytes, name: str) -> tuple[dict[str, Any], list[ShardEn
     if not isinstance(info, dict):
         raise AvsrError(f"{name}: holds {type(info).__name__} and not an index of shards; {again}")
     if info.get("schema") != SCHEMA or isinstance(info["schema"], bool):
-        raise AvsrError(f"{name}: schema {_short(info.get('schema'))}; this version reads {SCHEMA}: {again}")
+        raise AvsrError(
+            f"{name}: schema {_short(info.get('schema'))}; this version reads {SCHEMA}: {again}"
+        )
     try:
         return info, _Index.model_validate(info).clips
     except (ValidationError, RecursionError) as error:

@@ -1,9 +1,11 @@
-"""Corpus -> shards: several processes, resumable after a kill at any moment, the same bytes however many processes.
+"""Corpus -> shards: several processes, resumable after a kill at any moment, the same bytes however
+many processes.
 
-Every clip becomes one file in DST/parts, written beside and renamed: `000042.tar` (a piece of a tar) or `000042.skip`
-(why it was left out). As soon as all clips of a shard have theirs, the shard is their concatenation, renamed into
-place before the pieces are removed; the index is read back from the shards and comes last. Whatever is there is
-therefore whole, and a restart redoes only the clips that were in the making.
+Every clip becomes one file in DST/parts, written beside and renamed: `000042.tar` (a piece of a
+tar) or `000042.skip` (why it was left out). As soon as all clips of a shard have theirs, the shard
+is their concatenation, renamed into place before the pieces are removed; the index is read back
+from the shards and comes last. Whatever is there is therefore whole, and a restart redoes only the
+clips that were in the making.
 """
 
 from __future__ import annotations
@@ -47,9 +49,17 @@ LATE_END_S = 0.5  # so much later than the recording word times may end: tables 
 MAX_CLIP_S = 300.0  # a clip is held in memory whole; what is longer is no utterance
 MAX_LOSS = 0.2  # share of the clips that may be skipped before the run counts as failed
 
-# What a damaged file may do to a decoder: one clip's trouble, and recorded. An AvsrError (no face model), a missing
-# module or a mistake in the code would happen to every clip and stops the run.
-CLIP_TROUBLE = (OSError, ValueError, RuntimeError, ArithmeticError, LookupError, EOFError, MemoryError)
+# What a damaged file may do to a decoder: one clip's trouble, and recorded. An AvsrError (no face
+# model), a missing module or a mistake in the code would happen to every clip and stops the run.
+CLIP_TROUBLE = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    ArithmeticError,
+    LookupError,
+    EOFError,
+    MemoryError,
+)
 
 Progress = Callable[[int, int, float], None]
 
@@ -82,7 +92,9 @@ class Summary:
     def __str__(self) -> str:
         kept = f"{self.clips} clips, {self.hours:.2f} h, {self.skipped} skipped"
         if set(self.splits) - {"none"}:
-            kept += ", split " + ", ".join(f"{name} {count}" for name, count in sorted(self.splits.items()))
+            kept += ", split " + ", ".join(
+                f"{name} {count}" for name, count in sorted(self.splits.items())
+            )
         if self.already_done:
             return f"{self.dst} is complete already ({kept}): nothing to do"
         lacks = f"{self.without_video} without a face, {self.without_audio} without sound"
@@ -127,13 +139,15 @@ def prepare(
 ) -> Summary:
     """Turns a corpus into shards; run again after an interruption it goes on where it was.
 
-    A clip is kept where sound or a readable mouth is there in at least half of its frames: a hidden face is marked
-    absent and the clip still teaches the ear, and the other way round. What is skipped is named in index.json.
+    A clip is kept where sound or a readable mouth is there in at least half of its frames: a hidden
+    face is marked absent and the clip still teaches the ear, and the other way round. What is
+    skipped is named in index.json.
 
     Args:
         corpus: "grid", "folder": see `corpora`.
         src: the corpus as its makers lay it out.
-        dst: folder for the shards; new, empty, or of an earlier run with the same source and settings.
+        dst: folder for the shards; new, empty, or of an earlier run with the same source and
+            settings.
         workers: processes; as many as cores where None, 0 works in this process.
         shard_clips: clips a shard.
         limit: only the first so many clips.
@@ -145,8 +159,9 @@ def prepare(
         Summary.
 
     Raises:
-        AvsrError: unknown corpus, nothing in the source, a destination that is not its own, a full disk (run it again
-            when there is room), or more skipped than max_loss (the shards are complete all the same).
+        AvsrError: unknown corpus, nothing in the source, a destination that is not its own, a full
+            disk (run it again when there is room), or more skipped than max_loss (the shards are
+            complete all the same).
     """
     _check(workers, shard_clips, limit, max_loss)
     root, folder = Path(src), Path(dst)
@@ -166,8 +181,12 @@ def prepare(
         jobs = [_Job(number, item, root, folder / PARTS, face) for number, item in enumerate(items)]
         shards = [folder / shard_name(number) for number in range(-(-len(jobs) // shard_clips))]
         resumed = _run(folder, jobs, shards, shard_clips, workers, progress)
-        skipped = [json.loads(job.skip.read_text(encoding="utf-8")) for job in jobs if job.skip.exists()]
-        index = write_index(folder, [path for path in shards if path.exists()], skipped, made_from=made_from)
+        skipped = [
+            json.loads(job.skip.read_text(encoding="utf-8")) for job in jobs if job.skip.exists()
+        ]
+        index = write_index(
+            folder, [path for path in shards if path.exists()], skipped, made_from=made_from
+        )
         shutil.rmtree(folder / PARTS)
         return _finish(folder, index, max_loss, resumed=resumed if resuming else 0)
 
@@ -195,8 +214,10 @@ def _finish(folder: Path, index: dict[str, Any], max_loss: float, **more: Any) -
     if lost > max_loss:
         reason, times = Counter(row["reason"] for row in index["skipped"]).most_common(1)[0]
         raise AvsrError(
-            f"{folder}: {counts['skipped']} of {counts['skipped'] + counts['clips']} clips were skipped ({lost:.0%}; "
-            f"at most {max_loss:.0%} is allowed), most often ({times}) because: {reason}; each is named in "
+            f"{folder}: {counts['skipped']} of {counts['skipped'] + counts['clips']} clips were "
+            f"skipped ({lost:.0%}; "
+            f"at most {max_loss:.0%} is allowed), most often ({times}) because: {reason}; each is "
+            "named in "
             f"{folder / INDEX}, and the shards of the others are complete"
         )
     splits = Counter(clip.get("split") or "none" for clip in index["clips"])
@@ -204,11 +225,12 @@ def _finish(folder: Path, index: dict[str, Any], max_loss: float, **more: Any) -
     return Summary(dst=folder, hours=index["hours"], splits=splits, **kept, **more)
 
 
-# ------------------------------------------------------------------------------------------------------- destination
+# -------------------------------------------------------------------------------------- destination
 
 
 def _fingerprint(items: Sequence[Item], root: Path) -> str:
-    """A hash of what the corpus says and how big its files are; the place of the corpus does not enter."""
+    """A hash of what the corpus says and how big its files are; the place of the corpus does not
+    enter."""
     digest = hashlib.sha256()
     for item in items:
         size = item.path.stat().st_size if item.path.is_file() else None
@@ -228,20 +250,24 @@ def _writing(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         with open(folder / LOCK, "w") as lock:
             if not _lock(lock.fileno()):
-                raise AvsrError(f"{folder}: another run is preparing it at this moment; wait for it or stop it")
+                raise AvsrError(
+                    f"{folder}: another run is preparing it at this moment; wait for it or stop it"
+                )
             try:
                 yield
             finally:
                 (folder / LOCK).unlink(missing_ok=True)
     except OSError as error:
         raise AvsrError(
-            f"{folder}: cannot write there ({error.strerror or error}); what is done so far is kept: "
+            f"{folder}: cannot write there ({error.strerror or error}); what is done so far is "
+            "kept: "
             "mend this and run the same command again"
         ) from error
 
 
 def _lock(descriptor: int) -> bool:
-    """Takes the lock, which the system gives back however the process ends. True also where there are no such locks."""
+    """Takes the lock, which the system gives back however the process ends. True also where there
+    are no such locks."""
     try:
         import fcntl
     except ImportError:  # Windows
@@ -265,18 +291,24 @@ def _claim(folder: Path, made_from: dict[str, Any]) -> bool:
         now = made_from
     elif (folder / PARTS / MADE_FROM).exists():
         then = _record(folder / PARTS / MADE_FROM)
-        now = made_from | {"versions": versions()}  # half of the clips by one version and half by another is no corpus
+        # half of the clips by one version and half by another is no corpus
+        now = made_from | {"versions": versions()}
     else:
         foreign = sorted(path.name for path in folder.iterdir() if path.name not in (PARTS, LOCK))
         if foreign:
-            raise AvsrError(f"{folder} is not empty ({foreign[0]}); choose a new folder for the shards")
+            raise AvsrError(
+                f"{folder} is not empty ({foreign[0]}); choose a new folder for the shards"
+            )
         (folder / PARTS).mkdir(exist_ok=True)
-        write_file(folder / PARTS / MADE_FROM, [json.dumps(made_from | {"versions": versions()}).encode()])
+        write_file(
+            folder / PARTS / MADE_FROM, [json.dumps(made_from | {"versions": versions()}).encode()]
+        )
         return False
     other = [name for name, value in now.items() if then.get(name) != value]
     if other:
         raise AvsrError(
-            f"{folder} holds shards made from another source or with other settings ({', '.join(other)}); "
+            f"{folder} holds shards made from another source or with other settings "
+            f"({', '.join(other)}); "
             "choose a new folder, or remove that one"
         )
     return True
@@ -315,7 +347,7 @@ def _record(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-# --------------------------------------------------------------------------------------------------------- the parts
+# ---------------------------------------------------------------------------------------- the parts
 
 
 def _run(
@@ -326,12 +358,16 @@ def _run(
     workers: int | None,
     progress: Progress | None,
 ) -> int:
-    """Prepares what is missing and puts the shards together; returns how many clips were there already."""
-    for left_over in [*folder.glob("*.tmp"), *(folder / PARTS).glob("*.tmp")]:  # of a run killed while writing
+    """Prepares what is missing and puts the shards together; returns how many clips were there
+    already."""
+    # of a run killed while writing
+    for left_over in [*folder.glob("*.tmp"), *(folder / PARTS).glob("*.tmp")]:
         left_over.unlink(missing_ok=True)
     ready = [path.exists() for path in shards]
     todo = deque(
-        job for job in jobs if not (ready[job.number // shard_clips] or job.part.exists() or job.skip.exists())
+        job
+        for job in jobs
+        if not (ready[job.number // shard_clips] or job.part.exists() or job.skip.exists())
     )
     missing = Counter(job.number // shard_clips for job in todo)
     done, seconds = len(jobs) - len(todo), 0.0
@@ -369,7 +405,8 @@ def _run(
 
 
 def _prepare_clip(job: _Job) -> float:
-    """Writes the part of one clip, or why there is none; returns its seconds, 0 where it was skipped.
+    """Writes the part of one clip, or why there is none; returns its seconds, 0 where it was
+    skipped.
 
     Raises:
         AvsrError: something that concerns all clips, such as a missing face model.
@@ -384,14 +421,19 @@ def _prepare_clip(job: _Job) -> float:
         _write_skip(job, f"{type(error).__name__}: {error}")
         return 0.0
     item = _with_times_inside(job.item, clip.duration_s)
-    extra = {"split": item.split, "source": job.source, "words": item.words and [list(word) for word in item.words]}
+    extra = {
+        "split": item.split,
+        "source": job.source,
+        "words": item.words and [list(word) for word in item.words],
+    }
     members = encode_clip(clip, extra | ({"note": item.note} if item.note else {}))
     write_file(job.part, [tar_fragment(members, shard_key(item.id))])
     return clip.duration_s
 
 
 def _with_times_inside(item: Item, duration_s: float) -> Item:
-    """The item without word times that go on after its recording ends, which are those of another one."""
+    """The item without word times that go on after its recording ends, which are those of another
+    one."""
     if not item.words or item.words[-1][2] <= duration_s + LATE_END_S:
         return item
     end_s = item.words[-1][2]
@@ -413,7 +455,9 @@ def _load(job: _Job) -> Clip:
         raise MediaError(item.problem)
     duration_s = probe(item.path).duration_s
     if duration_s > MAX_CLIP_S:
-        raise MediaError(f"{duration_s:.0f} s long, at most {MAX_CLIP_S:.0f} s: cut it into utterances")
+        raise MediaError(
+            f"{duration_s:.0f} s long, at most {MAX_CLIP_S:.0f} s: cut it into utterances"
+        )
     clip = load_clip(item.path, id=item.id, face=job.face, text=item.text, speaker=item.speaker)
     if clip.frames == 0:
         raise MediaError(f"too short: less than one frame ({1000 // FPS} ms)")
@@ -425,6 +469,7 @@ def _load(job: _Job) -> Clip:
 
 
 def _write_skip(job: _Job, reason: str) -> None:
-    """Records a clip left out; paths are given below the source, so that the record says nothing of the machine."""
+    """Records a clip left out; paths are given below the source, so that the record says nothing of
+    the machine."""
     row = {"source": job.source, "reason": plain(reason.replace(f"{job.src}{os.sep}", ""))}
     write_file(job.skip, [json.dumps(row, ensure_ascii=False).encode()])

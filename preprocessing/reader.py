@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 
 PIECE_FRAMES = 8  # frames decoded at a time; about three times as many pictures are held
 AHEAD_S = 60.0  # seconds of sound and crops that may be ready before they are asked for
-DELAY = 2 * FPS  # frames after which it is decided whose mouth is meant: a new face has shown itself by then
+# frames after which it is decided whose mouth is meant: a new face has shown itself by then
+DELAY = 2 * FPS
 
 log = logging.getLogger(__name__)
 
 
 class OtherFace(Exception):
-    """The clips of a ClipReader so far are void: over the whole file another face is meant. Iterate again."""
+    """The clips of a ClipReader so far are void: over the whole file another face is meant. Iterate
+    again."""
 
 
 def load_clip(
@@ -61,7 +63,14 @@ def load_clip(
         MediaError: not a media file, or neither a readable face nor sound in it.
         AvsrError: an unknown face rule, or no face model.
     """
-    options: dict[str, Any] = {"id": id, "face": face, "video": video, "audio": audio, "text": text, "speaker": speaker}
+    options: dict[str, Any] = {
+        "id": id,
+        "face": face,
+        "video": video,
+        "audio": audio,
+        "text": text,
+        "speaker": speaker,
+    }
     with ClipReader(path, window_s=None, model_path=model_path, **options) as reader:
         (clip,) = reader
         reader.log_faults()
@@ -69,7 +78,8 @@ def load_clip(
 
 
 def stream_clips(path: str | Path, *, window_s: float = 30.0, **options: Any) -> Iterator[Clip]:
-    """The clips of a ClipReader, each of them certain: the first comes after all faces of the file were looked at.
+    """The clips of a ClipReader, each of them certain: the first comes after all faces of the file
+    were looked at.
 
     Args:
         path: any container that FFmpeg reads.
@@ -88,30 +98,37 @@ def stream_clips(path: str | Path, *, window_s: float = 30.0, **options: Any) ->
 class ClipReader:
     """A media file of any length as successive clips, in memory that does not grow with its length.
 
-    Decoding, landmarks and crops run in a thread of their own, ahead of whoever iterates. Whose lips are meant is
-    certain at the end of the file only. While one person leads clearly (LEADS) their crops are handed out at once.
-    Where nobody does, the crops of everybody are held, up to MOST_CROPS. Beyond that, or where another turns out to be
-    meant, the file is decoded again, with the landmarks that are known by then (a few hundred bytes a frame). The
-    crops depend neither on that, nor on the window, nor on the pieces in which the file is decoded.
+    Decoding, landmarks and crops run in a thread of their own, ahead of whoever iterates. Whose
+    lips are meant is certain at the end of the file only. While one person leads clearly (LEADS)
+    their crops are handed out at once. Where nobody does, the crops of everybody are held, up to
+    MOST_CROPS. Beyond that, or where another turns out to be meant, the file is decoded again, with
+    the landmarks that are known by then (a few hundred bytes a frame). The crops depend neither on
+    that, nor on the window, nor on the pieces in which the file is decoded.
 
     Args:
         path: any container that FFmpeg reads.
-        window_s: seconds per clip, a whole number of frames at least; None for the whole file in one.
+        window_s: seconds per clip, a whole number of frames at least; None for the whole file in
+            one.
         id: name of the clips; the file's stem by default.
         face: which face is meant; see persons.choose_person.
         video: look for a mouth; if false, every frame's video is marked absent.
         audio: read the sound; if false, every frame's audio is marked absent.
-        audio_track: which of several sound tracks, counted from 1; the file's own default where None.
+        audio_track: which of several sound tracks, counted from 1; the file's own default where
+            None.
         text: what is said, where known.
         speaker: who says it, where known.
         model_path: the face landmark model; see face_model.face_model.
-        progress: called with the seconds of media searched for faces so far, in the thread that iterates.
-        guess: hand out crops of the face that leads; if false, none before the end of the file is known.
+        progress: called with the seconds of media searched for faces so far, in the thread that
+            iterates.
+        guess: hand out crops of the face that leads; if false, none before the end of the file is
+            known.
 
     Attributes:
         info: what the file holds.
-        faults: complete once the file was read: what was wrong with the file itself, see media.Media.warnings.
-        remarks: complete once the file was read: other people, doubts about who is who, lips that were lost.
+        faults: complete once the file was read: what was wrong with the file itself, see
+            media.Media.warnings.
+        remarks: complete once the file was read: other people, doubts about who is who, lips that
+            were lost.
 
     Raises:
         MediaError: not a media file, or (while iterating) neither a readable face nor sound in it.
@@ -146,7 +163,11 @@ class ClipReader:
         self._path, self._model_path = path, model_path
         self._face = int(face) if isinstance(face, str) and face.isdecimal() else face
         self.progress, self._guess = progress, guess
-        self._labels: dict[str, Any] = {"id": id or Path(path).stem, "text": text, "speaker": speaker}
+        self._labels: dict[str, Any] = {
+            "id": id or Path(path).stem,
+            "text": text,
+            "speaker": speaker,
+        }
         self._wanted = {"video": video, "audio": audio}
         self._searched = 0  # frames
         self._told = 0
@@ -178,7 +199,8 @@ class ClipReader:
         self._media.close()
 
     def __iter__(self) -> Iterator[Clip]:
-        """The clips from the beginning of the file, without a gap; start_s tells where, the last one may be shorter.
+        """The clips from the beginning of the file, without a gap; start_s tells where, the last
+        one may be shorter.
 
         Raises:
             OtherFace: what was yielded is void; at most once, so iterate again.
@@ -204,7 +226,8 @@ class ClipReader:
         try:
             for clip in _regroup(counted(), self._window):
                 anything = anything or bool(clip.audio_present.any() or clip.video_present.any())
-                # Whether there is neither is only known at the end of the file, but a long one is not held back.
+                # Whether there is neither is only known at the end of the file, but a long one is
+                # not held back.
                 if anything or self._window is not None:
                     yield clip
         finally:
@@ -217,7 +240,9 @@ class ClipReader:
         if self._chosen is not None:
             from avsr.preprocessing.faces.persons import remarks
 
-            self.remarks = remarks(self._persons, self._chosen, np.concatenate(self._pictured), np.concatenate(present))
+            self.remarks = remarks(
+                self._persons, self._chosen, np.concatenate(self._pictured), np.concatenate(present)
+            )
 
     def set_window(self, window_s: float | None) -> None:
         """Changes the seconds per clip; before anybody iterates.
@@ -300,7 +325,8 @@ class ClipReader:
     def _known(self, first: int) -> Generator[Clip]:
         """The pieces from a frame on, with the mouth where it is known to be.
 
-        The picture is decoded even when it shows no mouth: the clock and the length are those of the whole file.
+        The picture is decoded even when it shows no mouth: the clock and the length are those of
+        the whole file.
         """
         assert self._mouth is not None
         for piece in self._media.pieces(piece_frames=PIECE_FRAMES, **self._wanted):
@@ -308,7 +334,8 @@ class ClipReader:
                 yield self._clip(Crops.of(piece, {0: self._mouth.at}), [0])
 
     def _clip(self, crops: Crops, tracks: Sequence[int]) -> Clip:
-        """One piece as a clip, with the mouth of these tracks; where two overlap, the later in the list counts.
+        """One piece as a clip, with the mouth of these tracks; where two overlap, the later in the
+        list counts.
 
         Frames without a readable mouth, and frames the decoder lost, are zeros and absent.
         """
@@ -331,15 +358,19 @@ class ClipReader:
 
 def _nothing(video: bool, audio: bool) -> str:
     if video and audio:
-        return "neither face nor sound; name a file with a face that can be read or with a sound track"
+        return (
+            "neither face nor sound; name a file with a face that can be read or with a sound track"
+        )
     return f"no {'face that can be read' if video else 'sound'}, and the other modality was not asked for"
 
 
 def _regroup(parts: Iterable[Clip | None], window: int | None) -> Iterator[Clip]:
-    """Joins successive clips into clips of `window` frames (None: one of all), the last one as it comes.
+    """Joins successive clips into clips of `window` frames (None: one of all), the last one as it
+    comes.
 
     Raises:
-        OtherFace: a part is None, which says that those before it are void, and some of them are out already.
+        OtherFace: a part is None, which says that those before it are void, and some of them are
+            out already.
     """
     held: list[Clip] = []
     count, out = 0, False
@@ -363,5 +394,7 @@ def _regroup(parts: Iterable[Clip | None], window: int | None) -> Iterator[Clip]
 
 def _join(parts: list[Clip]) -> Clip:
     names = ("audio", "lips", "audio_present", "video_present", "quality")
-    joined: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    joined: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in names
+    }
     return replace(parts[0], **joined)

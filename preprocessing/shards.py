@@ -1,9 +1,10 @@
 """The shard format: tar files in WebDataset layout with an index beside them.
 
-A clip is three members of a tar: `{key}.lips.mp4` (grey H.264 crops that any player shows), `{key}.flac` (16 kHz mono,
-16 bit) and `{key}.json` (text, speaker, presence as runs of frames, source, crop quality, word times). `index.json`
-holds the byte offset of each member, so one clip is one seek and one read, from a disk or from any fsspec URL; `tar`
-and the webdataset package read the same files front to back.
+A clip is three members of a tar: `{key}.lips.mp4` (grey H.264 crops that any player shows),
+`{key}.flac` (16 kHz mono, 16 bit) and `{key}.json` (text, speaker, presence as runs of frames,
+source, crop quality, word times). `index.json` holds the byte offset of each member, so one clip is
+one seek and one read, from a disk or from any fsspec URL; `tar` and the webdataset package read the
+same files front to back.
 """
 
 from __future__ import annotations
@@ -35,17 +36,31 @@ SHARD_CLIPS = 256  # clips a shard: about 25 MB of three-second clips
 MAX_KEY = 80  # characters; with the extension safely below the 100 of a plain tar name
 INT16_STEP = 1 / 32768
 
-# What a damaged shard does to tar, JSON, libsndfile (RuntimeError) and FFmpeg; an AvsrError has its own line already.
-SHARD_TROUBLE = (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, MemoryError)
+# What a damaged shard does to tar, JSON, libsndfile (RuntimeError) and FFmpeg; an AvsrError has its
+# own line already.
+SHARD_TROUBLE = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    MemoryError,
+)
 
 
 def shard_key(id: str) -> str:
-    """A clip's name inside a tar: without dots and slashes, which WebDataset reads as extensions and folders.
+    """A clip's name inside a tar: without dots and slashes, which WebDataset reads as extensions
+    and folders.
 
     Where anything had to be replaced, a hash of the id keeps different ids apart.
     """
     key = re.sub(r"[^A-Za-z0-9_-]", "_", id)[:MAX_KEY]
-    return key if key == id and key else f"{key[: MAX_KEY - 9]}-{hashlib.sha256(id.encode()).hexdigest()[:8]}"
+    return (
+        key
+        if key == id and key
+        else f"{key[: MAX_KEY - 9]}-{hashlib.sha256(id.encode()).hexdigest()[:8]}"
+    )
 
 
 def to_runs(mask: np.ndarray) -> list[list[int]]:
@@ -80,7 +95,9 @@ def encode_clip(clip: Clip, extra: Mapping[str, Any] | None = None) -> dict[str,
     from avsr.preprocessing.media.mp4 import write_lips
 
     if clip.frames == 0:
-        raise AvsrError(f"clip {clip.id!r} has no frames; a shard holds clips of at least one frame (40 ms)")
+        raise AvsrError(
+            f"clip {clip.id!r} has no frames; a shard holds clips of at least one frame (40 ms)"
+        )
     meta = {
         "schema": SCHEMA,
         "id": clip.id,
@@ -101,7 +118,8 @@ def encode_clip(clip: Clip, extra: Mapping[str, Any] | None = None) -> dict[str,
 
 
 def decode_clip(members: Mapping[str, bytes]) -> Clip:
-    """The clip that `encode_clip` made members of: audio and presence exact, lips within the error of the codec.
+    """The clip that `encode_clip` made members of: audio and presence exact, lips within the error
+    of the codec.
 
     Raises:
         AvsrError: the members do not fit each other or cannot be read.
@@ -118,9 +136,14 @@ def decode_clip(members: Mapping[str, bytes]) -> Clip:
         raise ValueError("its id, text or speaker is no text")
     audio, rate = soundfile.read(io.BytesIO(members["flac"]), dtype="int16")
     lips = read_lips(members["lips.mp4"])
-    if rate != SAMPLE_RATE or audio.shape != (frames * SAMPLES_PER_FRAME,) or lips.shape[0] != frames:
+    if (
+        rate != SAMPLE_RATE
+        or audio.shape != (frames * SAMPLES_PER_FRAME,)
+        or lips.shape[0] != frames
+    ):
         raise AvsrError(
-            f"clip {meta['id']!r}: {frames} frames, but its sound is {audio.shape} at {rate} Hz and its lips "
+            f"clip {meta['id']!r}: {frames} frames, but its sound is {audio.shape} at {rate} Hz "
+            "and its lips "
             f"{lips.shape}; prepare the corpus again"
         )
     return Clip(
@@ -136,24 +159,29 @@ def decode_clip(members: Mapping[str, bytes]) -> Clip:
 
 
 def _crop_quality(clip: Clip) -> dict[str, float] | None:
-    """Source pixels of mouth for each pixel of the crop: below 1 the crop was enlarged. None where not known."""
+    """Source pixels of mouth for each pixel of the crop: below 1 the crop was enlarged. None where
+    not known."""
     if clip.quality is None or not clip.video_present.any():
         return None
     scale = clip.quality[clip.video_present]
-    return {"scale_median": round(float(np.median(scale)), 3), "scale_min": round(float(scale.min()), 3)}
+    return {
+        "scale_median": round(float(np.median(scale)), 3),
+        "scale_min": round(float(scale.min()), 3),
+    }
 
 
 def _json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-# ---------------------------------------------------------------------------------------------------------- writing
+# ------------------------------------------------------------------------------------------ writing
 
 
 def tar_fragment(members: Mapping[str, bytes], key: str) -> bytes:
     """A clip's members as a piece of a tar; pieces set one after another, and TAR_END, are a tar.
 
-    Header fields that would tell who wrote it and when are zero: the same clips give the same bytes.
+    Header fields that would tell who wrote it and when are zero: the same clips give the same
+    bytes.
     """
     pieces = []
     for extension in MEMBERS:
@@ -184,7 +212,10 @@ def scan_shard(path: Path) -> list[dict[str, Any]]:
                 file = tar.extractfile(info)
                 meta = json.loads(file.read()) if file else {}
                 if tuple(members) != MEMBERS or shard_key(meta["id"]) != key:
-                    raise ValueError(f"{path.name}: {key} has the members {list(members)}, expected {list(MEMBERS)}")
+                    raise ValueError(
+                        f"{path.name}: {key} has the members {list(members)}, expected "
+                        f"{list(MEMBERS)}"
+                    )
                 entries.append(_entry(meta, path.name, members))
                 members = {}
     if members:
@@ -202,8 +233,12 @@ def _entry(meta: Mapping[str, Any], shard: str, members: dict[str, list[int]]) -
         "text": meta["text"],
         "speaker": meta["speaker"],
         "split": meta.get("split"),
-        "audio_present": round(sum(last - first for first, last in meta["audio_present"]) / frames, 4),
-        "video_present": round(sum(last - first for first, last in meta["video_present"]) / frames, 4),
+        "audio_present": round(
+            sum(last - first for first, last in meta["audio_present"]) / frames, 4
+        ),
+        "video_present": round(
+            sum(last - first for first, last in meta["video_present"]) / frames, 4
+        ),
         "members": members,
     }
     return entry | ({"note": meta["note"]} if meta.get("note") else {})
@@ -259,7 +294,8 @@ def versions() -> dict[str, str]:
     for name in ("avsr", "av", "mediapipe", "numpy", "opencv-python-headless", "soundfile"):
         try:
             found[name] = version(name)
-        except PackageNotFoundError:  # run from a source tree, or another provider of the same module
+        # run from a source tree, or another provider of the same module
+        except PackageNotFoundError:
             found[name] = "unknown"
     return found
 
@@ -285,7 +321,9 @@ class ShardWriter:
         self.folder = Path(dst)
         self.folder.mkdir(parents=True, exist_ok=True)
         if (self.folder / INDEX).exists():
-            raise AvsrError(f"{self.folder} already holds shards; choose another folder or remove it")
+            raise AvsrError(
+                f"{self.folder} already holds shards; choose another folder or remove it"
+            )
         self.shard_clips = shard_clips
         self._shards: list[Path] = []
         self._pending: list[bytes] = []
@@ -329,11 +367,12 @@ def shard_name(number: int) -> str:
     return f"shard-{number:05d}.tar"
 
 
-# ---------------------------------------------------------------------------------------------------------- reading
+# ------------------------------------------------------------------------------------------ reading
 
 
 class ShardIndex:
-    """The clips of a prepared corpus, any of them read alone. Can be pickled into worker processes."""
+    """The clips of a prepared corpus, any of them read alone. Can be pickled into worker
+    processes."""
 
     def __init__(self, location: str | Path) -> None:
         """Reads the index.
@@ -378,11 +417,16 @@ class ShardIndex:
             return chosen
         kind = "clip with a text" if text else "clip"
         if not usable:
-            raise AvsrError(f"{self.location}: no {kind} in it; run `avsr prepare` on a corpus that has some")
+            raise AvsrError(
+                f"{self.location}: no {kind} in it; run `avsr prepare` on a corpus that has some"
+            )
         counts = Counter(self.entries[i].split for i in usable)
         known = ", ".join(f"{name} ({counts[name]})" for name in sorted(filter(None, counts)))
         if not known:
-            raise AvsrError(f"{self.location}: no {kind} in split {split!r}: its clips belong to no split; name none")
+            raise AvsrError(
+                f"{self.location}: no {kind} in split {split!r}: its clips belong to no split; "
+                "name none"
+            )
         if counts[None]:
             known += f"; {counts[None]} clips belong to none"
         raise AvsrError(f"{self.location}: no {kind} in split {split!r}; its splits are {known}")
@@ -412,8 +456,12 @@ class ShardIndex:
             span = self._read(entry.shard, first, length)
             if len(span) < length:
                 raise OSError(errno.EIO, "it ends before the clip")
-            places = {name: (offset - first, size) for name, (offset, size) in entry.members.items()}
-            clip = decode_clip({name: span[start : start + size] for name, (start, size) in places.items()})
+            places = {
+                name: (offset - first, size) for name, (offset, size) in entry.members.items()
+            }
+            clip = decode_clip(
+                {name: span[start : start + size] for name, (start, size) in places.items()}
+            )
             _check_same(entry, clip)
             return clip
 
@@ -424,25 +472,30 @@ class ShardIndex:
             yield
         except SHARD_TROUBLE as error:
             raise AvsrError(
-                f"{self.location}/{entry.shard}: cannot read clip {entry.id!r} ({in_one_line(str(error))}); "
+                f"{self.location}/{entry.shard}: cannot read clip {entry.id!r} "
+                f"({in_one_line(str(error))}); "
                 "copy or prepare the shards again"
             ) from error
 
     def _read(self, name: str, first: int, size: int | None) -> bytes:
         """Bytes of a file beside the index; all from `first` on where size is None."""
         if self._filesystem is not None:
-            return self._filesystem.cat_file(f"{self._root}/{name}", first, None if size is None else first + size)
+            return self._filesystem.cat_file(
+                f"{self._root}/{name}", first, None if size is None else first + size
+            )
         path = Path(self._root) / name
         if path.exists() and not path.is_file():  # a pipe would be waited for
             raise OSError(errno.EINVAL, "is no file")
         with open(path, "rb") as file:
-            there = os.fstat(file.fileno()).st_size - first  # reading more would set memory aside for it
+            # reading more would set memory aside for it
+            there = os.fstat(file.fileno()).st_size - first
             file.seek(first)
             return file.read(-1 if size is None else max(0, min(size, there)))
 
 
 def _check_same(entry: ShardEntry, clip: Clip) -> None:
-    """Raises ValueError where an index says something else of a clip than its shard, as of shards of two corpora."""
+    """Raises ValueError where an index says something else of a clip than its shard, as of shards
+    of two corpora."""
     pairs = {
         "id": (entry.id, clip.id),
         "frames": (entry.frames, clip.frames),
@@ -464,7 +517,9 @@ def _open_filesystem(location: str) -> tuple[Any, str]:
     try:
         from fsspec.core import url_to_fs
     except ImportError as error:
-        raise AvsrError(f"{location} is a URL: reading it needs fsspec ({install('train')})") from error
+        raise AvsrError(
+            f"{location} is a URL: reading it needs fsspec ({install('train')})"
+        ) from error
     try:
         return url_to_fs(location)
     except (ImportError, ValueError) as error:

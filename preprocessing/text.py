@@ -1,4 +1,5 @@
-"""One form for a text, whoever typed it: what looks the same is the same, what cannot be seen is not there.
+"""One form for a text, whoever typed it: what looks the same is the same, what cannot be seen is
+not there.
 
 Vocabularies, training texts and the evaluation share it.
 """
@@ -8,15 +9,17 @@ from __future__ import annotations
 import re
 import unicodedata
 
-# Unicode's Default_Ignorable_Code_Point, besides the two joiners: soft hyphen, zero-width space, byte order mark,
-# marks of direction, variation selectors, fillers, tags.
+# Unicode's Default_Ignorable_Code_Point, besides the two joiners: soft hyphen, zero-width space,
+# byte order mark, marks of direction, variation selectors, fillers, tags.
 _IGNORABLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164"
     "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
 _JOINERS = re.compile("[\u200c\u200d]+")
-SPACELESS = (  # a range of letters for regular expressions: the scripts that are written without spaces
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u1950-\u19df\u1a20-\u1aaf\ua9e0-\ua9ff\uaa60-\uaadf"  # of South East Asia
+# a range of letters for regular expressions: the scripts that are written without spaces
+SPACELESS = (
+    # of South East Asia
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u1950-\u19df\u1a20-\u1aaf\ua9e0-\ua9ff\uaa60-\uaadf"
     "\u2e80-\u2fdf\u3005-\u3007\u3021-\u302f\u3031-\u3035\u3038-\u30ff\u3100-\u312f\u31a0-\u31ff\u3400-\u4dbf"
     "\u4e00-\u9fff\uf900-\ufaff\U0001b000-\U0001b16f\U00020000-\U000323af"
 )
@@ -24,15 +27,20 @@ _VIRAMA = 9  # combining class of the sign that mutes a vowel in the scripts of 
 
 
 def canonical(text: str) -> str:
-    """The text with composed letters (NFC), without invisible characters, its words one plain space apart.
+    """The text with composed letters (NFC), without invisible characters, its words one plain space
+    apart.
 
-    A joiner or non-joiner stays where it changes what is written: after a virama, and between letters of the scripts
-    that join them, such as Arabic (RFC 5892, appendix A). Letter case, punctuation and width stay as they are.
+    A joiner or non-joiner stays where it changes what is written: after a virama, and between
+    letters of the scripts that join them, such as Arabic (RFC 5892, appendix A). Letter case,
+    punctuation and width stay as they are.
     """
     text = _IGNORABLE.sub("", unicodedata.normalize("NFC", text))
-    text = "".join(char for char in text if char.isspace() or unicodedata.category(char) not in ("Cc", "Cs"))
+    text = "".join(
+        char for char in text if char.isspace() or unicodedata.category(char) not in ("Cc", "Cs")
+    )
     text = " ".join(_JOINERS.sub(_kept_joiner, text).split())
-    return unicodedata.normalize("NFC", text)  # what stood between a letter and its accent is gone now
+    # what stood between a letter and its accent is gone now
+    return unicodedata.normalize("NFC", text)
 
 
 def _kept_joiner(match: re.Match[str]) -> str:
@@ -42,7 +50,8 @@ def _kept_joiner(match: re.Match[str]) -> str:
         return ""
     if unicodedata.combining(text[last]) == _VIRAMA:
         return match[0][0]
-    while last > 0 and unicodedata.combining(text[last]):  # vowel signs stand between a letter and what follows
+    # vowel signs stand between a letter and what follows
+    while last > 0 and unicodedata.combining(text[last]):
         last -= 1
     joins = "\u200c" in match[0] and _is_joining(text[last]) and _is_joining(text[following])
     return "\u200c" if joins else ""

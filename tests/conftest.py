@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder with real clips and the face model (AVSR_SHARED, default ../shared); skips where absent."""
+    """The folder with real clips and the face model (AVSR_SHARED, default ../shared); skips where
+    absent."""
     path = Path(os.environ.get("AVSR_SHARED", ROOT.parent / "shared"))
     if not (path / "data" / "grid").is_dir():
         pytest.skip("needs the shared real clips: set AVSR_SHARED to their folder")
@@ -23,7 +24,8 @@ def shared() -> Path:
 
 @pytest.fixture(autouse=True, scope="session")
 def own_state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What was written is remembered in the user's state folder: tests have one of their own, their programs too."""
+    """What was written is remembered in the user's state folder: tests have one of their own, their
+    programs too."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield

@@ -1,6 +1,8 @@
-"""What ships reads what it always read: a change of crop, log-mel or mean face that harms the words fails here.
+"""What ships reads what it always read: a change of crop, log-mel or mean face that harms the words
+fails here.
 
-Tests of the parts agree with themselves; these run the whole way, from a media file to words, with the bundled weights.
+Tests of the parts agree with themselves; these run the whole way, from a media file to words, with
+the bundled weights.
 """
 
 from __future__ import annotations
@@ -18,11 +20,12 @@ from avsr.recognisers.ours import Recogniser
 from avsr.transcribing.transcribe import load_model
 
 REAL_CLIPS = 20
-# Errors among their 120 words when the weights were added, and how many more may come from another processor.
+# Errors among their 120 words when the weights were added, and how many more may come from another
+# processor.
 REAL_ERRORS = {"av": 0, "audio": 1, "video": 7}
 SLACK = 2
-# Grey levels of the mean crop of the demo, 12 x 12 pixels each. The model itself forgives a crop that is 4 pixels or
-# 5 % off, so its words alone would not tell.
+# Grey levels of the mean crop of the demo, 12 x 12 pixels each. The model itself forgives a crop
+# that is 4 pixels or 5 % off, so its words alone would not tell.
 DEMO_CROP = [
     [195, 208, 188, 175, 206, 209, 219, 224],
     [205, 206, 155, 183, 200, 199, 220, 225],
@@ -59,7 +62,9 @@ def test_real_clips_are_read(recogniser: Recogniser, real_clips: list[Clip], mod
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_demo_is_read_heard_and_seen_and_heard_only(recogniser: Recogniser, tmp_path: Path, seed: int) -> None:
+def test_the_demo_is_read_heard_and_seen_and_heard_only(
+    recogniser: Recogniser, tmp_path: Path, seed: int
+) -> None:
     from avsr.preprocessing.synthetic.corpus import make_clip
 
     spoken = make_clip(tmp_path / "demo.mp4", seed=seed)
@@ -81,7 +86,8 @@ def test_the_demo_is_cropped_as_it_always_was(tmp_path: Path) -> None:
         return float(np.abs(blocks - np.array(DEMO_CROP)).max())
 
     assert deviation(mean) < CROP_TOLERANCE
-    for scale, x, y in ((1.03, 0, 0), (0.97, 0, 0), (1, 1, 0), (1, 0, 1)):  # a crop that is off would be seen
+    # a crop that is off would be seen
+    for scale, x, y in ((1.03, 0, 0), (0.97, 0, 0), (1, 1, 0), (1, 0, 1)):
         shift = 48 - 48 * scale
         matrix = np.array([[scale, 0, shift + x], [0, scale, shift + y]], float)
         moved = cv2.warpAffine(mean, matrix, (96, 96), borderMode=cv2.BORDER_REPLICATE)

@@ -1,4 +1,5 @@
-"""What a training run is: validated recipes in TOML, one file a run, any value settable from the command line."""
+"""What a training run is: validated recipes in TOML, one file a run, any value settable from the
+command line."""
 
 from __future__ import annotations
 
@@ -17,7 +18,9 @@ HEAVIEST = 1000.0  # weight of a loss
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
+    )
 
     @field_validator("*", mode="before")
     @classmethod
@@ -29,37 +32,78 @@ class _Section(BaseModel):
 
 
 class DataConfig(_Section):
-    use: Literal["both", "audio", "video"] = Field("both", description="what is shown; a specialist sees one modality")
+    use: Literal["both", "audio", "video"] = Field(
+        "both", description="what is shown; a specialist sees one modality"
+    )
     train_split: str = "train"
     val_split: str = "val"
-    max_frames: int = Field(1800, ge=75, le=MOST, description="frames in a batch, padding included, on each device")
-    audio_only_share: float = Field(0.25, ge=0, lt=1, description="share of clips without video in an epoch")
-    join: float = Field(0.1, ge=0, le=1, description="share of clips that another sentence of the speaker follows")
-    max_dropped: float = Field(
-        0.2, ge=0, le=1, description="largest share of clips without text, or too short for it; beyond, no run starts"
+    max_frames: int = Field(
+        1800, ge=75, le=MOST, description="frames in a batch, padding included, on each device"
     )
-    cache_gb: float = Field(4.0, ge=0, le=1e6, description="clips are kept decoded in memory up to this size")
+    audio_only_share: float = Field(
+        0.25, ge=0, lt=1, description="share of clips without video in an epoch"
+    )
+    join: float = Field(
+        0.1, ge=0, le=1, description="share of clips that another sentence of the speaker follows"
+    )
+    max_dropped: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="largest share of clips without text, or too short for it; beyond, no run starts",
+    )
+    cache_gb: float = Field(
+        4.0, ge=0, le=1e6, description="clips are kept decoded in memory up to this size"
+    )
     workers: int = Field(1, ge=0, le=64)
 
 
 class AugmentConfig(_Section):
-    splice: float = Field(0.0, ge=0, le=1, description="probability of a sentence spliced from clips of one speaker")
+    splice: float = Field(
+        0.0, ge=0, le=1, description="probability of a sentence spliced from clips of one speaker"
+    )
     nothing: float = Field(0.03, ge=0, le=0.5, description="share of clips in which nobody speaks")
-    speed: float = Field(0.25, ge=0, le=0.5, description="largest change of speed, in log, sound and lips together")
-    uneven: float = Field(0.15, ge=0, le=0.5, description="how far it wanders within such a clip, in log")
+    speed: float = Field(
+        0.25, ge=0, le=0.5, description="largest change of speed, in log, sound and lips together"
+    )
+    uneven: float = Field(
+        0.15, ge=0, le=0.5, description="how far it wanders within such a clip, in log"
+    )
     noise: float = Field(0.6, ge=0, le=1, description="probability of added noise")
-    noise_warmup: int = Field(6, ge=0, le=MOST, description="epochs over which that probability rises from nothing")
+    noise_warmup: int = Field(
+        6, ge=0, le=MOST, description="epochs over which that probability rises from nothing"
+    )
     snr_low_db: float = Field(-10.0, ge=-30, le=60)
     snr_high_db: float = Field(20.0, ge=-30, le=60)
     noise_dir: Path | None = Field(None, description="folder of noise recordings, 16 kHz wav")
     rir_dir: Path | None = Field(None, description="folder of room impulse responses, 16 kHz wav")
-    room: float = Field(0.2, ge=0, le=1, description="probability of a room, where rir_dir is given")
-    equalise: float = Field(0.3, ge=0, le=1, description="probability of a coloured or band-limited channel")
-    codec: float = Field(0.1, ge=0, le=1, description="probability, for sound and picture each, of lossy compression")
-    spans: float = Field(0.3, ge=0, le=1, description="probability, for each stream, of spans or frames marked absent")
-    silent: float = Field(0.08, ge=0, le=1, description="probability, for each stream, of an absence not marked")
-    voice: float = Field(0.2, ge=0, le=1, description="probability of another pitch and other formants, lips unchanged")
-    wrong_lips: float = Field(0.05, ge=0, le=0.5, description="share of clips that show the lips of another one")
+    room: float = Field(
+        0.2, ge=0, le=1, description="probability of a room, where rir_dir is given"
+    )
+    equalise: float = Field(
+        0.3, ge=0, le=1, description="probability of a coloured or band-limited channel"
+    )
+    codec: float = Field(
+        0.1, ge=0, le=1, description="probability, for sound and picture each, of lossy compression"
+    )
+    spans: float = Field(
+        0.3,
+        ge=0,
+        le=1,
+        description="probability, for each stream, of spans or frames marked absent",
+    )
+    silent: float = Field(
+        0.08, ge=0, le=1, description="probability, for each stream, of an absence not marked"
+    )
+    voice: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="probability of another pitch and other formants, lips unchanged",
+    )
+    wrong_lips: float = Field(
+        0.05, ge=0, le=0.5, description="share of clips that show the lips of another one"
+    )
     lookalike: float = Field(
         0.0,
         ge=0,
@@ -67,28 +111,44 @@ class AugmentConfig(_Section):
         description="probability, where sound and lips fit, that a word shows the lips of one that looks like it",
     )
     lookalike_groups: tuple[str, ...] = Field(
-        (), description="groups of words that look alike, in the spelling of the texts, each as 'b p m'"
+        (),
+        description="groups of words that look alike, in the spelling of the texts, each as 'b p m'",
     )
-    out_of_step: float = Field(0.08, ge=0, le=0.5, description="share of clips whose lips come too early or too late")
+    out_of_step: float = Field(
+        0.08, ge=0, le=0.5, description="share of clips whose lips come too early or too late"
+    )
     talker: float = Field(
         0.12,
         ge=0,
         le=1,
         description="share of added noise that is one voice; for clips with lips in half of them the speaker's own",
     )
-    babble: float = Field(0.53, ge=0, le=1, description="share of added noise that is three to seven voices")
-    own_babble: float = Field(0.0, ge=0, le=1, description="of babble, the share that is the speaker's own, if seen")
-    formants: float = Field(0.15, ge=0, le=0.5, description="largest relative change of vocal tract length")
-    mel_masks: int = Field(2, ge=0, le=10, description="time masks and frequency masks on the log-mel")
+    babble: float = Field(
+        0.53, ge=0, le=1, description="share of added noise that is three to seven voices"
+    )
+    own_babble: float = Field(
+        0.0, ge=0, le=1, description="of babble, the share that is the speaker's own, if seen"
+    )
+    formants: float = Field(
+        0.15, ge=0, le=0.5, description="largest relative change of vocal tract length"
+    )
+    mel_masks: int = Field(
+        2, ge=0, le=10, description="time masks and frequency masks on the log-mel"
+    )
     video_masks: int = Field(2, ge=0, le=10, description="short spans of lips marked absent")
     shift_px: float = Field(4.0, ge=0, le=20)
     rotate_deg: float = Field(6.0, ge=0, le=45)
     scale: float = Field(0.1, ge=0, le=0.5)
     flip: float = Field(0.5, ge=0, le=1)
     warp_px: float = Field(
-        4.0, ge=0, le=10, description="largest standard deviation of a smooth warp that gives the mouth another shape"
+        4.0,
+        ge=0,
+        le=10,
+        description="largest standard deviation of a smooth warp that gives the mouth another shape",
     )
-    picture: float = Field(0.3, ge=0, le=1, description="probability, each, of gamma, blur, noise, occlusion")
+    picture: float = Field(
+        0.3, ge=0, le=1, description="probability, each, of gamma, blur, noise, occlusion"
+    )
 
     @field_validator("lookalike_groups")
     @classmethod
@@ -96,7 +156,9 @@ class AugmentConfig(_Section):
         if any(len(set(group.split())) < 2 for group in groups):
             raise ValueError("each is a group of two words or more, such as 'b p'")
         if info.data.get("lookalike") and not groups:
-            raise ValueError("lookalike is above 0: name the groups of words that look alike, such as ['b p']")
+            raise ValueError(
+                "lookalike is above 0: name the groups of words that look alike, such as ['b p']"
+            )
         return groups
 
     @field_validator("snr_high_db")
@@ -118,27 +180,54 @@ class AugmentConfig(_Section):
     def _one_absence_a_clip(cls, silent: float, info: ValidationInfo) -> float:
         if silent + info.data.get("spans", 0) > 0.5:
             raise ValueError(
-                "spans and silent are shares of each stream, and a clip gets one of them: at most 0.5 together"
+                "spans and silent are shares of each stream, and a clip gets one of them: at most "
+                "0.5 together"
             )
         return silent
 
 
 class LossConfig(_Section):
-    streams_first: float = Field(0.25, ge=0, le=1, description="share of the run before the streams are fused")
-    lips_only: float = Field(0.4, ge=0, le=1, description="share of clips whose sound is kept from the fused part")
-    sound_only: float = Field(0.2, ge=0, le=1, description="share of clips whose lips are kept from the fused part")
-    stream: float = Field(
-        0.5, ge=0, le=HEAVIEST, description="CTC of each stream's own head, once they are fused; 1 before"
+    streams_first: float = Field(
+        0.25, ge=0, le=1, description="share of the run before the streams are fused"
     )
-    frame: float = Field(1.0, ge=0, le=HEAVIEST, description="frame targets from the word alignment, at the start")
-    frame_end: float = Field(0.1, ge=0, le=HEAVIEST, description="the same from the middle of the run on")
-    quiet: float = Field(0.5, ge=0, le=HEAVIEST, description="blank where the word alignment has no word")
-    distil: float = Field(0.3, ge=0, le=HEAVIEST, description="posteriors on clean sound teach whatever gets less")
-    teacher: Literal["audio", "full"] = Field("audio", description="the audio stream; or all, once it is fused")
-    space: float = Field(0.2, ge=0, le=HEAVIEST, description="contrast of the two streams in the shared space")
-    distil_start: float = Field(0.2, ge=0, le=1, description="share of the run after which the teacher is trusted")
+    lips_only: float = Field(
+        0.4, ge=0, le=1, description="share of clips whose sound is kept from the fused part"
+    )
+    sound_only: float = Field(
+        0.2, ge=0, le=1, description="share of clips whose lips are kept from the fused part"
+    )
+    stream: float = Field(
+        0.5,
+        ge=0,
+        le=HEAVIEST,
+        description="CTC of each stream's own head, once they are fused; 1 before",
+    )
+    frame: float = Field(
+        1.0, ge=0, le=HEAVIEST, description="frame targets from the word alignment, at the start"
+    )
+    frame_end: float = Field(
+        0.1, ge=0, le=HEAVIEST, description="the same from the middle of the run on"
+    )
+    quiet: float = Field(
+        0.5, ge=0, le=HEAVIEST, description="blank where the word alignment has no word"
+    )
+    distil: float = Field(
+        0.3, ge=0, le=HEAVIEST, description="posteriors on clean sound teach whatever gets less"
+    )
+    teacher: Literal["audio", "full"] = Field(
+        "audio", description="the audio stream; or all, once it is fused"
+    )
+    space: float = Field(
+        0.2, ge=0, le=HEAVIEST, description="contrast of the two streams in the shared space"
+    )
+    distil_start: float = Field(
+        0.2, ge=0, le=1, description="share of the run after which the teacher is trusted"
+    )
     word_errors: float = Field(
-        0.0, ge=0, le=HEAVIEST, description="expected word errors of paths drawn from the fused part"
+        0.0,
+        ge=0,
+        le=HEAVIEST,
+        description="expected word errors of paths drawn from the fused part",
     )
 
     @field_validator("sound_only")
@@ -152,11 +241,15 @@ class LossConfig(_Section):
 class OptimConfig(_Section):
     steps: int = Field(4000, ge=1, le=MOST)
     lr: float = Field(1e-3, gt=0, le=1)
-    encoder_lr: float = Field(1.0, gt=0, le=1, description="learning rate of a whisper encoder, as a share of lr")
+    encoder_lr: float = Field(
+        1.0, gt=0, le=1, description="learning rate of a whisper encoder, as a share of lr"
+    )
     warmup: int = Field(200, ge=0, le=MOST)
     weight_decay: float = Field(0.02, ge=0, le=1)
     clip_norm: float = Field(2.0, gt=0, le=1e6)
-    ema: float = Field(0.998, ge=0, lt=1, description="decay of the averaged weights, which are what is saved")
+    ema: float = Field(
+        0.998, ge=0, lt=1, description="decay of the averaged weights, which are what is saved"
+    )
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
 
 
@@ -166,7 +259,10 @@ class TrainConfig(_Section):
     size: str = Field("grid-tiny", description=f"one of {', '.join(SIZES)}")
     seed: int = Field(0, ge=0, lt=2**63)
     devices: int = Field(
-        1, ge=1, le=64, description="processes that train together: GPUs, or on a CPU shares of its cores"
+        1,
+        ge=1,
+        le=64,
+        description="processes that train together: GPUs, or on a CPU shares of its cores",
     )
     nodes: int = Field(1, ge=1, le=10_000, description="machines that train together")
     log_every: int = Field(25, ge=1, le=MOST)
@@ -174,7 +270,9 @@ class TrainConfig(_Section):
     val_clips: int = Field(40, ge=0, le=MOST)
     save_every: int = Field(200, ge=1, le=MOST)
     init: Path | None = Field(None, description="checkpoint whose weights the run starts from")
-    init_parts: tuple[str, ...] = Field((), description="parts of the network taken from init; all by default")
+    init_parts: tuple[str, ...] = Field(
+        (), description="parts of the network taken from init; all by default"
+    )
     freeze: tuple[str, ...] = Field(
         (), description="parts not trained, such as video_frontend or audio_frontend.encoder"
     )
@@ -200,7 +298,9 @@ class TrainConfig(_Section):
         if self.size not in SIZES:
             raise AvsrError(f"size = {self.size!r}: allowed are {', '.join(SIZES)}")
         try:
-            return ModelConfig(**{"name": self.size, "tokens": tokens, **SIZES[self.size], **self.model})
+            return ModelConfig(
+                **{"name": self.size, "tokens": tokens, **SIZES[self.size], **self.model}
+            )
         except ValidationError as error:
             raise AvsrError(f"recipe, section model: {_first(error)}") from None
 
@@ -221,9 +321,14 @@ def load_recipe(name: str, overrides: list[str] | None = None) -> TrainConfig:
     try:
         values = tomllib.loads(source.read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError):
-        names = sorted(p.name.removesuffix(".toml") for p in shipped.iterdir() if p.name.endswith(".toml"))
-        raise AvsrError(f"no recipe {name!r}: give one of {', '.join(names)} or the path of a .toml file") from None
-    except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, thousands of digits or brackets
+        names = sorted(
+            p.name.removesuffix(".toml") for p in shipped.iterdir() if p.name.endswith(".toml")
+        )
+        raise AvsrError(
+            f"no recipe {name!r}: give one of {', '.join(names)} or the path of a .toml file"
+        ) from None
+    # not UTF-8, not TOML, thousands of digits or brackets
+    except (ValueError, RecursionError) as error:
         raise AvsrError(f"recipe {name}: not valid TOML: {error}") from None
     for item in overrides or []:
         _override(values, item)
@@ -236,7 +341,9 @@ def load_recipe(name: str, overrides: list[str] | None = None) -> TrainConfig:
 def _override(values: dict[str, Any], item: str) -> None:
     key, equals, text = item.partition("=")
     if not equals or not key.strip():
-        raise AvsrError(f"--set {item!r}: write it as section.key=value, for example optim.steps=1000")
+        raise AvsrError(
+            f"--set {item!r}: write it as section.key=value, for example optim.steps=1000"
+        )
     try:
         value = tomllib.loads(f"x = {text}")["x"]
     except (ValueError, RecursionError):  # not TOML; thousands of digits or brackets
@@ -250,7 +357,8 @@ def _override(values: dict[str, Any], item: str) -> None:
 
 
 def _first(error: ValidationError) -> str:
-    """The first problem of a pydantic error in one line: which key, what is wrong, what was given."""
+    """The first problem of a pydantic error in one line: which key, what is wrong, what was
+    given."""
     problem = error.errors()[0]
     key = ".".join(str(part) for part in problem["loc"]) or "value"
     if problem["type"] == "extra_forbidden":

@@ -27,8 +27,11 @@ LOSSES = (
 )
 
 
-def tell_dropped(dropped: Sequence[tuple[str, str]], path: Path, say: Callable[[str], object]) -> None:
-    """Names the clips that cannot be trained on: some in the log, all of them with their reasons in a file."""
+def tell_dropped(
+    dropped: Sequence[tuple[str, str]], path: Path, say: Callable[[str], object]
+) -> None:
+    """Names the clips that cannot be trained on: some in the log, all of them with their reasons in
+    a file."""
     for name, reason in dropped[:10]:
         say(f"dropped {name}: {reason}")
     if len(dropped) > 10:
@@ -54,7 +57,9 @@ class Log:
         self.board: Any = SummaryWriter(str(folder), purge_step=first or None)
         self.say, self.last = say, last
 
-    def steps(self, step: int, values: Sequence[dict[str, float]], rate: float, clips: int, seconds: float) -> None:
+    def steps(
+        self, step: int, values: Sequence[dict[str, float]], rate: float, clips: int, seconds: float
+    ) -> None:
         """One line about some steps: mean losses, learning rate, clips a second, time left.
 
         Args:
@@ -65,10 +70,15 @@ class Log:
             seconds: they took.
         """
         names = sorted({name for one in values for name in one})
-        means = {name: float(np.mean([one[name] for one in values if name in one])) for name in names}
+        means = {
+            name: float(np.mean([one[name] for one in values if name in one])) for name in names
+        }
         left_min = (self.last - step) * seconds / len(values) / 60
         shown = " ".join(f"{name} {means[name]:.3f}" for name in LOSSES if name in means)
-        self.say(f"step {step}/{self.last} {shown} lr {rate:.1e} {clips / seconds:.1f} clips/s {left_min:.0f} min left")
+        self.say(
+            f"step {step}/{self.last} {shown} lr {rate:.1e} {clips / seconds:.1f} clips/s "
+            f"{left_min:.0f} min left"
+        )
         self.board.add_scalar("gradient_norm", means.pop("gradient"), step)
         for name, value in means.items():
             self.board.add_scalar(f"loss/{name}", value, step)

@@ -1,4 +1,5 @@
-"""What training minimises: CTC for every way of using the model, frame targets, a teacher with clean sound."""
+"""What training minimises: CTC for every way of using the model, frame targets, a teacher with
+clean sound."""
 
 from __future__ import annotations
 
@@ -29,7 +30,9 @@ def ctc(log_probs: Tensor, batch: Batch, keep: Tensor | None = None) -> Tensor:
         keep: (B,) bool, clips that count; all by default.
     """
     losses = ctc_of_clips(log_probs, batch)
-    return per_token(losses, batch, torch.ones_like(losses, dtype=torch.bool) if keep is None else keep)
+    return per_token(
+        losses, batch, torch.ones_like(losses, dtype=torch.bool) if keep is None else keep
+    )
 
 
 def ctc_of_clips(log_probs: Tensor, batch: Batch) -> Tensor:
@@ -40,7 +43,8 @@ def ctc_of_clips(log_probs: Tensor, batch: Batch) -> Tensor:
         batch.on_host.lens * (log_probs.shape[1] // batch.valid.shape[1]),
         batch.on_host.target_lens,
         reduction="none",
-        zero_infinity=True,  # too short for its text: such clips are dropped and named when the data is read
+        # too short for its text: such clips are dropped and named when the data is read
+        zero_infinity=True,
     )
 
 
@@ -62,15 +66,17 @@ def frame_loss(head: nn.Module, stream: Tensor, targets: Tensor, present: Tensor
     """
     targets = targets.masked_fill(~present, UNKNOWN)
     logits = head(stream).float().transpose(1, 2)  # (B, T, U) -> (B, U, T)
-    total = F.cross_entropy(logits, targets, ignore_index=UNKNOWN, label_smoothing=0.1, reduction="sum")
+    total = F.cross_entropy(
+        logits, targets, ignore_index=UNKNOWN, label_smoothing=0.1, reduction="sum"
+    )
     return total / (targets != UNKNOWN).sum().clamp_min(1)
 
 
 def quiet_loss(log_probs: Tensor, targets: Tensor) -> Tensor:
     """Negative log-probability of the blank where the alignment has no word within two frames.
 
-    CTC alone does not mind where a letter stands: the first and the last of a clip drift to its ends, which spoils word
-    times and puts words into silence.
+    CTC alone does not mind where a letter stands: the first and the last of a clip drift to its
+    ends, which spoils word times and puts words into silence.
 
     Args:
         log_probs: (B, R T, U).
@@ -81,7 +87,8 @@ def quiet_loss(log_probs: Tensor, targets: Tensor) -> Tensor:
 
 
 def is_quiet(targets: Tensor) -> Tensor:
-    """(B, T) bool, frames of (B, T) token ids in which the alignment has no word within two frames."""
+    """(B, T) bool, frames of (B, T) token ids in which the alignment has no word within two
+    frames."""
     near_word = F.max_pool1d((targets > 0).float().unsqueeze(1), 5, 1, 2).squeeze(1) > 0
     return (targets == 0) & ~near_word
 
@@ -92,7 +99,8 @@ def by_frame(values: Tensor, frames: Tensor) -> Tensor:
 
 
 def distil(student: Tensor, teacher: Tensor, counts: Tensor, tokens: Tensor) -> Tensor:
-    """KL divergence of the student's posteriors from the teacher's, frame by frame, per target token.
+    """KL divergence of the student's posteriors from the teacher's, frame by frame, per target
+    token.
 
     Args:
         student: (B, R T, U) log-probabilities.
@@ -104,11 +112,14 @@ def distil(student: Tensor, teacher: Tensor, counts: Tensor, tokens: Tensor) -> 
     return (by_frame(divergence, counts) * counts).sum() / tokens.clamp_min(1)
 
 
-def space_loss(audio: Tensor, video: Tensor, heard: Tensor, seen: Tensor, tau: float = 0.1) -> dict[str, Tensor]:
-    """Contrast of sound and lips: which moment of a clip, and which clip of the batch, do they share (InfoNCE).
+def space_loss(
+    audio: Tensor, video: Tensor, heard: Tensor, seen: Tensor, tau: float = 0.1
+) -> dict[str, Tensor]:
+    """Contrast of sound and lips: which moment of a clip, and which clip of the batch, do they
+    share (InfoNCE).
 
-    The moments teach where in time lips and sound fit (as in Chung & Zisserman 2016, Out of time), the clips whose
-    lips go with a sound.
+    The moments teach where in time lips and sound fit (as in Chung & Zisserman 2016, Out of time),
+    the clips whose lips go with a sound.
 
     Args:
         audio: (B, T, P) unit vectors.
@@ -122,19 +133,26 @@ def space_loss(audio: Tensor, video: Tensor, heard: Tensor, seen: Tensor, tau: f
     """
     audio, video, both = audio.float(), video.float(), heard & seen
     near = audio @ video.transpose(1, 2) / tau  # (B, T, T), one row a sound frame
-    pairs = both[:, None] & both[None]  # (B, B, T), moments at which sound i and lips j are both there
-    fit = torch.einsum("itp,jtp,ijt->ij", audio, video, pairs.float()) / pairs.sum(2).clamp_min(1) / tau
+    # (B, B, T), moments at which sound i and lips j are both there
+    pairs = both[:, None] & both[None]
+    fit = (
+        torch.einsum("itp,jtp,ijt->ij", audio, video, pairs.float())
+        / pairs.sum(2).clamp_min(1)
+        / tau
+    )
     moments = [own_in_row(scores, both) for scores in (near, near.mT)]
     clips = [own_in_row(scores, both.any(1)) for scores in (fit, fit.mT)]
     return {"moments": torch.stack(moments).mean(), "clips": torch.stack(clips).mean()}
 
 
 def own_in_row(scores: Tensor, counts: Tensor) -> Tensor:
-    """Cross-entropy of finding what belongs to each row, its place on the diagonal, among all that counts.
+    """Cross-entropy of finding what belongs to each row, its place on the diagonal, among all that
+    counts.
 
     Args:
         scores: (..., N, N).
-        counts: (..., N) bool, of rows and of columns. No row is picked out, which would wait for the device.
+        counts: (..., N) bool, of rows and of columns. No row is picked out, which would wait for
+            the device.
     """
     log_probs = scores.masked_fill(~counts.unsqueeze(-2), -1e4).log_softmax(-1)
     own = log_probs.diagonal(dim1=-2, dim2=-1)
@@ -142,7 +160,8 @@ def own_in_row(scores: Tensor, counts: Tensor) -> Tensor:
 
 
 def fitting_lips(batch: Batch) -> Tensor:
-    """(B, T) bool, lips that go with the sound; others teach the fused part whom to believe, but not the eye."""
+    """(B, T) bool, lips that go with the sound; others teach the fused part whom to believe, but
+    not the eye."""
     return batch.video_present & batch.in_step[:, None]
 
 
@@ -152,12 +171,14 @@ def clear_sound(batch: Batch) -> Tensor:
 
 
 def shared_frames(batch: Batch) -> Tensor:
-    """(B, T) bool, where sound and lips show the same word; closed lips look alike at any moment."""
+    """(B, T) bool, where sound and lips show the same word; closed lips look alike at any
+    moment."""
     return clear_sound(batch) & fitting_lips(batch) & (batch.frame_targets != 0)
 
 
 def shown(batch: Batch, draw: Tensor, config: LossConfig) -> tuple[Tensor, Tensor]:
-    """Sound and lips (B, T) that the fused part gets: of some clips only one of them (modality dropout).
+    """Sound and lips (B, T) that the fused part gets: of some clips only one of them (modality
+    dropout).
 
     Args:
         batch: of clips, on any device.
@@ -197,18 +218,21 @@ def weights_at(progress: float, config: LossConfig) -> Weights:
     )
 
 
-def pooled(losses: dict[str, Tensor], counts: dict[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
+def pooled(
+    losses: dict[str, Tensor], counts: dict[str, Tensor], names: Sequence[str]
+) -> dict[str, Tensor]:
     """Means over the clips of all processes, from the means over the clips of each.
 
-    DistributedDataParallel takes the mean of the processes' gradients, as if each had as many tokens. Here each loss
-    is weighed by its process's share of them, so that the gradient is what one process with all the clips would get.
-    What is compared inside a batch, the clips of the shared space and the statistics of batch norm, stays in its
-    process.
+    DistributedDataParallel takes the mean of the processes' gradients, as if each had as many
+    tokens. Here each loss is weighed by its process's share of them, so that the gradient is what
+    one process with all the clips would get. What is compared inside a batch, the clips of the
+    shared space and the statistics of batch norm, stays in its process.
 
     Args:
         losses: means over this process's clips.
         counts: what each is a mean over: tokens, frames, words or clips.
-        names: all losses there may be, in the same order in every process: one may lack what another has.
+        names: all losses there may be, in the same order in every process: one may lack what
+            another has.
     """
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
         return losses
@@ -225,17 +249,20 @@ def pooled(losses: dict[str, Tensor], counts: dict[str, Tensor], names: Sequence
     for i, name in enumerate(names):
         if name in losses:
             part = losses[name] * shares[i]
-            out[name] = part + (means[i] - part).detach()  # the mean over all; the gradient of this process's part
+            # the mean over all; the gradient of this process's part
+            out[name] = part + (means[i] - part).detach()
     return out
 
 
 class Objective(nn.Module):
-    """The model together with the heads that only training needs; its forward pass gives the losses of a batch.
+    """The model together with the heads that only training needs; its forward pass gives the losses
+    of a batch.
 
-    At first the streams learn alone, each from its own CTC head and the frame targets: while they know nothing, what
-    comes back through the fused part is mostly noise, and drowns what the streams could learn directly. Then they are
-    fused, and clip by clip it is drawn whether the fused part gets both or only one of them (modality dropout); the
-    streams themselves learn from every clip that tells them something.
+    At first the streams learn alone, each from its own CTC head and the frame targets: while they
+    know nothing, what comes back through the fused part is mostly noise, and drowns what the
+    streams could learn directly. Then they are fused, and clip by clip it is drawn whether the
+    fused part gets both or only one of them (modality dropout); the streams themselves learn from
+    every clip that tells them something.
     """
 
     def __init__(self, model: AVSR, config: LossConfig) -> None:
@@ -248,7 +275,8 @@ class Objective(nn.Module):
         self.video_frames = nn.Linear(model.config.dim, vocabulary)
 
     def forward(self, batch: Batch, progress: float) -> dict[str, Tensor]:
-        """Losses of the clips of all processes by name; progress in [0, 1] is the share of the run that is done.
+        """Losses of the clips of all processes by name; progress in [0, 1] is the share of the run
+        that is done.
 
         Among them is ``total``, the only one to be minimised.
         """
@@ -258,7 +286,9 @@ class Objective(nn.Module):
         lip_targets = batch.frame_targets.masked_fill(~batch.in_step[:, None], UNKNOWN)
         ear_targets = batch.frame_targets.masked_fill(batch.lips_needed[:, None], UNKNOWN)
         has_audio, has_video = clear.any(1), fitting.any(1)
-        audio, audio_head = model.encode_audio(batch.audio, heard, valid, lambda mel: self._changed_mel(mel, batch))
+        audio, audio_head = model.encode_audio(
+            batch.audio, heard, valid, lambda mel: self._changed_mel(mel, batch)
+        )
         video, video_head = model.encode_video(batch.lips, seen, valid, viewed=True)
         losses = {
             "audio_stream": ctc(audio_head, batch, has_audio),
@@ -292,7 +322,9 @@ class Objective(nn.Module):
         weights = self._weights(now)
         unknown = losses.keys() - weights.keys()
         if unknown:
-            raise ValueError(f"no weight for {', '.join(sorted(unknown))}: losses are {', '.join(weights)}")
+            raise ValueError(
+                f"no weight for {', '.join(sorted(unknown))}: losses are {', '.join(weights)}"
+            )
         losses = pooled(losses, counts, tuple(weights))
         total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
         return {**losses, "total": total}
@@ -311,7 +343,11 @@ class Objective(nn.Module):
         }
 
     def _fused(
-        self, batch: Batch, streams: tuple[Tensor, Tensor], heads: tuple[Tensor, Tensor], teacher: Tensor | None
+        self,
+        batch: Batch,
+        streams: tuple[Tensor, Tensor],
+        heads: tuple[Tensor, Tensor],
+        teacher: Tensor | None,
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Losses of the fused output and what each is a mean over.
 
@@ -332,18 +368,27 @@ class Objective(nn.Module):
         if config.word_errors > 0:
             lens, texts = batch.lens * self.model.config.outputs_per_frame, self._texts(batch)
             losses["word_errors"] = expected_word_errors(log_probs, lens, texts, self.tokenizer)
-            counts["word_errors"] = tokens.new_tensor(max(1, sum(len(text.split()) for text in texts)))
+            counts["word_errors"] = tokens.new_tensor(
+                max(1, sum(len(text.split()) for text in texts))
+            )
         if teacher is not None:
             # A span may have taken all the sound from lips out of step.
             alone = (groups["video"] & batch.in_step)[:, None]
-            taught = seen & alone if config.teacher == "audio" else (heard | seen) & batch.in_step[:, None]
+            taught = (
+                seen & alone
+                if config.teacher == "audio"
+                else (heard | seen) & batch.in_step[:, None]
+            )
             frames, counts["distil_fused"] = self._taught(batch, taught)
             losses["distil_fused"] = distil(log_probs, teacher, frames, counts["distil_fused"])
         return losses, counts
 
     def _changed_mel(self, mel: Tensor, batch: Batch) -> Tensor:
-        """The log-mel (B, S, M) of other vocal tracts, absent where it is masked (SpecAugment, Park et al. 2019)."""
-        return warp_mel(mel, batch.formants).masked_fill(~batch.mel_keep, self.model.audio_frontend.mel.absent)
+        """The log-mel (B, S, M) of other vocal tracts, absent where it is masked (SpecAugment, Park
+        et al. 2019)."""
+        return warp_mel(mel, batch.formants).masked_fill(
+            ~batch.mel_keep, self.model.audio_frontend.mel.absent
+        )
 
     def _texts(self, batch: Batch) -> list[str]:
         """What is said in each clip."""
@@ -352,22 +397,31 @@ class Objective(nn.Module):
 
     @staticmethod
     def _taught(batch: Batch, seen: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames (B, T) where the teacher heard and the student has something; the target tokens they stand for."""
+        """Frames (B, T) where the teacher heard and the student has something; the target tokens
+        they stand for."""
         frames = batch.clean_present.any(1)[:, None] & seen
         return frames, (batch.target_lens * frames.any(1)).sum()
 
     @torch.no_grad()
-    def _teacher(self, batch: Batch, video: Tensor, head: Tensor, seen: Tensor, progress: float) -> Tensor:
-        """What the audio stream, or all of the model, makes of the clean sound: (B, R T, U) log-probabilities."""
+    def _teacher(
+        self, batch: Batch, video: Tensor, head: Tensor, seen: Tensor, progress: float
+    ) -> Tensor:
+        """What the audio stream, or all of the model, makes of the clean sound: (B, R T, U)
+        log-probabilities."""
         model = self.model
         full = self.config.teacher == "full" and progress >= self.config.streams_first
-        modes = [(module, module.training) for module in model.modules()]  # frozen parts are not all alike
+        # frozen parts are not all alike
+        modes = [(module, module.training) for module in model.modules()]
         model.eval()
         try:
-            audio, audio_head = model.encode_audio(batch.clean_audio, batch.clean_present, batch.valid)
+            audio, audio_head = model.encode_audio(
+                batch.clean_audio, batch.clean_present, batch.valid
+            )
             if not full:
                 return audio_head
-            return model.fuse(audio, video, batch.clean_present, seen, batch.valid, (audio_head, head))[0]
+            return model.fuse(
+                audio, video, batch.clean_present, seen, batch.valid, (audio_head, head)
+            )[0]
         finally:
             for module, mode in modes:
                 module.training = mode

@@ -23,17 +23,20 @@ from avsr.base.pool import cores
 from avsr.training.config import TrainConfig
 
 WAIT_FOR_NODES_S = 50
-OPEN = ("NODE_RANK", "MASTER_ADDR", "MASTER_PORT")  # how nodes find each other that are started by hand
-LAUNCHERS = ("TORCHELASTIC_", "SLURM_", "LSB_", "OMPI_", "PMI_", "PMIX_", "HYDRA_")  # what their variables begin with
+# how nodes find each other that are started by hand
+OPEN = ("NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
+# what their variables begin with
+LAUNCHERS = ("TORCHELASTIC_", "SLURM_", "LSB_", "OMPI_", "PMI_", "PMIX_", "HYDRA_")
 Say = Callable[[str], object]
 
 
 def run_together(work: Callable[..., object], config: TrainConfig, say: Say) -> bool:
     """Does a run's work in as many processes as its recipe asks for, and waits for them.
 
-    One process works right here. Several are started from here, and this one speaks for them: their log and their
-    mistakes are told once. When one of them fails or is killed, the others are ended. Where torchrun, srun or the like
-    started this process as one of several, it is one of the workers, and whoever started it watches over it.
+    One process works right here. Several are started from here, and this one speaks for them: their
+    log and their mistakes are told once. When one of them fails or is killed, the others are ended.
+    Where torchrun, srun or the like started this process as one of several, it is one of the
+    workers, and whoever started it watches over it.
 
     Args:
         work: called in each process with ``say``; can be pickled.
@@ -51,7 +54,8 @@ def run_together(work: Callable[..., object], config: TrainConfig, say: Say) -> 
     rank, started = _started_elsewhere()
     if started > 1 and started != count:
         raise AvsrError(
-            f"devices = {config.devices}, nodes = {config.nodes}: {started} processes were started from outside "
+            f"devices = {config.devices}, nodes = {config.nodes}: {started} processes were started "
+            "from outside "
             f"(torchrun, srun, ...): devices times nodes must be as many"
         )
     if count == 1 or started > 1:
@@ -59,15 +63,22 @@ def run_together(work: Callable[..., object], config: TrainConfig, say: Say) -> 
         return rank == 0
     if config.nodes > 1 and any(name not in os.environ for name in OPEN):
         raise AvsrError(
-            f"nodes = {config.nodes}: this is one machine. Start the command on every node with torchrun or srun, or "
+            f"nodes = {config.nodes}: this is one machine. Start the command on every node with "
+            "torchrun or srun, or "
             f"by hand with {', '.join(OPEN)} set; --set nodes=1 trains here alone"
         )
-    most, kind = (torch.accelerator.device_count(), "GPUs") if torch.accelerator.is_available() else (cores(), "cores")
+    most, kind = (
+        (torch.accelerator.device_count(), "GPUs")
+        if torch.accelerator.is_available()
+        else (cores(), "cores")
+    )
     if config.devices > max(2, most):  # two processes find room on one core
         raise AvsrError(
-            f"devices = {config.devices}: this machine has {most} {kind}; --set devices={most} uses them all"
+            f"devices = {config.devices}: this machine has {most} {kind}; --set devices={most} "
+            "uses them all"
         )
-    # PyTorch's C++ warns each rank of find_unused_parameters, which is asked for; it reads this when it is imported.
+    # PyTorch's C++ warns each rank of find_unused_parameters, which is asked for; it reads this
+    # when it is imported.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     _Workers(work, config, say).watch()
     return os.environ.get("NODE_RANK", "0") == "0" or config.nodes == 1
@@ -83,7 +94,8 @@ def connect(config: TrainConfig) -> Any:
     from lightning.fabric.strategies import DDPStrategy
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-    for name in ("lightning.fabric", "lightning.pytorch"):  # whichever was imported last speaks for both
+    # whichever was imported last speaks for both
+    for name in ("lightning.fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*Grad strides do not match")
     several = config.devices * config.nodes > 1
@@ -91,7 +103,10 @@ def connect(config: TrainConfig) -> Any:
     strategy = DDPStrategy(find_unused_parameters=True) if several else "auto"
     try:
         fabric = Fabric(
-            precision=config.optim.precision, devices=config.devices, num_nodes=config.nodes, strategy=strategy
+            precision=config.optim.precision,
+            devices=config.devices,
+            num_nodes=config.nodes,
+            strategy=strategy,
         )
         if several and fabric.device.type == "cpu":
             torch.set_num_threads(max(1, cores() // config.devices))
@@ -103,7 +118,8 @@ def connect(config: TrainConfig) -> Any:
 
 
 def _started_elsewhere() -> tuple[int, int]:
-    """Rank of this process among those that a launcher started, and their number; 0 and 1 where none did."""
+    """Rank of this process among those that a launcher started, and their number; 0 and 1 where
+    none did."""
     if not any(name.startswith(LAUNCHERS) for name in os.environ):
         return 0, 1  # without Lightning's five seconds of import
     from lightning.fabric.plugins.environments import (
@@ -129,9 +145,15 @@ class _Workers:
         self.mail = context.SimpleQueue()
         self.errors: list[BaseException] = []
         self.connected = 0
-        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())} if config.nodes == 1 else {}
+        place = (
+            {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+            if config.nodes == 1
+            else {}
+        )
         self.processes = [
-            context.Process(target=_worker, args=(work, self.mail, place | {"LOCAL_RANK": str(rank)}))
+            context.Process(
+                target=_worker, args=(work, self.mail, place | {"LOCAL_RANK": str(rank)})
+            )
             for rank in range(config.devices)
         ]
 
@@ -147,7 +169,9 @@ class _Workers:
             for process in self.processes:
                 process.start()
             while not all(process.exitcode == 0 for process in self.processes):
-                running = [process.sentinel for process in self.processes if process.exitcode is None]
+                running = [
+                    process.sentinel for process in self.processes if process.exitcode is None
+                ]
                 wait(running, timeout=0.1)
                 self._read_mail()
                 if any(process.exitcode for process in self.processes):
@@ -174,30 +198,42 @@ class _Workers:
                 self.connected += 1
 
     def _fail(self) -> None:
-        """Raises what happened first. A process that loses another one in the middle of its work fails, too."""
+        """Raises what happened first. A process that loses another one in the middle of its work
+        fails, too."""
         time.sleep(0.5)  # what the same fault did to the others
         self._read_mail()
         own = [error for error in self.errors if isinstance(error, AvsrError)]
         if own:
             raise own[0]
-        ends = [(-process.exitcode, rank) for rank, process in enumerate(self.processes, 1) if process.exitcode]
+        ends = [
+            (-process.exitcode, rank)
+            for rank, process in enumerate(self.processes, 1)
+            if process.exitcode
+        ]
         by_signal = [(number, rank) for number, rank in ends if number > 0]
         if by_signal:
-            # Who loses another process in a collective may be aborted for it: that is not what happened first.
+            # Who loses another process in a collective may be aborted for it: that is not what
+            # happened first.
             number, rank = min(by_signal, key=lambda end: (end[0] == signal.SIGABRT, end[1]))
             raise AvsrError(
-                f"process {rank} of {len(self.processes)} was ended by {signal.Signals(number).name}, so all were "
-                f"(memory may have run out: less data.cache_gb, data.max_frames or data.workers); go on with --resume"
+                f"process {rank} of {len(self.processes)} was ended by "
+                f"{signal.Signals(number).name}, so all were "
+                "(memory may have run out: less data.cache_gb, data.max_frames or data.workers); "
+                "go on with --resume"
             )
         if self.errors:
             raise self.errors[0]
-        raise AvsrError(f"one of {len(self.processes)} processes ended before its time; go on with --resume")
+        raise AvsrError(
+            f"one of {len(self.processes)} processes ended before its time; go on with --resume"
+        )
 
     def _check_nodes(self, waited_s: float) -> None:
         if waited_s > WAIT_FOR_NODES_S:
             raise AvsrError(
-                f"nodes = {self.config.nodes}: not all came to {os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']} "
-                f"within {WAIT_FOR_NODES_S} s: start the same command on all of them, each with its NODE_RANK"
+                f"nodes = {self.config.nodes}: not all came to "
+                f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']} "
+                f"within {WAIT_FOR_NODES_S} s: start the same command on all of them, each with "
+                "its NODE_RANK"
             )
 
 
@@ -207,7 +243,10 @@ def _worker(work: Callable[..., object], mail: Any, environment: dict[str, str])
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.update(environment)
     try:
-        work(say=lambda line: mail.put(("say", line)), connected=lambda: mail.put(("connected", None)))
+        work(
+            say=lambda line: mail.put(("say", line)),
+            connected=lambda: mail.put(("connected", None)),
+        )
     except Exception as error:
         mail.put(("error", _portable(error)))
         raise SystemExit(1) from None

@@ -1,4 +1,5 @@
-"""Word errors as a loss: what greedy decoding is scored by, where CTC only asks for likely texts."""
+"""Word errors as a loss: what greedy decoding is scored by, where CTC only asks for likely
+texts."""
 
 from __future__ import annotations
 
@@ -24,12 +25,14 @@ def expected_word_errors(
 ) -> Tensor:
     """Word errors per spoken word that paths through the outputs make on average.
 
-    CTC takes the outputs for independent: one that puts a letter a little early and one that puts it a little late may
-    both be more likely than not, which costs CTC next to nothing and greedy decoding a word said twice. Paths are drawn
-    and scored; what is better than the others drawn of its clip becomes more likely.
+    CTC takes the outputs for independent: one that puts a letter a little early and one that puts
+    it a little late may both be more likely than not, which costs CTC next to nothing and greedy
+    decoding a word said twice. Paths are drawn and scored; what is better than the others drawn of
+    its clip becomes more likely.
 
-    Method: Graves & Jaitly 2014, Towards End-to-End Speech Recognition with Recurrent Neural Networks; the mean of the
-    other paths as the baseline from Shannon 2017, Optimizing expected word error rate via sampling.
+    Method: Graves & Jaitly 2014, Towards End-to-End Speech Recognition with Recurrent Neural
+    Networks; the mean of the other paths as the baseline from Shannon 2017, Optimizing expected
+    word error rate via sampling.
 
     Args:
         log_probs: (B, T, U).
@@ -37,7 +40,8 @@ def expected_word_errors(
         texts: what was said in each clip, may be empty.
         tokenizer: of the U tokens.
         paths: drawn for each clip, at least 2.
-        sharpness: power of the posteriors that are drawn from; towards infinity all paths are the greedy one.
+        sharpness: power of the posteriors that are drawn from; towards infinity all paths are the
+            greedy one.
 
     Returns:
         The mean over the paths drawn; its gradient is that estimator's.

@@ -1,4 +1,5 @@
-"""What a run starts from: a folder to write to, a vocabulary, weights of another model, what of it is not trained."""
+"""What a run starts from: a folder to write to, a vocabulary, weights of another model, what of it
+is not trained."""
 
 from __future__ import annotations
 
@@ -20,8 +21,10 @@ from avsr.training.data.store import shown, vocabulary
 from avsr.training.log import BOARD
 from avsr.training.state import MODEL, STATE
 
-LINEAGE = ("ear", "license")  # of a model's info, what holds for every model that is trained on from it
-WRITTEN = ("config.json", "dropped.txt", STATE, f"{STATE}.tmp", MODEL, "bad_batch.safetensors")  # by a run
+# of a model's info, what holds for every model that is trained on from it
+LINEAGE = ("ear", "license")
+# by a run
+WRITTEN = ("config.json", "dropped.txt", STATE, f"{STATE}.tmp", MODEL, "bad_batch.safetensors")
 
 
 def check_folder(out: Path, resume: bool) -> bool:
@@ -35,26 +38,40 @@ def check_folder(out: Path, resume: bool) -> bool:
         Whether a run was begun there and saved its state.
 
     Raises:
-        AvsrError: something of another kind has the place of the folder or a file, or a run would be lost.
+        AvsrError: something of another kind has the place of the folder or a file, or a run would
+            be lost.
     """
     try:
-        nearest = next(folder for folder in (out, *out.absolute().parents) if os.path.lexists(folder))
+        nearest = next(
+            folder for folder in (out, *out.absolute().parents) if os.path.lexists(folder)
+        )
         if not nearest.is_dir():
             raise AvsrError(f"{nearest} is there already and is no folder: choose another --out")
         if not os.access(nearest, os.W_OK | os.X_OK):
             raise AvsrError(f"{nearest}: cannot be written to: choose another --out")
         if os.path.lexists(out / BOARD) and not (out / BOARD).is_dir():
-            raise AvsrError(f"{out / BOARD} is there already and is no folder: move it away or choose another --out")
+            raise AvsrError(
+                f"{out / BOARD} is there already and is no folder: move it away or choose another "
+                "--out"
+            )
         for path in (out / name for name in WRITTEN):
             if os.path.lexists(path) and not path.is_file():
-                raise AvsrError(f"{path} is there already and is no file: move it away or choose another --out")
+                raise AvsrError(
+                    f"{path} is there already and is no file: move it away or choose another --out"
+                )
         started = (out / STATE).exists()
     except OSError as error:
-        raise AvsrError(f"{out}: cannot be written to ({error.strerror}): choose another --out") from error
+        raise AvsrError(
+            f"{out}: cannot be written to ({error.strerror}): choose another --out"
+        ) from error
     if started and not resume:
-        raise AvsrError(f"{out} holds a run already: continue it with --resume or choose another --out")
+        raise AvsrError(
+            f"{out} holds a run already: continue it with --resume or choose another --out"
+        )
     if (out / MODEL).exists() and not started:
-        raise AvsrError(f"{out} holds a {MODEL} already: choose another --out, so that it is not lost")
+        raise AvsrError(
+            f"{out} holds a {MODEL} already: choose another --out, so that it is not lost"
+        )
     if not started:
         outputs.refuse([out / "config.json", out / "dropped.txt"], advice="choose another --out")
     return started
@@ -64,7 +81,8 @@ class Start:
     """What ``init`` names, or nothing.
 
     Attributes:
-        tokenizer: its vocabulary and, behind it, the characters of the training texts that it lacks.
+        tokenizer: its vocabulary and, behind it, the characters of the training texts that it
+            lacks.
         new: these characters.
         lineage: what its info says of every model that is trained on from it.
     """
@@ -83,7 +101,8 @@ class Start:
             self.tokenizer = Tokenizer([*known.tokens, *self.new])
 
     def network(self, shape: ModelConfig, say: Callable[[str], object]) -> AVSR:
-        """The network to train: of this shape, with the weights of ``init`` where they fit, frozen parts frozen.
+        """The network to train: of this shape, with the weights of ``init`` where they fit, frozen
+        parts frozen.
 
         Raises:
             AvsrError: ``init_parts`` or ``freeze`` name parts that do not exist or do not fit.
@@ -93,7 +112,8 @@ class Start:
             self._take_weights(model, self.source, say)
         elif self.config.freeze:
             say(
-                f"no init is given: {', '.join(self.config.freeze)} stay at random; --set init=MODEL names a checkpoint"
+                f"no init is given: {', '.join(self.config.freeze)} stay at random; --set "
+                "init=MODEL names a checkpoint"
             )
         for name in self.config.freeze:
             part(model, name).requires_grad_(False).eval()
@@ -111,21 +131,30 @@ class Start:
         grown: set[str] = set()
         if self.new:
             say(
-                f"characters of the texts that {config.init} does not know: {shown(self.new)}. Its heads learn these "
+                f"characters of the texts that {config.init} does not know: {shown(self.new)}. Its "
+                "heads learn these "
                 f"anew and keep those they know"
             )
             known, source = source.state_dict(), with_tokens(source, self.tokenizer.tokens)
-            grown = {name for name, value in source.state_dict().items() if value.shape != known[name].shape}
+            grown = {
+                name
+                for name, value in source.state_dict().items()
+                if value.shape != known[name].shape
+            }
         taken, whole = load_matching(model, source, config.init_parts)
         say(f"{len(taken)} of {whole} tensors taken from {config.init}, the others start anew")
         taken -= grown  # not whole: no part with such tensors can be frozen
         for name in config.freeze:
             missing = of_part(model.state_dict(), name) - taken
             if missing and config.init_parts:  # asked for
-                say(f"{name} is frozen and {len(missing)} of its tensors are in no init_parts: they stay at random")
+                say(
+                    f"{name} is frozen and {len(missing)} of its tensors are in no init_parts: "
+                    "they stay at random"
+                )
             elif missing or of_part(source.state_dict(), name) - taken:
                 raise AvsrError(
-                    f"freeze: {name} of {config.init} has another shape and would stay at random: take a model of "
+                    f"freeze: {name} of {config.init} has another shape and would stay at random: "
+                    "take a model of "
                     f"the size {config.size}, or leave {name} out of freeze"
                 )
         if not of_part(taken, "audio_frontend.encoder"):
@@ -133,14 +162,17 @@ class Start:
 
 
 def part(model: nn.Module, name: str) -> nn.Module:
-    """A part of the network by its name, such as ``video_frontend`` or ``audio_frontend.encoder``."""
+    """A part of the network by its name, such as ``video_frontend`` or
+    ``audio_frontend.encoder``."""
     try:
         found = model.get_submodule(name)
     except AttributeError:
         found = model
     if found is model or not found.state_dict():
         parts = ", ".join(child for child, module in model.named_children() if module.state_dict())
-        raise AvsrError(f"no part {name!r} in the network: choose among {parts}, or what is in them")
+        raise AvsrError(
+            f"no part {name!r} in the network: choose among {parts}, or what is in them"
+        )
     return found
 
 
@@ -149,8 +181,11 @@ def of_part(names: Iterable[str], name: str) -> set[str]:
     return {key for key in names if key.startswith(f"{name}.")}
 
 
-def load_matching(model: nn.Module, source: nn.Module, parts: Sequence[str] = ()) -> tuple[set[str], int]:
-    """Copies every weight whose name and shape agree; the rest keeps its fresh start. Parts that are named fit whole.
+def load_matching(
+    model: nn.Module, source: nn.Module, parts: Sequence[str] = ()
+) -> tuple[set[str], int]:
+    """Copies every weight whose name and shape agree; the rest keeps its fresh start. Parts that
+    are named fit whole.
 
     Returns:
         Names of the tensors that were copied, and how many there are.
@@ -159,11 +194,17 @@ def load_matching(model: nn.Module, source: nn.Module, parts: Sequence[str] = ()
         AvsrError: there is no such part, or the source's has another shape.
     """
     own, kept = model.state_dict(), source.state_dict()
-    fitting = {name: value for name, value in kept.items() if name in own and own[name].shape == value.shape}
+    fitting = {
+        name: value
+        for name, value in kept.items()
+        if name in own and own[name].shape == value.shape
+    }
     for name in parts:
         part(model, name)
         if not of_part(own, name) == of_part(fitting, name) == of_part(kept, name):
-            raise AvsrError(f"{name} cannot be taken from init, whose {name} has another shape: leave it out")
+            raise AvsrError(
+                f"{name} cannot be taken from init, whose {name} has another shape: leave it out"
+            )
     if parts:
         fitting = {key: fitting[key] for name in parts for key in of_part(fitting, name)}
     model.load_state_dict(own | fitting)

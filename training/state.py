@@ -18,9 +18,19 @@ from avsr.training.config import TrainConfig
 STATE = "state.ckpt"  # all that resuming needs; our own file, read as tensors only
 MODEL = "model.safetensors"
 MOST_PROCESSES = 640_000  # devices times nodes, at most: each takes a batch a step
-# What a state holds. ``batches`` were taken from the plan so far, by all processes: where in it the run goes on.
-KEYS = {"objective": dict, "optimizer": dict, "average": dict, "step": int, "batches": int, "config": str, "data": str}
-# What may be another when a run goes on: all of [optim] and what changes neither the network nor the order of clips.
+# What a state holds. ``batches`` were taken from the plan so far, by all processes: where in it the
+# run goes on.
+KEYS = {
+    "objective": dict,
+    "optimizer": dict,
+    "average": dict,
+    "step": int,
+    "batches": int,
+    "config": str,
+    "data": str,
+}
+# What may be another when a run goes on: all of [optim] and what changes neither the network nor
+# the order of clips.
 MAY_CHANGE = {
     "devices",
     "nodes",
@@ -37,7 +47,9 @@ MAY_CHANGE = {
 }
 
 
-def write_state(path: Path, state: dict[str, Any], save: Callable[[Path, dict[str, Any]], None], first: bool) -> None:
+def write_state(
+    path: Path, state: dict[str, Any], save: Callable[[Path, dict[str, Any]], None], first: bool
+) -> None:
     """Writes a state beside its place and renames it.
 
     Args:
@@ -57,7 +69,8 @@ def write_state(path: Path, state: dict[str, Any], save: Callable[[Path, dict[st
     except (OSError, RuntimeError) as error:  # torch's writer says a full disk with a RuntimeError
         part.unlink(missing_ok=True)
         raise AvsrError(
-            f"{path.parent}: cannot save step {state['step']} ({str(error).splitlines()[0]}): free some space, then "
+            f"{path.parent}: cannot save step {state['step']} ({str(error).splitlines()[0]}): free "
+            "some space, then "
             f"continue from the last saved state with --resume"
         ) from error
 
@@ -77,12 +90,15 @@ def read_state(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)  # tensors; runs no code
     except OSError as error:
         raise AvsrError(f"{path}: {error.strerror or 'cannot be read'}") from error
-    except Exception as error:  # a foreign file makes the reader raise anything, with advice to read it unsafely
+    # a foreign file makes the reader raise anything, with advice to read it unsafely
+    except Exception as error:
         what = "empty" if path.stat().st_size == 0 else "damaged, or not a saved state"
         raise AvsrError(f"{path}: {what}: {instead}") from error
     for key, kind in KEYS.items():
         if not isinstance(state, dict) or not isinstance(state.get(key), kind):
-            raise AvsrError(f"{path}: not a saved state of this version (no {key!r} in it): {instead}")
+            raise AvsrError(
+                f"{path}: not a saved state of this version (no {key!r} in it): {instead}"
+            )
     step, batches = state["step"], state["batches"]
     if isinstance(step, bool) or not 0 < step <= batches <= step * MOST_PROCESSES:
         raise AvsrError(f"{path}: damaged ({step!r} steps with {batches!r} batches): {instead}")
@@ -104,7 +120,9 @@ def changes(saved: str, config: TrainConfig, step: int, out: Path) -> list[str]:
     try:
         old = _flat(json.loads(saved))
     except (ValueError, AttributeError) as error:
-        raise AvsrError(f"{out / STATE}: damaged, its recipe cannot be read: {_from_weights(out)}") from error
+        raise AvsrError(
+            f"{out / STATE}: damaged, its recipe cannot be read: {_from_weights(out)}"
+        ) from error
     new = _flat(json.loads(config.model_dump_json()))
     for key in sorted(old.keys() ^ new.keys()):
         if not key.startswith("model."):  # these are named only where they are changed
@@ -115,13 +133,19 @@ def changes(saved: str, config: TrainConfig, step: int, out: Path) -> list[str]:
     fixed = [key for key in changed if key not in MAY_CHANGE and not key.startswith("optim.")]
     if fixed:
         raise AvsrError(
-            f"{out} was trained with another recipe: {', '.join(told[key] for key in fixed)}. Resume it with the same "
+            f"{out} was trained with another recipe: {', '.join(told[key] for key in fixed)}. "
+            "Resume it with the same "
             f"values, or {_from_weights(out)}"
         )
     if config.optim.steps < step:
-        raise AvsrError(f"optim.steps = {config.optim.steps}, but {out} has trained {step} steps already: ask for more")
+        raise AvsrError(
+            f"optim.steps = {config.optim.steps}, but {out} has trained {step} steps already: ask "
+            "for more"
+        )
     if "optim.steps" in told:
-        told["optim.steps"] += ": learning rate and weights of losses go on as at this step of such a run"
+        told["optim.steps"] += (
+            ": learning rate and weights of losses go on as at this step of such a run"
+        )
     return [f"resumed with {line}" for line in told.values()]
 
 
@@ -136,7 +160,9 @@ def check_tensors(saved: dict[str, Any], own: dict[str, Tensor], out: Path, size
     for name, value in own.items():
         if not _is_tensor(saved[name], value.shape, value.dtype):
             same = getattr(saved[name], "shape", None) == value.shape
-            raise other_version(out, f"whose {size} ({name}) has another {'type' if same else 'shape'}")
+            raise other_version(
+                out, f"whose {size} ({name}) has another {'type' if same else 'shape'}"
+            )
 
 
 def fitted_optimizer(kept: dict[str, Any], own: torch.optim.Optimizer, out: Path) -> dict[str, Any]:
@@ -154,7 +180,11 @@ def fitted_optimizer(kept: dict[str, Any], own: torch.optim.Optimizer, out: Path
     for name in sorted(groups[0].keys() ^ saved[0].keys(), key=str):
         raise other_version(out, f"whose optimiser had {'no ' if name in groups[0] else ''}{name}")
     if len(state) != kept.get("trained", len(state)):  # states of earlier versions do not say it
-        raise _damaged(out, f"{len(state)} parameters in 'state' of its optimiser, where {kept['trained']} were saved")
+        raise _damaged(
+            out,
+            f"{len(state)} parameters in 'state' of its optimiser, where {kept['trained']} were "
+            "saved",
+        )
     parameters = [parameter for group in own.param_groups for parameter in group["params"]]
     for i, values in state.items():
         if i not in range(len(parameters)) or not isinstance(values, dict):
@@ -169,7 +199,8 @@ def fitted_optimizer(kept: dict[str, Any], own: torch.optim.Optimizer, out: Path
 
 
 def check_finite(kept: dict[str, Any], out: Path) -> None:
-    """Makes sure that a saved state can be trained on; its tensors are known to be those of this network.
+    """Makes sure that a saved state can be trained on; its tensors are known to be those of this
+    network.
 
     Raises:
         AvsrError: a weight or a moment is not finite.
@@ -184,11 +215,16 @@ def other_version(out: Path, what: str) -> AvsrError:
 
 
 def first_not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
-    """Name of a tensor that holds an infinity or no number, or None; synchronises with the device once."""
-    named = [(name, value) for name, value in tensors if value.is_floating_point() and value.numel()]
+    """Name of a tensor that holds an infinity or no number, or None; synchronises with the device
+    once."""
+    named = [
+        (name, value) for name, value in tensors if value.is_floating_point() and value.numel()
+    ]
     norms = torch._foreach_norm([value for _, value in named], float("inf"))
     # An optimiser that is not fused counts its steps on the CPU, whatever the device.
-    largest = torch.stack([norm.to(norms[0].device, torch.float32, non_blocking=True) for norm in norms])
+    largest = torch.stack(
+        [norm.to(norms[0].device, torch.float32, non_blocking=True) for norm in norms]
+    )
     finite = torch.isfinite(largest).tolist()
     return next((name for (name, _), fine in zip(named, finite, strict=True) if not fine), None)
 
@@ -198,7 +234,9 @@ def kept_tensors(kept: dict[str, Any]) -> list[tuple[str, Tensor]]:
     named = list(kept["objective"].items())
     named += [(f"averaged {name}", value) for name, value in kept["average"].items()]
     for i, values in kept["optimizer"]["state"].items():
-        named += [(_moment(i, name), value) for name, value in values.items() if isinstance(value, Tensor)]
+        named += [
+            (_moment(i, name), value) for name, value in values.items() if isinstance(value, Tensor)
+        ]
     return named
 
 
@@ -219,7 +257,9 @@ def _are_dicts(values: Any) -> bool:
 def _members(group: dict[str, Any]) -> list[int] | None:
     """Numbers of a group's parameters; None where it has no such."""
     numbers = group.get("params")
-    return numbers if isinstance(numbers, list) and all(isinstance(i, int) for i in numbers) else None
+    return (
+        numbers if isinstance(numbers, list) and all(isinstance(i, int) for i in numbers) else None
+    )
 
 
 def _damaged(out: Path, what: str) -> AvsrError:
@@ -230,7 +270,11 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Sections within sections as ``section.key``."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        flat |= (
+            _flat(value, f"{prefix}{key}.")
+            if isinstance(value, dict)
+            else {f"{prefix}{key}": value}
+        )
     return flat
 
 

@@ -1,4 +1,5 @@
-"""One visible training loop on Lightning Fabric: one CPU to many nodes, and resumable to the bit on a CPU."""
+"""One visible training loop on Lightning Fabric: one CPU to many nodes, and resumable to the bit on
+a CPU."""
 
 from __future__ import annotations
 
@@ -46,16 +47,16 @@ def train(
 ) -> Path | None:
     """Trains a model and writes ``out/model.safetensors``.
 
-    Where the recipe asks for several ``devices``, processes are started that import the caller's main module: a script
-    that calls this does so below ``if __name__ == "__main__":``.
+    Where the recipe asks for several ``devices``, processes are started that import the caller's
+    main module: a script that calls this does so below ``if __name__ == "__main__":``.
 
     Args:
         recipe: name or path, see ``load_recipe``.
         data: folders that ``avsr prepare`` made.
         out: folder of the run; must be new or empty unless the run is resumed.
-        resume: go on from the last saved state of ``out``, or begin where there is none yet. All of ``[optim]`` may be
-            another then, as may the number of devices: the learning rate is what it would be at that step of a run
-            with the new values.
+        resume: go on from the last saved state of ``out``, or begin where there is none yet. All of
+            ``[optim]`` may be another then, as may the number of devices: the learning rate is what
+            it would be at that step of a run with the new values.
         overrides: ``section.key=value``.
         say: takes one line of the log at a time.
 
@@ -63,7 +64,8 @@ def train(
         Path of the model; None in processes that torchrun or srun started to help the first one.
 
     Raises:
-        AvsrError: anything about recipe, data or folder that the user can mend, or numbers that are not finite.
+        AvsrError: anything about recipe, data or folder that the user can mend, or numbers that are
+            not finite.
     """
     config = load_recipe(recipe, list(overrides))
     out = Path(out)
@@ -95,14 +97,21 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     optim = config.optim
     if step < optim.warmup:
         return optim.lr * (step + 1) / optim.warmup
-    return optim.lr * 0.5 * (1 + math.cos(math.pi * (step - optim.warmup) / max(1, optim.steps - optim.warmup)))
+    return (
+        optim.lr
+        * 0.5
+        * (1 + math.cos(math.pi * (step - optim.warmup) / max(1, optim.steps - optim.warmup)))
+    )
 
 
 def parameter_groups(objective: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
-    """Parameters by weight decay, which spares vectors, and by ``share``, what part of the learning rate they get."""
+    """Parameters by weight decay, which spares vectors, and by ``share``, what part of the learning
+    rate they get."""
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in objective.named_parameters():
-        groups.setdefault((parameter.ndim > 1, "audio_frontend.encoder." in name), []).append(parameter)
+        groups.setdefault((parameter.ndim > 1, "audio_frontend.encoder." in name), []).append(
+            parameter
+        )
     return [
         {
             "params": own,
@@ -114,10 +123,16 @@ def parameter_groups(objective: nn.Module, config: TrainConfig) -> list[dict[str
 
 
 class Run:
-    """A training run: what it is made of (``__init__``), its loop (``go``) and what the loop calls."""
+    """A training run: what it is made of (``__init__``), its loop (``go``) and what the loop
+    calls."""
 
     def __init__(
-        self, config: TrainConfig, data: list[Path], out: Path, say: Say, connected: Callable[[], object] = int
+        self,
+        config: TrainConfig,
+        data: list[Path],
+        out: Path,
+        say: Say,
+        connected: Callable[[], object] = int,
     ) -> None:
         self.config, self.out = config, out
         self.fabric = connect(config)
@@ -129,19 +144,24 @@ class Run:
         self.lineage, self.tokenizer = start.lineage, start.tokenizer
         network = config.network(self.tokenizer.tokens)
         use, cache_gb, split = config.data.use, config.data.cache_gb, config.data.train_split
-        self.store = ClipStore(data, split, self.tokenizer, cache_gb, use, network.outputs_per_frame)
+        self.store = ClipStore(
+            data, split, self.tokenizer, cache_gb, use, network.outputs_per_frame
+        )
         if self.first:
             tell_dropped(self.store.dropped, out / "dropped.txt", say)
         self.store.check_losses(config.data.max_dropped)
         self.model = start.network(network, self.say)
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False).to(self.fabric.device)
         objective = Objective(self.model, config.loss)
-        fused = config.optim.precision != "16-mixed"  # its gradient scaler cannot clip what a fused optimiser unscales
+        # its gradient scaler cannot clip what a fused optimiser unscales
+        fused = config.optim.precision != "16-mixed"
         groups = parameter_groups(objective, config)
         optimizer = torch.optim.AdamW(groups, lr=config.optim.lr, betas=(0.9, 0.98), fused=fused)
         self.objective, self.optimizer = self.fabric.setup(objective, optimizer)
         self.follower = Follower(self.average, self.model)
-        self.dataset = TrainSet(self.store, self.tokenizer, network, config.augment, config.seed, use)
+        self.dataset = TrainSet(
+            self.store, self.tokenizer, network, config.augment, config.seed, use
+        )
         self.val = validation_clips(data, config)
         self.step = self.batches = 0  # done; batches by all processes
 
@@ -158,13 +178,16 @@ class Run:
         plan, pinned = self._plan(self.step, config.optim.steps), fabric.device.type == "cuda"
         for batch in loader(self.dataset, plan, config.data.workers, pinned):
             batch = batch.to(fabric.device)
-            torch.manual_seed(hash_seed(config.seed, self.step, fabric.global_rank))  # dropout, alike after a resume
+            # dropout, alike after a resume
+            torch.manual_seed(hash_seed(config.seed, self.step, fabric.global_rank))
             unread.append(self._update(batch))
             self.step += 1
             self.batches += fabric.world_size
             clips += len(batch.ids) * fabric.world_size
             last = self.step == config.optim.steps
-            log, save = (last or self.step % every == 0 for every in (config.log_every, config.save_every))
+            log, save = (
+                last or self.step % every == 0 for every in (config.log_every, config.save_every)
+            )
             validate = self.step % config.val_every == 0 and bool(self.val)
             if not (log or save or validate):
                 continue
@@ -185,10 +208,20 @@ class Run:
         """The batches of this process from one step to another."""
         fabric, config = self.fabric, self.config
         begun = self.batches + (first - self.step) * fabric.world_size
-        return Plan(self.store, config.data, config.seed, first, last, fabric.global_rank, fabric.world_size, begun)
+        return Plan(
+            self.store,
+            config.data,
+            config.seed,
+            first,
+            last,
+            fabric.global_rank,
+            fabric.world_size,
+            begun,
+        )
 
     def _update(self, batch: Batch) -> dict[str, Tensor]:
-        """One optimiser step; returns the losses of the batch and the norm of the gradient, still on the device."""
+        """One optimiser step; returns the losses of the batch and the norm of the gradient, still
+        on the device."""
         optim = self.config.optim
         for group in self.optimizer.param_groups:
             group["lr"] = group["share"] * learning_rate(self.step, self.config)
@@ -200,7 +233,10 @@ class Run:
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.follower.follow(1 - min(optim.ema, (self.step + 1) / (self.step + 10)))
-        return {**{name: value.detach() for name, value in losses.items()}, "gradient": norm.to(batch.lens.device)}
+        return {
+            **{name: value.detach() for name, value in losses.items()},
+            "gradient": norm.to(batch.lens.device),
+        }
 
     def _read(self, unread: Sequence[dict[str, Tensor]]) -> list[dict[str, float]]:
         """The values of the last steps, in one synchronisation with the device.
@@ -211,30 +247,38 @@ class Run:
         flat = torch.stack([value.float() for step in unread for value in step.values()]).tolist()
         numbers = iter(flat)
         values = [{name: next(numbers) for name in step} for step in unread]
-        scaler = getattr(self.fabric.strategy.precision, "scaler", None)  # skips steps whose gradient overflows
+        # skips steps whose gradient overflows
+        scaler = getattr(self.fabric.strategy.precision, "scaler", None)
         for step, found in enumerate(values, self.step - len(values)):
             bad = [name for name, value in found.items() if not math.isfinite(value)]
             if bad == ["gradient"] and not (scaler and scaler.get_scale() >= 1):
                 self._stop(step, "gradient not finite, though the loss is")
             elif bad and bad != ["gradient"]:
-                self._stop(step, f"loss not finite ({', '.join(name for name in bad if name != 'gradient')})")
+                self._stop(
+                    step,
+                    f"loss not finite ({', '.join(name for name in bad if name != 'gradient')})",
+                )
         return values
 
     def _stop(self, step: int, what: str) -> None:
-        """Ends the run, and keeps the batch of a step: it is made again, as the same step always has the same one."""
+        """Ends the run, and keeps the batch of a step: it is made again, as the same step always
+        has the same one."""
         keys = next(iter(self._plan(step, step + 1)))
         batch = collate([self.dataset[key] for key in keys])
         rank = self.fabric.global_rank
-        path = self.out / ("bad_batch.safetensors" if rank == 0 else f"bad_batch-{rank}.safetensors")
+        path = self.out / (
+            "bad_batch.safetensors" if rank == 0 else f"bad_batch-{rank}.safetensors"
+        )
         tensors = {name: value.contiguous() for name, value in batch.tensors()}
         save_file(tensors, path, {"ids": json.dumps(batch.ids), "step": str(step), "what": what})
         self.fabric.barrier()
         raise AvsrError(
-            f"step {step}: {what}; the batch is in {path}. Lower optim.lr or look at its clips, then continue with "
+            f"step {step}: {what}; the batch is in {path}. Lower optim.lr or look at its clips, "
+            "then continue with "
             f"--resume from the last saved state"
         )
 
-    # ------------------------------------------------------------------------------------------------ log and files
+    # -------------------------------------------------------------------------------- log and files
 
     def _start_log(self) -> None:
         config = self.config
@@ -244,8 +288,10 @@ class Run:
         count = sum(p.numel() for p in self.model.parameters())
         frames = sum(self.store.frames(i) for i in range(len(self.store)))
         self.say(
-            f"{config.size}: {count / 1e6:.2f} M parameters, {self.model.config.fusion} fusion, {len(self.store)} "
-            f"clips ({frames / FPS / 3600:.2f} h), {len(self.tokenizer)} tokens, on {self.fabric.device}, step "
+            f"{config.size}: {count / 1e6:.2f} M parameters, {self.model.config.fusion} fusion, "
+            f"{len(self.store)} "
+            f"clips ({frames / FPS / 3600:.2f} h), {len(self.tokenizer)} tokens, on "
+            f"{self.fabric.device}, step "
             f"{self.step} of {config.optim.steps}"
         )
 
@@ -256,18 +302,34 @@ class Run:
 
         texts = [canonical(clip.text) for clip in self.val]
         rates = {}
-        for name, use_audio, use_video in (("both", True, True), ("audio", True, False), ("video", False, True)):
+        for name, use_audio, use_video in (
+            ("both", True, True),
+            ("audio", True, False),
+            ("video", False, True),
+        ):
             ids = []
             for clip in self.val:
-                audio_present, video_present = clip.audio_present & use_audio, clip.video_present & use_video
-                arrays = (clip.audio, clip.lips, audio_present, video_present, np.array(clip.frames))
-                output = self.average(*(torch.from_numpy(x)[None].to(self.fabric.device) for x in arrays))
+                audio_present, video_present = (
+                    clip.audio_present & use_audio,
+                    clip.video_present & use_video,
+                )
+                arrays = (
+                    clip.audio,
+                    clip.lips,
+                    audio_present,
+                    video_present,
+                    np.array(clip.frames),
+                )
+                output = self.average(
+                    *(torch.from_numpy(x)[None].to(self.fabric.device) for x in arrays)
+                )
                 ids += greedy(output.log_probs, output.lens)
             rates[name] = jiwer.wer(texts, [self.tokenizer.decode(i) for i in ids])
         return rates
 
     def _save(self) -> None:
-        """State and averaged model, each beside its place and renamed: a kill leaves the last whole ones."""
+        """State and averaged model, each beside its place and renamed: a kill leaves the last whole
+        ones."""
         optimizer = self.optimizer.state_dict()
         kept = {
             "objective": self.objective.state_dict(),
@@ -288,9 +350,14 @@ class Run:
         self.fabric.barrier()
 
     def _save_model(self) -> None:
-        """The averaged model; the state has it too, so it comes after it: a kill between the two loses nothing."""
+        """The averaged model; the state has it too, so it comes after it: a kill between the two
+        loses nothing."""
         if self.first:
-            info = {"recipe": self.config.model_dump(mode="json"), "step": self.step, "clips": len(self.store)}
+            info = {
+                "recipe": self.config.model_dump(mode="json"),
+                "step": self.step,
+                "clips": len(self.store),
+            }
             checkpoint.save(self.out / MODEL, self.average, info | self.lineage)
 
     def _load_state(self) -> None:
@@ -304,7 +371,8 @@ class Run:
             self.say(line)
         if kept["data"] != self._data():
             raise AvsrError(
-                f"{out} was trained on other clips: resume it with the same --data, or go on from its weights with "
+                f"{out} was trained on other clips: resume it with the same --data, or go on from "
+                "its weights with "
                 f"--set init={out / MODEL} and another --out"
             )
         state.check_tensors(kept["objective"], self.objective.state_dict(), out, config.size)
@@ -336,5 +404,7 @@ def validation_clips(data: Sequence[Path], config: TrainConfig) -> list:
         for i, entry in enumerate(index.entries)
         if entry.split == config.data.val_split and canonical(entry.text or "")
     ]
-    picks = np.unique(np.linspace(0, len(places) - 1, min(config.val_clips, len(places))).round().astype(int))
+    picks = np.unique(
+        np.linspace(0, len(places) - 1, min(config.val_clips, len(places))).round().astype(int)
+    )
     return [places[i][0].load(places[i][1]) for i in picks]

@@ -12,7 +12,8 @@ POLL_S = 0.1  # how often a consumer that waits is called back
 
 
 class Ahead(Generic[Item]):
-    """The items of an iterator, which is advanced in a background thread from the moment this is made.
+    """The items of an iterator, which is advanced in a background thread from the moment this is
+    made.
 
     Args:
         items: advanced, and closed, in the background; what it raises is raised here, in its turn.
@@ -20,7 +21,9 @@ class Ahead(Generic[Item]):
         waiting: called now and then in the consumer's thread while the next item is not there.
     """
 
-    def __init__(self, items: Generator[Item], most: int, waiting: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, items: Generator[Item], most: int, waiting: Callable[[], None] | None = None
+    ) -> None:
         self._items, self._waiting = items, waiting
         self._ready: queue.Queue[tuple[str, object]] = queue.Queue(most)
         self._stop = threading.Event()

@@ -35,9 +35,9 @@ def usage(error: Exception) -> int:
 def set_up_streams() -> None:
     """Makes printing safe: whatever is printed, no character is an error.
 
-    What goes into a file or a pipe is UTF-8, as the files of -o are, whatever the system's code page: there it can hold
-    all of a transcript. A terminal, and who sets PYTHONIOENCODING, gets the encoding it wants, with \\uXXXX for what
-    that lacks.
+    What goes into a file or a pipe is UTF-8, as the files of -o are, whatever the system's code
+    page: there it can hold all of a transcript. A terminal, and who sets PYTHONIOENCODING, gets the
+    encoding it wants, with \\uXXXX for what that lacks.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -49,7 +49,8 @@ def set_up_streams() -> None:
 
 
 def drop_unwritten() -> None:
-    """Lets go of what a closed pipe or a full disk would not take: Python would complain of it once more at its end."""
+    """Lets go of what a closed pipe or a full disk would not take: Python would complain of it once
+    more at its end."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -76,7 +77,8 @@ def failing_alone(file: Path) -> Iterator[Outcome]:
 
 
 def report(error: Exception, file: Path | None = None, prefix: str = "avsr") -> int:
-    """One line about an error: as it is where it was made for users, else with its type and how to see more.
+    """One line about an error: as it is where it was made for users, else with its type and how to
+    see more.
 
     Returns:
         The exit status.
@@ -87,8 +89,11 @@ def report(error: Exception, file: Path | None = None, prefix: str = "avsr") -> 
         message = str(error)
     elif isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("avsr"):
         message = f"{error.name} is not installed: {install('train')} brings what training needs"
-    elif isinstance(error, OSError) and error.strerror:  # a full disk, a file where a folder should be, ...
-        message = f"{error.filename or 'output'}: {error.strerror}: free space, or name another place"
+    # a full disk, a file where a folder should be, ...
+    elif isinstance(error, OSError) and error.strerror:
+        message = (
+            f"{error.filename or 'output'}: {error.strerror}: free space, or name another place"
+        )
     else:
         kind = type(error).__name__
         message = f"unexpected {kind}: {error} (set AVSR_DEBUG=1 for the traceback)"
@@ -104,23 +109,29 @@ def say(message: str, prefix: str = "avsr") -> None:
 
 def log(line: str) -> None:
     """A line of a long run's log; its result alone goes to standard output."""
-    with suppress(OSError, ValueError):  # closed or full: there is nobody to tell, and the work goes on
+    # closed or full: there is nobody to tell, and the work goes on
+    with suppress(OSError, ValueError):
         print(printable(line), file=sys.stderr, flush=True)
 
 
 def one_line(text: str) -> str:
-    """Text without line breaks, tabs and control characters, all of which a file's name may hold."""
+    """Text without line breaks, tabs and control characters, all of which a file's name may
+    hold."""
     return printable(" ".join(text.split()))
 
 
 def printable(text: str) -> str:
-    """Text whose control characters, with which a file's name could rule the terminal, are escapes that show them.
+    """Text whose control characters, with which a file's name could rule the terminal, are escapes
+    that show them.
 
-    A name's bytes that the locale cannot read (Python hands them on as lone surrogates) are read as UTF-8.
+    A name's bytes that the locale cannot read (Python hands them on as lone surrogates) are read as
+    UTF-8.
     """
     with suppress(UnicodeEncodeError):
         text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(repr(letter)[1:-1] if unicodedata.category(letter) in HIDDEN else letter for letter in text)
+    return "".join(
+        repr(letter)[1:-1] if unicodedata.category(letter) in HIDDEN else letter for letter in text
+    )
 
 
 def interrupted(prefix: str = "avsr") -> int:
@@ -152,7 +163,9 @@ class Bar:
         """What is done and what there is; where given, also a new name of it all."""
         if self._shown is not None:
             name = None if what is None else one_line(what)
-            self._shown.update(self._shown.task_ids[0], completed=done, total=total, description=name)
+            self._shown.update(
+                self._shown.task_ids[0], completed=done, total=total, description=name
+            )
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -167,7 +180,8 @@ class Bar:
 
 @contextmanager
 def progress(what: str, unit: str = "s") -> Iterator[Bar]:
-    """A bar on standard error with seconds of media (or clips) and the time left; silent where there is no terminal.
+    """A bar on standard error with seconds of media (or clips) and the time left; silent where
+    there is no terminal.
 
     Yields:
         To be called with what is done and what there is.
@@ -185,7 +199,9 @@ def progress(what: str, unit: str = "s") -> Iterator[Bar]:
         TimeRemainingColumn(),
     )
     # Results go to standard output, which rich would lead to where the bar is.
-    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as shown:
+    with Progress(
+        *columns, console=Console(stderr=True), transient=True, redirect_stdout=False
+    ) as shown:
         shown.add_task(one_line(what), total=1)
         yield Bar(shown)
 
@@ -217,7 +233,9 @@ def weights_file(text: str) -> Path:
 
 def output_options(parser: ArgumentParser) -> None:
     """The option of every tool that writes a file whose name the user chooses."""
-    parser.add_argument("--overwrite", action="store_true", help="replace files of others; never an input")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace files of others; never an input"
+    )
 
 
 def run_tool(task: Callable[[], None]) -> int:
@@ -234,6 +252,8 @@ def run_tool(task: Callable[[], None]) -> int:
         except KeyboardInterrupt:
             return interrupted("error")
         except Exception as error:
-            return interrupted("error") if stop.number is not None else report(error, prefix="error")
+            return (
+                interrupted("error") if stop.number is not None else report(error, prefix="error")
+            )
         finally:
             drop_unwritten()

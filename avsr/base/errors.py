@@ -1,4 +1,5 @@
-"""Errors that are the user's to mend: one line that names the value, what is allowed and what to do."""
+"""Errors that are the user's to mend: one line that names the value, what is allowed and what to
+do."""
 
 
 class AvsrError(Exception):
@@ -9,8 +10,10 @@ class AvsrError(Exception):
 
 
 class UsageError(AvsrError):
-    """A request that is wrong whatever the files hold, such as options that contradict each other: exit status 2."""
+    """A request that is wrong whatever the files hold, such as options that contradict each other:
+    exit status 2."""
 
 
 class MediaError(AvsrError):
-    """A media file that cannot be used: missing, empty, not media, or with neither sound nor picture."""
+    """A media file that cannot be used: missing, empty, not media, or with neither sound nor
+    picture."""

@@ -1,4 +1,5 @@
-"""What a caller names: paths of any kind, files that can be read to an end, extras that can be installed."""
+"""What a caller names: paths of any kind, files that can be read to an end, extras that can be
+installed."""
 
 from __future__ import annotations
 
@@ -22,7 +23,9 @@ def path_of(value: Any, what: str = "file") -> Path:
     try:
         text = os.fsdecode(value)
     except TypeError:
-        raise AvsrError(f"{what} {value!r}: give a path as text, not {type(value).__name__}") from None
+        raise AvsrError(
+            f"{what} {value!r}: give a path as text, not {type(value).__name__}"
+        ) from None
     if "\0" in text:
         raise AvsrError(f"{what} {text!r}: no path holds a zero character")
     return Path(text)
@@ -45,7 +48,8 @@ def whole_number(value: Any, what: str, wanted: str) -> int:
 
 
 def refuse_endless(path: Path, what: str, most_mb: float) -> None:
-    """Refuses what has no end, such as a pipe or a device, and what is far too large, before it is opened.
+    """Refuses what has no end, such as a pipe or a device, and what is far too large, before it is
+    opened.
 
     Args:
         path: what is not there is not refused: who opens it says so.
@@ -62,7 +66,9 @@ def refuse_endless(path: Path, what: str, most_mb: float) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise AvsrError(f"{what} {path}: not a file but a {_kind(found.st_mode)}: give a file")
     if found.st_size > most_mb * 1e6:
-        raise AvsrError(f"{what} {path}: {found.st_size / 1e6:.0f} MB, at most {most_mb:.0f} MB can be used")
+        raise AvsrError(
+            f"{what} {path}: {found.st_size / 1e6:.0f} MB, at most {most_mb:.0f} MB can be used"
+        )
 
 
 def _kind(mode: int) -> str:
@@ -71,7 +77,8 @@ def _kind(mode: int) -> str:
 
 
 def install(extra: str) -> str:
-    """The command that installs an extra: from the clone that runs, or as a package where none does."""
+    """The command that installs an extra: from the clone that runs, or as a package where none
+    does."""
     if (ROOT / "pyproject.toml").is_file() and (ROOT / "preprocessing").is_dir():
         return f"pip install '{ROOT}[{extra}]'"
     return f"pip install 'avsr[{extra}]'"

@@ -1,9 +1,10 @@
 """Where results are written: no file of the user is replaced, and never an input of the same call.
 
-An output that an earlier call wrote may be replaced, so that a command can be run twice. Plain text carries no mark of
-who wrote it, and a transcript that somebody corrected by hand is theirs. So a file counts as ours while its place and
-content are, byte for byte, what was written: a hash of both is kept in the user's state folder (on Linux
-`~/.local/state/avsr/written`). Without that record, on another machine for instance, `--overwrite` says it.
+An output that an earlier call wrote may be replaced, so that a command can be run twice. Plain text
+carries no mark of who wrote it, and a transcript that somebody corrected by hand is theirs. So a
+file counts as ours while its place and content are, byte for byte, what was written: a hash of both
+is kept in the user's state folder (on Linux `~/.local/state/avsr/written`). Without that record, on
+another machine for instance, `--overwrite` says it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from avsr.base.errors import AvsrError, UsageError
 
 BLOCK = 1 << 20
 OVERWRITE = "choose another place, or replace it with --overwrite"
-NAME_MOST = 255 - len(".4194304.tmp")  # bytes of a name: what is written beside it and renamed has a longer one
+# bytes of a name: what is written beside it and renamed has a longer one
+NAME_MOST = 255 - len(".4194304.tmp")
 
 
 def refuse(
@@ -41,7 +43,8 @@ def refuse(
         advice: what to do about other people's files.
 
     Raises:
-        UsageError: a target is an input, whatever it is spelt like, a file that is no earlier output, or no file.
+        UsageError: a target is an input, whatever it is spelt like, a file that is no earlier
+            output, or no file.
     """
     read = {key: path for path in inputs if (key := identity(Path(path))) is not None}
     foreign = []
@@ -51,9 +54,17 @@ def refuse(
         if found is None:
             continue
         if (source := read.get(identity(target) or (0, 0))) is not None:
-            raise UsageError(f"{target} would replace the input {source}: choose another place for what is written")
-        if stat.S_ISDIR(found.st_mode) or not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
-            raise UsageError(f"{target} is there already and is no file: choose another place for what is written")
+            raise UsageError(
+                f"{target} would replace the input {source}: choose another place for what is "
+                "written"
+            )
+        if stat.S_ISDIR(found.st_mode) or not (
+            stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)
+        ):
+            raise UsageError(
+                f"{target} is there already and is no file: choose another place for what is "
+                "written"
+            )
         if not overwrite and not (stat.S_ISREG(found.st_mode) and _is_ours(target)):
             foreign.append(target)
     if foreign:
@@ -77,7 +88,10 @@ def refuse_twins(targets: Iterable[tuple[Path, Path]], fold: bool = False) -> No
         name = unicodedata.normalize("NFC", target.name).casefold() if fold else target.name
         other = first.setdefault(name, source)
         if other is not source:
-            raise UsageError(f"{other} and {source} would both be written to {target}: rename one, or use two folders")
+            raise UsageError(
+                f"{other} and {source} would both be written to {target}: rename one, or use two "
+                "folders"
+            )
 
 
 def write(path: str | Path, chunks: Iterable[bytes]) -> None:
@@ -87,7 +101,8 @@ def write(path: str | Path, chunks: Iterable[bytes]) -> None:
         OSError: it cannot be written.
     """
     path, body = Path(path), b"".join(chunks)
-    # Remembered first: a kill in between leaves the file as it was, and what is remembered of that stays true.
+    # Remembered first: a kill in between leaves the file as it was, and what is remembered of that
+    # stays true.
     _remember(path, len(body), _digest(path, [body]))
     write_file(path, [body])
 
@@ -99,7 +114,8 @@ def remember(path: str | Path) -> None:
 
 
 def write_file(path: Path, chunks: Iterable[bytes]) -> None:
-    """Writes a file beside its place and renames it, so that it is there whole or not at all, whatever happens.
+    """Writes a file beside its place and renames it, so that it is there whole or not at all,
+    whatever happens.
 
     Raises:
         OSError: it cannot be written, for example on a full disk; nothing is left behind then.
@@ -135,7 +151,9 @@ def _lstat(path: Path) -> os.stat_result | None:
         return path.lstat()
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            raise UsageError(f"{path}: path too long: choose a shorter one for what is written") from error
+            raise UsageError(
+                f"{path}: path too long: choose a shorter one for what is written"
+            ) from error
         return None
 
 
@@ -143,7 +161,8 @@ def _refuse_name(path: Path) -> None:
     length = len(os.fsencode(path.name))
     if length > NAME_MOST:
         raise UsageError(
-            f"{path}: name too long for a file to write ({length} bytes, at most {NAME_MOST}): rename the input, or "
+            f"{path}: name too long for a file to write ({length} bytes, at most {NAME_MOST}): "
+            "rename the input, or "
             "leave the output folder out"
         )
 
@@ -175,7 +194,8 @@ def _is_ours(path: Path) -> bool:
 
 
 def _remember(path: Path, size: int, digest: str) -> None:
-    """One line in one write, so that calls side by side do not mix theirs. A record that cannot be kept is no error."""
+    """One line in one write, so that calls side by side do not mix theirs. A record that cannot be
+    kept is no error."""
     with suppress(OSError, AvsrError):
         record = _record()
         record.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,5 @@
-"""A queue worked off by several processes, of which a job may kill one without taking the others' work with it."""
+"""A queue worked off by several processes, of which a job may kill one without taking the others'
+work with it."""
 
 from __future__ import annotations
 
@@ -32,8 +33,8 @@ def work_off(
 ) -> None:
     """Does a task for every job, in this process or in several; the callbacks run in this one.
 
-    A job that kills its process (a crash in a decoder, memory) takes the pool with it: the jobs then in the making are
-    tried one by one, and the one that kills its process again is given up.
+    A job that kills its process (a crash in a decoder, memory) takes the pool with it: the jobs
+    then in the making are tried one by one, and the one that kills its process again is given up.
 
     Args:
         todo: the jobs; empty in the end.
@@ -59,9 +60,13 @@ def work_off(
 
 
 def _drain(
-    todo: deque[Job], task: Callable[[Job], Result], workers: int, on_done: Callable[[Job, Result], None]
+    todo: deque[Job],
+    task: Callable[[Job], Result],
+    workers: int,
+    on_done: Callable[[Job, Result], None],
 ) -> list[Job]:
-    """Works the queue off with a pool; returns the jobs that were running when one of its processes died.
+    """Works the queue off with a pool; returns the jobs that were running when one of its processes
+    died.
 
     Raises:
         AvsrError: the processes do not even start, or the task's own.
@@ -74,7 +79,8 @@ def _drain(
             pool.submit(os.getpid).result()
         except BrokenProcessPool as error:
             raise AvsrError(
-                "worker processes do not start; make the call below `if __name__ == '__main__':`, or with workers=0"
+                "worker processes do not start; make the call below `if __name__ == '__main__':`, "
+                "or with workers=0"
             ) from error
         try:
             while todo or running:
@@ -95,14 +101,16 @@ def _drain(
 
 
 def _start_worker() -> None:
-    """Sets a worker up: one thread each, the keyboard's interrupt left to the parent, and no life after it."""
+    """Sets a worker up: one thread each, the keyboard's interrupt left to the parent, and no life
+    after it."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
 
     def leave_with_parent() -> None:
-        # A pool's workers hold both ends of their queue and would wait for ever after the parent was killed.
+        # A pool's workers hold both ends of their queue and would wait for ever after the parent
+        # was killed.
         if parent is not None:
             parent.join()
             os._exit(1)

@@ -1,4 +1,5 @@
-"""Ctrl-C and SIGTERM end a command in one line, at any moment. Imports next to nothing, so that it is there at once."""
+"""Ctrl-C and SIGTERM end a command in one line, at any moment. Imports next to nothing, so that it
+is there at once."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from types import FrameType
 from typing import Any
 
 SIGNALS = {"SIGINT": "interrupted", "SIGTERM": "terminated"}
-IMPORTS = "<frozen importlib._bootstrap>"  # the file of Python's own import system, as frames have it
+# the file of Python's own import system, as frames have it
+IMPORTS = "<frozen importlib._bootstrap>"
 
 
 class Stop:
@@ -19,7 +21,8 @@ class Stop:
 
     Attributes:
         number: of the signal.
-        stderr: a descriptor of standard error of its own, good even while 2 points elsewhere for a moment.
+        stderr: a descriptor of standard error of its own, good even while 2 points elsewhere for a
+            moment.
     """
 
     number: int | None = None
@@ -40,11 +43,12 @@ stop = Stop()
 
 @contextmanager
 def watched(prefix: str = "avsr", for_good: bool = False) -> Iterator[None]:
-    """While a command runs, the first signal raises KeyboardInterrupt, so that nothing half done is left behind.
+    """While a command runs, the first signal raises KeyboardInterrupt, so that nothing half done is
+    left behind.
 
-    While something is imported that would not do: libraries turn an interrupt into errors of their own, ignore it, or
-    print it. Then, and at the second signal, the process ends at once: files are written beside their place and renamed
-    later, so none is half there.
+    While something is imported that would not do: libraries turn an interrupt into errors of their
+    own, ignore it, or print it. Then, and at the second signal, the process ends at once: files are
+    written beside their place and renamed later, so none is half there.
 
     Args:
         prefix: of the line that says so.

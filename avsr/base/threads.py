@@ -1,7 +1,8 @@
 """How many threads a computation on the CPU gets: never so many that they wait for each other.
 
-Torch's threads meet after every layer. Where one of them has no core to itself, all wait for it: beside four busy
-processes on two cores a clip of 1.2 s took 6 s with two threads and 0.4 s with one.
+Torch's threads meet after every layer. Where one of them has no core to itself, all wait for it:
+beside four busy processes on two cores a clip of 1.2 s took 6 s with two threads and 0.4 s with
+one.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ _LOAD = Path("/proc/loadavg")
 
 @contextmanager
 def enough_threads(frames: int) -> Iterator[None]:
-    """Torch has as many threads as are of use; afterwards as many as before. The number is that of the calling thread.
+    """Torch has as many threads as are of use; afterwards as many as before. The number is that of
+    the calling thread.
 
     Args:
         frames: of media that are computed on.
@@ -35,15 +37,18 @@ def enough_threads(frames: int) -> Iterator[None]:
 
 
 def begin_with(count: int) -> None:
-    """Gives a thread that has just begun so many threads of torch, whatever other threads have for the moment."""
+    """Gives a thread that has just begun so many threads of torch, whatever other threads have for
+    the moment."""
     import torch
 
-    torch.get_num_threads()  # only then is it this thread's own; before, it takes over whatever was set last
+    # only then is it this thread's own; before, it takes over whatever was set last
+    torch.get_num_threads()
     torch.set_num_threads(count)
 
 
 def useful(frames: int, most: int) -> int:
-    """Threads for a computation: one for a small one, else as many as there are cores that nobody uses.
+    """Threads for a computation: one for a small one, else as many as there are cores that nobody
+    uses.
 
     Args:
         frames: of media that are computed on.

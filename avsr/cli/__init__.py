@@ -11,10 +11,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line.
 
     Args:
-        arguments: without the program's name; sys.argv by default, this process then being the command's alone.
+        arguments: without the program's name; sys.argv by default, this process then being the
+            command's alone.
 
     Returns:
-        The exit status: 0 all well, 1 some input failed (the others are done), 2 wrong usage, 128 and the number of the
+        The exit status: 0 all well, 1 some input failed (the others are done), 2 wrong usage, 128
+            and the number of the
         signal that stopped it.
     """
     with watched(for_good=arguments is None):  # imports take the longest, and may be interrupted

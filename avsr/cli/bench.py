@@ -18,10 +18,14 @@ class Calls(StrEnum):
 
 
 def bench(
-    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="A video; a synthetic clip by default.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="A video; a synthetic clip by default.")
+    ] = None,
     calls: Annotated[
         Calls,
-        typer.Option(help="Whole calls on 3 s and 1 min of video, or on 10 min too, which takes minutes."),
+        typer.Option(
+            help="Whole calls on 3 s and 1 min of video, or on 10 min too, which takes minutes."
+        ),
     ] = Calls.short,
 ) -> None:
     """Measure the speed of every step on this machine, and what whole calls cost."""

@@ -9,11 +9,17 @@ import typer
 
 
 def compare(
-    a: Annotated[Path, typer.Argument(metavar="A", help="Folder of `avsr evaluate --out`, or its results.json.")],
+    a: Annotated[
+        Path,
+        typer.Argument(metavar="A", help="Folder of `avsr evaluate --out`, or its results.json."),
+    ],
     b: Annotated[Path, typer.Argument(metavar="B", help="Another one, of the same clips.")],
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write compare.json, compare.md and the plot compare.svg here as well."),
+        typer.Option(
+            metavar="DIR",
+            help="Write compare.json, compare.md and the plot compare.svg here as well.",
+        ),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files in DIR that avsr did not write.")

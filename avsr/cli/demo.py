@@ -37,12 +37,17 @@ def demo(
         if keep and clip.is_file():
             outputs.remember(clip)
         print(f"{'spoken':<16}{spoken}")
-        for modality, label in (("av", "heard and seen"), ("audio", "heard only"), ("video", "lips only")):
+        for modality, label in (
+            ("av", "heard and seen"),
+            ("audio", "heard only"),
+            ("video", "lips only"),
+        ):
             with progress(label) as tell:
                 transcript = recogniser.transcribe(clip, modality=modality, progress=tell)
             print(f"{label:<16}{transcript.text or '(nothing)'}", flush=True)
     if keep:
         print(f"{'clip':<16}{printable(str(clip))}")
     print(
-        "The bundled model knows the 51 words of the GRID corpus and no others; README.md says how to train your own."
+        "The bundled model knows the 51 words of the GRID corpus and no others; README.md says how "
+        "to train your own."
     )

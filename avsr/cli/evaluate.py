@@ -25,24 +25,34 @@ def evaluate(
         Suite,
         typer.Option(
             help="clean: undisturbed clips, 3 rows. quick: noise and missing modalities too, 11 rows. speakers: as if "
-            "others spoke, 44 rows. masked: all that can be missing, 111 rows. full: the whole protocol, 320 rows. "
+            "others spoke, 44 rows. masked: all that can be missing, 111 rows. full: the whole "
+            "protocol, 320 rows. "
             "Drawn masks and noise: once for each seed."
         ),
     ] = Suite.clean,
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Folder for results.json, report.md, report.html and every hypothesis; goes on there."
+            metavar="DIR",
+            help="Folder for results.json, report.md, report.html and every hypothesis; goes on there.",
         ),
     ] = None,
-    split: Annotated[str | None, typer.Option(help="Only clips of this part of the corpus, for example val.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Only clips of this part of the corpus, for example val.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many clips.")] = None,
     seeds: Annotated[
-        str, typer.Option(metavar="N,N,...", help="Of masks and noise: the same seed, the same conditions.")
+        str,
+        typer.Option(
+            metavar="N,N,...", help="Of masks and noise: the same seed, the same conditions."
+        ),
     ] = "17",
     conditions: Annotated[
         str | None,
-        typer.Option(metavar="PATTERN,...", help="Only rows whose label or axis fits, as in 'babble*,video missing'."),
+        typer.Option(
+            metavar="PATTERN,...",
+            help="Only rows whose label or axis fits, as in 'babble*,video missing'.",
+        ),
     ] = None,
     require: Annotated[
         str | None,
@@ -51,16 +61,22 @@ def evaluate(
             help="Exit with status 1, and say why, unless all of these are shown to hold; undecided is no pass.",
         ),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes, each with one thread and a model of its own.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes, each with one thread and a model of its own.")
+    ] = 1,
     normalizer: Annotated[
         Normalizer,
-        typer.Option(help="What is done to both texts before they are compared; grid spells digits out as well."),
+        typer.Option(
+            help="What is done to both texts before they are compared; grid spells digits out as well."
+        ),
     ] = Normalizer.basic,
     noise_dir: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Recorded noises for the rows that want them.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Recorded noises for the rows that want them."),
     ] = None,
     rir_dir: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Recorded impulse responses for the rows that want them.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Recorded impulse responses for the rows that want them."),
     ] = None,
     device: DeviceOption = "auto",
 ) -> None:
@@ -105,5 +121,7 @@ def _seeds(text: str) -> list[int]:
     """Whole numbers with commas between them, each once."""
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() for part in parts) or len(set(map(int, parts))) < len(parts):
-        raise typer.BadParameter(f"{text!r}: write different whole numbers, as 17,29,43", param_hint="--seeds")
+        raise typer.BadParameter(
+            f"{text!r}: write different whole numbers, as 17,29,43", param_hint="--seeds"
+        )
     return [int(part) for part in parts]

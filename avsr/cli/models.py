@@ -21,7 +21,17 @@ def models() -> None:
     table = Table(*columns, box=None, pad_edge=False)
     for entry in found:
         knows = entry.problem or str(entry.info.get("knows", ""))
-        size, default = f"{entry.size_bytes / 1e6:.1f}", " (default)" if entry.name == checkpoint.DEFAULT else ""
-        row = (entry.name + default, entry.where, size, f"{entry.parameters:,}", str(entry.vocabulary), knows)
+        size, default = (
+            f"{entry.size_bytes / 1e6:.1f}",
+            " (default)" if entry.name == checkpoint.DEFAULT else "",
+        )
+        row = (
+            entry.name + default,
+            entry.where,
+            size,
+            f"{entry.parameters:,}",
+            str(entry.vocabulary),
+            knows,
+        )
         table.add_row(*row, entry.sha256[:16])
     Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)

@@ -48,7 +48,8 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def device_name(text: str) -> str:
-    """A device's name, also cuda:1 and the like; whether the machine has it is found out where it is used."""
+    """A device's name, also cuda:1 and the like; whether the machine has it is found out where it
+    is used."""
     kind, _, index = text.partition(":")
     if kind not in DEVICES or (":" in text and not (kind == "cuda" and index.isdecimal())):
         names = ", ".join(map(repr, DEVICES))
@@ -59,6 +60,8 @@ def device_name(text: str) -> str:
 DeviceOption = Annotated[
     str,
     typer.Option(
-        metavar="auto|cpu|cuda|cuda:N|mps", callback=device_name, help="Where to compute; auto takes the best there is."
+        metavar="auto|cpu|cuda|cuda:N|mps",
+        callback=device_name,
+        help="Where to compute; auto takes the best there is.",
     ),
 ]

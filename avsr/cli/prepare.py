@@ -12,16 +12,26 @@ from avsr.cli.options import Corpus
 
 
 def prepare(
-    corpus: Annotated[Corpus, typer.Argument(help="How SRC is laid out; folder: videos with .txt beside them.")],
+    corpus: Annotated[
+        Corpus, typer.Argument(help="How SRC is laid out; folder: videos with .txt beside them.")
+    ],
     src: Annotated[Path, typer.Argument(metavar="SRC", help="The corpus.")],
     dst: Annotated[Path, typer.Argument(metavar="DST", help="Folder for the shards.")],
     workers: Annotated[
-        int | None, typer.Option(min=0, help="Processes; one for each core by default, 0 works in this one.")
+        int | None,
+        typer.Option(min=0, help="Processes; one for each core by default, 0 works in this one."),
     ] = None,
 ) -> None:
-    """Cut a corpus into shards of lips and sound, ready to train on. Run it again to go on after a stop."""
+    """Cut a corpus into shards of lips and sound, ready to train on. Run it again to go on after a
+    stop."""
     from avsr.preprocessing.prepare import prepare as run
 
     with progress(f"{corpus.value} {src}", unit="clips") as tell:
-        summary = run(corpus.value, src, dst, workers=workers, progress=lambda done, total, _: tell(done, total))
+        summary = run(
+            corpus.value,
+            src,
+            dst,
+            workers=workers,
+            progress=lambda done, total, _: tell(done, total),
+        )
     print(*map(printable, str(summary).splitlines()), sep="\n")

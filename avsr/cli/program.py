@@ -1,4 +1,5 @@
-"""The program avsr. Results go to standard output and nothing else does; every mistake ends in one line."""
+"""The program avsr. Results go to standard output and nothing else does; every mistake ends in one
+line."""
 
 from __future__ import annotations
 
@@ -11,7 +12,15 @@ from typing import Annotated
 
 import typer
 
-from avsr.base.console import INTERRUPTED, Lines, drop_unwritten, interrupted, report, set_up_streams, usage
+from avsr.base.console import (
+    INTERRUPTED,
+    Lines,
+    drop_unwritten,
+    interrupted,
+    report,
+    set_up_streams,
+    usage,
+)
 from avsr.base.signals import stop
 from avsr.cli.bench import bench
 from avsr.cli.compare import compare
@@ -56,11 +65,13 @@ def main(arguments: Sequence[str] | None) -> int:
     library, lines = logging.getLogger("avsr"), Lines(logging.WARNING)
     library.addHandler(lines)
     loud = "AVSR_QUIET_MEDIAPIPE" not in os.environ
-    os.environ["AVSR_QUIET_MEDIAPIPE"] = "1"  # preprocessing.face.QUIET: standard error is ours, and our workers'
+    # preprocessing.face.QUIET: standard error is ours, and our workers'
+    os.environ["AVSR_QUIET_MEDIAPIPE"] = "1"
     try:
         status = app(args=arguments, prog_name="avsr", standalone_mode=False)
         sys.stdout.flush()
-        if stop.number is not None or status == INTERRUPTED:  # newer typer catches it itself, older raises Abort
+        # newer typer catches it itself, older raises Abort
+        if stop.number is not None or status == INTERRUPTED:
             raise KeyboardInterrupt
         return status if isinstance(status, int) else 0
     except (KeyboardInterrupt, typer.Abort):

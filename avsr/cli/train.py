@@ -11,17 +11,23 @@ from avsr.base.console import log, printable
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A bundled recipe's name, or a .toml file.")],
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="A bundled recipe's name, or a .toml file.")
+    ],
     data: Annotated[
-        list[Path] | None, typer.Option(metavar="DIR", help="Shards made by `avsr prepare`; may be repeated.")
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Shards made by `avsr prepare`; may be repeated."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of the run; runs/<recipe> by default.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of the run; runs/<recipe> by default."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     set_values: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe; may be repeated."),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change a value of the recipe; may be repeated."
+        ),
     ] = None,
 ) -> None:
     """Train a model: one run, one command."""

@@ -25,25 +25,41 @@ def transcribe(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Videos or sound files.")],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="DIR", help="Write <stem>.<format> here instead of to standard output."),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="Write <stem>.<format> here instead of to standard output.",
+        ),
     ] = None,
     format: Annotated[Format, typer.Option("--format", "-f", help="all needs -o.")] = Format.txt,
-    modality: Annotated[Modality, typer.Option(help="auto uses what is there; the others insist on it.")] = (
-        Modality.auto
-    ),
-    model: Annotated[str, typer.Option(metavar="NAME|PATH", help="A name from `avsr models`, or a file.")] = "default",
+    modality: Annotated[
+        Modality, typer.Option(help="auto uses what is there; the others insist on it.")
+    ] = (Modality.auto),
+    model: Annotated[
+        str, typer.Option(metavar="NAME|PATH", help="A name from `avsr models`, or a file.")
+    ] = "default",
     beam: Annotated[
-        int | None, typer.Option(min=0, max=1000, help="Width of the beam search; 0 is greedy, fastest; with --lm 16.")
+        int | None,
+        typer.Option(
+            min=0, max=1000, help="Width of the beam search; 0 is greedy, fastest; with --lm 16."
+        ),
     ] = None,
     lm: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="An n-gram model of words (ARPA) that makes likely texts win.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="An n-gram model of words (ARPA) that makes likely texts win."
+        ),
     ] = None,
     lm_weight: Annotated[
-        float | None, typer.Option(min=0, max=10, help="How much the n-gram model counts, 0.3 by default.")
+        float | None,
+        typer.Option(min=0, max=10, help="How much the n-gram model counts, 0.3 by default."),
     ] = None,
     grammar: Annotated[
         str | None,
-        typer.Option(metavar="NAME|FILE", help="Only sentences of this grammar: grid, or a file of your own."),
+        typer.Option(
+            metavar="NAME|FILE", help="Only sentences of this grammar: grid, or a file of your own."
+        ),
     ] = None,
     face: Annotated[
         str,
@@ -54,11 +70,16 @@ def transcribe(
     ] = "main",
     audio_track: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Which of several sound tracks, from 1 on; the file's default."),
+        typer.Option(
+            min=1, metavar="N", help="Which of several sound tracks, from 1 on; the file's default."
+        ),
     ] = None,
     device: DeviceOption = "auto",
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files in DIR that avsr did not write; never an input.")
+        bool,
+        typer.Option(
+            "--overwrite", help="Replace files in DIR that avsr did not write; never an input."
+        ),
     ] = False,
 ) -> None:
     """Turn videos into words, with times, confidences, and how much of each word was heard.
@@ -68,7 +89,9 @@ def transcribe(
     from avsr.transcribing import writers
 
     if face not in FACES and not face.isdecimal():
-        raise typer.BadParameter(f"{face!r}: use {', '.join(FACES)} or the number of a face", param_hint="--face")
+        raise typer.BadParameter(
+            f"{face!r}: use {', '.join(FACES)} or the number of a face", param_hint="--face"
+        )
     names = writers.formats(format.value)
     targets = _targets(files, out, names)
     inputs: list[str | Path] = [*files, *(named for named in (model, lm, grammar) if named)]
@@ -77,7 +100,8 @@ def transcribe(
         _make_folder(out, targets)
     which: str | int = int(face) if face.isdecimal() else face
     with ExitStack() as stack:
-        begun = _begun(files[0], modality.value, which, audio_track)  # reads on while the model is loaded
+        # reads on while the model is loaded
+        begun = _begun(files[0], modality.value, which, audio_track)
         if begun is not None:
             stack.enter_context(begun)
         from avsr.decoding import language
@@ -88,8 +112,17 @@ def transcribe(
         stack.pop_all()  # closed by the call that it is given to
     note(f"model {recogniser.name} on {recogniser.device}")
     failed = False
-    with progress(files[0].name) if len(files) == 1 else progress(f"{len(files)} files", "files") as bar:
-        options = {"modality": modality.value, "face": which, "audio_track": audio_track, "reader": begun}
+    with (
+        progress(files[0].name)
+        if len(files) == 1
+        else progress(f"{len(files)} files", "files") as bar
+    ):
+        options = {
+            "modality": modality.value,
+            "face": which,
+            "audio_track": audio_track,
+            "reader": begun,
+        }
         for file, found in _found(recogniser, files, bar, options):
             with bar.aside(), failing_alone(file) as outcome:
                 if isinstance(found, Exception):
@@ -99,7 +132,8 @@ def transcribe(
                 if out is None:
                     _print(found, writers.RENDERERS[names[0]], file if len(files) > 1 else None)
                 else:
-                    outputs.refuse(targets[file], inputs, overwrite=overwrite)  # a long call leaves time for new files
+                    # a long call leaves time for new files
+                    outputs.refuse(targets[file], inputs, overwrite=overwrite)
                     for name, target in zip(names, targets[file], strict=True):
                         writers.write(found, target, name)
             failed |= outcome.failed
@@ -109,7 +143,8 @@ def transcribe(
 def _found(
     recogniser: Recogniser, files: Sequence[Path], bar: Bar, options: dict[str, Any]
 ) -> Iterator[tuple[Path, Transcript | Exception]]:
-    """Each file with its transcript or the error that it ended in; the bar says how far they all are."""
+    """Each file with its transcript or the error that it ended in; the bar says how far they all
+    are."""
     done, media_s = 0, 0.0
 
     def tell(done_s: float, of_s: float) -> None:
@@ -129,8 +164,11 @@ def _found(
                 tell(0.0, 0.0)
 
 
-def _begun(file: Path, modality: str, face: str | int, audio_track: int | None) -> ClipReader | None:
-    """A reader of a file that has begun to read; None where it cannot be read, which is told in its turn."""
+def _begun(
+    file: Path, modality: str, face: str | int, audio_track: int | None
+) -> ClipReader | None:
+    """A reader of a file that has begun to read; None where it cannot be read, which is told in its
+    turn."""
     from avsr.preprocessing.reader import ClipReader
 
     try:
@@ -143,14 +181,17 @@ def _begun(file: Path, modality: str, face: str | int, audio_track: int | None) 
 
 
 def _print(transcript: Transcript, render: Callable[[Transcript], str], file: Path | None) -> None:
-    """Puts a transcript on standard output; each line begins with the file where it is one of several."""
+    """Puts a transcript on standard output; each line begins with the file where it is one of
+    several."""
     text = render(transcript)
     if file is not None:
         text = "".join(f"{one_line(str(file))}\t{line}\n" for line in text.splitlines() or [""])
     print(text, end="", flush=True)
 
 
-def _targets(files: Sequence[Path], out: Path | None, names: Sequence[str]) -> dict[Path, list[Path]]:
+def _targets(
+    files: Sequence[Path], out: Path | None, names: Sequence[str]
+) -> dict[Path, list[Path]]:
     """The files that each input is written to, one a format; none where standard output takes it.
 
     Raises:
@@ -159,18 +200,25 @@ def _targets(files: Sequence[Path], out: Path | None, names: Sequence[str]) -> d
     """
     seen = set()
     for file in files:
-        this = file.stem, outputs.identity(file) or file  # a hard link of another name may have outputs of its own
+        # a hard link of another name may have outputs of its own
+        this = file.stem, outputs.identity(file) or file
         if this in seen:
             raise UsageError(f"{file} is named twice: name it once")
         seen.add(this)
     if out is not None:
         if str(out) == "-" and not out.is_dir():
-            raise UsageError("-o -: is no folder: leave -o out, and the text goes to standard output")
+            raise UsageError(
+                "-o -: is no folder: leave -o out, and the text goes to standard output"
+            )
         return {file: [out / f"{file.stem}.{name}" for name in names] for file in files}
     if len(names) > 1:
-        raise typer.BadParameter("several formats need a folder: give it with -o DIR", param_hint="-f all")
+        raise typer.BadParameter(
+            "several formats need a folder: give it with -o DIR", param_hint="-f all"
+        )
     if len(files) > 1 and names != ["txt"]:
-        raise typer.BadParameter("several files need a folder: give it with -o DIR", param_hint=f"-f {names[0]}")
+        raise typer.BadParameter(
+            "several files need a folder: give it with -o DIR", param_hint=f"-f {names[0]}"
+        )
     return {}
 
 
@@ -178,12 +226,18 @@ def _make_folder(folder: Path, targets: dict[Path, list[Path]]) -> None:
     """Makes the folder of the outputs, and sees that they can be written there side by side.
 
     Raises:
-        AvsrError: no folder can be made, nothing can be written, or two inputs would share an output.
+        AvsrError: no folder can be made, nothing can be written, or two inputs would share an
+            output.
     """
     try:
-        # Before the folder is made for names that are alike to the letter, after it for those it takes for alike.
+        # Before the folder is made for names that are alike to the letter, after it for those it
+        # takes for alike.
         outputs.refuse_twins([(file, own[0]) for file, own in targets.items()])
         folder.mkdir(parents=True, exist_ok=True)
-        outputs.refuse_twins([(file, own[0]) for file, own in targets.items()], outputs.ignores_case(folder))
+        outputs.refuse_twins(
+            [(file, own[0]) for file, own in targets.items()], outputs.ignores_case(folder)
+        )
     except OSError as error:
-        raise AvsrError(f"{folder}: cannot be written to ({error.strerror}): choose another with -o") from error
+        raise AvsrError(
+            f"{folder}: cannot be written to ({error.strerror}): choose another with -o"
+        ) from error

@@ -1,7 +1,8 @@
-"""How sure is a word: what the posteriors say about it, mapped to the share of such words that are right.
+"""How sure is a word: what the posteriors say about it, mapped to the share of such words that are
+right.
 
-The map is a logistic regression on a few numbers a word (Platt, "Probabilistic outputs for support vector machines",
-1999). `avsr.eval.metrics.calibration` fits it and stores it in the model file.
+The map is a logistic regression on a few numbers a word (Platt, "Probabilistic outputs for support
+vector machines", 1999). `avsr.eval.metrics.calibration` fits it and stores it in the model file.
 """
 
 from __future__ import annotations
@@ -20,13 +21,16 @@ LARGEST_LOGIT = 9.0  # posteriors beyond 1 - 1e-4 say no more
 AGAIN = "fit it again with python -m avsr.eval.metrics.calibration"
 
 
-def word_features(spans: Sequence[WordSpan], audio_weights: Sequence[float]) -> list[tuple[float, ...]]:
+def word_features(
+    spans: Sequence[WordSpan], audio_weights: Sequence[float]
+) -> list[tuple[float, ...]]:
     """What is known of each word of an utterance, in the order of FEATURES.
 
     - letters: logit of the mean posterior of its letters at their peaks;
-    - neighbours: mean logit of the weakest letter of each of the up to two words on either side, its own where it is
-      alone: a recogniser that is lost is lost for longer than a word;
-    - one letter: 1 for words of one letter, which nothing but that letter tells from each other, else 0;
+    - neighbours: mean logit of the weakest letter of each of the up to two words on either side,
+      its own where it is alone: a recogniser that is lost is lost for longer than a word;
+    - one letter: 1 for words of one letter, which nothing but that letter tells from each other,
+      else 0;
     - heard: its audio_weight; eye and ear are not sure of themselves in the same way.
 
     Args:
@@ -36,8 +40,12 @@ def word_features(spans: Sequence[WordSpan], audio_weights: Sequence[float]) -> 
     weakest = [logit(span.weakest) for span in spans]
     found: list[tuple[float, ...]] = []
     for n, (span, heard) in enumerate(zip(spans, audio_weights, strict=True)):
-        around = weakest[max(0, n - NEIGHBOURS) : n] + weakest[n + 1 : n + 1 + NEIGHBOURS] or [weakest[n]]
-        found.append((logit(span.confidence), sum(around) / len(around), float(len(span.word) == 1), heard))
+        around = weakest[max(0, n - NEIGHBOURS) : n] + weakest[n + 1 : n + 1 + NEIGHBOURS] or [
+            weakest[n]
+        ]
+        found.append(
+            (logit(span.confidence), sum(around) / len(around), float(len(span.word) == 1), heard)
+        )
     return found
 
 
@@ -62,7 +70,9 @@ class Calibration:
 
     def __call__(self, features: Sequence[float]) -> float:
         """Confidence in (0, 1)."""
-        score = self.bias + sum(weight * value for weight, value in zip(self.weights, features, strict=True))
+        score = self.bias + sum(
+            weight * value for weight, value in zip(self.weights, features, strict=True)
+        )
         return 0.5 * (1 + math.tanh(score / 2))  # the logistic function, without overflow
 
     def to_info(self) -> dict[str, Any]:
@@ -84,9 +94,20 @@ class Calibration:
             if isinstance(entry, dict)
             else (None, None, None)
         )
-        if names != list(FEATURES) or not isinstance(weights, list) or len(weights) != len(FEATURES):
-            raise AvsrError(f"the model's calibration must have a weight for each of {', '.join(FEATURES)}: {AGAIN}")
+        if (
+            names != list(FEATURES)
+            or not isinstance(weights, list)
+            or len(weights) != len(FEATURES)
+        ):
+            raise AvsrError(
+                f"the model's calibration must have a weight for each of {', '.join(FEATURES)}: "
+                f"{AGAIN}"
+            )
         numbers = [*weights, bias]
-        if not all(isinstance(number, (int, float)) and math.isfinite(number) for number in numbers):
-            raise AvsrError(f"the model's calibration holds {numbers}, which are not all numbers: {AGAIN}")
+        if not all(
+            isinstance(number, (int, float)) and math.isfinite(number) for number in numbers
+        ):
+            raise AvsrError(
+                f"the model's calibration holds {numbers}, which are not all numbers: {AGAIN}"
+            )
         return cls(tuple(map(float, weights)), float(numbers[-1]))

@@ -1,6 +1,7 @@
 """From posteriors to token ids: greedy CTC and prefix beam search.
 
-T  outputs of the model, one or more for each frame        U  tokens, 0 is the CTC blank        B  clips in a batch
+T  outputs of the model, one or more for each frame        U  tokens, 0 is the CTC blank        B
+clips in a batch
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ PRUNE_LOG_PROB = -8.0  # a token below this share of an output (0.03 %) is not t
 
 
 class Scorer(Protocol):
-    """What the beam search asks about the language: log scores, their weight included, and a state for each prefix."""
+    """What the beam search asks about the language: log scores, their weight included, and a state
+    for each prefix."""
 
     def start(self) -> Hashable:
         """The state of the empty text."""
@@ -62,7 +64,8 @@ def collapse(paths: Tensor, lens: Tensor) -> list[list[int]]:
 
 @dataclass(frozen=True)
 class Beam:
-    """One candidate: its ids, its CTC log probability over all paths, and that plus the scorer's part."""
+    """One candidate: its ids, its CTC log probability over all paths, and that plus the scorer's
+    part."""
 
     ids: tuple[int, ...]
     ctc: float
@@ -71,7 +74,8 @@ class Beam:
 
 @dataclass
 class _Mass:
-    """Log probability of the paths that spell a prefix, by whether they end in a blank or in its last token."""
+    """Log probability of the paths that spell a prefix, by whether they end in a blank or in its
+    last token."""
 
     blank: float = -math.inf
     token: float = -math.inf
@@ -92,8 +96,8 @@ def beam_search(
 ) -> list[Beam]:
     """Prefix beam search: sums over all CTC paths of a text, where greedy follows a single one.
 
-    Method: Hannun et al., "First-Pass Large Vocabulary Continuous Speech Recognition using Bi-Directional
-    Recurrent DNNs", arXiv 1408.2873.
+    Method: Hannun et al., "First-Pass Large Vocabulary Continuous Speech Recognition using
+    Bi-Directional Recurrent DNNs", arXiv 1408.2873.
 
     Args:
         log_probs: (T, U) float, of one clip without padding.
@@ -112,18 +116,26 @@ def beam_search(
     if width < 1:
         raise ValueError(f"beam width {width}: must be at least 1")
     beams: dict[tuple[int, ...], _Mass] = {(): _Mass(blank=0.0)}
-    heard: dict[tuple[int, ...], tuple[Any, float]] = {}  # prefix -> state and score of the language
+    # prefix -> state and score of the language
+    heard: dict[tuple[int, ...], tuple[Any, float]] = {}
     if scorer is not None:
         heard[()] = scorer.start(), 0.0
     for frame in log_probs.double().cpu():
-        likely = [(i, frame[i].item()) for i in torch.nonzero(frame > prune).flatten().tolist() if i != BLANK]
+        likely = [
+            (i, frame[i].item())
+            for i in torch.nonzero(frame > prune).flatten().tolist()
+            if i != BLANK
+        ]
         beams = _step(beams, float(frame[BLANK]), likely, frame.tolist())
         if scorer is not None:
             for prefix in beams.keys() - heard.keys():
                 state, score = heard[prefix[:-1]]
                 state, more = scorer.extend(state, tokens[prefix[-1]])
                 heard[prefix] = state, score + more
-        scores = {prefix: mass.total + (heard[prefix][1] if heard else 0.0) for prefix, mass in beams.items()}
+        scores = {
+            prefix: mass.total + (heard[prefix][1] if heard else 0.0)
+            for prefix, mass in beams.items()
+        }
         kept = sorted(beams, key=scores.__getitem__, reverse=True)[:width]
         beams = {prefix: beams[prefix] for prefix in kept}
         heard = {prefix: heard[prefix] for prefix in kept if heard}
@@ -136,7 +148,10 @@ def beam_search(
 
 
 def _step(
-    beams: dict[tuple[int, ...], _Mass], blank: float, tokens: list[tuple[int, float]], frame: list[float]
+    beams: dict[tuple[int, ...], _Mass],
+    blank: float,
+    tokens: list[tuple[int, float]],
+    frame: list[float],
 ) -> dict[tuple[int, ...], _Mass]:
     """All prefixes after one more frame, unranked."""
     after: dict[tuple[int, ...], _Mass] = defaultdict(_Mass)

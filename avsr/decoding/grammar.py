@@ -1,6 +1,7 @@
 """Grammars: every sentence that may be said, and the exact search for the one that was.
 
-T  outputs of the model        U  tokens, 0 is the CTC blank        S  characters of the grammar's graph        E  edges
+T  outputs of the model        U  tokens, 0 is the CTC blank        S  characters of the grammar's
+graph        E  edges
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ class Grammar:
 
     Attributes:
         name: for people.
-        slots: the alternatives of each place, of one or several words; "" among them means that the place may
-            stay empty.
+        slots: the alternatives of each place, of one or several words; "" among them means that the
+            place may stay empty.
     """
 
     name: str
@@ -52,9 +53,9 @@ class Grammar:
     def parse(cls, name: str, text: str) -> Grammar:
         """Reads a grammar: a line for each place, its alternatives parted by "|".
 
-        A line that begins with "|" goes on with the place before it, so a list of sentences is a first line and then
-        lines with "|" in front. Nothing between two "|", or after the last one, lets the place stay empty. What
-        follows "#" is a comment.
+        A line that begins with "|" goes on with the place before it, so a list of sentences is a
+        first line and then lines with "|" in front. Nothing between two "|", or after the last one,
+        lets the place stay empty. What follows "#" is a comment.
 
         Raises:
             AvsrError: no sentence in it.
@@ -70,19 +71,27 @@ class Grammar:
             else:
                 slots.append(alternatives)
         if not any(any(slot) for slot in slots):
-            raise AvsrError(f"grammar {name}: no sentence in it: write a line for each place, like: bin | lay | place")
+            raise AvsrError(
+                f"grammar {name}: no sentence in it: write a line for each place, like: bin | lay "
+                "| place"
+            )
         return cls(name, tuple(tuple(dict.fromkeys(slot)) for slot in slots if any(slot)))
 
     def check(self, tokens: Sequence[str]) -> None:
         """Raises AvsrError unless all of the grammar can be spelt with these tokens."""
         _compile(self.slots, tuple(tokens), self.name)
 
-    def decode(self, log_probs: Tensor, tokens: Sequence[str], beam: int = 0, closed: bool = True) -> list[int]:
+    def decode(
+        self, log_probs: Tensor, tokens: Sequence[str], beam: int = 0, closed: bool = True
+    ) -> list[int]:
         """The ids of the most probable sentence, of several in a row, or of none; see `search`."""
-        return search(log_probs.double().cpu().numpy(), _compile(self.slots, tuple(tokens), self.name), closed)
+        return search(
+            log_probs.double().cpu().numpy(), _compile(self.slots, tuple(tokens), self.name), closed
+        )
 
     def units(self, words: Sequence[str]) -> list[int]:
-        """How many words each sentence has; the last one may be cut short. Only between them may a recording be cut."""
+        """How many words each sentence has; the last one may be cut short. Only between them may a
+        recording be cut."""
         text, lengths = "".join(f" {word}" for word in words), []
         found = self._sentence.match(text)
         while found and found.end():
@@ -126,11 +135,13 @@ def load_grammar(name: str | Path) -> Grammar:
 
 @dataclass(frozen=True)
 class Graph:
-    """A grammar spelt out: each node is a character, an edge leads to what may follow. Node 0 is the beginning.
+    """A grammar spelt out: each node is a character, an edge leads to what may follow. Node 0 is
+    the beginning.
 
     Attributes:
         tokens: (S,) int64, the token of each node; BLANK for node 0.
-        ends: (S,) bool, whether a sentence may end there; of node 0 it is true, nothing may be said at all.
+        ends: (S,) bool, whether a sentence may end there; of node 0 it is true, nothing may be said
+            at all.
         sources: (E,) int64, where the edges come from, in the order of where they lead.
         targets: (E,) int64.
     """
@@ -154,7 +165,8 @@ def _compile(slots: tuple[tuple[str, ...], ...], tokens: tuple[str, ...], name: 
         for option in filter(None, slot):
             if unknown := sorted(set(option + " ") - ids.keys()):
                 raise AvsrError(
-                    f"grammar {name}: {option[:40]!r} has {unknown[0]!r}, which the recogniser cannot spell"
+                    f"grammar {name}: {option[:40]!r} has {unknown[0]!r}, which the recogniser "
+                    "cannot spell"
                 )
             firsts[-1].append(len(nodes))
             edges += [(i, i + 1) for i in range(len(nodes), len(nodes) + len(option) - 1)]
@@ -162,7 +174,8 @@ def _compile(slots: tuple[tuple[str, ...], ...], tokens: tuple[str, ...], name: 
             lasts[-1].append(len(nodes) - 1)
 
     def following(place: int) -> tuple[list[int], bool]:
-        """Nodes that begin the next place, or one after it where it may stay empty; whether all of them may."""
+        """Nodes that begin the next place, or one after it where it may stay empty; whether all of
+        them may."""
         found: list[int] = []
         for slot, first in zip(slots[place:], firsts[place:], strict=True):
             found += first
@@ -180,14 +193,20 @@ def _compile(slots: tuple[tuple[str, ...], ...], tokens: tuple[str, ...], name: 
         edges += [(space, node) for node in dict.fromkeys(after + opening * over)]
         ends.update(last if over else ())
     by_target = np.array(sorted(edges, key=lambda edge: edge[1]), np.int64)
-    return Graph(np.array(nodes), np.isin(np.arange(len(nodes)), list(ends)), by_target[:, 0], by_target[:, 1])
+    return Graph(
+        np.array(nodes),
+        np.isin(np.arange(len(nodes)), list(ends)),
+        by_target[:, 0],
+        by_target[:, 1],
+    )
 
 
 def search(log_probs: np.ndarray, graph: Graph, closed: bool = True) -> list[int]:
-    """The best CTC path through a grammar, without pruning: Viterbi over nodes, each with its token and a blank after.
+    """The best CTC path through a grammar, without pruning: Viterbi over nodes, each with its token
+    and a blank after.
 
-    A prefix beam would have to keep the letters apart that were said long ago; here texts that may go on alike share a
-    node, so the search is exact and costs T * E whatever is uncertain.
+    A prefix beam would have to keep the letters apart that were said long ago; here texts that may
+    go on alike share a node, so the search is exact and costs T * E whatever is uncertain.
 
     Args:
         log_probs: (T, U) float64, of one clip without padding.
@@ -198,7 +217,8 @@ def search(log_probs: np.ndarray, graph: Graph, closed: bool = True) -> list[int
         The tokens, without blanks; none where the best path is silence.
     """
     frames, nodes = len(log_probs), len(graph.tokens)
-    token, blank = np.full((2, frames + 1, nodes), -np.inf)  # row t: best path that ends there before frame t
+    # row t: best path that ends there before frame t
+    token, blank = np.full((2, frames + 1, nodes), -np.inf)
     blank[0, 0] = 0.0
     reached, offsets = np.unique(graph.targets, return_index=True)
     # A doubled letter needs a blank between its two spikes.

@@ -1,4 +1,5 @@
-"""What may be said, or is likely: n-gram models and grammars, as one kind of thing that a recogniser decodes with."""
+"""What may be said, or is likely: n-gram models and grammars, as one kind of thing that a
+recogniser decodes with."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ BEAMS = (0, 1000)
 
 
 class Language(Protocol):
-    """Turns posteriors into text with knowledge of the language; for any model whose tokens can spell it."""
+    """Turns posteriors into text with knowledge of the language; for any model whose tokens can
+    spell it."""
 
     @property
     def name(self) -> str: ...
@@ -34,11 +36,15 @@ class Language(Protocol):
     def check(self, tokens: Sequence[str]) -> None:
         """Raises AvsrError where a model with these tokens cannot spell it."""
 
-    def decode(self, log_probs: Tensor, tokens: Sequence[str], beam: int, closed: bool = True) -> list[int]:
-        """Ids of the best text of one clip, (T, U) log posteriors; not closed: more of it follows after the clip."""
+    def decode(
+        self, log_probs: Tensor, tokens: Sequence[str], beam: int, closed: bool = True
+    ) -> list[int]:
+        """Ids of the best text of one clip, (T, U) log posteriors; not closed: more of it follows
+        after the clip."""
 
     def units(self, words: Sequence[str]) -> list[int]:
-        """How many words belong together each time, so that a long recording is cut between and not within."""
+        """How many words belong together each time, so that a long recording is cut between and not
+        within."""
 
     @property
     def whole_units(self) -> bool:
@@ -46,7 +52,10 @@ class Language(Protocol):
 
 
 def load(
-    lm: str | Path | None = None, *, grammar: str | Path | None = None, lm_weight: float | None = None
+    lm: str | Path | None = None,
+    *,
+    grammar: str | Path | None = None,
+    lm_weight: float | None = None,
 ) -> Language | None:
     """A language from its files.
 
@@ -65,11 +74,18 @@ def load(
     if lm is not None and grammar is not None:
         raise UsageError("an n-gram model and a grammar at once cannot be used: choose one of them")
     if lm_weight is not None and lm is None:
-        raise UsageError(f"lm weight {lm_weight} without an n-gram model: name one, or leave the weight out")
+        raise UsageError(
+            f"lm weight {lm_weight} without an n-gram model: name one, or leave the weight out"
+        )
     if lm_weight is not None and (not isinstance(lm_weight, Real) or isinstance(lm_weight, bool)):
-        raise UsageError(f"lm weight {lm_weight!r}: must be a number, not {type(lm_weight).__name__}")
+        raise UsageError(
+            f"lm weight {lm_weight!r}: must be a number, not {type(lm_weight).__name__}"
+        )
     if lm_weight is not None and not WEIGHTS[0] <= lm_weight <= WEIGHTS[1]:
-        raise UsageError(f"lm weight {lm_weight:g}: must be {WEIGHTS[0]:g} to {WEIGHTS[1]:g}; {WEIGHT:g} is usual")
+        raise UsageError(
+            f"lm weight {lm_weight:g}: must be {WEIGHTS[0]:g} to {WEIGHTS[1]:g}; {WEIGHT:g} is "
+            "usual"
+        )
     if grammar is not None:
         return load_grammar(grammar)
     if lm is not None:
@@ -83,11 +99,16 @@ def _language(named: Any) -> Language | None:
     Raises:
         UsageError: anything else.
     """
-    if named is None or all(hasattr(named, name) for name in ("name", "beam", "check", "decode", "units")):
+    if named is None or all(
+        hasattr(named, name) for name in ("name", "beam", "check", "decode", "units")
+    ):
         return named
     if isinstance(named, str | PathLike):
         return load_grammar(Path(named))
-    raise UsageError(f"language {named!r}: give what avsr.decoding.language.load returns, or the name of a grammar")
+    raise UsageError(
+        f"language {named!r}: give what avsr.decoding.language.load returns, or the name of a "
+        "grammar"
+    )
 
 
 @dataclass(frozen=True)
@@ -103,7 +124,9 @@ class Decoding:
     language: Language | None = None
 
     @classmethod
-    def choose(cls, beam: int | None, language: Language | str | None, tokens: Sequence[str]) -> Decoding:
+    def choose(
+        cls, beam: int | None, language: Language | str | None, tokens: Sequence[str]
+    ) -> Decoding:
         """Fills in the beam that a language is used with, and refuses what does not go together.
 
         Args:
@@ -125,13 +148,20 @@ class Decoding:
             raise UsageError(f"beam {beam}: must be 0 (greedy) or a width of 1 to {BEAMS[1]}")
         if language is not None:
             if usual and not beam:
-                raise UsageError(f"beam 0 with the n-gram model {language.name}: it needs one of at least 1")
+                raise UsageError(
+                    f"beam 0 with the n-gram model {language.name}: it needs one of at least 1"
+                )
             if beam and not usual:
-                raise UsageError(f"beam {beam} with grammar {language.name}: its search is exact, leave the beam out")
+                raise UsageError(
+                    f"beam {beam} with grammar {language.name}: its search is exact, leave the "
+                    "beam out"
+                )
             language.check(tokens)
         return cls(beam, language)
 
-    def ids(self, log_probs: Tensor, lens: Tensor, tokens: Sequence[str], closed: bool = True) -> list[Sequence[int]]:
+    def ids(
+        self, log_probs: Tensor, lens: Tensor, tokens: Sequence[str], closed: bool = True
+    ) -> list[Sequence[int]]:
         """The ids that each clip of a batch spells.
 
         Args:
@@ -148,6 +178,7 @@ class Decoding:
         return [self.language.decode(clip, tokens, self.beam, closed) for clip in clips]
 
     def __str__(self) -> str:
-        """For people and results: "greedy", "beam 8", "grammar grid", "n-gram words.arpa, beam 16"."""
+        """For people and results: "greedy", "beam 8", "grammar grid", "n-gram words.arpa, beam
+        16"."""
         search = [f"beam {self.beam}"] if self.beam else [] if self.language else ["greedy"]
         return ", ".join(([str(self.language)] if self.language else []) + search)

@@ -1,8 +1,10 @@
-"""Word n-gram models: reads them from ARPA files, scores texts for the beam search, makes small ones from texts.
+"""Word n-gram models: reads them from ARPA files, scores texts for the beam search, makes small
+ones from texts.
 
-The reader is our own and short, instead of KenLM behind flashlight-text: that decoder can spell no word outside the
-model's list, has no wheels for Python 3.13, and would be a second beam search beside the one this package has anyway.
-What it would save is time on models of millions of n-grams; those are better pruned first.
+The reader is our own and short, instead of KenLM behind flashlight-text: that decoder can spell no
+word outside the model's list, has no wheels for Python 3.13, and would be a second beam search
+beside the one this package has anyway. What it would save is time on models of millions of n-grams;
+those are better pruned first.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 BEAM = 16  # prefixes kept, where nobody says how many
 LARGEST_BACKOFF = 1000.0  # log10; -99 is usual for never
 WEIGHT = 0.3  # of the n-gram's log probability against the recogniser's
-OOV_PENALTY = -6.0  # natural log; on top of what the model gives to <unk>, for each word it does not know
+# natural log; on top of what the model gives to <unk>, for each word it does not know
+OOV_PENALTY = -6.0
 UNSEEN_LOG10 = -7.0  # of an unknown word, where a model has no <unk>
 ORDERS = range(1, 6)  # of the models made here
 MOST_MB = 4000  # of a file; it takes several times that as memory
@@ -59,10 +62,13 @@ class Arpa:
     def log10(self, context: Sequence[str], word: str) -> float:
         """Log10 probability of a word after others, the latest last; Katz, IEEE TASSP 35(3), 1987.
 
-        A word outside the model is <unk>, as the word asked for and among those before it, as in KenLM.
+        A word outside the model is <unk>, as the word asked for and among those before it, as in
+        KenLM.
         """
         word = self.known(word)
-        known = tuple(self.known(before) for before in context[max(0, len(context) - self.order + 1) :])
+        known = tuple(
+            self.known(before) for before in context[max(0, len(context) - self.order + 1) :]
+        )
         total = 0.0
         while (*known, word) not in self.grams:
             if not known:
@@ -94,10 +100,16 @@ def read_arpa(path: str | Path) -> Arpa:
             _add_gram(model, line, section, f"{path}, line {number}")
             found[section] += 1
     if not counts:
-        raise AvsrError(f"{path}: no ARPA file, for it has no \\data\\ part: a text file is needed, no binary model")
+        raise AvsrError(
+            f"{path}: no ARPA file, for it has no \\data\\ part: a text file is needed, no binary "
+            "model"
+        )
     if missing := [n for n in sorted({*counts, *found}) if counts.get(n, 0) != found[n]]:
         n = missing[0]
-        raise AvsrError(f"{path}: {found[n]} {n}-grams where it promises {counts.get(n, 0)}: cut short? Make it again")
+        raise AvsrError(
+            f"{path}: {found[n]} {n}-grams where it promises {counts.get(n, 0)}: cut short? Make "
+            "it again"
+        )
     if not counts.get(1):
         raise AvsrError(f"{path}: no 1-grams in it, so no word: give an n-gram model of words")
     return Arpa(max(counts), model.grams, model.backoff)
@@ -111,15 +123,22 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         with opened(path, "rt", encoding="utf-8-sig") as file:
             for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE), ""), 1):
                 if len(line) == LONGEST_LINE:
-                    raise AvsrError(f"{path}, line {number}: longer than {LONGEST_LINE} characters: give an ARPA file")
+                    raise AvsrError(
+                        f"{path}, line {number}: longer than {LONGEST_LINE} characters: give an "
+                        "ARPA file"
+                    )
                 if line.strip() == "\\end\\":
                     return
                 yield number, line.strip()
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
-        raise AvsrError(f"{path}: cannot be read as an n-gram model ({reason}): give an ARPA file") from error
+        raise AvsrError(
+            f"{path}: cannot be read as an n-gram model ({reason}): give an ARPA file"
+        ) from error
     except UnicodeDecodeError as error:
-        raise AvsrError(f"{path}: no text, perhaps a binary n-gram model: give its ARPA file") from error
+        raise AvsrError(
+            f"{path}: no text, perhaps a binary n-gram model: give its ARPA file"
+        ) from error
 
 
 def _section(line: str) -> int:
@@ -137,14 +156,18 @@ def _spelt(word: str) -> str:
 
 def _whole(text: str, path: Path, number: int) -> int:
     if not text.strip().isdecimal() or len(text) > 20:
-        raise AvsrError(f"{path}, line {number}: {text.strip()[:60]!r} is no count: this is no ARPA file")
+        raise AvsrError(
+            f"{path}, line {number}: {text.strip()[:60]!r} is no count: this is no ARPA file"
+        )
     return int(text)
 
 
 def _add_gram(model: Arpa, line: str, size: int, where: str) -> None:
-    """One line of an n-gram section: log10 probability, n words, and perhaps a log10 backoff weight.
+    """One line of an n-gram section: log10 probability, n words, and perhaps a log10 backoff
+    weight.
 
-    Words are in canonical form, as a recogniser spells them; of one that is there in two forms the likelier counts.
+    Words are in canonical form, as a recogniser spells them; of one that is there in two forms the
+    likelier counts.
     """
     fields = line.split()
     words = tuple(map(_spelt, fields[1 : size + 1]))
@@ -156,12 +179,14 @@ def _add_gram(model: Arpa, line: str, size: int, where: str) -> None:
             raise ValueError
         if found < model.grams.get(words, -math.inf):
             return
-        model.grams[words] = max(found, NEVER_LOG10)  # never an infinity, which times a weight of 0 is no number
+        # never an infinity, which times a weight of 0 is no number
+        model.grams[words] = max(found, NEVER_LOG10)
         if backoff is not None:
             model.backoff[words] = backoff
     except ValueError as error:
         raise AvsrError(
-            f"{where}: a probability, {size} words and perhaps a backoff weight belong here, not {line[:60]!r}"
+            f"{where}: a probability, {size} words and perhaps a backoff weight belong here, not "
+            f"{line[:60]!r}"
         ) from error
 
 
@@ -171,10 +196,12 @@ State = tuple[tuple[str, ...], str, bool]
 
 @dataclass(frozen=True)
 class Ngram:
-    """A word n-gram model as a language: texts are scored word by word while the beam search spells them.
+    """A word n-gram model as a language: texts are scored word by word while the beam search spells
+    them.
 
-    The score of a text is weight * ln p(words) + word_bonus * words, and OOV_PENALTY for each word outside the model.
-    The penalty falls as soon as the letters can no longer become a word, what is left when the word ends.
+    The score of a text is weight * ln p(words) + word_bonus * words, and OOV_PENALTY for each word
+    outside the model. The penalty falls as soon as the letters can no longer become a word, what is
+    left when the word ends.
 
     Attributes:
         name: for people: the file it came from.
@@ -197,13 +224,23 @@ class Ngram:
         object.__setattr__(self, "_prefixes", prefixes)
 
     def check(self, tokens: Sequence[str]) -> None:
-        """Raises AvsrError where no word of the model can be spelt with these tokens: another alphabet, or capitals."""
-        words = [gram[0] for gram in self.model.grams if len(gram) == 1 and gram[0] not in (BEGIN, END, UNKNOWN)]
+        """Raises AvsrError where no word of the model can be spelt with these tokens: another
+        alphabet, or capitals."""
+        words = [
+            gram[0]
+            for gram in self.model.grams
+            if len(gram) == 1 and gram[0] not in (BEGIN, END, UNKNOWN)
+        ]
         if not any(set(word) <= set(tokens) for word in words):
             example = words[0] if words else ""
-            raise AvsrError(f"{self.name}: the recogniser can spell none of its words, for example {example!r}: case?")
+            raise AvsrError(
+                f"{self.name}: the recogniser can spell none of its words, for example "
+                f"{example!r}: case?"
+            )
 
-    def decode(self, log_probs: Tensor, tokens: Sequence[str], beam: int, closed: bool = True) -> list[int]:
+    def decode(
+        self, log_probs: Tensor, tokens: Sequence[str], beam: int, closed: bool = True
+    ) -> list[int]:
         """The ids of the best text, see `beam_search`; log_probs (T, U)."""
         return list(beam_search(log_probs, beam, self, tokens=tokens, closed=closed)[0].ids)
 
@@ -242,25 +279,35 @@ class Ngram:
 
 
 def estimate(texts: Iterable[str], order: int = 3) -> Arpa:
-    """A model of the texts' words: Witten-Bell smoothing, interpolated (IEEE Trans. Inf. Theory 37(4), 1991).
+    """A model of the texts' words: Witten-Bell smoothing, interpolated (IEEE Trans. Inf. Theory
+    37(4), 1991).
 
-    p(w | h) = (c(h w) + t(h) p(w | shorter h)) / (c(h) + t(h)) with t(h) the number of different words seen after h;
-    below the unigrams every word and <unk> is equally likely. Right for the small, regular texts of a closed
-    vocabulary; for a large corpus take KenLM's lmplz, whose ARPA files are read as well.
+    p(w | h) = (c(h w) + t(h) p(w | shorter h)) / (c(h) + t(h)) with t(h) the number of different
+    words seen after h; below the unigrams every word and <unk> is equally likely. Right for the
+    small, regular texts of a closed vocabulary; for a large corpus take KenLM's lmplz, whose ARPA
+    files are read as well.
     """
     if order not in ORDERS:
-        raise AvsrError(f"order {order!r}: an n-gram model made here has an order of {ORDERS[0]} to {ORDERS[-1]}")
+        raise AvsrError(
+            f"order {order!r}: an n-gram model made here has an order of {ORDERS[0]} to "
+            f"{ORDERS[-1]}"
+        )
     after: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
     for text in texts:
         # Some texts have the marks of begin and end already.
-        words = [BEGIN, *(word for word in canonical(text).split() if word not in (BEGIN, END)), END]
+        words = [
+            BEGIN,
+            *(word for word in canonical(text).split() if word not in (BEGIN, END)),
+            END,
+        ]
         for last in range(1, len(words)):
             for first in range(max(0, last - order + 1), last + 1):
                 after[tuple(words[first:last])][words[last]] += 1
     if not after:
         raise AvsrError("no text to make an n-gram model of: give texts with words in them")
     floor = 1 / len({*after[()], UNKNOWN})
-    grams: dict[tuple[str, ...], float] = {(BEGIN,): -99.0}  # by custom: it is given, never foretold
+    # by custom: it is given, never foretold
+    grams: dict[tuple[str, ...], float] = {(BEGIN,): -99.0}
     backoff: dict[tuple[str, ...], float] = {}
     linear: dict[tuple[str, ...], float] = {}
     for context in sorted(after, key=len):
@@ -272,7 +319,8 @@ def estimate(texts: Iterable[str], order: int = 3) -> Arpa:
         if context:
             backoff[context] = math.log10(kinds / (seen + kinds))
         else:
-            linear.setdefault((UNKNOWN,), kinds * floor / (seen + kinds))  # texts may hold it as a word
+            # texts may hold it as a word
+            linear.setdefault((UNKNOWN,), kinds * floor / (seen + kinds))
     return Arpa(order, grams | {gram: math.log10(p) for gram, p in linear.items()}, backoff)
 
 
@@ -290,7 +338,9 @@ def write_arpa(path: str | Path, model: Arpa) -> None:
     try:
         outputs.write(path, ["\n".join([*lines, "", "\\end\\", ""]).encode()])
     except OSError as error:
-        raise AvsrError(f"{path}: cannot be written ({error.strerror}): choose another place") from error
+        raise AvsrError(
+            f"{path}: cannot be written ({error.strerror}): choose another place"
+        ) from error
 
 
 def texts_of(source: str | Path, split: str | None = "train") -> list[str]:
@@ -307,18 +357,27 @@ def texts_of(source: str | Path, split: str | None = "train") -> list[str]:
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise AvsrError(f"{path}: cannot be read: give a text file with a sentence a line, or shards") from error
+        raise AvsrError(
+            f"{path}: cannot be read: give a text file with a sentence a line, or shards"
+        ) from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """python -m avsr.decoding.ngram TEXTS OUT.arpa"""
     from avsr.base.console import ToolParser, output_options, run_tool
 
-    parser = ToolParser(prog="python -m avsr.decoding.ngram", description="Make an n-gram model of the words of texts.")
+    parser = ToolParser(
+        prog="python -m avsr.decoding.ngram",
+        description="Make an n-gram model of the words of texts.",
+    )
     parser.add_argument("texts", help="a text file with a sentence a line, or a folder of shards")
     parser.add_argument("out", help="the .arpa file to write")
-    parser.add_argument("--order", type=int, choices=ORDERS, default=3, help="longest n-gram (%(default)s)")
-    parser.add_argument("--split", default="train", help="clips of the shards to take (%(default)s)")
+    parser.add_argument(
+        "--order", type=int, choices=ORDERS, default=3, help="longest n-gram (%(default)s)"
+    )
+    parser.add_argument(
+        "--split", default="train", help="clips of the shards to take (%(default)s)"
+    )
     output_options(parser)
     chosen = parser.parse_args(arguments)
 

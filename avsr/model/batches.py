@@ -43,8 +43,8 @@ def collate(clips: Sequence[Clip]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tens
     """Clips as one padded batch, in the order the model takes; padding is marked absent.
 
     Returns:
-        audio (B, N) float32, lips (B, T, 96, 96) uint8, audio_present (B, T) bool, video_present (B, T) bool,
-        lens (B,) int64.
+        audio (B, N) float32, lips (B, T, 96, 96) uint8, audio_present (B, T) bool, video_present
+        (B, T) bool, lens (B,) int64.
     """
     import torch
 

@@ -1,6 +1,8 @@
-"""Model files: one .safetensors with the configuration as JSON in its metadata; names, listing, hashes.
+"""Model files: one .safetensors with the configuration as JSON in its metadata; names, listing,
+hashes.
 
-A file is enough to rebuild everything. Pickled checkpoints are refused: loading one runs what is in it.
+A file is enough to rebuild everything. Pickled checkpoints are refused: loading one runs what is in
+it.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ KEY = "avsr"  # of the JSON in the file's metadata
 DIGEST = "weights_sha256"  # in that JSON: of the tensors, see digest_of
 SUFFIX = ".safetensors"
 DEFAULT = "grid-whisper"  # the bundled model that "default" stands for
-# Files written without a digest, the bundled one and its copies: SHA-256 of their JSON -> digest of their tensors.
+# Files written without a digest, the bundled one and its copies: SHA-256 of their JSON -> digest of
+# their tensors.
 DIGESTS = {
     "1035e94876df3e841df7fb2b2c55ef67d257e0769c52adeb69cd00ef3ce20062": (
         "078c1419e914a66bc53777f2320d064c255e94913b0305791eac2d89b464aab8"
@@ -41,7 +44,8 @@ RETRAIN = "use a .safetensors file written by avsr train"
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model that can be named. `problem` says why it cannot be read; then the rest stays at its default."""
+    """A model that can be named. `problem` says why it cannot be read; then the rest stays at its
+    default."""
 
     name: str
     path: Path
@@ -54,27 +58,34 @@ class ModelFile:
     problem: str | None = None
 
 
-def save(path: str | Path, model: AVSR, info: dict[str, Any], dtype: torch.dtype | None = None) -> None:
+def save(
+    path: str | Path, model: AVSR, info: dict[str, Any], dtype: torch.dtype | None = None
+) -> None:
     """Writes a model, whole or not at all.
 
     Args:
         path: the file, ending in .safetensors; its folder must exist.
         model: what to save; its configuration goes along.
         info: anything JSON that a user should know: data, licence, numbers, limits.
-        dtype: store floating-point weights in this type (torch.float16 halves the file); None keeps theirs.
+        dtype: store floating-point weights in this type (torch.float16 halves the file); None keeps
+            theirs.
 
     Raises:
         AvsrError: the file cannot be written.
     """
     weights = {
-        name: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else None).clone().contiguous()
+        name: tensor.detach()
+        .to("cpu", dtype if tensor.is_floating_point() else None)
+        .clone()
+        .contiguous()
         for name, tensor in model.state_dict().items()
     }
     write(path, weights, {"config": model.config.model_dump(mode="json"), "info": info})
 
 
 def write(path: str | Path, weights: dict[str, Tensor], about: dict[str, Any]) -> None:
-    """Writes the weights and what there is to know about them, with their digest, whole or not at all.
+    """Writes the weights and what there is to know about them, with their digest, whole or not at
+    all.
 
     Args:
         path: the file.
@@ -95,7 +106,9 @@ def write(path: str | Path, weights: dict[str, Tensor], about: dict[str, Any]) -
         outputs.write(path, [to_bytes(weights, metadata={KEY: text})])
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise AvsrError(f"{path}: cannot be written ({reason}): choose another folder or free space") from error
+        raise AvsrError(
+            f"{path}: cannot be written ({reason}): choose another folder or free space"
+        ) from error
 
 
 def digest_of(weights: dict[str, Tensor]) -> str:
@@ -135,23 +148,30 @@ def load(name: str | Path, device: str | torch.device = "cpu") -> tuple[AVSR, di
     try:
         weights = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise AvsrError(f"{path}: damaged model file ({_brief(error)}): copy or download it again") from error
-    with torch.device("meta"):  # no memory is spent on what the file claims to be, no random weights are drawn
+        raise AvsrError(
+            f"{path}: damaged model file ({_brief(error)}): copy or download it again"
+        ) from error
+    # no memory is spent on what the file claims to be, no random weights are drawn
+    with torch.device("meta"):
         model = AVSR(config)
     _compare(path, model.state_dict(), weights)
     for key, tensor in weights.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise AvsrError(f"{path}: {key} holds values that are not finite: the training diverged, {RETRAIN}")
+            raise AvsrError(
+                f"{path}: {key} holds values that are not finite: the training diverged, {RETRAIN}"
+            )
     _refuse_damaged(path, weights, about, {name for name, _ in model.named_parameters()})
     for key, tensor in weights.items():
         if tensor.is_floating_point():
-            weights[key] = tensor.to(torch.float32, copy=True)  # a copy: the file may go while the model is in use
+            # a copy: the file may go while the model is in use
+            weights[key] = tensor.to(torch.float32, copy=True)
     model.load_state_dict(weights, assign=True)
     return model.to(device).eval().requires_grad_(False), about["info"]
 
 
 def resolve(name: str | Path) -> Path:
-    """The file that a model's name or path stands for: a bundled model, one of the user's own, or the path itself.
+    """The file that a model's name or path stands for: a bundled model, one of the user's own, or
+    the path itself.
 
     Raises:
         AvsrError: there is no such file.
@@ -170,7 +190,9 @@ def resolve(name: str | Path) -> Path:
         if path.is_file():
             return path
     except OSError as error:  # a name too long, no permission
-        raise AvsrError(f"model {text}: cannot be opened ({error.strerror}): check the name") from error
+        raise AvsrError(
+            f"model {text}: cannot be opened ({error.strerror}): check the name"
+        ) from error
     names = ", ".join(known) or "none, not even a default: give the path of a model file"
     raise AvsrError(f"model {text!r}: no such file, nor a known name (there are {names})")
 
@@ -185,7 +207,9 @@ def list_models() -> list[ModelFile]:
         try:
             about = _read_about(path)
             tokens = len(_config(path, about).tokens)
-            entry = replace(entry, vocabulary=tokens, parameters=_count_parameters(path), info=about["info"])
+            entry = replace(
+                entry, vocabulary=tokens, parameters=_count_parameters(path), info=about["info"]
+            )
         except AvsrError as error:
             entry = replace(entry, problem=str(error))
         found.append(entry)
@@ -200,14 +224,16 @@ def data_folder() -> Path:
 
 
 def cache_folder() -> Path:
-    """Where they lived before; what is still there can be used, but whoever clears caches loses it."""
+    """Where they lived before; what is still there can be used, but whoever clears caches loses
+    it."""
     from platformdirs import user_cache_path
 
     return user_cache_path("avsr") / "models"
 
 
 def _known() -> dict[str, tuple[Path, str]]:
-    """Name -> (file, where); of the same name the bundled one wins, then that of the data folder."""
+    """Name -> (file, where); of the same name the bundled one wins, then that of the data
+    folder."""
     bundled = Path(str(resources.files("avsr"))) / "weights"
     folders = [(bundled, "bundled"), (data_folder(), "installed"), (cache_folder(), "cached")]
     known: dict[str, tuple[Path, str]] = {}
@@ -226,21 +252,33 @@ def _read_about(path: Path) -> dict[str, Any]:
             start = file.read(9)
     except OSError as error:
         raise AvsrError(f"{path}: cannot be read ({error.strerror})") from error
-    # Safetensors begin with the length of their header, which may well be the bytes of a pickle, and an opening brace.
+    # Safetensors begin with the length of their header, which may well be the bytes of a pickle,
+    # and an opening brace.
     if start[8:] != b"{" and (start[:1] == b"\x80" or start[:4] == b"PK\x03\x04"):
-        raise AvsrError(f"{path}: a pickled checkpoint is refused, loading one can run any program: {RETRAIN}")
+        raise AvsrError(
+            f"{path}: a pickled checkpoint is refused, loading one can run any program: {RETRAIN}"
+        )
     try:
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError, ValueError) as error:
-        raise AvsrError(f"{path}: not a model file, or cut short ({_brief(error)}): {RETRAIN}") from error
+        raise AvsrError(
+            f"{path}: not a model file, or cut short ({_brief(error)}): {RETRAIN}"
+        ) from error
     if KEY not in metadata:
-        raise AvsrError(f"{path}: a .safetensors file of another program, without avsr's configuration: {RETRAIN}")
+        raise AvsrError(
+            f"{path}: a .safetensors file of another program, without avsr's configuration: "
+            f"{RETRAIN}"
+        )
     try:
         about = json.loads(metadata[KEY])
     except (ValueError, RecursionError) as error:
-        raise AvsrError(f"{path}: its configuration is not JSON ({_brief(error)}): {RETRAIN}") from error
-    if not isinstance(about, dict) or not all(isinstance(about.get(key), dict) for key in ("config", "info")):
+        raise AvsrError(
+            f"{path}: its configuration is not JSON ({_brief(error)}): {RETRAIN}"
+        ) from error
+    if not isinstance(about, dict) or not all(
+        isinstance(about.get(key), dict) for key in ("config", "info")
+    ):
         raise AvsrError(f"{path}: its metadata must hold config and info: {RETRAIN}")
     return about
 
@@ -267,30 +305,48 @@ def _config(path: Path, about: dict[str, Any]) -> ModelConfig:
 
 
 def _compare(path: Path, expected: dict[str, Any], weights: dict[str, Any]) -> None:
-    """Raises one line about the first difference between the weights a model wants and those in the file."""
+    """Raises one line about the first difference between the weights a model wants and those in the
+    file."""
     missing, extra = expected.keys() - weights.keys(), weights.keys() - expected.keys()
     if missing or extra:
         name = min(missing or extra)
         word = "lacks" if missing else "has unknown"
-        raise AvsrError(f"{path}: {word} weights {name} ({len(missing)} missing, {len(extra)} unknown): {RETRAIN}")
+        raise AvsrError(
+            f"{path}: {word} weights {name} ({len(missing)} missing, {len(extra)} unknown): "
+            f"{RETRAIN}"
+        )
     for name, tensor in expected.items():
         if tensor.shape != weights[name].shape:
             found, wanted = tuple(weights[name].shape), tuple(tensor.shape)
-            raise AvsrError(f"{path}: weights {name} are {found}, the configuration says {wanted}: {RETRAIN}")
+            raise AvsrError(
+                f"{path}: weights {name} are {found}, the configuration says {wanted}: {RETRAIN}"
+            )
         if tensor.is_floating_point() != weights[name].is_floating_point():
-            raise AvsrError(f"{path}: weights {name} are {weights[name].dtype}, not {tensor.dtype}: {RETRAIN}")
+            raise AvsrError(
+                f"{path}: weights {name} are {weights[name].dtype}, not {tensor.dtype}: {RETRAIN}"
+            )
 
 
-def _refuse_damaged(path: Path, weights: dict[str, Tensor], about: dict[str, Any], parameters: set[str]) -> None:
-    """Raises where the tensors are not those that were saved; without a digest, where zeros or noise stand for them."""
+def _refuse_damaged(
+    path: Path, weights: dict[str, Tensor], about: dict[str, Any], parameters: set[str]
+) -> None:
+    """Raises where the tensors are not those that were saved; without a digest, where zeros or
+    noise stand for them."""
     again = "copy or download it again"
-    digest = about.get(DIGEST) or DIGESTS.get(hashlib.sha256(json.dumps(about).encode()).hexdigest())
+    digest = about.get(DIGEST) or DIGESTS.get(
+        hashlib.sha256(json.dumps(about).encode()).hexdigest()
+    )
     if digest is not None:
         if digest_of(weights) != digest:
-            raise AvsrError(f"{path}: damaged, its weights are not those that were saved (checksum): {again}")
+            raise AvsrError(
+                f"{path}: damaged, its weights are not those that were saved (checksum): {again}"
+            )
         return
     zeros = sum(weights[name].numel() - int(weights[name].count_nonzero()) for name in parameters)
-    if zeros * 2 > sum(weights[name].numel() for name in parameters) or not weights["head.weight"].any():
+    if (
+        zeros * 2 > sum(weights[name].numel() for name in parameters)
+        or not weights["head.weight"].any()
+    ):
         raise AvsrError(f"{path}: damaged, most of its weights are zero: {again}")
     for name in sorted(parameters):
         if (weights[name].abs() > LARGEST_WEIGHT).any():

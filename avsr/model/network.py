@@ -8,9 +8,10 @@ Dimensions
     D  width of a block            U  vocabulary, blank first
     P  width of the shared space
 
-What is missing is said by masks: ``audio_present`` and ``video_present`` (B, T). What stands in an absent frame is
-overwritten before anything can look at it, so it cannot change an output. Frames past a clip's length are absent in
-both and also hidden from attention and convolution, so a clip alone and the same clip in a padded batch agree.
+What is missing is said by masks: ``audio_present`` and ``video_present`` (B, T). What stands in an
+absent frame is overwritten before anything can look at it, so it cannot change an output. Frames
+past a clip's length are absent in both and also hidden from attention and convolution, so a clip
+alone and the same clip in a padded batch agree.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ class Output:
         log_probs: of the fused recogniser.
         audio_log_probs: of the audio stream's own head.
         video_log_probs: of the video stream's own head.
-        audio_weight: (B, T) in [0, 1], share of the fused representation taken from the audio stream; 0 where there
-            is no sound, 1 where there is sound and no picture.
+        audio_weight: (B, T) in [0, 1], share of the fused representation taken from the audio
+            stream; 0 where there is no sound, 1 where there is sound and no picture.
         lens: (B,) outputs that count, R for each valid frame.
     """
 
@@ -78,14 +79,17 @@ def view_lips(lips: Tensor, size: int, grid: Tensor | None = None) -> Tensor:
     if grid is None:
         grid = view_grid(size).to(lips.device).expand(len(lips), -1, -1, -1)
     # All frames of a clip share one grid, so frames can pose as channels.
-    return F.grid_sample(lips.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return F.grid_sample(
+        lips.float(), grid, mode="bilinear", padding_mode="border", align_corners=False
+    )
 
 
 def _stand_in(dim: int, std: float = 1.0) -> nn.Parameter:
     """(dim,) normally distributed, what is learned for a frame in which there is nothing.
 
-    On the meta device, where a model's shapes are made before its weights are filled in, nothing is drawn: there a
-    normal distribution would import torch._dynamo, which takes longer than all the rest of loading a model.
+    On the meta device, where a model's shapes are made before its weights are filled in, nothing is
+    drawn: there a normal distribution would import torch._dynamo, which takes longer than all the
+    rest of loading a model.
     """
     values = torch.empty(dim)
     return nn.Parameter(values if values.is_meta else nn.init.normal_(values, std=std))
@@ -102,7 +106,9 @@ class ResidualBlock(nn.Module):
         self.norm2 = nn.BatchNorm2d(outputs)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.norm1(self.conv1(x)), inplace=True)
@@ -110,10 +116,12 @@ class ResidualBlock(nn.Module):
 
 
 class VideoFrontend(nn.Module):
-    """Lip crops to one vector a frame: spatio-temporal stem, then ResNet-18 (Stafylakis & Tzimiropoulos 2017).
+    """Lip crops to one vector a frame: spatio-temporal stem, then ResNet-18 (Stafylakis &
+    Tzimiropoulos 2017).
 
-    The 3-D stem is written as a 2-D convolution over the five frames around each frame: the same arithmetic, three
-    times as fast on a CPU, and absent frames can be left out of the batch altogether.
+    The 3-D stem is written as a 2-D convolution over the five frames around each frame: the same
+    arithmetic, three times as fast on a CPU, and absent frames can be left out of the batch
+    altogether.
     """
 
     def __init__(self, width: int, dim: int) -> None:
@@ -131,15 +139,18 @@ class VideoFrontend(nn.Module):
                 for n, (i, o) in enumerate(itertools.pairwise(widths))
             )
         )
-        # Unit scale matters: blocks add to what they get, and would drown a faint embedding in their own noise.
+        # Unit scale matters: blocks add to what they get, and would drown a faint embedding in
+        # their own noise.
         self.project = nn.Sequential(nn.Linear(widths[-1], dim), nn.LayerNorm(dim))
         self.absent = _stand_in(dim)  # of the scale of what it stands for
 
     def forward(self, lips: Tensor, present: Tensor) -> Tensor:
         """(B, T, H, H) float, (B, T) bool -> (B, T, D); absent frames hold one learned vector."""
         x = standardise(lips, present)
-        x = F.pad(x, (0, 0, 0, 0, STEM_FRAMES // 2, STEM_FRAMES // 2)).unfold(1, STEM_FRAMES, 1)  # (B, T, H, H, 5)
-        # Only frames that are there cost anything. The five frames are already last in memory: channels_last for free.
+        # (B, T, H, H, 5)
+        x = F.pad(x, (0, 0, 0, 0, STEM_FRAMES // 2, STEM_FRAMES // 2)).unfold(1, STEM_FRAMES, 1)
+        # Only frames that are there cost anything. The five frames are already last in memory:
+        # channels_last for free.
         x = x[present].permute(0, 3, 1, 2)  # (frames, 5, H, H)
         out = self.absent.expand(*present.shape, -1)
         if len(x) == 0:
@@ -150,7 +161,8 @@ class VideoFrontend(nn.Module):
 
 
 def standardise(lips: Tensor, present: Tensor) -> Tensor:
-    """Zero mean and unit variance over each clip's present frames (brightness and contrast go); absent frames 0."""
+    """Zero mean and unit variance over each clip's present frames (brightness and contrast go);
+    absent frames 0."""
     mask = present[:, :, None, None]
     lips = lips.masked_fill(~mask, 0)
     count = (mask.sum((1, 2, 3), keepdim=True) * lips.shape[-1] ** 2).clamp_min(1)
@@ -173,9 +185,11 @@ class AudioFrontend(nn.Module):
         self.absent = _stand_in(dim)  # of the scale of what it stands for
 
     def forward(self, mel: Tensor, present: Tensor, valid: Tensor) -> Tensor:
-        """(B, S, M), (B, T) bool, (B, T) bool -> (B, T, D); absent frames hold one learned vector."""
+        """(B, S, M), (B, T) bool, (B, T) bool -> (B, T, D); absent frames hold one learned
+        vector."""
         x = F.relu(self.conv1(mel.unsqueeze(1)))  # (B, C, 2T, M/2)
-        x = x * valid.repeat_interleave(2, 1)[:, None, :, None]  # what lies past the end must not leak back in
+        # what lies past the end must not leak back in
+        x = x * valid.repeat_interleave(2, 1)[:, None, :, None]
         x = F.relu(self.conv2(x))  # (B, C, T, M/4)
         x = self.project(x.transpose(1, 2).flatten(2))
         return torch.where(present.unsqueeze(-1), x, self.absent.to(x.dtype))
@@ -195,9 +209,11 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
-    """(B, heads, T, E) queries over S keys where mask (B, 1, 1, S) -> (B, heads, T, E); no dropout inside.
+    """(B, heads, T, E) queries over S keys where mask (B, 1, 1, S) -> (B, heads, T, E); no dropout
+    inside.
 
-    On a CPU the backward pass of the fused kernel took a fifth of a training step, so there it is written out.
+    On a CPU the backward pass of the fused kernel took a fifth of a training step, so there it is
+    written out.
     """
     if not (query.requires_grad and query.device.type == "cpu"):
         return F.scaled_dot_product_attention(query, key, value, mask)
@@ -208,9 +224,9 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
 class Attention(nn.Module):
     """Multi-head attention with rotary positions, of a stream to itself or to the other stream.
 
-    One extra key of zeros with a value of zeros is always there, so that looking at a stream that is wholly absent
-    gives zero instead of NaN, and a frame is free to take nothing. ``plain`` attention has neither; it must have
-    something to look at.
+    One extra key of zeros with a value of zeros is always there, so that looking at a stream that
+    is wholly absent gives zero instead of NaN, and a frame is free to take nothing. ``plain``
+    attention has neither; it must have something to look at.
     """
 
     def __init__(self, dim: int, heads: int, plain: bool = False) -> None:
@@ -224,7 +240,8 @@ class Attention(nn.Module):
         """(B, T, D) queries over (B, T, D) source where source_mask (B, T) -> (B, T, D)."""
         batch, frames, dim = x.shape
         query, key, value = (
-            y.view(batch, frames, self.heads, -1).transpose(1, 2)  # (B, T, D) -> (B, heads, T, D / heads)
+            # (B, T, D) -> (B, heads, T, D / heads)
+            y.view(batch, frames, self.heads, -1).transpose(1, 2)
             for y in (self.query(x), *self.key_value(source).chunk(2, -1))
         )
         mask = source_mask
@@ -262,7 +279,9 @@ class WhisperBlock(nn.Module):
         super().__init__()
         self.attention_norm = nn.LayerNorm(dim)
         self.attention = Attention(dim, dim // HEAD_DIM, plain=True)
-        self.ff = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+        self.ff = nn.Sequential(
+            nn.LayerNorm(dim), nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim)
+        )
 
     def forward(self, x: Tensor, present: Tensor) -> Tensor:
         y = self.attention_norm(x)
@@ -271,7 +290,8 @@ class WhisperBlock(nn.Module):
 
 
 class WhisperEncoder(nn.Module):
-    """Whisper's encoder (Radford et al. 2022): log-mel at 100 Hz to vectors at 50 Hz. Looks at present frames alone.
+    """Whisper's encoder (Radford et al. 2022): log-mel at 100 Hz to vectors at 50 Hz. Looks at
+    present frames alone.
 
     ``avsr.training.tools.whisper`` fills in Whisper's own weights.
     """
@@ -284,8 +304,10 @@ class WhisperEncoder(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, mel: Tensor, present: Tensor, valid: Tensor) -> Tensor:
-        """(B, S, M), (B, T) bool, (B, T) bool -> (B, 2 T, width); each clip must have a present frame."""
-        kept = valid.repeat_interleave(4, 1).unsqueeze(1)  # what lies past the end must not leak back in
+        """(B, S, M), (B, T) bool, (B, T) bool -> (B, 2 T, width); each clip must have a present
+        frame."""
+        # what lies past the end must not leak back in
+        kept = valid.repeat_interleave(4, 1).unsqueeze(1)
         x = F.gelu(self.conv1(mel.transpose(1, 2) * kept)) * kept  # (B, width, S)
         x = F.gelu(self.conv2(x)).transpose(1, 2)  # (B, 2 T, width)
         x = x + sinusoids(x.shape[1], x.shape[2], x.device)
@@ -298,8 +320,8 @@ class WhisperEncoder(nn.Module):
 def sinusoids(frames: int, width: int, device: torch.device) -> Tensor:
     """(frames, width) fixed positions (Vaswani et al. 2017), all sines before all cosines.
 
-    They begin again after 30 s: Whisper's weights know no later ones, and 48 s at a stretch came out worse for it, 37 %
-    wrong words for 6 % so.
+    They begin again after 30 s: Whisper's weights know no later ones, and 48 s at a stretch came
+    out worse for it, 37 % wrong words for 6 % so.
     """
     rates = 10_000.0 ** (-torch.arange(width // 2, device=device) / (width // 2 - 1))
     angles = (torch.arange(frames, device=device) % WHISPER_POSITIONS)[:, None] * rates
@@ -314,22 +336,27 @@ class WhisperFrontend(nn.Module):
         self.mel = WhisperLogMel(config.n_mels)
         self.encoder = WhisperEncoder(config.n_mels, config.audio_width, config.audio_layers)
         self.dropout = nn.Dropout(config.dropout)
-        self.project = nn.Sequential(nn.Linear(2 * config.audio_width, config.dim), nn.LayerNorm(config.dim))
+        self.project = nn.Sequential(
+            nn.Linear(2 * config.audio_width, config.dim), nn.LayerNorm(config.dim)
+        )
         self.absent = _stand_in(config.dim)  # of the scale of what it stands for
 
     def forward(self, mel: Tensor, present: Tensor, valid: Tensor) -> Tensor:
-        """(B, S, M), (B, T) bool, (B, T) bool -> (B, T, D); absent frames hold one learned vector."""
+        """(B, S, M), (B, T) bool, (B, T) bool -> (B, T, D); absent frames hold one learned
+        vector."""
         out = self.absent.expand(*present.shape, -1)
         rows = present.any(1)  # only clips with sound cost anything
         if not rows.any():
             return out
         x = self.encoder(mel[rows], present[rows], valid[rows])
-        x = self.project(self.dropout(x).unflatten(1, (-1, 2)).flatten(2))  # (B, 2 T, width) -> (B, T, 2 width)
+        # (B, 2 T, width) -> (B, T, 2 width)
+        x = self.project(self.dropout(x).unflatten(1, (-1, 2)).flatten(2))
         return out.to(x.dtype).masked_scatter(present.unsqueeze(-1), x[present[rows]])
 
 
 class Convolution(nn.Module):
-    """Gated pointwise, depthwise over time, pointwise; layer norm, so that no statistics cross clips."""
+    """Gated pointwise, depthwise over time, pointwise; layer norm, so that no statistics cross
+    clips."""
 
     def __init__(self, dim: int, kernel: int, dropout: float) -> None:
         super().__init__()
@@ -347,7 +374,8 @@ class Convolution(nn.Module):
 
 
 class ConformerBlock(nn.Module):
-    """Conformer block (Gulati et al. 2020); with ``cross`` also attention to the other stream, gated from zero."""
+    """Conformer block (Gulati et al. 2020); with ``cross`` also attention to the other stream,
+    gated from zero."""
 
     def __init__(self, config: ModelConfig, cross: bool = False) -> None:
         super().__init__()
@@ -363,22 +391,30 @@ class ConformerBlock(nn.Module):
         if cross:
             self.cross = Attention(dim, config.heads)
             self.cross_norm = nn.LayerNorm(dim)
-            self.gate = nn.Parameter(torch.zeros(dim))  # tanh(0) = 0: at the start the streams ignore each other
-        # Each branch starts at zero: a block starts as a layer norm, and what lies above it learns from the first step.
-        # (Measured on fixed streams, 80 steps of the fused part: CTC loss 0.32 a token, and 1.09 without.)
+            # tanh(0) = 0: at the start the streams ignore each other
+            self.gate = nn.Parameter(torch.zeros(dim))
+        # Each branch starts at zero: a block starts as a layer norm, and what lies above it learns
+        # from the first step. (Measured on fixed streams, 80 steps of the fused part: CTC loss 0.32
+        # a token, and 1.09 without.)
         for branch in (self.ff1.last, self.ff2.last, self.attention.out, self.convolution.project):
             nn.init.zeros_(branch.weight)
             nn.init.zeros_(branch.bias)
 
     def forward(
-        self, x: Tensor, valid: Tensor, other: Tensor | None = None, other_present: Tensor | None = None
+        self,
+        x: Tensor,
+        valid: Tensor,
+        other: Tensor | None = None,
+        other_present: Tensor | None = None,
     ) -> Tensor:
         """(B, T, D) -> (B, T, D); other (B, T, D) is looked at only where other_present (B, T)."""
         x = x + 0.5 * self.ff1(x)
         y = self.attention_norm(x)
         x = x + self.dropout(self.attention(y, y, valid))
         if self.cross is not None and other is not None and other_present is not None:
-            x = x + self.gate.tanh() * self.dropout(self.cross(self.cross_norm(x), other, other_present))
+            x = x + self.gate.tanh() * self.dropout(
+                self.cross(self.cross_norm(x), other, other_present)
+            )
         x = x + self.convolution(x, valid)
         x = x + 0.5 * self.ff2(x)
         return self.norm(x)
@@ -387,7 +423,8 @@ class ConformerBlock(nn.Module):
 class Head(nn.Linear):
     """Frames to CTC log-probabilities, R of them for each.
 
-    With letters for tokens, 25 outputs a second are too few for fast speech; more frames would cost more everywhere.
+    With letters for tokens, 25 outputs a second are too few for fast speech; more frames would cost
+    more everywhere.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -396,20 +433,30 @@ class Head(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, R T, U)."""
-        return super().forward(x).float().unflatten(-1, (-1, self.tokens)).flatten(1, 2).log_softmax(-1)
+        return (
+            super()
+            .forward(x)
+            .float()
+            .unflatten(-1, (-1, self.tokens))
+            .flatten(1, 2)
+            .log_softmax(-1)
+        )
 
 
 class Stream(nn.Module):
     """Blocks of one modality and its own CTC head (intermediate CTC, Lee & Watanabe 2021).
 
-    With self-conditioning the head's posteriors are added back to the stream (Nozaki & Komatsu 2021).
+    With self-conditioning the head's posteriors are added back to the stream (Nozaki & Komatsu
+    2021).
     """
 
     def __init__(self, config: ModelConfig, layers: int) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(ConformerBlock(config) for _ in range(layers))
         self.head = Head(config)
-        self.feedback = nn.Linear(self.head.out_features, config.dim) if config.self_conditioning else None
+        self.feedback = (
+            nn.Linear(self.head.out_features, config.dim) if config.self_conditioning else None
+        )
 
     def forward(self, x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, D) -> (B, T, D), log-probabilities (B, R T, U)."""
@@ -417,26 +464,33 @@ class Stream(nn.Module):
             x = block(x, valid)
         log_probs = self.head(x)
         if self.feedback is not None:
-            x = x + self.feedback(log_probs.exp().reshape(*x.shape[:2], -1))  # (B, R T, U) -> (B, T, R U)
+            # (B, R T, U) -> (B, T, R U)
+            x = x + self.feedback(log_probs.exp().reshape(*x.shape[:2], -1))
         return x, log_probs
 
 
 class Fusion(nn.Module):
-    """Weighs the two streams frame by frame and adds them; a stream weighs nothing where it is absent."""
+    """Weighs the two streams frame by frame and adds them; a stream weighs nothing where it is
+    absent."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.audio, self.video = nn.Linear(dim, dim), nn.Linear(dim, dim)
         self.weigh = nn.Linear(2 * dim, 2)
-        # A faint vector would be blown up by the layer norms that follow, and its gradients with it.
+        # A faint vector would be blown up by the layer norms that follow, and its gradients with
+        # it.
         self.nothing = _stand_in(dim, std=0.5)
         nn.init.zeros_(self.weigh.weight)
         nn.init.zeros_(self.weigh.bias)
 
-    def weights(self, audio: Tensor, video: Tensor, audio_present: Tensor, video_present: Tensor) -> Tensor:
+    def weights(
+        self, audio: Tensor, video: Tensor, audio_present: Tensor, video_present: Tensor
+    ) -> Tensor:
         """(B, T, 2) shares of audio and video; both zero where neither is there."""
         present = torch.stack([audio_present, video_present], -1)
-        heard = torch.cat([audio * audio_present.unsqueeze(-1), video * video_present.unsqueeze(-1)], -1)
+        heard = torch.cat(
+            [audio * audio_present.unsqueeze(-1), video * video_present.unsqueeze(-1)], -1
+        )
         logits = self.weigh(heard).float().masked_fill(~present, -1e4)
         return logits.softmax(-1) * present
 
@@ -451,13 +505,20 @@ class Fusion(nn.Module):
 
 
 class AVSR(nn.Module):
-    """Dual-stream audio-visual CTC recogniser. One forward pass serves every mix of modalities; the masks decide."""
+    """Dual-stream audio-visual CTC recogniser. One forward pass serves every mix of modalities; the
+    masks decide."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        separate = {"cross": config.stream_layers, "early": 0, "late": config.stream_layers + config.cross_layers}
-        joint = config.joint_layers + (config.stream_layers + config.cross_layers) * (config.fusion == "early")
+        separate = {
+            "cross": config.stream_layers,
+            "early": 0,
+            "late": config.stream_layers + config.cross_layers,
+        }
+        joint = config.joint_layers + (config.stream_layers + config.cross_layers) * (
+            config.fusion == "early"
+        )
         if config.fusion == "late":
             separate["late"] += config.joint_layers
             joint = 0
@@ -479,30 +540,42 @@ class AVSR(nn.Module):
         self.video_space = nn.Linear(config.dim, config.space_dim)
 
     def encode_audio(
-        self, audio: Tensor, present: Tensor, valid: Tensor, change: Callable[[Tensor], Tensor] | None = None
+        self,
+        audio: Tensor,
+        present: Tensor,
+        valid: Tensor,
+        change: Callable[[Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Audio (B, N) -> stream (B, T, D) and its head's log-probabilities (B, R T, U).
 
         ``change`` is what training does to the log-mel (B, S, M).
         """
-        with torch.autocast(audio.device.type, enabled=False):  # power spectra need the range of float32
+        # power spectra need the range of float32
+        with torch.autocast(audio.device.type, enabled=False):
             mel = self.audio_frontend.mel(audio.float(), present)
         if change is not None:
             mel = change(mel)
         return self.audio_stream(self.audio_frontend(mel, present, valid), valid)
 
-    def encode_video(self, lips: Tensor, present: Tensor, valid: Tensor, viewed: bool = False) -> tuple[Tensor, Tensor]:
-        """Lips (B, T, 96, 96), or already (B, T, crop, crop), -> stream (B, T, D) and log-probabilities (B, R T, U).
+    def encode_video(
+        self, lips: Tensor, present: Tensor, valid: Tensor, viewed: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Lips (B, T, 96, 96), or already (B, T, crop, crop), -> stream (B, T, D) and
+        log-probabilities (B, R T, U).
 
-        ``viewed`` says that they are what the network sees, which a crop of 96 cannot tell from stored ones.
+        ``viewed`` says that they are what the network sees, which a crop of 96 cannot tell from
+        stored ones.
         """
         if lips.shape[-1] == CROP_SIZE and not viewed:
             lips = view_lips(lips, self.config.crop)
         return self.video_stream(self.video_frontend(lips.float(), present), valid)
 
     def share(self, audio: Tensor, video: Tensor) -> tuple[Tensor, Tensor]:
-        """Encoded streams (B, T, D) -> unit vectors (B, T, P) of one space: sound and lips of one moment lie close."""
-        return F.normalize(self.audio_space(audio), dim=-1), F.normalize(self.video_space(video), dim=-1)
+        """Encoded streams (B, T, D) -> unit vectors (B, T, P) of one space: sound and lips of one
+        moment lie close."""
+        return F.normalize(self.audio_space(audio), dim=-1), F.normalize(
+            self.video_space(video), dim=-1
+        )
 
     def fuse(
         self,
@@ -515,8 +588,8 @@ class AVSR(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Encoded streams -> fused log-probabilities (B, R T, U) and audio weight (B, T).
 
-        A whole modality may be dropped here by an all-false mask: the result is the same as if it had never been
-        there, so one encoding serves several masks.
+        A whole modality may be dropped here by an all-false mask: the result is the same as if it
+        had never been there, so one encoding serves several masks.
         """
         audio = audio * audio_present.any(1)[:, None, None]
         video = video * video_present.any(1)[:, None, None]
@@ -528,12 +601,18 @@ class AVSR(nn.Module):
         if self.config.fusion == "late":
             weights = self.fusion.weights(audio, video, audio_present, video_present)
             # A frame with nothing in it goes by the streams that the clip does have.
-            there = torch.stack([audio_present.any(1), video_present.any(1)], -1).unsqueeze(1)  # (B, 1, 2)
-            shares = torch.where((audio_present | video_present).unsqueeze(-1), weights, there.to(weights.dtype))
+            # (B, 1, 2)
+            there = torch.stack([audio_present.any(1), video_present.any(1)], -1).unsqueeze(1)
+            shares = torch.where(
+                (audio_present | video_present).unsqueeze(-1), weights, there.to(weights.dtype)
+            )
             absent = (shares == 0) & there.any(-1, keepdim=True)
             log_shares = shares.clamp_min(1e-6).log().masked_fill(absent, -torch.inf)
-            log_shares = log_shares.repeat_interleave(self.config.outputs_per_frame, 1)  # (B, R T, 2)
-            mixed = torch.stack([heads[0] + log_shares[..., :1], heads[1] + log_shares[..., 1:]]).logsumexp(0)
+            # (B, R T, 2)
+            log_shares = log_shares.repeat_interleave(self.config.outputs_per_frame, 1)
+            mixed = torch.stack(
+                [heads[0] + log_shares[..., :1], heads[1] + log_shares[..., 1:]]
+            ).logsumexp(0)
             return mixed.log_softmax(-1), weights[..., 0]
         x, weights = self.fusion(audio, video, audio_present, video_present)
         for block in self.joint:
@@ -541,7 +620,12 @@ class AVSR(nn.Module):
         return self.head(x), weights[..., 0]
 
     def forward(
-        self, audio: Tensor, lips: Tensor, audio_present: Tensor, video_present: Tensor, lens: Tensor
+        self,
+        audio: Tensor,
+        lips: Tensor,
+        audio_present: Tensor,
+        video_present: Tensor,
+        lens: Tensor,
     ) -> Output:
         """Recognises a batch.
 
@@ -559,12 +643,19 @@ class AVSR(nn.Module):
         log_probs, weight = self.fuse(
             heard, seen, audio_present, video_present, valid, (audio_log_probs, video_log_probs)
         )
-        return Output(log_probs, audio_log_probs, video_log_probs, weight, lens * self.config.outputs_per_frame)
+        return Output(
+            log_probs,
+            audio_log_probs,
+            video_log_probs,
+            weight,
+            lens * self.config.outputs_per_frame,
+        )
 
 
 @torch.no_grad()
 def with_outputs(model: AVSR, per_frame: int) -> AVSR:
-    """The same network with each output of a frame given several times: it says what it said, until it is trained on.
+    """The same network with each output of a frame given several times: it says what it said, until
+    it is trained on.
 
     Args:
         model: is left as it is.
@@ -576,16 +667,21 @@ def with_outputs(model: AVSR, per_frame: int) -> AVSR:
     weights = model.state_dict()
     for name, value in weights.items():
         if name.endswith(("head.weight", "head.bias")):
-            weights[name] = value.unflatten(0, (-1, tokens)).repeat_interleave(times, 0).flatten(0, 1)
+            weights[name] = (
+                value.unflatten(0, (-1, tokens)).repeat_interleave(times, 0).flatten(0, 1)
+            )
         elif name.endswith("feedback.weight"):
-            weights[name] = value.unflatten(1, (-1, tokens)).repeat_interleave(times, 1).flatten(1, 2) / times
+            weights[name] = (
+                value.unflatten(1, (-1, tokens)).repeat_interleave(times, 1).flatten(1, 2) / times
+            )
     wider.load_state_dict(weights)
     return wider.train(model.training)
 
 
 @torch.no_grad()
 def with_tokens(model: AVSR, tokens: Sequence[str]) -> AVSR:
-    """The same network with another vocabulary: what belongs to tokens that it had is kept, the rest starts anew.
+    """The same network with another vocabulary: what belongs to tokens that it had is kept, the
+    rest starts anew.
 
     Args:
         model: is left as it is.
@@ -599,9 +695,13 @@ def with_tokens(model: AVSR, tokens: Sequence[str]) -> AVSR:
     weights = other.state_dict()
     for name, value in model.state_dict().items():
         if name.endswith(("head.weight", "head.bias")):
-            weights[name].unflatten(0, (-1, len(tokens)))[:, there] = value.unflatten(0, (-1, len(old)))[:, here]
+            weights[name].unflatten(0, (-1, len(tokens)))[:, there] = value.unflatten(
+                0, (-1, len(old))
+            )[:, here]
         elif name.endswith("feedback.weight"):
-            weights[name].unflatten(1, (-1, len(tokens)))[..., there] = value.unflatten(1, (-1, len(old)))[..., here]
+            weights[name].unflatten(1, (-1, len(tokens)))[..., there] = value.unflatten(
+                1, (-1, len(old))
+            )[..., here]
         else:
             weights[name] = value
     other.load_state_dict(weights)

@@ -15,7 +15,8 @@ _SPACELESS = re.compile(f"[{SPACELESS}]")
 
 
 def is_spaceless(text: str) -> bool:
-    """Whether it begins with a letter of a script that is written without spaces, Chinese for one."""
+    """Whether it begins with a letter of a script that is written without spaces, Chinese for
+    one."""
     return _SPACELESS.match(text) is not None and not unicodedata.category(text[0]).startswith("M")
 
 
@@ -27,8 +28,8 @@ def stretches(ids: Sequence[int], tokens: Sequence[str]) -> list[list[list[int]]
         tokens: the string of each id.
 
     Returns:
-        For each stretch between two spaces its words, each as positions in `ids`. It is one word, but each letter of a
-        script without spaces is a word of its own, with the marks on it.
+        For each stretch between two spaces its words, each as positions in `ids`. It is one word,
+        but each letter of a script without spaces is a word of its own, with the marks on it.
     """
     found: list[list[list[int]]] = []
     inside = False
@@ -39,7 +40,8 @@ def stretches(ids: Sequence[int], tokens: Sequence[str]) -> list[list[list[int]]
         if not inside:
             found.append([[position]])
         elif is_spaceless(token) or (
-            is_spaceless(tokens[ids[position - 1]]) and not unicodedata.category(token[0]).startswith("M")
+            is_spaceless(tokens[ids[position - 1]])
+            and not unicodedata.category(token[0]).startswith("M")
         ):
             found[-1].append([position])
         else:
@@ -90,10 +92,12 @@ class Tokenizer:
         return sorted(char for char in set(chars) if self._spell(char)[0] not in self._ids)
 
     def _spell(self, char: str) -> str:
-        """The character, or its letter and accents where only those are tokens, as in an older model's vocabulary."""
+        """The character, or its letter and accents where only those are tokens, as in an older
+        model's vocabulary."""
         parts = unicodedata.normalize("NFD", char)
         return char if char in self._ids or not self._ids.keys() >= set(parts) else parts
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of ids that are already collapsed and hold no blank; outer and repeated spaces are dropped."""
+        """Text of ids that are already collapsed and hold no blank; outer and repeated spaces are
+        dropped."""
         return " ".join("".join(self.tokens[i] for i in ids).split())

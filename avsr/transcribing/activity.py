@@ -1,4 +1,5 @@
-"""Voice activity: a voice in the sound, or a mouth that moves in the picture. Silence must not become words.
+"""Voice activity: a voice in the sound, or a mouth that moves in the picture. Silence must not
+become words.
 
 T  frames, 25 a second        L  cells of a lip crop
 """
@@ -18,11 +19,14 @@ if TYPE_CHECKING:
 VOICE_FRAMES = 9  # over which the detector's probability is averaged: a beep is no voice
 VOICE = 0.3  # from that average on, somebody may be speaking
 MOTION_FRAMES = 13  # over which a mouth's motion is judged, half a second
-MOTION = 0.07  # share of a crop's contrast that changes; speech has 0.07 to 0.2, sensor noise up to 0.06
+# share of a crop's contrast that changes; speech has 0.07 to 0.2, sensor noise up to 0.06
+MOTION = 0.07
 SILENCE = 1e-4  # root mean square, -80 dB of full scale: nothing fainter is recognised
-SURE = 0.85  # a word with this calibrated confidence was said; those found in noise and music reach 0.65
+# a word with this calibrated confidence was said; those found in noise and music reach 0.65
+SURE = 0.85
 HOLD = 12  # frames around what was found that count too: soft beginnings and ends
-GAP = 5  # frames; a longer silence parts stretches: in one of half a second recognisers make up letters
+# frames; a longer silence parts stretches: in one of half a second recognisers make up letters
+GAP = 5
 REST = 3 * FPS  # frames; a shorter rest of a mouth without any sound is a pause in what it says
 
 Activity = Callable[[Clip], tuple[np.ndarray, np.ndarray]]
@@ -35,9 +39,9 @@ _FINE, _COARSE = 3, 4  # pixels a side of a fine cell; fine cells a side of a co
 def motion(lips: np.ndarray) -> np.ndarray:
     """How much a mouth changes its shape around each frame.
 
-    What a shift, a turn or another size of the crop changes to first order is taken out, and so are brightness and
-    contrast: a head that nods and a camera in the hand do not speak. What is left is averaged over cells of 12 pixels,
-    in which the noise of a sensor mostly cancels.
+    What a shift, a turn or another size of the crop changes to first order is taken out, and so are
+    brightness and contrast: a head that nods and a camera in the hand do not speak. What is left is
+    averaged over cells of 12 pixels, in which the noise of a sensor mostly cancels.
 
     Args:
         lips: (T, 96, 96) uint8, frames that follow each other.
@@ -50,7 +54,8 @@ def motion(lips: np.ndarray) -> np.ndarray:
         return np.zeros(0)
     cells = _averaged(lips[:, *_MOUTH].astype(np.float32), _FINE)
     cells -= cells.mean((1, 2), keepdims=True)
-    cells /= np.maximum(cells.std((1, 2), keepdims=True), 2.0)  # grey levels: a black picture stays black
+    # grey levels: a black picture stays black
+    cells /= np.maximum(cells.std((1, 2), keepdims=True), 2.0)
     mean = cells.mean(0)
     down, right = np.gradient(mean)
     y, x = np.mgrid[: mean.shape[0], : mean.shape[1]] - np.array(mean.shape).reshape(2, 1, 1) / 2
@@ -70,8 +75,9 @@ def somebody(clip: Clip) -> tuple[np.ndarray, np.ndarray]:
         clip: what is marked absent is not looked at.
 
     Returns:
-        (T,) bool, frames in which somebody seems to speak, half a second around them included; (T,) bool, these and
-        all in which there is any sound, since a voice in loud noise is not always found, and short rests of lips alone.
+        (T,) bool, frames in which somebody seems to speak, half a second around them included; (T,)
+        bool, these and all in which there is any sound, since a voice in loud noise is not always
+        found, and short rests of lips alone.
     """
     from avsr.transcribing.silero import voice
 
@@ -97,8 +103,11 @@ def everything(clip: Clip) -> tuple[np.ndarray, np.ndarray]:
     return np.ones(clip.frames, np.bool_), np.ones(clip.frames, np.bool_)
 
 
-def spoken(words: Sequence[Word], clip: Clip, speaking: np.ndarray, sure: float = SURE) -> list[Word]:
-    """The words that lie where somebody speaks; one that the recogniser is sure of says itself that somebody does.
+def spoken(
+    words: Sequence[Word], clip: Clip, speaking: np.ndarray, sure: float = SURE
+) -> list[Word]:
+    """The words that lie where somebody speaks; one that the recogniser is sure of says itself that
+    somebody does.
 
     Args:
         words: of the clip, in order.
@@ -109,7 +118,9 @@ def spoken(words: Sequence[Word], clip: Clip, speaking: np.ndarray, sure: float 
     speaking = speaking.copy()
     at = []
     for word in words:
-        first, last = (round((time_s - clip.start_s) * FPS) for time_s in (word.start_s, word.end_s))
+        first, last = (
+            round((time_s - clip.start_s) * FPS) for time_s in (word.start_s, word.end_s)
+        )
         at.append(slice(first, max(last, first + 1)))
         if word.confidence > sure:
             speaking[max(0, first - HOLD) : last + HOLD] = True
@@ -121,8 +132,8 @@ def stretches(perceptible: np.ndarray, present: np.ndarray) -> Iterator[tuple[in
 
     Args:
         perceptible: (T,) bool, frames in which there is anything to recognise.
-        present: (T,) bool, frames with sound or lips; a stretch neither begins nor ends without either, where
-            recognisers make up letters.
+        present: (T,) bool, frames with sound or lips; a stretch neither begins nor ends without
+            either, where recognisers make up letters.
 
     Yields:
         First frame and the one after the last, in order, without overlap.
@@ -134,7 +145,8 @@ def stretches(perceptible: np.ndarray, present: np.ndarray) -> Iterator[tuple[in
 
 
 def _runs(flags: np.ndarray, gap: int = GAP) -> list[list[int]]:
-    """First frame and the one after the last of each run of true ones, with no more than `gap` false ones in a row."""
+    """First frame and the one after the last of each run of true ones, with no more than `gap`
+    false ones in a row."""
     edges = np.flatnonzero(np.diff(flags.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
     joined: list[list[int]] = []
     for first, last in edges.tolist():
@@ -152,7 +164,8 @@ def _averaged(pictures: np.ndarray, side: int) -> np.ndarray:
 
 
 def _mean_around(values: np.ndarray, frames: int) -> np.ndarray:
-    """Mean over so many frames around each (an odd number), along the first axis; the ends are repeated."""
+    """Mean over so many frames around each (an odd number), along the first axis; the ends are
+    repeated."""
     if len(values) == 0:
         return values.astype(np.float64)
     width = [(frames // 2 + 1, frames // 2), *([(0, 0)] * (values.ndim - 1))]

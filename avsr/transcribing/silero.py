@@ -21,23 +21,27 @@ from avsr.preprocessing.clip import SAMPLES_PER_FRAME
 
 CHUNK = 512  # samples that the detector judges at a time, 32 ms
 CONTEXT = 64  # samples before a chunk that it also sees
-SETTLE = 100 * CHUNK  # samples at the start that it hears twice, 3.2 s: until it is used to it, music is a voice to it
+# samples at the start that it hears twice, 3.2 s: until it is used to it, music is a voice to it
+SETTLE = 100 * CHUNK
 
 _loading = threading.Lock()  # the cache alone would let several threads load it at the same time
 
 
 class SileroVAD(nn.Module):
-    """The network of Silero VAD 6 at 16 kHz, a file in one pass where the package goes chunk by chunk.
+    """The network of Silero VAD 6 at 16 kHz, a file in one pass where the package goes chunk by
+    chunk.
 
-    The package's own loader sets PyTorch's number of threads for the whole process; its weights do not.
-    Source: Silero Team, "Silero VAD", github.com/snakers4/silero-vad, MIT licence.
+    The package's own loader sets PyTorch's number of threads for the whole process; its weights do
+    not. Source: Silero Team, "Silero VAD", github.com/snakers4/silero-vad, MIT licence.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.stft = nn.Conv1d(1, 258, 256, 128, bias=False)
         shapes = [(129, 128, 1), (128, 64, 2), (64, 64, 2), (64, 128, 1)]
-        self.encoder = nn.ModuleList(nn.Conv1d(inputs, outputs, 3, stride, 1) for inputs, outputs, stride in shapes)
+        self.encoder = nn.ModuleList(
+            nn.Conv1d(inputs, outputs, 3, stride, 1) for inputs, outputs, stride in shapes
+        )
         self.rnn = nn.LSTM(128, 128)
         self.head = nn.Conv1d(128, 1, 1)
 
@@ -80,13 +84,20 @@ def detector() -> SileroVAD:
     folders = list(package.submodule_search_locations or []) if package else []
     path = Path(*folders[:1], "data", "silero_vad.jit")
     if not folders or not path.is_file():
-        raise AvsrError("voice activity detection needs the package silero-vad: pip install 'silero-vad>=6.2,<7'")
+        raise AvsrError(
+            "voice activity detection needs the package silero-vad: pip install "
+            "'silero-vad>=6.2,<7'"
+        )
     weights = torch.jit.load(path, map_location="cpu").state_dict()
     prefix = "_model."  # the other one is for 8 kHz
     try:
-        return SileroVAD.from_package({name.removeprefix(prefix): value for name, value in weights.items()})
+        return SileroVAD.from_package(
+            {name.removeprefix(prefix): value for name, value in weights.items()}
+        )
     except (KeyError, RuntimeError) as error:
-        raise AvsrError("this silero-vad has another network: pip install 'silero-vad>=6.2,<7'") from error
+        raise AvsrError(
+            "this silero-vad has another network: pip install 'silero-vad>=6.2,<7'"
+        ) from error
 
 
 def voice(audio: np.ndarray) -> np.ndarray:
@@ -110,5 +121,8 @@ def voice(audio: np.ndarray) -> np.ndarray:
     with torch.inference_mode(), enough_threads(0):  # a small network, step by step
         probabilities = network(torch.cat([settling, chunks]))[len(settling) :].numpy()
     starts = np.arange(frames) * SAMPLES_PER_FRAME
-    first, last = starts // CHUNK, (starts + SAMPLES_PER_FRAME - 1) // CHUNK  # a frame touches two chunks or three
-    return np.maximum.reduce([probabilities[first], probabilities[(first + last) // 2], probabilities[last]])
+    # a frame touches two chunks or three
+    first, last = starts // CHUNK, (starts + SAMPLES_PER_FRAME - 1) // CHUNK
+    return np.maximum.reduce(
+        [probabilities[first], probabilities[(first + last) // 2], probabilities[last]]
+    )

@@ -1,7 +1,8 @@
-"""Transcripts as cues that can be read: short enough for a screen, long enough for the eye, none over another.
+"""Transcripts as cues that can be read: short enough for a screen, long enough for the eye, none
+over another.
 
-Limits as broadcasters have them: at most two lines of 42 characters, 1 to 7 seconds (BBC Subtitle Guidelines 1.2.3;
-Netflix Timed Text Style Guide).
+Limits as broadcasters have them: at most two lines of 42 characters, 1 to 7 seconds (BBC Subtitle
+Guidelines 1.2.3; Netflix Timed Text Style Guide).
 """
 
 from __future__ import annotations
@@ -47,19 +48,26 @@ def cues(segments: Sequence[Segment], duration_s: float) -> list[Cue]:
     for segment in segments:
         text = " ".join(segment.text.split())
         if not segment.words and text and (lines := _lines([Piece(text, 0.0, 0.0, False)])):
-            found.append(Cue(segment.start_s, segment.end_s, lines))  # nobody knows when in it what is said
+            # nobody knows when in it what is said
+            found.append(Cue(segment.start_s, segment.end_s, lines))
             continue
         for group in _groups(_pieces(segment)):
             lines = _lines(group)
             assert lines is not None
-            found.append(Cue(group[0].start_s, min(group[-1].end_s, group[0].start_s + LONGEST_S), lines))
+            found.append(
+                Cue(group[0].start_s, min(group[-1].end_s, group[0].start_s + LONGEST_S), lines)
+            )
     return _shown_long_enough(found, duration_s)
 
 
 def _pieces(segment: Segment) -> list[Piece]:
     """The words of a segment with their times, those too long for a line in parts."""
-    words = [Piece(" ".join(w.word.split()), w.start_s, w.end_s, not getattr(w, "glued", False)) for w in segment.words]
-    if _text(words).split() != segment.text.split():  # a text of its own: spread evenly over the segment
+    words = [
+        Piece(" ".join(w.word.split()), w.start_s, w.end_s, not getattr(w, "glued", False))
+        for w in segment.words
+    ]
+    # a text of its own: spread evenly over the segment
+    if _text(words).split() != segment.text.split():
         share = (segment.end_s - segment.start_s) / max(1, len(segment.text))
         words, at = [], 0
         for word in segment.text.split():
@@ -71,7 +79,8 @@ def _pieces(segment: Segment) -> list[Piece]:
 
 
 def _parts(word: Piece) -> Iterable[Piece]:
-    """A word in parts that fit on a line; a letter and the marks on it stay together where they can."""
+    """A word in parts that fit on a line; a letter and the marks on it stay together where they
+    can."""
     text, start_s = word.text, word.start_s
     second = (word.end_s - word.start_s) / len(text)
     spaced = word.spaced
@@ -87,7 +96,9 @@ def _groups(pieces: list[Piece]) -> list[list[Piece]]:
     found, waiting = [], [pieces] if pieces else []
     while waiting:
         group = waiting.pop()
-        if len(group) == 1 or (group[-1].end_s - group[0].start_s <= LONGEST_S and _lines(group) is not None):
+        if len(group) == 1 or (
+            group[-1].end_s - group[0].start_s <= LONGEST_S and _lines(group) is not None
+        ):
             found.append(group)
             continue
         cut = _best_cut(group)
@@ -96,7 +107,8 @@ def _groups(pieces: list[Piece]) -> list[list[Piece]]:
 
 
 def _best_cut(group: list[Piece]) -> int:
-    """Where to part a group: near its middle, in a pause, behind a stop, and between words rather than in one."""
+    """Where to part a group: near its middle, in a pause, behind a stop, and between words rather
+    than in one."""
     total = sum(len(piece.text) for piece in group)
     best, best_score, before = 1, float("-inf"), 0
     for i in range(1, len(group)):
@@ -114,7 +126,11 @@ def _lines(group: list[Piece]) -> list[str] | None:
     text = _text(group)
     if len(text) <= LINE:
         return [text]
-    splits = [[_text(group[:i]), _text(group[i:])] for i in range(1, len(group))] if len(text) <= 2 * LINE + 1 else []
+    splits = (
+        [[_text(group[:i]), _text(group[i:])] for i in range(1, len(group))]
+        if len(text) <= 2 * LINE + 1
+        else []
+    )
     if len(group) == 1:  # a text without times
         splits = [[text[:i], text[i + 1 :]] for i, letter in enumerate(text) if letter == " "]
     fitting = [lines for lines in splits if max(map(len, lines)) <= LINE]
@@ -126,7 +142,8 @@ def _text(group: Sequence[Piece]) -> str:
 
 
 def _shown_long_enough(cues: list[Cue], duration_s: float) -> list[Cue]:
-    """Each at least SHORTEST_S where there is room, behind it first and then before it; none begins under another."""
+    """Each at least SHORTEST_S where there is room, behind it first and then before it; none begins
+    under another."""
     found: list[Cue] = []
     for i, cue in enumerate(cues):
         free_from = found[-1].end_s if found else 0.0

@@ -1,4 +1,5 @@
-"""Several files at once: each is read in a thread of its own, and what waits for the network shares a forward pass."""
+"""Several files at once: each is read in a thread of its own, and what waits for the network shares
+a forward pass."""
 
 from __future__ import annotations
 
@@ -41,19 +42,21 @@ def transcribe_many(
 ) -> Generator[Transcript | Exception]:
     """Recognises several files, with the words that each has alone.
 
-    Files of up to one window are read in threads and share forward passes. A longer one is read in the caller's
-    thread, when it is its turn, while a few short ones behind it are made ready: memory does not grow with the number
-    of long files.
+    Files of up to one window are read in threads and share forward passes. A longer one is read in
+    the caller's thread, when it is its turn, while a few short ones behind it are made ready:
+    memory does not grow with the number of long files.
 
     Args:
         recogniser: of `load_model`.
         paths: files of any length; few are open at a time, however many there are.
         modality, beam, face, language, audio_track: as in `Recogniser.transcribe`, of every file.
         progress: told how far a file is that is read in the caller's thread.
-        reader: of the first file, as in `Recogniser.transcribe`; read in the caller's thread, and closed.
+        reader: of the first file, as in `Recogniser.transcribe`; read in the caller's thread, and
+            closed.
 
     Yields:
-        For each file, in the order given and as soon as those before it are done, its transcript, or the error that it
+        For each file, in the order given and as soon as those before it are done, its transcript,
+        or the error that it
         ended in: one bad file does not stop the rest.
 
     Raises:
@@ -67,7 +70,12 @@ def transcribe_many(
         raise AvsrError(f"paths {paths!r}: give a list of paths; for one file use transcribe")
     recogniser._decoding(modality, beam, language)
     check_rule(face)
-    options: dict[str, Any] = {"modality": modality, "beam": beam, "face": face, "language": language}
+    options: dict[str, Any] = {
+        "modality": modality,
+        "beam": beam,
+        "face": face,
+        "language": language,
+    }
     options["audio_track"] = audio_track
     shared = _Shared(recogniser)
     ahead: deque[tuple[str | Path, Future[Transcript | None]]] = deque()
@@ -90,7 +98,11 @@ def transcribe_many(
                 found = done.result()
             except Exception as error:
                 found = error
-            yield shared.transcribe_here(path, progress=progress, **options) if found is None else found
+            yield (
+                shared.transcribe_here(path, progress=progress, **options)
+                if found is None
+                else found
+            )
     finally:
         shared.stopped = True  # who asks for no more waits for no file that is under way
         pool.shutdown(wait=True, cancel_futures=True)
@@ -108,14 +120,17 @@ class _Request:
 
 
 class _Shared(Recogniser):
-    """A recogniser whose threads take turns at the network: who has the turn takes along what the others wait for."""
+    """A recogniser whose threads take turns at the network: who has the turn takes along what the
+    others wait for."""
 
     def __init__(self, recogniser: Recogniser) -> None:
         self.__dict__.update(recogniser.__dict__)
         self.stopped = False
         self._turn = threading.Lock()
-        self._watched = threading.Semaphore(max(2, cores()))  # pictures take memory, faces a core each
-        self._waiting: list[_Request] = []  # appending and copying are atomic; taking needs the turn
+        # pictures take memory, faces a core each
+        self._watched = threading.Semaphore(max(2, cores()))
+        # appending and copying are atomic; taking needs the turn
+        self._waiting: list[_Request] = []
 
     def transcribe_short(self, path: str | Path, **options: Any) -> Transcript | None:
         """As `Recogniser.transcribe`, but a file longer than a window is closed again, and None."""
@@ -139,7 +154,9 @@ class _Shared(Recogniser):
         if self.stopped:
             raise AvsrError("stopped")
 
-    def spans(self, clips: Sequence[Clip], decoding: Decoding | None = None, closed: bool = True) -> Spans:
+    def spans(
+        self, clips: Sequence[Clip], decoding: Decoding | None = None, closed: bool = True
+    ) -> Spans:
         """As `Recogniser.spans`."""
         self.go_on(0, 0)
         request = _Request(clips, decoding or self.decoding, closed)
@@ -159,7 +176,11 @@ class _Shared(Recogniser):
             if other.goes_with(request) and max(clips) * len(clips) <= BATCH_FRAMES:
                 batch.append(other)
         try:
-            found = super().spans([clip for served in batch for clip in served.clips], request.decoding, request.closed)
+            found = super().spans(
+                [clip for served in batch for clip in served.clips],
+                request.decoding,
+                request.closed,
+            )
         except Exception:
             if len(batch) == 1:
                 raise

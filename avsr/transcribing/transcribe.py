@@ -48,13 +48,16 @@ def load_model(name: str | Path = "default", device: str | torch.device = "auto"
     return Recogniser(model, checkpoint.resolve(name).stem, info, chosen, somebody)
 
 
-def transcribe(path: str | Path, model: str | Path = "default", device: str = "auto", **options: Any) -> Transcript:
+def transcribe(
+    path: str | Path, model: str | Path = "default", device: str = "auto", **options: Any
+) -> Transcript:
     """Recognises one media file; for several, load the model once with load_model.
 
     Args:
         path: any container that FFmpeg reads.
         model: as in load_model.
         device: as in load_model.
-        options: modality, beam, face, progress, language and audio_track, see Recogniser.transcribe.
+        options: modality, beam, face, progress, language and audio_track, see
+            Recogniser.transcribe.
     """
     return load_model(model, device).transcribe(path, **options)

@@ -19,11 +19,13 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Word:
-    """A word and when it was said, in seconds of its source; audio_weight 1 is heard, 0 is lip-read.
+    """A word and when it was said, in seconds of its source; audio_weight 1 is heard, 0 is
+    lip-read.
 
-    Where a text has no spaces, a word is a letter of a script without them, or what was said between two pauses. Such a
-    word is `glued` to the one before: `join` writes no space there. `letters` tells where each of its letters begins
-    and ends; it serves to put windows together and is no part of a transcript.
+    Where a text has no spaces, a word is a letter of a script without them, or what was said
+    between two pauses. Such a word is `glued` to the one before: `join` writes no space there.
+    `letters` tells where each of its letters begins and ends; it serves to put windows together and
+    is no part of a transcript.
     """
 
     word: str
@@ -60,7 +62,8 @@ class Segment:
 
 @dataclass(frozen=True)
 class Transcript:
-    """What one file says. `warnings` tell what was missing, for people; they are not part of the JSON."""
+    """What one file says. `warnings` tell what was missing, for people; they are not part of the
+    JSON."""
 
     file: str
     model: str
@@ -75,7 +78,11 @@ class Transcript:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON transcript, schema 1: seconds to the millisecond, fractions to four digits."""
-        body: dict[str, Any] = {"file": self.file, "model": self.model, "duration_s": self.duration_s}
+        body: dict[str, Any] = {
+            "file": self.file,
+            "model": self.model,
+            "duration_s": self.duration_s,
+        }
         body["segments"] = [asdict(segment) for segment in self.segments]
         for segment in body["segments"]:
             for word in segment["words"]:
@@ -106,8 +113,11 @@ def join(words: Iterable[Spelt]) -> str:
     return "".join(("" if word.glued else " ") + word.word for word in words).lstrip(" ")
 
 
-def segments(words: Sequence[Word], audio_present: np.ndarray, video_present: np.ndarray) -> list[Segment]:
-    """The words of a file in groups, parted where a pause is longer than PAUSE_S or a group longer than LONGEST_S.
+def segments(
+    words: Sequence[Word], audio_present: np.ndarray, video_present: np.ndarray
+) -> list[Segment]:
+    """The words of a file in groups, parted where a pause is longer than PAUSE_S or a group longer
+    than LONGEST_S.
 
     Args:
         words: in order.
@@ -139,7 +149,8 @@ def _groups(words: list[Word]) -> list[list[Word]]:
 
 
 def _parted(words: list[Word]) -> list[list[Word]]:
-    """A group at all its pauses, or else, where it is too long, at the widest of them; itself where it is neither."""
+    """A group at all its pauses, or else, where it is too long, at the widest of them; itself where
+    it is neither."""
     if len(words) < 2:
         return [words]
     pauses = [after.start_s - before.end_s for before, after in pairwise(words)]
@@ -149,7 +160,9 @@ def _parted(words: list[Word]) -> list[list[Word]]:
         return [words[first:last] for first, last in pairwise([0, *cuts, len(words)])]
     if words[-1].end_s - words[0].start_s > LONGEST_S:
         middle = (words[0].start_s + words[-1].end_s) / 2
-        cut = min(range(1, len(words)), key=lambda n: (-pauses[n - 1], abs(words[n].start_s - middle)))
+        cut = min(
+            range(1, len(words)), key=lambda n: (-pauses[n - 1], abs(words[n].start_s - middle))
+        )
         return [words[:cut], words[cut:]]
     return [words]
 

@@ -1,10 +1,13 @@
-"""Long recordings in pieces: windows that overlap, and the seam between two of them, chosen by word.
+"""Long recordings in pieces: windows that overlap, and the seam between two of them, chosen by
+word.
 
-Each window begins some way before the seam, so that its words have been heard from their beginning. Two windows see the
-words around the seam whole, and the seam lies after one that both found. So the words of a file do not depend on where
-its windows fall: none is cut, lost or doubled because a time was rounded to a frame.
+Each window begins some way before the seam, so that its words have been heard from their beginning.
+Two windows see the words around the seam whole, and the seam lies after one that both found. So the
+words of a file do not depend on where its windows fall: none is cut, lost or doubled because a time
+was rounded to a frame.
 
-Positions are frames (25 a second) from the beginning of the stream, with fractions: a word need not begin with one.
+Positions are frames (25 a second) from the beginning of the stream, with fractions: a word need not
+begin with one.
 """
 
 from __future__ import annotations
@@ -24,7 +27,8 @@ from avsr.transcribing.transcript import Hypothesis, Word, join, mean
 if TYPE_CHECKING:
     from avsr.decoding.language import Language
 
-MOST_WINDOWS = 3  # that one may grow to where a word, or a sentence of a grammar, is longer than a window
+# that one may grow to where a word, or a sentence of a grammar, is longer than a window
+MOST_WINDOWS = 3
 OVERLAP = 100  # frames (4 s) that two windows share, in a window of 20 s
 CONTEXT = 25  # frames (1 s) in front of the first word that a window has to get right
 GUARD = 25  # frames (1 s) at the end of a window whose words may be cut in half
@@ -85,13 +89,16 @@ def in_windows(
         stream: the recording, without gaps.
         recognise: finds the words of a window.
         language: what is decoded with; says which words must stay together.
-        size: frames of a window. It grows, up to MOST_WINDOWS times that, where it holds no whole unit to go on from.
+        size: frames of a window. It grows, up to MOST_WINDOWS times that, where it holds no whole
+            unit to go on from.
 
     Yields:
-        Parts that follow each other without a gap, each with its words. A word on a seam belongs to one part alone.
+        Parts that follow each other without a gap, each with its words. A word on a seam belongs to
+        one part alone.
     """
     source, first, length = _Source(stream), 0, size
-    before: Window | None = None  # what is pending: its units from `begun` on, and its frames from `since` on
+    # what is pending: its units from `begun` on, and its frames from `since` on
+    before: Window | None = None
     since = begun = 0
     spaceless = False  # windows of a text without spaces are put together letter by letter
     while True:
@@ -101,7 +108,9 @@ def in_windows(
         words = recognise(clip, not more).words
         spaceless |= language is None and any(word.glued for word in words)
         units = _units(_letters(words) if spaceless else words, language, source.origin_s)
-        complete = _complete(units, first + clip.frames, clip.frames, language) if more else len(units)
+        complete = (
+            _complete(units, first + clip.frames, clip.frames, language) if more else len(units)
+        )
         here = Window(clip, first, units, complete)
         left, right = _seam(before, begun, here) if before is not None else (0, 0)
         follows = _next_first(here, right, language) if more else here.last
@@ -131,9 +140,13 @@ class _Source:
         self.origin_s = 0.0  # where the stream begins
 
     def window(self, first: int, last: int) -> tuple[Clip | None, bool]:
-        """Frames first to last, fewer at the end, and whether more follow; what lies before them is let go."""
+        """Frames first to last, fewer at the end, and whether more follow; what lies before them is
+        let go."""
         if self._held is not None:
-            self._held, self._first = self._held.window(first - self._first, self._held.frames), first
+            self._held, self._first = (
+                self._held.window(first - self._first, self._held.frames),
+                first,
+            )
         while not self._ended and (self._held is None or self._first + self._held.frames <= last):
             clip = next(self._stream, None)
             if clip is None:
@@ -144,13 +157,17 @@ class _Source:
                 self._held = _together(self._held, clip)
         if self._held is None:
             return None, False
-        return self._held.window(0, min(last - first, self._held.frames)), self._held.frames > last - first
+        return self._held.window(
+            0, min(last - first, self._held.frames)
+        ), self._held.frames > last - first
 
 
 def _together(first: Clip, second: Clip) -> Clip:
     """Two clips that follow each other as one."""
     names = ("audio", "lips", "audio_present", "video_present")
-    arrays: dict[str, Any] = {name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in names}
+    arrays: dict[str, Any] = {
+        name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in names
+    }
     return replace(first, **arrays, quality=None)
 
 
@@ -167,7 +184,8 @@ def _units(words: Sequence[Word], language: Language | None, origin_s: float) ->
 
 
 def _letters(words: Sequence[Word]) -> list[Word]:
-    """Words of a text without spaces, in letters: where such a text is parted may depend on the window."""
+    """Words of a text without spaces, in letters: where such a text is parted may depend on the
+    window."""
     found = []
     for word in words:
         if is_spaceless(word.word) or len(word.letters) != len(word.word):
@@ -175,12 +193,22 @@ def _letters(words: Sequence[Word]) -> list[Word]:
             continue
         for n, (letter, place) in enumerate(zip(word.word, word.letters, strict=True)):
             glued = word.glued or n > 0
-            found.append(replace(word, word=letter, start_s=place[0], end_s=place[1], glued=glued, letters=(place,)))
+            found.append(
+                replace(
+                    word,
+                    word=letter,
+                    start_s=place[0],
+                    end_s=place[1],
+                    glued=glued,
+                    letters=(place,),
+                )
+            )
     return found
 
 
 def passages(words: Sequence[Word]) -> list[Word]:
-    """The words of a whole file: of a text without spaces, what was said between two pauses; see `alignment.parts`."""
+    """The words of a whole file: of a text without spaces, what was said between two pauses; see
+    `alignment.parts`."""
     from avsr.decoding.alignment import parts
 
     spans = [(round(word.start_s * FPS, 3), round(word.end_s * FPS, 3)) for word in words]
@@ -189,7 +217,11 @@ def passages(words: Sequence[Word]) -> list[Word]:
         if not (word.glued and runs) or is_spaceless(word.word) or is_spaceless(words[n - 1].word):
             runs.append([])
         runs[-1].append(n)
-    return [_one([words[n] for n in part]) for run in runs for part in (parts(run, spans) if len(run) > 1 else [run])]
+    return [
+        _one([words[n] for n in part])
+        for run in runs
+        for part in (parts(run, spans) if len(run) > 1 else [run])
+    ]
 
 
 def _one(words: Sequence[Word]) -> Word:
@@ -198,8 +230,13 @@ def _one(words: Sequence[Word]) -> Word:
     if len(words) == 1:
         return first
     letters = tuple(letter for word in words for letter in word.letters)
-    sure, heard = mean([word.confidence for word in words]), mean([word.audio_weight for word in words])
-    return Word(join(words).strip(), first.start_s, words[-1].end_s, sure, heard, first.glued, letters)
+    sure, heard = (
+        mean([word.confidence for word in words]),
+        mean([word.audio_weight for word in words]),
+    )
+    return Word(
+        join(words).strip(), first.start_s, words[-1].end_s, sure, heard, first.glued, letters
+    )
 
 
 def _complete(units: Sequence[Unit], last: int, frames: int, language: Language | None) -> int:
@@ -211,7 +248,8 @@ def _complete(units: Sequence[Unit], last: int, frames: int, language: Language 
 
 
 def _next_first(window: Window, begun: int, language: Language | None) -> int | None:
-    """Where the next window begins: OVERLAP before the end of this one, or so early that it sees a whole unit again.
+    """Where the next window begins: OVERLAP before the end of this one, or so early that it sees a
+    whole unit again.
 
     Args:
         window: what was recognised.
@@ -242,8 +280,8 @@ def _next_first(window: Window, begun: int, language: Language | None) -> int | 
 def _seam(before: Window, begun: int, after: Window) -> tuple[int, int]:
     """Where one window's units end and the next one's begin.
 
-    Best after a unit that both found, at the same place, as far as can be from both edges. Where they agree on none,
-    in a pause that both have, or else where the seam cuts least.
+    Best after a unit that both found, at the same place, as far as can be from both edges. Where
+    they agree on none, in a pause that both have, or else where the seam cuts least.
 
     Args:
         before: a window; its units from `begun` on are pending.
@@ -257,7 +295,9 @@ def _seam(before: Window, begun: int, after: Window) -> tuple[int, int]:
     def trust(pair: tuple[int, int]) -> tuple[int, float]:
         """How many units around it are the same too, and how far it is from the edges."""
         i, j = pair
-        margin = min(before.units[i].start - after.first, min(before.last, after.last) - before.units[i].end)
+        margin = min(
+            before.units[i].start - after.first, min(before.last, after.last) - before.units[i].end
+        )
         return sum((i + step, j + step) in pairs for step in (-2, -1, 1, 2)), margin
 
     if pairs:
@@ -265,7 +305,9 @@ def _seam(before: Window, begun: int, after: Window) -> tuple[int, int]:
         return i + 1, j + 1
     settled = before.units[begun - 1].end if begun else before.first
     at = _quiet_place(before, after, max(settled, after.first))
-    return max(begun, sum(unit.middle < at for unit in before.units)), sum(unit.middle < at for unit in after.units)
+    return max(begun, sum(unit.middle < at for unit in before.units)), sum(
+        unit.middle < at for unit in after.units
+    )
 
 
 def _same(before: Window, begun: int, after: Window) -> Iterator[tuple[int, int]]:
@@ -278,23 +320,30 @@ def _same(before: Window, begun: int, after: Window) -> Iterator[tuple[int, int]
         j = int(np.abs(middles - unit.middle).argmin())
         other = others[j]
         apart = max(abs(unit.start - other.start), abs(unit.end - other.end))
-        nearest = all(abs(other.middle - rival.middle) >= abs(other.middle - unit.middle) for rival in before.units)
+        nearest = all(
+            abs(other.middle - rival.middle) >= abs(other.middle - unit.middle)
+            for rival in before.units
+        )
         if apart <= APART and nearest and unit.text == other.text:
             yield i, j
 
 
 def _quiet_place(before: Window, after: Window, low: float) -> float:
-    """The position from `low` on that cuts least of both windows' units, nearest the middle of what they share."""
+    """The position from `low` on that cuts least of both windows' units, nearest the middle of what
+    they share."""
     high = min(before.last, after.last)
     low = min(low, high)
     middle = (low + high) / 2
     spans = [(unit.start, unit.end) for unit in [*before.units[: before.complete], *after.units]]
-    # What the end of a window may have cut off goes on, nobody knows how far: better left to the next window.
+    # What the end of a window may have cut off goes on, nobody knows how far: better left to the
+    # next window.
     spans += [(unit.start, math.inf) for unit in before.units[before.complete :]]
 
     def cost(at: float) -> tuple[float, float]:
         """How much is cut off the unit that it cuts most, and how far it is from the middle."""
-        cut = max((min(at - start, end - at) for start, end in spans if start < at < end), default=0.0)
+        cut = max(
+            (min(at - start, end - at) for start, end in spans if start < at < end), default=0.0
+        )
         return cut, abs(at - middle)
 
     places = [middle, low, high]
@@ -305,7 +354,8 @@ def _quiet_place(before: Window, after: Window, low: float) -> float:
 
 
 def _seam_frame(left: Sequence[Unit], right: Sequence[Unit], low: int, high: int) -> int:
-    """The frame between two parts: amid the pause there, within what both windows saw. Words do not depend on it."""
+    """The frame between two parts: amid the pause there, within what both windows saw. Words do not
+    depend on it."""
     end = left[-1].end if left else low
     start = right[0].start if right else high
     return max(low, min(high, round((max(end, low) + min(start, high)) / 2)))

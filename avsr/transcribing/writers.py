@@ -1,4 +1,5 @@
-"""Transcript files: txt, srt, vtt, tsv, json. Each renderer is a pure function from Transcript to text."""
+"""Transcript files: txt, srt, vtt, tsv, json. Each renderer is a pure function from Transcript to
+text."""
 
 from __future__ import annotations
 
@@ -27,12 +28,15 @@ def srt(transcript: Transcript) -> str:
     blocks = []
     for number, cue in enumerate(cues(transcript.segments, transcript.duration_s), 1):
         text = "\n".join(cue.lines).replace("-->", "->")
-        blocks.append(f"{number}\n{_clock(cue.start_s, ',')} --> {_clock(cue.end_s, ',')}\n{text}\n")
+        blocks.append(
+            f"{number}\n{_clock(cue.start_s, ',')} --> {_clock(cue.end_s, ',')}\n{text}\n"
+        )
     return "\n".join(blocks)
 
 
 def vtt(transcript: Transcript) -> str:
-    """WebVTT: header, a dot before the milliseconds; &, < and > are escaped as the format asks, and --> with them."""
+    """WebVTT: header, a dot before the milliseconds; &, < and > are escaped as the format asks, and
+    --> with them."""
     blocks = ["WEBVTT\n"]
     for cue in cues(transcript.segments, transcript.duration_s):
         text = html.escape("\n".join(cue.lines), quote=False)
@@ -51,7 +55,13 @@ def json_(transcript: Transcript) -> str:
     return json.dumps(transcript.to_dict(), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
 
 
-RENDERERS: dict[str, Callable[[Transcript], str]] = {"txt": txt, "srt": srt, "vtt": vtt, "tsv": tsv, "json": json_}
+RENDERERS: dict[str, Callable[[Transcript], str]] = {
+    "txt": txt,
+    "srt": srt,
+    "vtt": vtt,
+    "tsv": tsv,
+    "json": json_,
+}
 
 
 def formats(name: str) -> list[str]:
@@ -76,16 +86,22 @@ def write(transcript: Transcript, path: str | Path, format: str | None = None) -
         format: one of RENDERERS; None takes the file's extension.
 
     Raises:
-        AvsrError: unknown format, no transcript, the recording itself, or the file cannot be written.
+        AvsrError: unknown format, no transcript, the recording itself, or the file cannot be
+            written.
     """
     path = path_of(path)
     chosen = path.suffix.lstrip(".") if format is None else format
     if isinstance(chosen, str) and chosen == "all":
-        raise AvsrError(f"{path}: format 'all' is {len(RENDERERS)} files: write each of {', '.join(RENDERERS)}")
+        raise AvsrError(
+            f"{path}: format 'all' is {len(RENDERERS)} files: write each of {', '.join(RENDERERS)}"
+        )
     (chosen,) = formats(chosen)
     source = getattr(transcript, "file", None)
     if source is None:
-        raise AvsrError(f"{path}: not a transcript but {type(transcript).__name__}: give what transcribe returns")
+        raise AvsrError(
+            f"{path}: not a transcript but {type(transcript).__name__}: give what transcribe "
+            "returns"
+        )
     if (found := outputs.identity(path)) is not None and found == outputs.identity(Path(source)):
         raise AvsrError(f"{path}: is the recording itself: write the transcript to another place")
     write_text(path, RENDERERS[chosen](transcript))
@@ -93,9 +109,11 @@ def write(transcript: Transcript, path: str | Path, format: str | None = None) -
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes UTF-8 with plain newlines beside the target and renames: readers never see half a file.
+    """Writes UTF-8 with plain newlines beside the target and renames: readers never see half a
+    file.
 
-    The bytes of a file name that is no UTF-8 come as \\udcxx, which in JSON is an escape that gives the name back.
+    The bytes of a file name that is no UTF-8 come as \\udcxx, which in JSON is an escape that gives
+    the name back.
 
     Raises:
         AvsrError: the file cannot be written (no such folder, no permission, disk full).
@@ -103,7 +121,9 @@ def write_text(path: Path, text: str) -> None:
     try:
         outputs.write(path, [text.encode("utf-8", "backslashreplace")])
     except OSError as error:
-        raise AvsrError(f"{path}: cannot be written ({error.strerror}): choose another folder or free space") from error
+        raise AvsrError(
+            f"{path}: cannot be written ({error.strerror}): choose another folder or free space"
+        ) from error
 
 
 def _ms(seconds: float) -> int:

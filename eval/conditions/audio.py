@@ -1,10 +1,10 @@
 """What goes wrong with the sound on its way: lost packets, clipping, narrow bands, rooms, codecs.
 
-Every corruption is a pure function of (clip id, kind, level, seed), and none moves the sound in time: lips and voice
-stay in step. What decides a bit is integer arithmetic, or a filter whose result is rounded to whole numbers that the
-transform's last digits cannot reach, so the bits are the same on every machine. The codecs are FFmpeg's, and the
-version of its libraries, and for those that count in floating point the processor, may change their bits
-(`conditions.library_versions`).
+Every corruption is a pure function of (clip id, kind, level, seed), and none moves the sound in
+time: lips and voice stay in step. What decides a bit is integer arithmetic, or a filter whose
+result is rounded to whole numbers that the transform's last digits cannot reach, so the bits are
+the same on every machine. The codecs are FFmpeg's, and the version of its libraries, and for those
+that count in floating point the processor, may change their bits (`conditions.library_versions`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ CONCEALED = 3  # a lost packet is filled from the last one that came for so many
 FULL_SCALE = 32_768
 FILTER_TAPS = 511  # transition of about 100 Hz
 FILTER_SCALE = 2**20
-DIRECT = SAMPLE_RATE * 25 // 10_000  # samples, 2.5 ms: what comes this close to the peak of a response is direct sound
+# samples, 2.5 ms: what comes this close to the peak of a response is direct sound
+DIRECT = SAMPLE_RATE * 25 // 10_000
 
 
 # ---- packets and clipping
@@ -38,29 +39,35 @@ DIRECT = SAMPLE_RATE * 25 // 10_000  # samples, 2.5 ms: what comes this close to
 
 def _packet_loss(audio: np.ndarray, share: float, draw: Draw, corpus: Corpus) -> np.ndarray:
     """Zeros where packets of 20 ms are lost."""
-    return np.where(np.repeat(lost_packets(len(audio) // PACKET, share, draw), PACKET), np.float32(0), audio)
+    return np.where(
+        np.repeat(lost_packets(len(audio) // PACKET, share, draw), PACKET), np.float32(0), audio
+    )
 
 
 def _concealed(audio: np.ndarray, share: float, draw: Draw, corpus: Corpus) -> np.ndarray:
-    """The same packets lost, and the last one that came repeated in their place, fading to nothing within 60 ms.
+    """The same packets lost, and the last one that came repeated in their place, fading to nothing
+    within 60 ms.
 
     The fade is that of ITU-T G.711 Appendix I, without its search for the pitch.
     """
     lost = lost_packets(len(audio) // PACKET, share, draw)
     packets = audio.reshape(-1, PACKET).copy()
-    fade = (np.arange(CONCEALED * PACKET, 0, -1).astype(np.float32) / np.float32(CONCEALED * PACKET)).reshape(
-        -1, PACKET
-    )
+    fade = (
+        np.arange(CONCEALED * PACKET, 0, -1).astype(np.float32) / np.float32(CONCEALED * PACKET)
+    ).reshape(-1, PACKET)
     gone = 0  # lost packets in a row
     for index in np.flatnonzero(lost):
         gone = gone + 1 if index and lost[index - 1] else 1
         source = index - gone
-        packets[index] = packets[source] * fade[gone - 1] if source >= 0 and gone <= CONCEALED else 0
+        packets[index] = (
+            packets[source] * fade[gone - 1] if source >= 0 and gone <= CONCEALED else 0
+        )
     return packets.reshape(-1)
 
 
 def lost_packets(packets: int, share: float, draw: Draw) -> np.ndarray:
-    """(packets,) bool, exactly round(share * packets) true, in runs of LOSS_RUN at places that do not overlap."""
+    """(packets,) bool, exactly round(share * packets) true, in runs of LOSS_RUN at places that do
+    not overlap."""
     runs = draw.order(-(-packets // LOSS_RUN))
     order = (runs[:, None] * LOSS_RUN + np.arange(LOSS_RUN)).ravel()
     lost = np.zeros(packets, np.bool_)
@@ -77,7 +84,9 @@ def _clipping(audio: np.ndarray, gain: int, draw: Draw, corpus: Corpus) -> np.nd
 # ---- bands and rooms
 
 
-def _band_limit(audio: np.ndarray, band_hz: tuple[int, int], draw: Draw, corpus: Corpus) -> np.ndarray:
+def _band_limit(
+    audio: np.ndarray, band_hz: tuple[int, int], draw: Draw, corpus: Corpus
+) -> np.ndarray:
     """What is outside the band is taken away (about 50 dB), by a filter without delay."""
     filtered = convolved(_steps(audio), _band_pass(*band_hz))[FILTER_TAPS // 2 :][: len(audio)]
     return _limited(filtered / (FILTER_SCALE * FULL_SCALE))
@@ -87,11 +96,15 @@ def _band_limit(audio: np.ndarray, band_hz: tuple[int, int], draw: Draw, corpus:
 def _band_pass(low_hz: int, high_hz: int) -> np.ndarray:
     """(FILTER_TAPS,) int64, the difference of two windowed sincs (Hamming)."""
     at = np.arange(FILTER_TAPS) - FILTER_TAPS // 2
-    low, high = (2 * hz / SAMPLE_RATE * np.sinc(2 * hz / SAMPLE_RATE * at) for hz in (low_hz, high_hz))
+    low, high = (
+        2 * hz / SAMPLE_RATE * np.sinc(2 * hz / SAMPLE_RATE * at) for hz in (low_hz, high_hz)
+    )
     return np.rint((high - low) * np.hamming(FILTER_TAPS) * FILTER_SCALE).astype(np.int64)
 
 
-def _reverberation(audio: np.ndarray, room: tuple[float, float], draw: Draw, corpus: Corpus) -> np.ndarray:
+def _reverberation(
+    audio: np.ndarray, room: tuple[float, float], draw: Draw, corpus: Corpus
+) -> np.ndarray:
     """In a made room: one pulse, and 2.5 ms after it seeded normal noise that decays exponentially.
 
     Args:
@@ -101,7 +114,8 @@ def _reverberation(audio: np.ndarray, room: tuple[float, float], draw: Draw, cor
 
 
 def _recorded_room(audio: np.ndarray, nearer: float, draw: Draw, corpus: Corpus) -> np.ndarray:
-    """In a room of the corpus's impulse responses, with its direct sound so many times as loud as recorded.
+    """In a room of the corpus's impulse responses, with its direct sound so many times as loud as
+    recorded.
 
     Twice as loud is the microphone at half the distance.
     """
@@ -131,7 +145,9 @@ def _recorded_response(corpus: Corpus, nearer: float, draw: Draw) -> np.ndarray:
     """(R,) int64 of one of the corpus's responses, its peak at full scale times `nearer`."""
     files = corpus.rir_files()
     if not files:
-        raise CannotBuild(f"recorded rooms need a folder of .wav, .flac, .ogg or .mp3 files, not {corpus.rir_dir}")
+        raise CannotBuild(
+            f"recorded rooms need a folder of .wav, .flac, .ogg or .mp3 files, not {corpus.rir_dir}"
+        )
     path = files[draw.below(len(files))]
     response = corpus.noise(path).astype(np.float64)
     peak = np.abs(response).max(initial=0)
@@ -145,8 +161,9 @@ def _recorded_response(corpus: Corpus, nearer: float, draw: Draw) -> np.ndarray:
 def convolved(audio: np.ndarray, response: np.ndarray) -> np.ndarray:
     """(N + R - 1,) int64, the exact convolution of whole numbers.
 
-    Done by a Fourier transform in float64, whose error stays far below one half for sound of 16 bits and the
-    responses here, so that rounding gives the exact numbers whatever library made the transform.
+    Done by a Fourier transform in float64, whose error stays far below one half for sound of 16
+    bits and the responses here, so that rounding gives the exact numbers whatever library made the
+    transform.
     """
     size = 1 << (len(audio) + len(response) - 2).bit_length()
     product = np.fft.irfft(np.fft.rfft(audio, size) * np.fft.rfft(response, size), size)
@@ -179,16 +196,28 @@ def _rates(codec: str, *bits_per_s: int) -> dict[str, tuple[Any, str]]:
 
 
 AUDIO_CORRUPTIONS: dict[str, Kind] = {
-    "packet loss": Kind(_packet_loss, levels((0.1, "10 %"), (0.3, "30 %")), signalled=False, seeded=True),
+    "packet loss": Kind(
+        _packet_loss, levels((0.1, "10 %"), (0.3, "30 %")), signalled=False, seeded=True
+    ),
     "packet loss concealed": Kind(
-        _concealed, levels((0.1, "10 %"), (0.3, "30 %")), signalled=False, seeded=True, draws_of="packet loss"
+        _concealed,
+        levels((0.1, "10 %"), (0.3, "30 %")),
+        signalled=False,
+        seeded=True,
+        draws_of="packet loss",
     ),
     "clipping": Kind(_clipping, levels((4, "12 dB too loud"), (16, "24 dB too loud"))),
-    "band limit": Kind(_band_limit, levels(((300, 3400), "300-3400 Hz"), ((500, 2000), "500-2000 Hz"))),
-    "reverberation": Kind(
-        _reverberation, levels(((0.4, 3.0), "RT60 0.4 s, 3 dB"), ((1.0, -6.0), "RT60 1 s, -6 dB")), seeded=True
+    "band limit": Kind(
+        _band_limit, levels(((300, 3400), "300-3400 Hz"), ((500, 2000), "500-2000 Hz"))
     ),
-    "recorded room": Kind(_recorded_room, levels((2.0, "half the distance"), (1.0, "as recorded")), seeded=True),
+    "reverberation": Kind(
+        _reverberation,
+        levels(((0.4, 3.0), "RT60 0.4 s, 3 dB"), ((1.0, -6.0), "RT60 1 s, -6 dB")),
+        seeded=True,
+    ),
+    "recorded room": Kind(
+        _recorded_room, levels((2.0, "half the distance"), (1.0, "as recorded")), seeded=True
+    ),
     "opus": Kind(_codec, _rates("opus", 16_000, 6_000)),
     "amr-nb": Kind(_codec, _rates("amr-nb", 12_200, 4_750)),
     "mp3": Kind(_codec, _rates("mp3", 32_000, 8_000)),

@@ -1,12 +1,15 @@
-"""What is done to a clip before a recogniser sees it: every axis and level of the robustness protocol.
+"""What is done to a clip before a recogniser sees it: every axis and level of the robustness
+protocol.
 
-A condition is a pure function of (clip id, condition, level, seed), given the corpus that lends its voices: the same
-bits in every process and on every machine (`noise.py` says how). Where a library decides the bits, as of JPEG and the
-audio codecs, they depend on the versions that `library_versions` tells.
+A condition is a pure function of (clip id, condition, level, seed), given the corpus that lends its
+voices: the same bits in every process and on every machine (`noise.py` says how). Where a library
+decides the bits, as of JPEG and the audio codecs, they depend on the versions that
+`library_versions` tells.
 
-The level scales and does not redraw where the pattern allows it: the frames lost at 25 % are among those lost at 50 %,
-and the noise at 0 dB is the noise at 5 dB, louder. The missing-video patterns follow Chang et al., "On Robustness to
-Missing Video for Audiovisual Speech Recognition", arXiv 2312.10088; those of missing audio mirror them.
+The level scales and does not redraw where the pattern allows it: the frames lost at 25 % are among
+those lost at 50 %, and the noise at 0 dB is the noise at 5 dB, louder. The missing-video patterns
+follow Chang et al., "On Robustness to Missing Video for Audiovisual Speech Recognition", arXiv
+2312.10088; those of missing audio mirror them.
 """
 
 from __future__ import annotations
@@ -21,8 +24,24 @@ import numpy as np
 from avsr.base.errors import AvsrError
 from avsr.eval.conditions.audio import AUDIO_CORRUPTIONS, AudioCorruption
 from avsr.eval.conditions.identity import IDENTITIES, SHIFTS_MS, Identity, OutOfStep
-from avsr.eval.conditions.masks import PACKETS_PER_FRAME, PATTERNS, lose_audio, lose_video, missing_units
-from avsr.eval.conditions.noise import BABBLE_TALKERS, NOISES, Corpus, Draw, add_noise, babble, pink, recorded, white
+from avsr.eval.conditions.masks import (
+    PACKETS_PER_FRAME,
+    PATTERNS,
+    lose_audio,
+    lose_video,
+    missing_units,
+)
+from avsr.eval.conditions.noise import (
+    BABBLE_TALKERS,
+    NOISES,
+    Corpus,
+    Draw,
+    add_noise,
+    babble,
+    pink,
+    recorded,
+    white,
+)
 from avsr.eval.conditions.speakers import SPEAKERS, Speaker
 from avsr.eval.conditions.video import VIDEO_CORRUPTIONS, VideoCorruption
 from avsr.preprocessing.clip import FPS, Clip
@@ -33,7 +52,8 @@ RATES = (0.0, 0.1, 0.25, 0.3, 0.5, 0.75, 1.0)
 JOINT_RATES = (0.25, 0.5, 0.75)
 SNRS_DB = (-10.0, -7.5, -5.0, -2.5, 0.0, 2.5, 5.0, 7.5, 10.0)
 
-VERSION = 1  # raised when a condition's bits change, so that old results are not mixed with new ones
+# raised when a condition's bits change, so that old results are not mixed with new ones
+VERSION = 1
 
 Stream = Literal["audio", "video"]
 
@@ -47,10 +67,11 @@ class Missing:
 
     Attributes:
         stream: "audio", "video" or "both".
-        pattern: one of PATTERNS, or of JOINT_PATTERNS for both. "utterance" loses all of round(rate * clips) clips of
-            the corpus; the sound's "frame" is the loss of 20 ms packets. Both: bursts, where "complementary" loses the
-            sound exactly where the picture is there, "overlapping" loses both in the same frames, "independent"
-            draws twice.
+        pattern: one of PATTERNS, or of JOINT_PATTERNS for both. "utterance" loses all of round(rate
+            * clips) clips of the corpus; the sound's "frame" is the loss of 20 ms packets. Both:
+              bursts, where "complementary" loses the
+            sound exactly where the picture is there, "overlapping" loses both in the same frames,
+            "independent" draws twice.
         rate: fraction lost, 0 to 1; of the picture, where the pattern is complementary.
         signalled: whether the presence masks say so; otherwise the model must notice by itself.
         frozen: a missing picture is the last one held, not black.
@@ -66,9 +87,14 @@ class Missing:
     def __post_init__(self) -> None:
         allowed = JOINT_PATTERNS if self.stream == "both" else PATTERNS
         if self.pattern not in allowed:
-            raise AvsrError(f"pattern {self.pattern!r} of missing {self.stream}: choose one of {', '.join(allowed)}")
+            raise AvsrError(
+                f"pattern {self.pattern!r} of missing {self.stream}: choose one of "
+                f"{', '.join(allowed)}"
+            )
         if not 0 <= self.rate <= 1:
-            raise AvsrError(f"rate {self.rate} of missing {self.stream} is a fraction: choose it from 0 to 1")
+            raise AvsrError(
+                f"rate {self.rate} of missing {self.stream} is a fraction: choose it from 0 to 1"
+            )
 
     @property
     def axis(self) -> str:
@@ -96,7 +122,9 @@ class Missing:
 
     @property
     def label(self) -> str:
-        return f"{self.axis} {100 * self.rate:g} % ({self.name}{'' if self.signalled else ', silent'})"
+        return (
+            f"{self.axis} {100 * self.rate:g} % ({self.name}{'' if self.signalled else ', silent'})"
+        )
 
     def masks(self, clip: Clip, seed: int, corpus: Corpus) -> dict[str, np.ndarray]:
         """Stream -> (T,) bool (or (2 T,) for packets of sound), true where missing."""
@@ -108,7 +136,9 @@ class Missing:
             return {"video": video, "audio": ~video}
         if self.pattern == "overlapping":
             return {"video": video, "audio": video}
-        audio = missing_units("bursts", frames, self.rate, Draw(clip.id, "missing", "independent", seed))
+        audio = missing_units(
+            "bursts", frames, self.rate, Draw(clip.id, "missing", "independent", seed)
+        )
         return {"video": video, "audio": audio}
 
     def _mask(self, stream: Stream, clip: Clip, seed: int, corpus: Corpus) -> np.ndarray:
@@ -117,7 +147,9 @@ class Missing:
             return np.full(clip.frames, corpus.ranks(self.axis, seed)[clip.id] < lost)
         packets = stream == "audio" and self.pattern == "frame"
         units = clip.frames * PACKETS_PER_FRAME if packets else clip.frames
-        return missing_units(self.pattern, units, self.rate, Draw(clip.id, self.axis, self.pattern, seed))
+        return missing_units(
+            self.pattern, units, self.rate, Draw(clip.id, self.axis, self.pattern, seed)
+        )
 
     def apply(self, clip: Clip, seed: int, corpus: Corpus) -> Clip:
         masks = self.masks(clip, seed, corpus)
@@ -133,7 +165,8 @@ class Noise:
     """Noise over the sound at a ratio over the whole clip (`add_noise` says what that means).
 
     Attributes:
-        kind: one of NOISES; "babble" mixes six other clips, "talker" is one, of another speaker where there is one.
+        kind: one of NOISES; "babble" mixes six other clips, "talker" is one, of another speaker
+            where there is one.
         snr_db: signal-to-noise ratio in dB.
     """
 
@@ -148,7 +181,9 @@ class Noise:
 
     def __post_init__(self) -> None:
         if self.kind not in NOISES:
-            raise AvsrError(f"noise {self.kind!r} does not exist; choose one of {', '.join(NOISES)}")
+            raise AvsrError(
+                f"noise {self.kind!r} does not exist; choose one of {', '.join(NOISES)}"
+            )
 
     @property
     def name(self) -> str:
@@ -204,7 +239,9 @@ class Nothing:
         )
 
 
-Step = Missing | Noise | Nothing | VideoCorruption | AudioCorruption | OutOfStep | Identity | Speaker
+Step = (
+    Missing | Noise | Nothing | VideoCorruption | AudioCorruption | OutOfStep | Identity | Speaker
+)
 """What all of them have: `axis`, `name` and `level` for the results, a `label` for people; `signalled`, false where
 something is gone and the masks do not say so; `seeded`, whether the seed changes anything; `streams`, which of sound
 and picture are changed; `lost`, which of these are not there for all or part of the clip; `stage`, the place in the
@@ -215,8 +252,9 @@ order they are done in; and `apply(clip, seed, corpus) -> Clip`."""
 class Condition:
     """Steps done to a clip one after the other; none of them is the clean clip.
 
-    They are done in the order in which they would happen: who speaks, whose picture it is and the room, the noise in
-    the room, the channel of the sound, that of the picture, then what is moved in time or lost.
+    They are done in the order in which they would happen: who speaks, whose picture it is and the
+    room, the noise in the room, the channel of the sound, that of the picture, then what is moved
+    in time or lost.
     """
 
     steps: tuple[Step, ...] = ()
@@ -226,7 +264,9 @@ class Condition:
 
     @property
     def axis(self) -> str:
-        return "clean" if not self.steps else self.steps[0].axis if len(self.steps) == 1 else "crossed"
+        return (
+            "clean" if not self.steps else self.steps[0].axis if len(self.steps) == 1 else "crossed"
+        )
 
     @property
     def name(self) -> str:
@@ -236,7 +276,8 @@ class Condition:
 
     @property
     def level(self) -> float | str | list[float | str | None] | None:
-        """Rate (a fraction), SNR (dB), shift (ms) or strength; one for each step where there are several."""
+        """Rate (a fraction), SNR (dB), shift (ms) or strength; one for each step where there are
+        several."""
         levels: list[float | str | None] = [step.level for step in self.steps]
         return levels[0] if len(levels) == 1 else levels or None
 
@@ -266,7 +307,8 @@ class Condition:
         return any(isinstance(step, Nothing) for step in self.steps)
 
     def loses(self, stream: Stream) -> bool:
-        """Whether any of that stream is missing, or all of it somebody else's; corrupted is not missing."""
+        """Whether any of that stream is missing, or all of it somebody else's; corrupted is not
+        missing."""
         return any(stream in step.lost for step in self.steps)
 
     @property
@@ -283,13 +325,22 @@ class Condition:
             corpus: as in `apply`.
 
         Returns:
-            "audio", "video", both or neither -> [start, end] of each missing stretch in ms from the clip's start.
+            "audio", "video", both or neither -> [start, end] of each missing stretch in ms from the
+            clip's start.
         """
         steps = [step for step in self.steps if isinstance(step, Missing)]
-        masks = {stream: mask for step in steps for stream, mask in step.masks(clip, seed, corpus).items()}
-        unit_ms = {stream: 1000 * clip.frames // FPS // max(len(mask), 1) for stream, mask in masks.items()}
+        masks = {
+            stream: mask
+            for step in steps
+            for stream, mask in step.masks(clip, seed, corpus).items()
+        }
+        unit_ms = {
+            stream: 1000 * clip.frames // FPS // max(len(mask), 1) for stream, mask in masks.items()
+        }
         return {
-            stream: [[first * unit_ms[stream], last * unit_ms[stream]] for first, last in to_runs(mask)]
+            stream: [
+                [first * unit_ms[stream], last * unit_ms[stream]] for first, last in to_runs(mask)
+            ]
             for stream, mask in masks.items()
         }
 
@@ -314,16 +365,25 @@ def other_speakers() -> list[Speaker]:
 
 def corrupted_video() -> list[VideoCorruption]:
     """Every corruption of the picture at every level, weakest first."""
-    return [VideoCorruption(kind, level) for kind, how in VIDEO_CORRUPTIONS.items() for level in how.levels]
+    return [
+        VideoCorruption(kind, level)
+        for kind, how in VIDEO_CORRUPTIONS.items()
+        for level in how.levels
+    ]
 
 
 def corrupted_audio() -> list[AudioCorruption]:
     """Every corruption of the sound at every level, weakest first."""
-    return [AudioCorruption(kind, level) for kind, how in AUDIO_CORRUPTIONS.items() for level in how.levels]
+    return [
+        AudioCorruption(kind, level)
+        for kind, how in AUDIO_CORRUPTIONS.items()
+        for level in how.levels
+    ]
 
 
 def missing(stream: Literal["audio", "video", "both"]) -> list[Missing]:
-    """Every pattern and rate above zero, signalled and then silent; a missing picture also silent and frozen."""
+    """Every pattern and rate above zero, signalled and then silent; a missing picture also silent
+    and frozen."""
     patterns, rates = (JOINT_PATTERNS, JOINT_RATES) if stream == "both" else (PATTERNS, RATES[1:])
     ways = [(True, False), (False, False), *([(False, True)] if stream == "video" else [])]
     return [
@@ -335,7 +395,8 @@ def missing(stream: Literal["audio", "video", "both"]) -> list[Missing]:
 
 
 def all_steps() -> list[Step]:
-    """Every single step of the protocol, which has no other speakers, at every level; the suites cross them."""
+    """Every single step of the protocol, which has no other speakers, at every level; the suites
+    cross them."""
     return [
         *missing("video"),
         *missing("audio"),
@@ -352,12 +413,16 @@ def all_steps() -> list[Step]:
 
 
 def library_versions() -> dict[str, str]:
-    """The libraries that decide bits of some conditions, and their versions; a run depends on them."""
+    """The libraries that decide bits of some conditions, and their versions; a run depends on
+    them."""
     import av
     import cv2
     import scipy
 
-    ffmpeg = {name: ".".join(map(str, av.library_versions[name])) for name in ("libavcodec", "libavfilter")}
+    ffmpeg = {
+        name: ".".join(map(str, av.library_versions[name]))
+        for name in ("libavcodec", "libavfilter")
+    }
     return {"opencv": cv2.__version__, "pyav": av.__version__, **ffmpeg, "scipy": scipy.__version__}
 
 

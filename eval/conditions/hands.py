@@ -9,8 +9,9 @@ import numpy as np
 
 from avsr.preprocessing.clip import CROP_SIZE
 
-# Capsules (line segments with a radius) in crop pixels about the middle of the palm, fingers up: direction of the
-# finger in degrees from straight up, where along it the segment begins and ends, and its radius.
+# Capsules (line segments with a radius) in crop pixels about the middle of the palm, fingers up:
+# direction of the finger in degrees from straight up, where along it the segment begins and ends,
+# and its radius.
 _PARTS = (
     (180, 0, 90, 15.0),  # wrist and forearm
     (180, 0, 6, 18.0),  # palm
@@ -20,7 +21,8 @@ _PARTS = (
     (27, 12, 38, 4.5),
     (68, 10, 34, 5.5),  # thumb
 )
-_BRIGHTEST, _SHADE = 12, 45  # grey levels: the middle of a finger over the tone of the face, and its fall to the edge
+# grey levels: the middle of a finger over the tone of the face, and its fall to the edge
+_BRIGHTEST, _SHADE = 12, 45
 
 
 @lru_cache(maxsize=256)
@@ -38,22 +40,28 @@ def hand(percent: int, away: int, angle_deg: int) -> tuple[np.ndarray, np.ndarra
     """
     side = 2 * CROP_SIZE
     y, x = np.mgrid[:side, :side].astype(np.float64) - side // 2
-    nearest = np.full((side, side), np.inf)  # squared distance from a part's axis over its squared radius
+    # squared distance from a part's axis over its squared radius
+    nearest = np.full((side, side), np.inf)
     palm_x, palm_y = _point(away, 90 - angle_deg)
     for direction, begin, end, radius in _PARTS:
         # The hand comes from angle_deg, so that its fingers point back along it.
         towards = 270 - angle_deg + direction
-        (from_x, from_y), (to_x, to_y) = (_point(length * percent / 100, towards) for length in (begin, end))
+        (from_x, from_y), (to_x, to_y) = (
+            _point(length * percent / 100, towards) for length in (begin, end)
+        )
         run_x, run_y = to_x - from_x, to_y - from_y
         off_x, off_y = x - (palm_x + from_x), y - (palm_y + from_y)
         along = np.clip((off_x * run_x + off_y * run_y) / (run_x * run_x + run_y * run_y), 0, 1)
         off_x, off_y = off_x - along * run_x, off_y - along * run_y
-        nearest = np.minimum(nearest, (off_x * off_x + off_y * off_y) / (radius * percent / 100) ** 2)
+        nearest = np.minimum(
+            nearest, (off_x * off_x + off_y * off_y) / (radius * percent / 100) ** 2
+        )
     shape = nearest <= 1
     return shape, _BRIGHTEST - (_SHADE * np.minimum(nearest, 1)).astype(np.int64)
 
 
 def _point(length: float, angle_deg: float) -> tuple[float, float]:
-    """x to the right and y downwards in sixteenths of a pixel, so that no library's sine decides a bit."""
+    """x to the right and y downwards in sixteenths of a pixel, so that no library's sine decides a
+    bit."""
     angle = math.radians(angle_deg)
     return round(16 * length * math.cos(angle)) / 16, round(16 * length * math.sin(angle)) / 16

@@ -1,4 +1,5 @@
-"""Whose picture it is, and when it is shown: lips of another clip, a still face, no face, sound that leads or lags."""
+"""Whose picture it is, and when it is shown: lips of another clip, a still face, no face, sound
+that leads or lags."""
 
 from __future__ import annotations
 
@@ -18,28 +19,37 @@ _FRAME_MS = 1000 // FPS
 
 
 def partner(clip: Clip, seed: int, corpus: Corpus) -> str:
-    """Id of the clip whose lips the "other lips" condition shows with this clip's sound; `corpus.texts` has its text.
+    """Id of the clip whose lips the "other lips" condition shows with this clip's sound;
+    `corpus.texts` has its text.
 
-    It is a clip that says something else: of up to CANDIDATES drawn ones that with the fewest words in common, so that
-    each word of a hypothesis can be told to follow the lips or the sound; among equals one of the same speaker, then
-    one with a text of about the same length.
+    It is a clip that says something else: of up to CANDIDATES drawn ones that with the fewest words
+    in common, so that each word of a hypothesis can be told to follow the lips or the sound; among
+    equals one of the same speaker, then one with a text of about the same length.
 
     Raises:
         CannotBuild: no other clip is known to say something else.
     """
-    words = (clip.text if clip.text is not None else corpus.texts.get(clip.id) or "").lower().split()
+    words = (
+        (clip.text if clip.text is not None else corpus.texts.get(clip.id) or "").lower().split()
+    )
     candidates: list[tuple[tuple[int, bool, int], str]] = []
     for id in corpus.others(clip, Draw(clip.id, "identity", "partner", seed)):
         text = corpus.texts.get(id)
         if not text or text.lower().split() == words:
             continue
         other = text.lower().split()
-        alike = (len(set(words) & set(other)), corpus.speakers.get(id) != clip.speaker, abs(len(other) - len(words)))
+        alike = (
+            len(set(words) & set(other)),
+            corpus.speakers.get(id) != clip.speaker,
+            abs(len(other) - len(words)),
+        )
         candidates.append((alike, id))
         if len(candidates) == CANDIDATES:
             break
     if not words or not candidates:
-        raise CannotBuild("lips of another clip need two clips with texts that differ in the corpus; add clips")
+        raise CannotBuild(
+            "lips of another clip need two clips with texts that differ in the corpus; add clips"
+        )
     return min(candidates, key=lambda candidate: candidate[0])[1]  # the first drawn of equals
 
 
@@ -48,10 +58,11 @@ class Identity:
     """The sound is the clip's, the picture is not, or is nobody's.
 
     Attributes:
-        kind: "other lips" shows the lips of `partner`, from their first frame on, cut to the clip's length or absent
-            after their end; "still face" shows the clip's first present picture all through, marked present;
-            "no face" is black.
-        signalled: of "no face", whether the mask says that it is absent. The masks of the others claim a mouth.
+        kind: "other lips" shows the lips of `partner`, from their first frame on, cut to the clip's
+            length or absent after their end; "still face" shows the clip's first present picture
+            all through, marked present; "no face" is black.
+        signalled: of "no face", whether the mask says that it is absent. The masks of the others
+            claim a mouth.
     """
 
     kind: str
@@ -64,7 +75,9 @@ class Identity:
 
     def __post_init__(self) -> None:
         if self.kind not in IDENTITIES:
-            raise AvsrError(f"identity {self.kind!r} does not exist; choose one of {', '.join(IDENTITIES)}")
+            raise AvsrError(
+                f"identity {self.kind!r} does not exist; choose one of {', '.join(IDENTITIES)}"
+            )
         if self.kind != "no face":
             object.__setattr__(self, "signalled", False)
 
@@ -74,7 +87,9 @@ class Identity:
 
     @property
     def label(self) -> str:
-        return f"{self.kind} (silent)" if self.kind == "no face" and not self.signalled else self.kind
+        return (
+            f"{self.kind} (silent)" if self.kind == "no face" and not self.signalled else self.kind
+        )
 
     @property
     def seeded(self) -> bool:
@@ -97,7 +112,10 @@ def _with_lips(clip: Clip, other: str, corpus: Corpus) -> Clip:
         raise CannotBuild("lips of another clip need a corpus with lips; give Corpus a load_lips")
     shown, seen = corpus.lips(other)
     frames = min(clip.frames, len(shown))
-    lips, present = np.zeros((clip.frames, CROP_SIZE, CROP_SIZE), np.uint8), np.zeros(clip.frames, np.bool_)
+    lips, present = (
+        np.zeros((clip.frames, CROP_SIZE, CROP_SIZE), np.uint8),
+        np.zeros(clip.frames, np.bool_),
+    )
     lips[:frames], present[:frames] = shown[:frames], seen[:frames]
     return replace(clip, lips=lips, video_present=present, quality=None)
 
@@ -106,11 +124,12 @@ def _with_lips(clip: Clip, other: str, corpus: Corpus) -> Clip:
 class OutOfStep:
     """The sound is moved against the picture; the clip keeps its length.
 
-    What is moved in is silence marked absent, as a reader marks the time before a sound track that starts late; what
-    is moved beyond the clip is cut off.
+    What is moved in is silence marked absent, as a reader marks the time before a sound track that
+    starts late; what is moved beyond the clip is cut off.
 
     Attributes:
-        shift_ms: whole frames of 40 ms; above zero the sound lags behind the picture, below it leads.
+        shift_ms: whole frames of 40 ms; above zero the sound lags behind the picture, below it
+            leads.
     """
 
     shift_ms: int
@@ -124,7 +143,10 @@ class OutOfStep:
 
     def __post_init__(self) -> None:
         if self.shift_ms % _FRAME_MS:
-            raise AvsrError(f"shift of {self.shift_ms} ms is not a whole number of frames; give a multiple of 40")
+            raise AvsrError(
+                f"shift of {self.shift_ms} ms is not a whole number of frames; give a multiple of "
+                "40"
+            )
 
     @property
     def level(self) -> int:

@@ -16,7 +16,8 @@ PACKETS_PER_FRAME = 2  # sound is lost in packets of 20 ms
 
 
 def missing_units(pattern: str, units: int, rate: float, draw: Draw) -> np.ndarray:
-    """Which frames (or packets) of one clip are missing: exactly round(rate * units) of them, halves rounded up.
+    """Which frames (or packets) of one clip are missing: exactly round(rate * units) of them,
+    halves rounded up.
 
     Args:
         pattern: one of PATTERNS but "utterance", which is decided over the corpus.
@@ -47,8 +48,12 @@ def _bursts(units: int, lost: int, draw: Draw) -> np.ndarray:
     kept = units - lost
     segments = min(1 + draw.below(MAX_BURSTS), lost, kept + 1)
     lengths = _split(lost, segments, draw)
-    # Between two segments lies at least one unit; before the first and after the last there may be none.
-    gaps = _split(kept + 2, segments + 1, draw) - np.array([1] + [0] * (segments - 1) + [1])[: segments + 1]
+    # Between two segments lies at least one unit; before the first and after the last there may be
+    # none.
+    gaps = (
+        _split(kept + 2, segments + 1, draw)
+        - np.array([1] + [0] * (segments - 1) + [1])[: segments + 1]
+    )
     missing = np.zeros(units, np.bool_)
     place = 0
     for gap, length in zip(gaps, lengths, strict=False):
@@ -70,8 +75,9 @@ def lose_audio(clip: Clip, missing: np.ndarray, *, signalled: bool = True) -> Cl
 
     Args:
         clip: left as it is.
-        missing: (T,) bool per frame, or (2 T,) bool per 20 ms packet. The presence mask knows frames alone, so a frame
-            is marked absent where both of its packets are lost; half a frame lost stays present with silence in it.
+        missing: (T,) bool per frame, or (2 T,) bool per 20 ms packet. The presence mask knows
+            frames alone, so a frame is marked absent where both of its packets are lost; half a
+            frame lost stays present with silence in it.
         signalled: say so in `audio_present`.
     """
     samples = np.repeat(missing, clip.frames * SAMPLES_PER_FRAME // max(len(missing), 1))
@@ -80,7 +86,9 @@ def lose_audio(clip: Clip, missing: np.ndarray, *, signalled: bool = True) -> Cl
     return replace(clip, audio=np.where(samples, np.float32(0), clip.audio), audio_present=present)
 
 
-def lose_video(clip: Clip, missing: np.ndarray, *, signalled: bool = True, frozen: bool = False) -> Clip:
+def lose_video(
+    clip: Clip, missing: np.ndarray, *, signalled: bool = True, frozen: bool = False
+) -> Clip:
     """Blackens, or freezes, the missing part of the picture.
 
     Args:

@@ -1,8 +1,9 @@
-"""Noise for the conditions, and the corpus that lends it: white, pink, voices of other clips, recordings.
+"""Noise for the conditions, and the corpus that lends it: white, pink, voices of other clips,
+recordings.
 
-Random numbers are raw words of a PCG64 seeded by a SHA-256, whose stream numpy fixes for good (its distributions may
-change), and everything that decides a bit of sound is an integer or one IEEE operation an element: the same bits in
-every process and on every machine.
+Random numbers are raw words of a PCG64 seeded by a SHA-256, whose stream numpy fixes for good (its
+distributions may change), and everything that decides a bit of sound is an integer or one IEEE
+operation an element: the same bits in every process and on every machine.
 """
 
 from __future__ import annotations
@@ -55,16 +56,18 @@ class Draw:
 
 
 class Corpus:
-    """The clips that a condition may borrow from: the ids, who speaks, what is said, the sound and lips of each.
+    """The clips that a condition may borrow from: the ids, who speaks, what is said, the sound and
+    lips of each.
 
-    It should be the whole split that is evaluated, also where only a few of its clips are scored: then a limit on
-    the number of clips does not change what any of them is mixed with.
+    It should be the whole split that is evaluated, also where only a few of its clips are scored:
+    then a limit on the number of clips does not change what any of them is mixed with.
 
     Args:
         ids: of all clips.
-        load_audio: gives (N,) float32 16 kHz for an id; called at most once an id while it is cached.
-        load_lips: gives (T, 96, 96) uint8 and (T,) bool, where a mouth is seen, for an id; the lips of another clip
-            need it.
+        load_audio: gives (N,) float32 16 kHz for an id; called at most once an id while it is
+            cached.
+        load_lips: gives (T, 96, 96) uint8 and (T,) bool, where a mouth is seen, for an id; the lips
+            of another clip need it.
         texts: id -> what is said, where known; the lips of another clip need it.
         speakers: id -> speaker, where known.
         noise_dir: folder of recorded noises for the "recorded" noise.
@@ -94,13 +97,17 @@ class Corpus:
 
     def _ranks(self, purpose: str, seed: int) -> dict[str, int]:
         """A shuffled place in [0, len(ids)) for each id."""
-        return {self.ids[index]: rank for rank, index in enumerate(Draw("ranks", purpose, seed).order(len(self.ids)))}
+        return {
+            self.ids[index]: rank
+            for rank, index in enumerate(Draw("ranks", purpose, seed).order(len(self.ids)))
+        }
 
     def others(self, clip: Clip, draw: Draw, *, other_speaker: bool = False) -> list[str]:
         """Ids of all other clips, shuffled; those of other speakers first if asked for."""
         ids = [self.ids[index] for index in draw.order(len(self.ids)) if self.ids[index] != clip.id]
         if other_speaker:
-            ids.sort(key=lambda id: self.speakers.get(id) == clip.speaker)  # stable: keeps the shuffle
+            # stable: keeps the shuffle
+            ids.sort(key=lambda id: self.speakers.get(id) == clip.speaker)
         return ids
 
     def noise_files(self) -> list[Path]:
@@ -139,13 +146,15 @@ def _sound_files(folder: Path | None) -> list[Path]:
 
 
 def energy(audio: np.ndarray) -> int:
-    """Sum of squares in 16-bit steps: an integer, so that the order of summation cannot change it."""
+    """Sum of squares in 16-bit steps: an integer, so that the order of summation cannot change
+    it."""
     steps = np.rint(audio.astype(np.float64) * _FULL_SCALE).astype(np.int64)
     return int(steps @ steps)
 
 
 def white(samples: int, draw: Draw) -> np.ndarray:
-    """(samples,) float32, sums of eight 16-bit numbers: close to normal and exact on every machine."""
+    """(samples,) float32, sums of eight 16-bit numbers: close to normal and exact on every
+    machine."""
     words = draw.words(2 * samples).reshape(samples, 2)
     parts = np.zeros((samples, 2), np.int64)
     for shift in (0, 16, 32, 48):
@@ -154,7 +163,8 @@ def white(samples: int, draw: Draw) -> np.ndarray:
 
 
 def pink(samples: int, draw: Draw) -> np.ndarray:
-    """(samples,) float32 falling 3 dB an octave, by the Voss-McCartney sum of held random numbers, in integers."""
+    """(samples,) float32 falling 3 dB an octave, by the Voss-McCartney sum of held random numbers,
+    in integers."""
     total = np.zeros(samples, np.int64)
     for row in range(_PINK_ROWS):
         hold = 2**row
@@ -164,14 +174,18 @@ def pink(samples: int, draw: Draw) -> np.ndarray:
     return _to_rms(total.astype(np.float32) / np.float32(2**20))
 
 
-def babble(clip: Clip, corpus: Corpus, draw: Draw, *, talkers: int, other_speaker: bool = False) -> np.ndarray:
-    """Voices of other clips of the corpus, equally loud, each started anywhere and repeated to the length needed.
+def babble(
+    clip: Clip, corpus: Corpus, draw: Draw, *, talkers: int, other_speaker: bool = False
+) -> np.ndarray:
+    """Voices of other clips of the corpus, equally loud, each started anywhere and repeated to the
+    length needed.
 
     Args:
         clip: never among the voices.
         corpus: where the voices come from.
         draw: decides which, and where they start.
-        talkers: how many are mixed; fewer where the corpus has fewer other clips with sound in them.
+        talkers: how many are mixed; fewer where the corpus has fewer other clips with sound in
+            them.
         other_speaker: take clips of other speakers first, where the corpus has any.
 
     Returns:
@@ -189,19 +203,25 @@ def babble(clip: Clip, corpus: Corpus, draw: Draw, *, talkers: int, other_speake
             mixed += _looped(_to_rms(voice), len(mixed), draw)
             found += 1
     if not found:
-        raise CannotBuild("noise of other voices needs at least two clips with sound in the corpus; add clips")
+        raise CannotBuild(
+            "noise of other voices needs at least two clips with sound in the corpus; add clips"
+        )
     return mixed / np.float32(max(found, 1))
 
 
 def recorded(clip: Clip, corpus: Corpus, draw: Draw) -> np.ndarray:
-    """(N,) float32 of a recorded noise: a file of the corpus's noise folder, started anywhere and repeated.
+    """(N,) float32 of a recorded noise: a file of the corpus's noise folder, started anywhere and
+    repeated.
 
     Raises:
         CannotBuild: the folder is not given or holds no sound.
     """
     files = corpus.noise_files()
     if not files:
-        raise CannotBuild(f"recorded noise needs a folder of .wav, .flac, .ogg or .mp3 files, not {corpus.noise_dir}")
+        raise CannotBuild(
+            "recorded noise needs a folder of .wav, .flac, .ogg or .mp3 files, not "
+            f"{corpus.noise_dir}"
+        )
     path = files[draw.below(len(files))]
     noise = corpus.noise(path)
     if energy(noise) == 0:
@@ -212,10 +232,11 @@ def recorded(clip: Clip, corpus: Corpus, draw: Draw) -> np.ndarray:
 def add_noise(clip: Clip, noise: np.ndarray, snr_db: float) -> Clip:
     """Adds noise at a signal-to-noise ratio over the whole clip, pauses included.
 
-    Speech that fills half of a clip is about 3 dB louder while somebody speaks than this ratio says, so figures
-    compare only with others over the whole clip. Frames without sound stay without and do not count. A silent clip
-    has no ratio and gets the noise that it would get if its speech had an RMS of 0.05. Where the mixture would
-    clip, all of it is scaled down, which keeps the ratio.
+    Speech that fills half of a clip is about 3 dB louder while somebody speaks than this ratio
+    says, so figures compare only with others over the whole clip. Frames without sound stay without
+    and do not count. A silent clip has no ratio and gets the noise that it would get if its speech
+    had an RMS of 0.05. Where the mixture would clip, all of it is scaled down, which keeps the
+    ratio.
 
     Args:
         clip: left as it is.
@@ -224,7 +245,9 @@ def add_noise(clip: Clip, noise: np.ndarray, snr_db: float) -> Clip:
     """
     heard = np.repeat(clip.audio_present, SAMPLES_PER_FRAME)
     noise = np.where(heard, noise, np.float32(0))
-    speech_energy = energy(clip.audio[heard]) or round(int(heard.sum()) * (_SPEECH_RMS * _FULL_SCALE) ** 2)
+    speech_energy = energy(clip.audio[heard]) or round(
+        int(heard.sum()) * (_SPEECH_RMS * _FULL_SCALE) ** 2
+    )
     noise_energy = energy(noise)
     if noise_energy == 0:  # nothing is present, or the piece of noise drawn is silent
         return clip

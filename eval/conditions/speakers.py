@@ -1,8 +1,9 @@
 """Clips as if somebody else said them: another voice, another speaking rate, another mouth.
 
-They stand in for people of whom there are no recordings. They rank models and show where one breaks; the error rate
-for real strangers they do not predict. All are pure functions of (clip id, kind, level, seed). FFmpeg's filters and
-OpenCV count in floating point, so their last bits may differ between machines (`conditions.library_versions`).
+They stand in for people of whom there are no recordings. They rank models and show where one
+breaks; the error rate for real strangers they do not predict. All are pure functions of (clip id,
+kind, level, seed). FFmpeg's filters and OpenCV count in floating point, so their last bits may
+differ between machines (`conditions.library_versions`).
 """
 
 from __future__ import annotations
@@ -20,14 +21,18 @@ _MIDDLE = slice(CROP_SIZE // 4, 3 * CROP_SIZE // 4)  # where the mouth is, eithe
 
 
 def _voice(clip: Clip, factor: float, draw: Draw) -> Clip:
-    """Pitch and formants times a factor, as of a shorter or longer vocal tract, at the same speaking rate."""
+    """Pitch and formants times a factor, as of a shorter or longer vocal tract, at the same
+    speaking rate."""
     rate = round(SAMPLE_RATE * factor)
-    audio = _filtered(clip.audio, ("asetrate", str(rate)), ("aresample", str(SAMPLE_RATE)), _tempo(1 / factor))
+    audio = _filtered(
+        clip.audio, ("asetrate", str(rate)), ("aresample", str(SAMPLE_RATE)), _tempo(1 / factor)
+    )
     return replace(clip, audio=_fitted(audio, len(clip.audio)))
 
 
 def _rate(clip: Clip, factor: float, draw: Draw) -> Clip:
-    """Sound and lips so many times as fast, the pitch as it was; of the pictures the nearest ones are shown."""
+    """Sound and lips so many times as fast, the pitch as it was; of the pictures the nearest ones
+    are shown."""
     frames = max(1, round(clip.frames / factor))
     source = np.minimum(((np.arange(frames) + 0.5) * factor).astype(np.int64), clip.frames - 1)
     return replace(
@@ -44,15 +49,19 @@ def _mouth(clip: Clip, pixels: float, draw: Draw) -> Clip:
     """A mouth of another shape, in the same place: one smooth bend for all frames.
 
     Args:
-        pixels: standard deviation of the bend; up to 3 no part of the picture is folded over, with 18 lips can hardly
-            be read.
+        pixels: standard deviation of the bend; up to 3 no part of the picture is folded over, with
+            18 lips can hardly be read.
     """
     import cv2
 
     words = draw.words(2 * _GRID * _GRID * 4).astype(np.float64) / 2**64
-    normal = (words.reshape(2, _GRID, _GRID, 4).sum(axis=-1) - 2) * np.sqrt(3)  # a sum of four uniform ones is near it
-    bend = np.stack([cv2.resize(part, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_CUBIC) for part in normal])
-    bend -= bend[:, _MIDDLE, _MIDDLE].mean(axis=(1, 2), keepdims=True)  # a mouth elsewhere is not another mouth
+    # a sum of four uniform ones is near it
+    normal = (words.reshape(2, _GRID, _GRID, 4).sum(axis=-1) - 2) * np.sqrt(3)
+    bend = np.stack(
+        [cv2.resize(part, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_CUBIC) for part in normal]
+    )
+    # a mouth elsewhere is not another mouth
+    bend -= bend[:, _MIDDLE, _MIDDLE].mean(axis=(1, 2), keepdims=True)
     across, down = bend * (pixels / bend.std())
     x, y = np.meshgrid(np.arange(CROP_SIZE), np.arange(CROP_SIZE))
     at = (x + across).astype(np.float32), (y + down).astype(np.float32)
@@ -67,14 +76,17 @@ def _tempo(factor: float) -> tuple[str, str]:
 
 
 def _filtered(audio: np.ndarray, *filters: tuple[str, str]) -> np.ndarray:
-    """(N,) float32 at 16 kHz through filters of FFmpeg, (name, arguments) each; of whatever length comes out."""
+    """(N,) float32 at 16 kHz through filters of FFmpeg, (name, arguments) each; of whatever length
+    comes out."""
     import av
 
     graph = av.filter.Graph()
     nodes = [graph.add_abuffer(sample_rate=SAMPLE_RATE, format="flt", layout="mono")]
     nodes += [graph.add(name, arguments) for name, arguments in filters]
     graph.link_nodes(*nodes, graph.add("abuffersink")).configure()
-    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(audio[None]), format="flt", layout="mono")
+    frame = av.AudioFrame.from_ndarray(
+        np.ascontiguousarray(audio[None]), format="flt", layout="mono"
+    )
     frame.sample_rate = SAMPLE_RATE
     graph.push(frame)
     graph.push(None)
@@ -91,17 +103,27 @@ def _fitted(audio: np.ndarray, samples: int) -> np.ndarray:
 
 
 SPEAKERS: dict[str, Kind] = {
-    "higher voice": Kind(_voice, levels((1.1, "pitch and formants x 1.1"), (1.2, "pitch and formants x 1.2"))),
-    "lower voice": Kind(_voice, levels((0.92, "pitch and formants x 0.92"), (0.85, "pitch and formants x 0.85"))),
+    "higher voice": Kind(
+        _voice, levels((1.1, "pitch and formants x 1.1"), (1.2, "pitch and formants x 1.2"))
+    ),
+    "lower voice": Kind(
+        _voice, levels((0.92, "pitch and formants x 0.92"), (0.85, "pitch and formants x 0.85"))
+    ),
     "faster": Kind(_rate, levels((1.1, "rate x 1.1"), (1.2, "rate x 1.2"), (1.35, "rate x 1.35"))),
     "slower": Kind(_rate, levels((0.9, "rate x 0.9"), (0.8, "rate x 0.8"), (0.7, "rate x 0.7"))),
     "other mouth": Kind(
-        _mouth, levels((1.5, "bent by 1.5 px"), (3.0, "bent by 3 px"), (18.0, "torn by 18 px")), seeded=True
+        _mouth,
+        levels((1.5, "bent by 1.5 px"), (3.0, "bent by 3 px"), (18.0, "torn by 18 px")),
+        seeded=True,
     ),
 }
 """Every kind with its levels, weakest first."""
 
-_STREAMS = {_voice: frozenset({"audio"}), _rate: frozenset({"audio", "video"}), _mouth: frozenset({"video"})}
+_STREAMS = {
+    _voice: frozenset({"audio"}),
+    _rate: frozenset({"audio", "video"}),
+    _mouth: frozenset({"video"}),
+}
 
 
 @dataclass(frozen=True)
@@ -110,7 +132,8 @@ class Speaker:
 
     Attributes:
         kind: one of SPEAKERS.
-        level: one of the kind's levels: "light" or "heavy", of a speaking rate and a mouth also "medium".
+        level: one of the kind's levels: "light" or "heavy", of a speaking rate and a mouth also
+            "medium".
     """
 
     kind: str
@@ -145,6 +168,9 @@ class Speaker:
         if not clip.frames:
             return clip
         kind = SPEAKERS[self.kind]
-        changed = kind.change(clip, kind.levels[self.level][0], Draw(clip.id, self.axis, self.kind, seed))
-        heard = np.repeat(changed.audio_present, SAMPLES_PER_FRAME)  # filters smear sound into what is absent
+        changed = kind.change(
+            clip, kind.levels[self.level][0], Draw(clip.id, self.axis, self.kind, seed)
+        )
+        # filters smear sound into what is absent
+        heard = np.repeat(changed.audio_present, SAMPLES_PER_FRAME)
         return replace(changed, audio=np.where(heard, changed.audio.clip(-1, 1), np.float32(0)))

@@ -1,7 +1,7 @@
 """Which rows a suite has, which of them the predicates compare, and which of them make a curve.
 
-Rows of each suite, comparison rows included, for one seed (a row in which nothing is drawn is measured for the first
-seed alone): see `avsr evaluate --help`, which a test keeps true.
+Rows of each suite, comparison rows included, for one seed (a row in which nothing is drawn is
+measured for the first seed alone): see `avsr evaluate --help`, which a test keeps true.
 """
 
 from __future__ import annotations
@@ -33,14 +33,17 @@ from avsr.eval.conditions.speakers import Speaker
 from avsr.eval.conditions.video import VideoCorruption
 
 SUITES = ("clean", "quick", "speakers", "masked", "full")
-USES = {"av": {"audio", "video"}, "audio": {"audio"}, "video": {"video"}}  # modality -> the streams it is given
+# modality -> the streams it is given
+USES = {"av": {"audio", "video"}, "audio": {"audio"}, "video": {"video"}}
 STREAMS: tuple[Literal["video", "audio"], ...] = ("video", "audio")
-PARTS = (0.1, 0.25, 0.3, 0.5, 0.75)  # rates at which a pattern is a pattern; at 0 and 1 all of them are the same
+# rates at which a pattern is a pattern; at 0 and 1 all of them are the same
+PARTS = (0.1, 0.25, 0.3, 0.5, 0.75)
 SHARED = "bursts"  # the pattern in whose name the whole of a stream is missing
 CROSSED_SNRS_DB = (5.0, 0.0, -5.0)
 CROSSED_RATES = (0.5, 1.0)
 CROSSED_CORRUPTION = "occlusion"
-FALSE = ("other lips", "too fast", "too slow")  # a picture that is neither missing nor bad, but of another moment
+# a picture that is neither missing nor bad, but of another moment
+FALSE = ("other lips", "too fast", "too slow")
 
 
 @dataclass(frozen=True)
@@ -62,27 +65,34 @@ class Row:
         return f"{self.condition.label} | {self.modality} | seed {seed}"
 
     def seeds(self, seeds: Sequence[int]) -> Sequence[int]:
-        """Those it is measured for: the first alone where another would give the very same clips."""
-        drawn = any(_drawn(step) and step.streams & USES[self.modality] for step in self.condition.steps)
+        """Those it is measured for: the first alone where another would give the very same
+        clips."""
+        drawn = any(
+            _drawn(step) and step.streams & USES[self.modality] for step in self.condition.steps
+        )
         return seeds if drawn else seeds[:1]
 
 
 def _drawn(step: Step) -> bool:
-    """Whether the seed changes anything; nothing is left to draw where all of a stream is missing, or none."""
-    return step.seeded and not (isinstance(step, Missing) and step.stream != "both" and step.rate in (0.0, 1.0))
+    """Whether the seed changes anything; nothing is left to draw where all of a stream is missing,
+    or none."""
+    return step.seeded and not (
+        isinstance(step, Missing) and step.stream != "both" and step.rate in (0.0, 1.0)
+    )
 
 
 # ---- suites
 
 
 def suite_rows(suite: str, conditions: str | None = None) -> list[Row]:
-    """The rows of a suite, and after them those that its predicates compare with; the first is the clean clip.
+    """The rows of a suite, and after them those that its predicates compare with; the first is the
+    clean clip.
 
     Args:
         suite: one of SUITES.
-        conditions: keep only rows whose label, axis or condition fits one of these patterns, separated by commas;
-            `*` and `?` are wildcards and case does not matter. The clean rows stay, and what the rest is compared
-            with.
+        conditions: keep only rows whose label, axis or condition fits one of these patterns,
+            separated by commas; `*` and `?` are wildcards and case does not matter. The clean rows
+            stay, and what the rest is compared with.
 
     Raises:
         UsageError: no such suite, or no such rows.
@@ -113,7 +123,10 @@ def _kept(rows: Sequence[Row], conditions: str) -> list[Row]:
 
     if not any(fits(row.condition) for row in rows):
         axes = ", ".join(dict.fromkeys(row.condition.axis for row in rows))
-        raise UsageError(f"conditions {conditions!r} fit no row of the suite; its axes are {axes}; * is a wildcard")
+        raise UsageError(
+            f"conditions {conditions!r} fit no row of the suite; its axes are {axes}; * is a "
+            "wildcard"
+        )
     return [row for row in rows if not row.condition.steps or fits(row.condition)]
 
 
@@ -126,7 +139,11 @@ def _quick() -> list[Row]:
     babble = Noise("babble", 0.0)
     return [
         *_clean(),
-        *(_row(Missing(stream, SHARED, rate)) for stream in ("video", "audio") for rate in (0.5, 1.0)),
+        *(
+            _row(Missing(stream, SHARED, rate))
+            for stream in ("video", "audio")
+            for rate in (0.5, 1.0)
+        ),
         _row(babble),
         _row(babble, Missing("video", SHARED, 0.5)),
         _row(Nothing()),
@@ -134,16 +151,26 @@ def _quick() -> list[Row]:
 
 
 def _speakers() -> list[Row]:
-    """Other voices, speaking rates and mouths, each with the streams it changes; then all in one, also in babble.
+    """Other voices, speaking rates and mouths, each with the streams it changes; then all in one,
+    also in babble.
 
-    The heaviest change of the mouth stands for lips that cannot be read: in babble they should still do no harm.
+    The heaviest change of the mouth stands for lips that cannot be read: in babble they should
+    still do no harm.
     """
     rows = _clean()
     for condition in (Condition((speaker,)) for speaker in other_speakers()):
-        rows += [Row(condition, modality) for modality, used in USES.items() if condition.streams & used]
-    other = (Speaker("higher voice", "heavy"), Speaker("faster", "light"), Speaker("other mouth", "medium"))
+        rows += [
+            Row(condition, modality) for modality, used in USES.items() if condition.streams & used
+        ]
+    other = (
+        Speaker("higher voice", "heavy"),
+        Speaker("faster", "light"),
+        Speaker("other mouth", "medium"),
+    )
     rows += [Row(Condition(other), modality) for modality in USES]
-    rows += [Row(Condition((*other, Noise("babble", 0.0))), modality) for modality in ("av", "audio")]
+    rows += [
+        Row(Condition((*other, Noise("babble", 0.0))), modality) for modality in ("av", "audio")
+    ]
     for babble in (Noise("babble", 0.0), Noise("babble", -5.0)):
         rows += [_row(babble, Speaker("other mouth", "heavy")), Row(Condition((babble,)), "audio")]
     return rows
@@ -155,11 +182,19 @@ def _masked() -> list[Row]:
     for stream in STREAMS:
         rows += [_row(Missing(stream, pattern, rate)) for pattern, rate in product(PATTERNS, PARTS)]
         rows.append(_row(Missing(stream, SHARED, 1.0)))
-    rows += [_row(Missing("both", pattern, rate)) for pattern, rate in product(JOINT_PATTERNS, JOINT_RATES)]
+    rows += [
+        _row(Missing("both", pattern, rate))
+        for pattern, rate in product(JOINT_PATTERNS, JOINT_RATES)
+    ]
     for stream in STREAMS:
-        unsaid = [Missing(stream, name, rate, signalled=False) for name, rate in product((SHARED, "utterance"), PARTS)]
+        unsaid = [
+            Missing(stream, name, rate, signalled=False)
+            for name, rate in product((SHARED, "utterance"), PARTS)
+        ]
         rows += [_row(step) for step in (*unsaid, Missing(stream, SHARED, 1.0, signalled=False))]
-    return rows + [_row(Missing("video", SHARED, rate, signalled=False, frozen=True)) for rate in PARTS]
+    return rows + [
+        _row(Missing("video", SHARED, rate, signalled=False, frozen=True)) for rate in PARTS
+    ]
 
 
 def _full() -> list[Row]:
@@ -185,11 +220,14 @@ def _row(*steps: Step) -> Row:
 # ---- what a recogniser can be asked
 
 
-def fitting_rows(rows: Iterable[Row], modalities: Sequence[str], name: str) -> tuple[list[Row], dict[Row, str]]:
+def fitting_rows(
+    rows: Iterable[Row], modalities: Sequence[str], name: str
+) -> tuple[list[Row], dict[Row, str]]:
     """The rows as a recogniser of these modalities can be asked for them.
 
-    A row of both streams whose condition changes one stream alone becomes that stream's row, where the recogniser has
-    that modality and not both: its figures under noise are those of the sound alone.
+    A row of both streams whose condition changes one stream alone becomes that stream's row, where
+    the recogniser has that modality and not both: its figures under noise are those of the sound
+    alone.
 
     Args:
         rows: of the suite.
@@ -203,10 +241,17 @@ def fitting_rows(rows: Iterable[Row], modalities: Sequence[str], name: str) -> t
     for row in rows:
         if row.modality not in modalities and row.modality == "av":
             alone = next(
-                (one for one in ("audio", "video") if one in modalities and row.condition.streams <= {one}), None
+                (
+                    one
+                    for one in ("audio", "video")
+                    if one in modalities and row.condition.streams <= {one}
+                ),
+                None,
             )
             row = replace(row, modality=alone) if alone else row
-        has = " and ".join({"av": "audio + video", "audio": "audio", "video": "video"}[one] for one in modalities)
+        has = " and ".join(
+            {"av": "audio + video", "audio": "audio", "video": "video"}[one] for one in modalities
+        )
         fitted.setdefault(row, None if row.modality in modalities else f"{name} takes {has} only")
     return list(fitted), {row: reason for row, reason in fitted.items() if reason is not None}
 
@@ -217,8 +262,9 @@ def fitting_rows(rows: Iterable[Row], modalities: Sequence[str], name: str) -> t
 def audio_only(row: Row) -> Row | None:
     """The row that R_V compares with: the same sound, whole or spoilt, and no lips.
 
-    None where sound is missing or comes at a wrong time, and where the picture is there and spoilt or another's: the
-    predicate is about a picture that is missing in part or whole, or there as it was.
+    None where sound is missing or comes at a wrong time, and where the picture is there and spoilt
+    or another's: the predicate is about a picture that is missing in part or whole, or there as it
+    was.
     """
     if _gone(row, "audio") or _false(row) or _spoilt(row, "video corrupted"):
         return None
@@ -228,8 +274,8 @@ def audio_only(row: Row) -> Row | None:
 def video_only(row: Row) -> Row | None:
     """The row that R_A compares with: the same lips, whole or spoilt, and no sound.
 
-    None where lips are missing, another's or at another speed, and where the sound is there and spoilt: the mirror of
-    `audio_only`.
+    None where lips are missing, another's or at another speed, and where the sound is there and
+    spoilt: the mirror of `audio_only`.
     """
     if _gone(row, "video") or _false(row) or _spoilt(row, "noise", "audio corrupted"):
         return None
@@ -237,7 +283,8 @@ def video_only(row: Row) -> Row | None:
 
 
 def clean_audio(row: Row) -> Row | None:
-    """The sound alone, where the picture is spoilt, false or out of step and the sound is as it was."""
+    """The sound alone, where the picture is spoilt, false or out of step and the sound is as it
+    was."""
     bad = _spoilt(row, "video corrupted", "identity", "out of step")
     return Row(modality="audio") if bad and len(row.condition.steps) == 1 else None
 
@@ -253,7 +300,9 @@ def _gone(row: Row, stream: Literal["audio", "video"]) -> bool:
 
 
 def _false(row: Row) -> bool:
-    return any(isinstance(step, OutOfStep | Speaker) or step.name in FALSE for step in row.condition.steps)
+    return any(
+        isinstance(step, OutOfStep | Speaker) or step.name in FALSE for step in row.condition.steps
+    )
 
 
 def _spoilt(row: Row, *axes: str) -> bool:
@@ -262,7 +311,10 @@ def _spoilt(row: Row, *axes: str) -> bool:
 
 AGAINST: dict[str, Callable[[Row], Row | None]] = {"R_V": audio_only, "R_A": video_only}
 
-HARM: dict[str, Callable[[Row], Row | None]] = {"bad picture": clean_audio, "bad sound": clean_video}
+HARM: dict[str, Callable[[Row], Row | None]] = {
+    "bad picture": clean_audio,
+    "bad sound": clean_video,
+}
 """What a stream that is there and bad does, against not using it; told beside the predicates and not part of them."""
 
 
@@ -270,10 +322,12 @@ HARM: dict[str, Callable[[Row], Row | None]] = {"bad picture": clean_audio, "bad
 
 
 def curve_rows(rows: Sequence[Row]) -> list[list[tuple[float | str | None, Row]]]:
-    """Each condition over its levels: (level, row) in the order of the axis, the clean clip among them.
+    """Each condition over its levels: (level, row) in the order of the axis, the clean clip among
+    them.
 
-    Clean is level 0 where something is missing or moved, "none" where it is corrupted and the last, None, in noise. The
-    rows in which the whole of a stream is missing stand in the curves of all patterns.
+    Clean is level 0 where something is missing or moved, "none" where it is corrupted and the last,
+    None, in noise. The rows in which the whole of a stream is missing stand in the curves of all
+    patterns.
     """
     curves: dict[tuple[str, str, bool, str], list[tuple[float | str | None, Row]]] = {}
     for row in rows:
@@ -289,7 +343,12 @@ def curve_rows(rows: Sequence[Row]) -> list[list[tuple[float | str | None, Row]]
         elif axis.endswith("missing"):
             points = [(0.0, clean), *sorted(points, key=_level)]
             if _one(axis) and points[-1][0] != 1.0:
-                points.append((1.0, Row(Condition((Missing(_stream(axis), SHARED, 1.0, signalled),)), modality)))
+                points.append(
+                    (
+                        1.0,
+                        Row(Condition((Missing(_stream(axis), SHARED, 1.0, signalled),)), modality),
+                    )
+                )
         elif axis == "out of step":
             points = sorted([*points, (0, clean)], key=_level)
         else:
@@ -299,16 +358,23 @@ def curve_rows(rows: Sequence[Row]) -> list[list[tuple[float | str | None, Row]]
 
 
 def shared_by(row: Row, rows: Iterable[Row]) -> list[Condition]:
-    """The conditions of other patterns that are this row, to the last bit: the whole of a stream is missing."""
+    """The conditions of other patterns that are this row, to the last bit: the whole of a stream is
+    missing."""
     steps = row.condition.steps
-    if len(steps) != 1 or not isinstance(steps[0], Missing) or steps[0].stream == "both" or steps[0].rate != 1.0:
+    if (
+        len(steps) != 1
+        or not isinstance(steps[0], Missing)
+        or steps[0].stream == "both"
+        or steps[0].rate != 1.0
+    ):
         return []
     whole = steps[0]
     partial = [other.condition.steps[0] for other in rows if len(other.condition.steps) == 1]
     patterns = {
         (step.pattern, step.frozen): None
         for step in partial
-        if isinstance(step, Missing) and (step.stream, step.signalled) == (whole.stream, whole.signalled)
+        if isinstance(step, Missing)
+        and (step.stream, step.signalled) == (whole.stream, whole.signalled)
     }
     return [
         Condition((replace(whole, pattern=pattern, frozen=frozen),))

@@ -1,13 +1,15 @@
-"""How true are a model's confidences and word times? Measures both, and fits what the model file says about them.
+"""How true are a model's confidences and word times? Measures both, and fits what the model file
+says about them.
 
     python -m avsr.eval.metrics.calibration MODEL DATA --out CALIBRATED.safetensors
 
-A model has seen its training clips and is seldom wrong on them as they are. So the map from posteriors to confidences
-is fitted on training clips in babble and with one modality alone as well (FIT_ROWS), where it errs often enough;
-whether that carries over is measured on clips that it has not seen (REPORT_ROWS).
+A model has seen its training clips and is seldom wrong on them as they are. So the map from
+posteriors to confidences is fitted on training clips in babble and with one modality alone as well
+(FIT_ROWS), where it errs often enough; whether that carries over is measured on clips that it has
+not seen (REPORT_ROWS).
 
-A word of the hypothesis is right where jiwer aligns it to the same word of the reference. `reliability.py` says how the
-error of confidences is counted.
+A word of the hypothesis is right where jiwer aligns it to the same word of the reference.
+`reliability.py` says how the error of confidences is counted.
 """
 
 from __future__ import annotations
@@ -71,7 +73,8 @@ def observe(
     """Recognises clips in each row.
 
     Args:
-        recogniser: what is observed; how it decodes and what it says of its own confidences is its own business.
+        recogniser: what is observed; how it decodes and what it says of its own confidences is its
+            own business.
         index: prepared clips.
         split: use only clips of this split of the index; None for all.
         rows: conditions and modalities.
@@ -99,12 +102,19 @@ def observe(
 
 
 def _observe_batch(
-    recogniser: Recogniser, index: ShardIndex, batch: Sequence[int], row: Row, corpus: Corpus, seed: int
+    recogniser: Recogniser,
+    index: ShardIndex,
+    batch: Sequence[int],
+    row: Row,
+    corpus: Corpus,
+    seed: int,
 ) -> Iterator[Utterance]:
     """One forward pass; clips in which nothing is left are passed over."""
     condition, modality = row
     clips = [mask(condition.apply(index.load(i), seed, corpus), modality) for i in batch]
-    usable = [n for n, clip in enumerate(clips) if clip.audio_present.any() or clip.video_present.any()]
+    usable = [
+        n for n, clip in enumerate(clips) if clip.audio_present.any() or clip.video_present.any()
+    ]
     found = recogniser.spans([clips[n] for n in usable]) if usable else []
     for n, (spans, heard) in zip(usable, found, strict=True):
         meta = index.meta(batch[n])
@@ -122,7 +132,8 @@ def _observe_batch(
 
 
 def match(reference: str, words: Sequence[str]) -> list[int | None]:
-    """Which word of the reference each word is, by jiwer's alignment after `normalize.basic`; None where wrong."""
+    """Which word of the reference each word is, by jiwer's alignment after `normalize.basic`; None
+    where wrong."""
     import jiwer
 
     normalize = get_normalizer("basic")
@@ -156,11 +167,16 @@ def fit_confidence(utterances: Sequence[Utterance]) -> Calibration:
     """
     from scipy.optimize import minimize
 
-    features = np.array([word for utterance in utterances for word in utterance.features]).reshape(-1, len(FEATURES))
+    features = np.array([word for utterance in utterances for word in utterance.features]).reshape(
+        -1, len(FEATURES)
+    )
     right = np.array([word for utterance in utterances for word in utterance.right], np.bool_)
     if right.all() or not right.any():
         share = "all" if len(right) and right.all() else "none"
-        raise AvsrError(f"{share} of {len(right)} words are right: confidences need both kinds; take other clips")
+        raise AvsrError(
+            f"{share} of {len(right)} words are right: confidences need both kinds; take other "
+            "clips"
+        )
     inputs = np.column_stack([features, np.ones(len(features))])
     signs = np.where(right, 1.0, -1.0)
 
@@ -168,17 +184,22 @@ def fit_confidence(utterances: Sequence[Utterance]) -> Calibration:
         margins = signs * (inputs @ weights)
         slope = -signs / (1 + np.exp(np.clip(margins, -500, 500)))
         ridge = RIDGE * np.append(weights[:-1], 0)
-        return float(np.logaddexp(0, -margins).mean() + ridge @ weights / 2), inputs.T @ slope / len(right) + ridge
+        return float(
+            np.logaddexp(0, -margins).mean() + ridge @ weights / 2
+        ), inputs.T @ slope / len(right) + ridge
 
     weights = minimize(loss, np.zeros(inputs.shape[1]), jac=True, method="BFGS").x
-    return Calibration(tuple(round(float(weight), 4) for weight in weights[:-1]), round(float(weights[-1]), 4))
+    return Calibration(
+        tuple(round(float(weight), 4) for weight in weights[:-1]), round(float(weights[-1]), 4)
+    )
 
 
 # ---- word times
 
 
 def fit_timing(utterances: Sequence[Utterance]) -> Timing | None:
-    """The timing with the smallest mean absolute error of starts and ends; None where no times are known."""
+    """The timing with the smallest mean absolute error of starts and ends; None where no times are
+    known."""
     known = [utterance for utterance in utterances if any(utterance.said)]
     if not known:
         return None
@@ -222,7 +243,8 @@ def calibrate(
 
 
 def save_calibrated(source: Path, target: Path, recogniser: Recogniser) -> None:
-    """Writes the model file anew with what the recogniser says of its confidences and word times; weights as they are.
+    """Writes the model file anew with what the recogniser says of its confidences and word times;
+    weights as they are.
 
     Raises:
         AvsrError: the file cannot be written.
@@ -234,7 +256,11 @@ def save_calibrated(source: Path, target: Path, recogniser: Recogniser) -> None:
 
     with safe_open(source, framework="np") as file:
         about = json.loads(file.metadata()[KEY])
-    about["info"] |= {name: recogniser.info[name] for name in ("calibration", "word_times") if name in recogniser.info}
+    about["info"] |= {
+        name: recogniser.info[name]
+        for name in ("calibration", "word_times")
+        if name in recogniser.info
+    }
     write(target, load_file(source), about)
 
 
@@ -247,16 +273,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("model", metavar="MODEL", help="a name from `avsr models`, or a file")
     parser.add_argument("data", metavar="DATA", help="shards made by `avsr prepare`")
     parser.add_argument("--split", default="train", help="clips to fit on (default %(default)s)")
-    parser.add_argument("--report-split", default="val", help="clips to measure on (default %(default)s)")
     parser.add_argument(
-        "--clips", type=positive, default=FIT_CLIPS, metavar="N", help="of each condition (%(default)s)"
+        "--report-split", default="val", help="clips to measure on (default %(default)s)"
+    )
+    parser.add_argument(
+        "--clips",
+        type=positive,
+        default=FIT_CLIPS,
+        metavar="N",
+        help="of each condition (%(default)s)",
     )
     parser.add_argument("--limit", type=positive, metavar="N", help="measure on so many clips only")
-    parser.add_argument("--seed", type=int, default=17, metavar="S", help="of noise and draws (default %(default)s)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default %(default)s)")
-    parser.add_argument("--no-fit", action="store_true", help="measure the model as it is, and write nothing")
     parser.add_argument(
-        "--out", type=weights_file, metavar="FILE", help="the calibrated model, another file than MODEL"
+        "--seed", type=int, default=17, metavar="S", help="of noise and draws (default %(default)s)"
+    )
+    parser.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda or mps (default %(default)s)"
+    )
+    parser.add_argument(
+        "--no-fit", action="store_true", help="measure the model as it is, and write nothing"
+    )
+    parser.add_argument(
+        "--out",
+        type=weights_file,
+        metavar="FILE",
+        help="the calibrated model, another file than MODEL",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results as JSON")
     output_options(parser)
@@ -278,7 +319,12 @@ def _run(options: Namespace) -> None:
     after = recogniser
     if not options.no_fit:
         after = calibrate(
-            recogniser, index, split=options.split, clips=options.clips, seed=options.seed, progress=progress
+            recogniser,
+            index,
+            split=options.split,
+            clips=options.clips,
+            seed=options.seed,
+            progress=progress,
         )
     unseen = observe(
         recogniser,
@@ -291,13 +337,20 @@ def _run(options: Namespace) -> None:
     )
     results = report(recogniser, after, unseen)
     if after is not recogniser:
-        ece = {f"{row['condition']}, {row['modality']}": round(row["ece"], 4) for row in results["rows"]}
+        ece = {
+            f"{row['condition']}, {row['modality']}": round(row["ece"], 4)
+            for row in results["rows"]
+        }
         after.info["calibration"]["ece"] = {"split": options.report_split, **ece}
-        results["fitted"] = {name: after.info[name] for name in ("calibration", "word_times") if name in after.info}
+        results["fitted"] = {
+            name: after.info[name] for name in ("calibration", "word_times") if name in after.info
+        }
     if after is not recogniser and options.out is not None:
         save_calibrated(checkpoint.resolve(options.model), options.out, after)
     if options.json is not None:
-        outputs.write(options.json, [json.dumps(results, indent=1, allow_nan=False).encode(), b"\n"])
+        outputs.write(
+            options.json, [json.dumps(results, indent=1, allow_nan=False).encode(), b"\n"]
+        )
     print(to_markdown(results), end="")
     if after is not recogniser and options.out is None:
         print("avsr: fitted for this report alone: --out FILE keeps it", file=sys.stderr)

@@ -1,8 +1,9 @@
-"""What a whole call of `avsr transcribe` costs, from the start of the process to the written file, stage by stage.
+"""What a whole call of `avsr transcribe` costs, from the start of the process to the written file,
+stage by stage.
 
-Every call runs in a fresh process, as a user's does: what is imported and loaded counts. Stages are timed by wrapping
-the functions that do them, so the program itself knows nothing of it. They run in two threads beside each other, so
-their sum may be more than the call took.
+Every call runs in a fresh process, as a user's does: what is imported and loaded counts. Stages are
+timed by wrapping the functions that do them, so the program itself knows nothing of it. They run in
+two threads beside each other, so their sum may be more than the call took.
 """
 
 from __future__ import annotations
@@ -37,8 +38,10 @@ STAGES = (
 LENGTHS_S = (3, 60)
 LONG_S = 600
 TIMEOUT_S = 3600
-PAUSE_S = 0.12  # between two rounds of a clip: coders of sound begin a little before their first sample
-STARTED = "AVSR_BENCH_STARTED"  # environment: when the process was asked for, seconds since the epoch
+# between two rounds of a clip: coders of sound begin a little before their first sample
+PAUSE_S = 0.12
+# environment: when the process was asked for, seconds since the epoch
+STARTED = "AVSR_BENCH_STARTED"
 
 
 @dataclass(frozen=True)
@@ -65,9 +68,15 @@ class Call:
 
 
 def time_calls(
-    clip: Path, folder: Path, *, long: bool = False, model: str = "default", tell: Callable[[str], None] | None = None
+    clip: Path,
+    folder: Path,
+    *,
+    long: bool = False,
+    model: str = "default",
+    tell: Callable[[str], None] | None = None,
 ) -> list[Call]:
-    """Times calls on a short clip repeated to several lengths, on a free machine and beside one busy core.
+    """Times calls on a short clip repeated to several lengths, on a free machine and beside one
+    busy core.
 
     Args:
         clip: a video of a few seconds with sound.
@@ -116,7 +125,8 @@ def to_markdown(calls: list[Call]) -> str:
 
 
 def repeat(clip: Path, target: Path, seconds: float) -> Path:
-    """Writes the clip's packets again and again, without coding them anew, until the file is long enough.
+    """Writes the clip's packets again and again, without coding them anew, until the file is long
+    enough.
 
     Args:
         clip: a media file.
@@ -160,7 +170,15 @@ def _time_call(file: Path, media_s: float, lips: bool, busy: bool, model: str) -
     out = file.parent / "out"
     out.mkdir(exist_ok=True)
     modality = "auto" if lips else "audio"
-    command = [sys.executable, "-m", "avsr.eval.metrics.calls", str(file), modality, model, str(out)]
+    command = [
+        sys.executable,
+        "-m",
+        "avsr.eval.metrics.calls",
+        str(file),
+        modality,
+        model,
+        str(out),
+    ]
     begin = time.time()
     done = subprocess.run(
         command,
@@ -178,11 +196,12 @@ def _time_call(file: Path, media_s: float, lips: bool, busy: bool, model: str) -
     return Call(media_s, lips, busy, seconds, told["cpu_s"], told["peak_mb"], told["stages"])
 
 
-# ---------------------------------------------------------------------------- the process that is timed
+# ------------------------------------------------------------------------ the process that is timed
 
 
 class StageClock:
-    """Seconds spent in each stage, over all threads; a stage within a stage counts for itself alone."""
+    """Seconds spent in each stage, over all threads; a stage within a stage counts for itself
+    alone."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
@@ -232,7 +251,8 @@ class StageClock:
 
 
 def main(file: str, modality: str, model: str, out: str) -> None:
-    """One call as `avsr transcribe FILE -o DIR -f json` makes it, and a line of JSON about its stages."""
+    """One call as `avsr transcribe FILE -o DIR -f json` makes it, and a line of JSON about its
+    stages."""
     clock = StageClock()
     from avsr.transcribing.transcribe import load_model
     from avsr.transcribing.writers import write
@@ -263,7 +283,11 @@ def main(file: str, modality: str, model: str, out: str) -> None:
         write(transcript, Path(out) / "transcript.json")
     from avsr.eval.metrics.speed import peak_memory_mb
 
-    print(json.dumps({"stages": clock.seconds, "cpu_s": time.process_time(), "peak_mb": peak_memory_mb()}))
+    print(
+        json.dumps(
+            {"stages": clock.seconds, "cpu_s": time.process_time(), "peak_mb": peak_memory_mb()}
+        )
+    )
 
 
 if __name__ == "__main__":

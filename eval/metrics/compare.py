@@ -1,10 +1,11 @@
 """Two evaluations row by row: paired differences, and which of them are real.
 
-Each difference comes with a paired bootstrap interval over utterances (`wer.compare`). With many rows some intervals
-leave out zero by chance, so each row also has an exact paired randomisation test: if it did not matter which system
-said what, every utterance's difference could as well have had the other sign (Noreen, "Computer-intensive methods for
-testing hypotheses", 1989; Yeh, "More accurate tests for the statistical significance of result differences", COLING
-2000). Its p values are adjusted for the number of rows (Holm, "A simple sequentially rejective multiple test
+Each difference comes with a paired bootstrap interval over utterances (`wer.compare`). With many
+rows some intervals leave out zero by chance, so each row also has an exact paired randomisation
+test: if it did not matter which system said what, every utterance's difference could as well have
+had the other sign (Noreen, "Computer-intensive methods for testing hypotheses", 1989; Yeh, "More
+accurate tests for the statistical significance of result differences", COLING 2000). Its p values
+are adjusted for the number of rows (Holm, "A simple sequentially rejective multiple test
 procedure", Scandinavian Journal of Statistics, 1979).
 """
 
@@ -26,7 +27,8 @@ from avsr.eval.report.markdown import MODALITIES, percent, recogniser_name, tabl
 SCHEMA = 1
 RESULTS, HYPOTHESES = "results.json", "hypotheses.jsonl"
 ALPHA = 1 - CONFIDENCE  # of the test after Holm's adjustment
-DESCRIBED = ("key", "label", "axis", "condition", "level", "seed", "modality", "signalled")  # what a row is, as given
+# what a row is, as given
+DESCRIBED = ("key", "label", "axis", "condition", "level", "seed", "modality", "signalled")
 
 
 @dataclass(frozen=True)
@@ -50,25 +52,29 @@ def compare_runs(a: str | Path, b: str | Path) -> dict[str, Any]:
     """Compares two runs of `avsr evaluate` in every row that both have.
 
     Args:
-        a, b: folders that evaluate wrote, or the results.json in them; hypotheses.jsonl lies beside.
+        a, b: folders that evaluate wrote, or the results.json in them; hypotheses.jsonl lies
+            beside.
 
     Returns:
-        {"schema", "a", "b", "normalizer", "confidence", "rows_compared", "rows", "only_a", "only_b", "notes"}. `a` and
-        `b` say what was compared. Each of `rows` says which row it is, and holds wer_a, wer_b, difference (B - A: below
-        zero B has fewer errors), low and high (95 %), p, p_holm, real (the interval leaves out zero), real_after_holm
-        and better ("a", "b", or None where it is not real). Rates are fractions; where nothing is said in a row they
-        are None, and insertions_a and insertions_b tell what was put out. `only_*` lists rows scored in one alone.
+        {"schema", "a", "b", "normalizer", "confidence", "rows_compared", "rows", "only_a",
+        "only_b", "notes"}. `a` and `b` say what was compared. Each of `rows` says which row it is,
+        and holds wer_a, wer_b, difference (B - A: below zero B has fewer errors), low and high (95
+        %), p, p_holm, real (the interval leaves out zero), real_after_holm and better ("a", "b", or
+        None where it is not real). Rates are fractions; where nothing is said in a row they are
+        None, and insertions_a and insertions_b tell what was put out. `only_*` lists rows scored in
+        one alone.
 
     Raises:
-        AvsrError: a file is missing or damaged, or the two cannot be paired: not the same clips, references, masks,
-            split, normaliser or version of the conditions.
+        AvsrError: a file is missing or damaged, or the two cannot be paired: not the same clips,
+            references, masks, split, normaliser or version of the conditions.
     """
     first, second = _load(a), _load(b)
     _pairable(first, second)
     common = [key for key in first.rows if key in second.rows]
     if not common:
         raise AvsrError(
-            f"{first.path} and {second.path} have no scored row in common: evaluate both with the same --suite, seeds "
+            f"{first.path} and {second.path} have no scored row in common: evaluate both with the "
+            "same --suite, seeds "
             "and modalities"
         )
     rows = [_row(first, second, key) for key in common]
@@ -97,20 +103,29 @@ def _load(path: str | Path) -> Run:
     results = _parsed(_text(path), path, 1)
     rows = results.get("rows")
     if results.get("schema") != SCHEMA or not isinstance(rows, list) or "normalizer" not in results:
-        raise AvsrError(f"{path}: not results of avsr evaluate (schema {SCHEMA}); name its {RESULTS} or its folder")
+        raise AvsrError(
+            f"{path}: not results of avsr evaluate (schema {SCHEMA}); name its {RESULTS} or its "
+            "folder"
+        )
     if not all(isinstance(row, dict) and row.keys() >= {*DESCRIBED} for row in rows):
-        raise AvsrError(f"{path}: a row lacks some of {', '.join(DESCRIBED)}; evaluate again with this version")
+        raise AvsrError(
+            f"{path}: a row lacks some of {', '.join(DESCRIBED)}; evaluate again with this version"
+        )
     beside = path.with_name(HYPOTHESES)
     lines: dict[str, dict[str, dict[str, Any]]] = {}
     for number, text in enumerate(_text(beside).splitlines(), 1):
         line = _parsed(text, beside, number)
         if not line.keys() >= {"row", "id", "reference", "hypothesis"}:
-            raise AvsrError(f"{beside}, line {number}: is no hypothesis of avsr evaluate; evaluate again")
+            raise AvsrError(
+                f"{beside}, line {number}: is no hypothesis of avsr evaluate; evaluate again"
+            )
         lines.setdefault(line["row"], {})[line["id"]] = line
     scored = {row["key"]: row for row in rows if "not_available" not in row}
     for key, row in scored.items():
         if len(lines.get(key, {})) != row["utterances"]:
-            raise AvsrError(f"{beside}: does not belong to {path.name} (row {key!r} differs); evaluate again")
+            raise AvsrError(
+                f"{beside}: does not belong to {path.name} (row {key!r} differs); evaluate again"
+            )
     return Run(path, results, scored, lines)
 
 
@@ -119,16 +134,23 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "is not text"
-        raise AvsrError(f"{path}: cannot be read ({reason}); name a folder that avsr evaluate --out wrote") from error
+        raise AvsrError(
+            f"{path}: cannot be read ({reason}); name a folder that avsr evaluate --out wrote"
+        ) from error
 
 
 def _parsed(text: str, path: Path, line: int) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise AvsrError(f"{path}, line {line}: is not JSON, or cut short; evaluate again") from error
+        raise AvsrError(
+            f"{path}, line {line}: is not JSON, or cut short; evaluate again"
+        ) from error
     if not isinstance(value, dict):
-        raise AvsrError(f"{path}, line {line}: holds no JSON object; name a folder that avsr evaluate --out wrote")
+        raise AvsrError(
+            f"{path}, line {line}: holds no JSON object; name a folder that avsr evaluate --out "
+            "wrote"
+        )
     return value
 
 
@@ -139,13 +161,20 @@ def _pairable(first: Run, second: Run) -> None:
     """Refuses two runs whose rows of one name are not the same task."""
     for what, of in (
         ("text normaliser", lambda run: run.results["normalizer"]),
-        ("version of the text normaliser", lambda run: run.results.get("versions", {}).get("normalizer")),
+        (
+            "version of the text normaliser",
+            lambda run: run.results.get("versions", {}).get("normalizer"),
+        ),
         ("split", lambda run: run.results.get("split")),
-        ("version of the conditions", lambda run: run.results.get("versions", {}).get("conditions")),
+        (
+            "version of the conditions",
+            lambda run: run.results.get("versions", {}).get("conditions"),
+        ),
     ):
         if of(first) != of(second):
             raise AvsrError(
-                f"{first.path} and {second.path} differ in their {what} ({of(first)} and {of(second)}): evaluate both "
+                f"{first.path} and {second.path} differ in their {what} ({of(first)} and "
+                f"{of(second)}): evaluate both "
                 "alike"
             )
     for key in filter(second.rows.__contains__, first.rows):
@@ -153,7 +182,8 @@ def _pairable(first: Run, second: Run) -> None:
         if mine.keys() != theirs.keys():
             odd = min(mine.keys() ^ theirs.keys())
             raise AvsrError(
-                f"row {key!r} has {len(mine)} clips in {first.path} and {len(theirs)} in {second.path} ({odd} only in "
+                f"row {key!r} has {len(mine)} clips in {first.path} and {len(theirs)} in "
+                f"{second.path} ({odd} only in "
                 "one): evaluate both on the same clips"
             )
         for id, line in mine.items():
@@ -161,7 +191,8 @@ def _pairable(first: Run, second: Run) -> None:
                 if line.get(what) != theirs[id].get(what):
                     raise AvsrError(
                         f"row {key!r}, clip {id}: {what} is {line.get(what)!r} in {first.path} and "
-                        f"{theirs[id].get(what)!r} in {second.path}: evaluate both on the same clips, noises and "
+                        f"{theirs[id].get(what)!r} in {second.path}: evaluate both on the same "
+                        "clips, noises and "
                         "libraries"
                     )
 
@@ -173,7 +204,8 @@ def _notes(first: Run, second: Run) -> list[str]:
         notes.append("A and B are the same model.")
     if first.results.get("data") != second.results.get("data"):
         notes.append(
-            f"The data are called {first.results.get('data')} in A and {second.results.get('data')} in B; references "
+            f"The data are called {first.results.get('data')} in A and "
+            f"{second.results.get('data')} in B; references "
             "and clips, as they were given with all that was done to them, agree."
         )
     return notes
@@ -216,18 +248,22 @@ def _counts(run: Run, key: str) -> np.ndarray:
     )
     row = run.rows[key]
     if counts[:, :UNITS].sum() != row["substitutions"] + row["deletions"] + row["insertions"]:
-        raise AvsrError(f"{run.path}: row {key!r} does not follow from {HYPOTHESES} beside it; evaluate again")
+        raise AvsrError(
+            f"{run.path}: row {key!r} does not follow from {HYPOTHESES} beside it; evaluate again"
+        )
     return counts
 
 
 def sign_flip_p(differences: np.ndarray) -> float:
-    """Two-sided exact p value of a paired randomisation test: how often random signs give a sum as far from zero.
+    """Two-sided exact p value of a paired randomisation test: how often random signs give a sum as
+    far from zero.
 
-    The differences are whole numbers, so the distribution of the sum is a product of polynomials, and no random
-    sample of the 2^n signs is needed.
+    The differences are whole numbers, so the distribution of the sum is a product of polynomials,
+    and no random sample of the 2^n signs is needed.
 
     Args:
-        differences: (n,) int64, errors of one system minus errors of the other, utterance by utterance.
+        differences: (n,) int64, errors of one system minus errors of the other, utterance by
+            utterance.
     """
     chances = np.ones(1)  # of the sums -reach ... reach
     for step in np.abs(differences[differences != 0]):
@@ -267,7 +303,16 @@ def to_markdown(comparison: Mapping[str, Any]) -> str:
         f"# {recogniser_name(comparison['a'])} (A) and {recogniser_name(comparison['b'])} (B)",
         _verdict(rated),
         table(
-            ["condition", "uses", "N", "A WER %", "B WER %", "B - A, points [95 %]", "better", "after Holm"],
+            [
+                "condition",
+                "uses",
+                "N",
+                "A WER %",
+                "B WER %",
+                "B - A, points [95 %]",
+                "better",
+                "after Holm",
+            ],
             [_cells(row, several_seeds(rated)) for row in rated],
             text_columns=2,
         )
@@ -290,8 +335,10 @@ def _verdict(rows: Sequence[Mapping[str, Any]]) -> str:
     firm = {side: sum(row["real_after_holm"] for row in better[side]) for side in "ab"}
     shown = len(better["a"]) + len(better["b"])
     return (
-        f"{len(rows)} rows compared. By the 95 % interval of each row alone, B is better in {len(better['b'])} and A "
-        f"in {len(better['a'])}; after Holm's adjustment for {len(rows)} comparisons, {firm['b']} and {firm['a']} of "
+        f"{len(rows)} rows compared. By the 95 % interval of each row alone, B is better in "
+        f"{len(better['b'])} and A "
+        f"in {len(better['a'])}; after Holm's adjustment for {len(rows)} comparisons, {firm['b']} "
+        f"and {firm['a']} of "
         f"these stand. In the other {len(rows) - shown} no difference is shown."
     )
 
@@ -311,15 +358,18 @@ def _cells(row: Mapping[str, Any], seeds: bool) -> list[str]:
 
 def _remarks(comparison: Mapping[str, Any]) -> str:
     lines = [
-        "- Difference: WER of B minus WER of A in points; below zero B makes fewer errors. Intervals: paired bootstrap "
+        "- Difference: WER of B minus WER of A in points; below zero B makes fewer errors. "
+        "Intervals: paired bootstrap "
         "over utterances.",
-        f"- After Holm: exact paired randomisation test, p adjusted for all rows compared, at {ALPHA:.2f}. Text "
+        "- After Holm: exact paired randomisation test, p adjusted for all rows compared, at "
+        f"{ALPHA:.2f}. Text "
         f"normaliser `{comparison['normalizer']}`.",
     ]
     for row in comparison["rows"]:
         if row["p"] is None:
             lines.append(
-                f"- {row['label']}, {MODALITIES[row['modality']]}: nothing is said; A put out {row['insertions_a']} "
+                f"- {row['label']}, {MODALITIES[row['modality']]}: nothing is said; A put out "
+                f"{row['insertions_a']} "
                 f"words and B {row['insertions_b']}."
             )
     for side in "ab":
@@ -346,7 +396,8 @@ def save(comparison: Mapping[str, Any], folder: str | Path, overwrite: bool = Fa
 
     folder = Path(folder)
     files = {
-        "compare.json": json.dumps(comparison, ensure_ascii=False, indent=1, allow_nan=False) + "\n",
+        "compare.json": json.dumps(comparison, ensure_ascii=False, indent=1, allow_nan=False)
+        + "\n",
         "compare.md": to_markdown(comparison),
     }
     if comparison["rows_compared"]:
@@ -357,5 +408,7 @@ def save(comparison: Mapping[str, Any], folder: str | Path, overwrite: bool = Fa
         for name, text in files.items():
             outputs.write(folder / name, [text.encode()])
     except OSError as error:
-        raise AvsrError(f"{folder}: cannot be written ({error.strerror}); free space or name another folder") from error
+        raise AvsrError(
+            f"{folder}: cannot be written ({error.strerror}); free space or name another folder"
+        ) from error
     return [folder / name for name in files]

@@ -1,8 +1,9 @@
 """Named text normalisers: two systems are compared only after the same one.
 
-A word is what stands between two spaces. In scripts without spaces (Chinese, Japanese, Thai, Lao, Khmer, Burmese and
-their kin) every letter with its marks is a word, as in the mixed error rate that is usual for Chinese beside English.
-There the word error rate is the character error rate, and it makes no difference how somebody cut the text into words.
+A word is what stands between two spaces. In scripts without spaces (Chinese, Japanese, Thai, Lao,
+Khmer, Burmese and their kin) every letter with its marks is a word, as in the mixed error rate that
+is usual for Chinese beside English. There the word error rate is the character error rate, and it
+makes no difference how somebody cut the text into words.
 """
 
 from __future__ import annotations
@@ -14,26 +15,39 @@ from collections.abc import Callable
 from avsr.base.errors import AvsrError
 from avsr.preprocessing.text import SPACELESS, canonical
 
-VERSION = 2  # raised when a normaliser gives another text, so that old error rates are not mixed with new ones
+# raised when a normaliser gives another text, so that old error rates are not mixed with new ones
+VERSION = 2
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 GRID_SILENCES = {"sil", "sp"}  # labels of GRID's alignments, not words
 
-# What people type for an apostrophe; signs that NFKC would make letters of; what is not spoken: the stretch of Arabic
-# script, joiners, enclosing marks.
+# What people type for an apostrophe; signs that NFKC would make letters of; what is not spoken: the
+# stretch of Arabic script, joiners, enclosing marks.
 _SIGNS = str.maketrans(
     {
-        **dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\u2035\u02b9\u02bb\u02bc\u02bd\u02c8\u00b4\u0060\uff07", "'"),
-        **dict.fromkeys("\u055a\u05f3\ua78b\ua78c\u1fbd\u1fbf\u1ffd\u1ffe", "'"),  # Armenian, Hebrew, saltillo, Greek
+        **dict.fromkeys(
+            "\u2018\u2019\u201a\u201b\u2032\u2035\u02b9\u02bb\u02bc\u02bd\u02c8\u00b4\u0060\uff07",
+            "'",
+        ),
+        # Armenian, Hebrew, saltillo, Greek
+        **dict.fromkeys("\u055a\u05f3\ua78b\ua78c\u1fbd\u1fbf\u1ffd\u1ffe", "'"),
         **dict.fromkeys("\u2122\u2120", " "),
         **dict.fromkeys("\u0640\u07fa\u200c\u200d\u20dd\u20de\u20df\u20e0\u20e2\u20e3\u20e4", ""),
     }
 )
 # In Malayalam a joiner makes another letter of a consonant; newer texts have that letter.
-_CHILLUS = {"\u0d23": "\u0d7a", "\u0d28": "\u0d7b", "\u0d30": "\u0d7c", "\u0d32": "\u0d7d", "\u0d33": "\u0d7e"}
+_CHILLUS = {
+    "\u0d23": "\u0d7a",
+    "\u0d28": "\u0d7b",
+    "\u0d30": "\u0d7c",
+    "\u0d32": "\u0d7d",
+    "\u0d33": "\u0d7e",
+}
 _CHILLU = re.compile("([\u0d23\u0d28\u0d30\u0d32\u0d33])\u0d4d\u200d")
-_RAISED = re.compile("(?<=[0-9])(?=[\u00b2\u00b3\u00b9\u00bc-\u00be\u2070-\u2079\u2150-\u215f])")  # 10^2 is not 102
-_DOTTED_I = re.compile("(i[\u0321-\u0331]*)\u0307")  # of a capital I with a dot, in lower case; decomposed
+# 10^2 is not 102
+_RAISED = re.compile("(?<=[0-9])(?=[\u00b2\u00b3\u00b9\u00bc-\u00be\u2070-\u2079\u2150-\u215f])")
+# of a capital I with a dot, in lower case; decomposed
+_DOTTED_I = re.compile("(i[\u0321-\u0331]*)\u0307")
 _LOOSE_APOSTROPHE = re.compile(r"(?<!\S)'+|'+(?!\S)")
 
 _LETTER = re.compile(rf"(?=[{SPACELESS}])\w[^\w\s']*")
@@ -41,33 +55,40 @@ _SPACE_BESIDE = re.compile(rf"(?<=[{SPACELESS}]) | (?=[{SPACELESS}])")
 
 
 def keep(text: str) -> str:
-    """Leaves spelling alone and collapses white space, which separates words and carries nothing else."""
+    """Leaves spelling alone and collapses white space, which separates words and carries nothing
+    else."""
     return " ".join(text.split())
 
 
 def basic(text: str) -> str:
-    """Letter case, width, composition and what cannot be seen make no difference; punctuation and symbols go.
+    """Letter case, width, composition and what cannot be seen make no difference; punctuation and
+    symbols go.
 
-    The text in Unicode's form for caseless comparison (NFKC, case folded, so "ß" is "ss"). The capital dotted I of
-    Turkish is an i; its dotless one stays another letter. Decimal digits of every script are 0 to 9. The stretch of
-    Arabic script goes. An apostrophe stays inside a word, whichever sign stands for it. Accents and vowel signs stay:
-    they make other words. In scripts without spaces each letter stands by itself, see the top of the file.
+    The text in Unicode's form for caseless comparison (NFKC, case folded, so "ß" is "ss"). The
+    capital dotted I of Turkish is an i; its dotless one stays another letter. Decimal digits of
+    every script are 0 to 9. The stretch of Arabic script goes. An apostrophe stays inside a word,
+    whichever sign stands for it. Accents and vowel signs stay: they make other words. In scripts
+    without spaces each letter stands by itself, see the top of the file.
     """
     text = _CHILLU.sub(lambda match: _CHILLUS[match[1]], unicodedata.normalize("NFC", text))
     text = _RAISED.sub(" ", canonical(text).translate(_SIGNS))
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    text = unicodedata.normalize("NFC", _DOTTED_I.sub(r"\1", unicodedata.normalize("NFD", text.translate(_SIGNS))))
+    text = unicodedata.normalize(
+        "NFC", _DOTTED_I.sub(r"\1", unicodedata.normalize("NFD", text.translate(_SIGNS)))
+    )
     text = keep(_LOOSE_APOSTROPHE.sub(" ", "".join(_spoken(text))))
     return keep(_LETTER.sub(r" \g<0> ", text))
 
 
 def _spoken(text: str) -> list[str]:
-    """Letters, numbers and the marks on them, which carry vowels in many scripts; a space for all else."""
+    """Letters, numbers and the marks on them, which carry vowels in many scripts; a space for all
+    else."""
     kept: list[str] = []
     for char in text:
         kind = unicodedata.category(char)
         if kind[0] == "M":
-            kept.append(char if kept and kept[-1] not in " '" else " ")  # a mark on nothing is no word
+            # a mark on nothing is no word
+            kept.append(char if kept and kept[-1] not in " '" else " ")
         elif kind == "Nd":
             kept.append(str(unicodedata.decimal(char)))
         else:
@@ -76,13 +97,15 @@ def _spoken(text: str) -> list[str]:
 
 
 def grid(text: str) -> str:
-    """As `basic`, then GRID's vocabulary: a digit is spelt out wherever it stands ("f2" is "f two"), silences go."""
+    """As `basic`, then GRID's vocabulary: a digit is spelt out wherever it stands ("f2" is "f
+    two"), silences go."""
     spelt = re.sub(r"[0-9]", lambda digit: f" {DIGITS[int(digit.group())]} ", basic(text))
     return " ".join(word for word in basic(spelt).split() if word not in GRID_SILENCES)
 
 
 def characters(text: str) -> str:
-    """A normalised text as the character error rate counts it: no space beside letters of scripts without spaces."""
+    """A normalised text as the character error rate counts it: no space beside letters of scripts
+    without spaces."""
     return _SPACE_BESIDE.sub("", text)
 
 
@@ -96,5 +119,7 @@ def get_normalizer(name: str) -> Callable[[str], str]:
         AvsrError: no such normaliser.
     """
     if name not in NORMALIZERS:
-        raise AvsrError(f"normalizer {name!r} does not exist; choose one of {', '.join(NORMALIZERS)}")
+        raise AvsrError(
+            f"normalizer {name!r} does not exist; choose one of {', '.join(NORMALIZERS)}"
+        )
     return NORMALIZERS[name]

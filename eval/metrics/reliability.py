@@ -1,7 +1,9 @@
-"""How true confidences and word times are: expected calibration error, reliability, and both as tables.
+"""How true confidences and word times are: expected calibration error, reliability, and both as
+tables.
 
-Expected calibration error: words sorted by confidence, cut into 15 bins of the same size; the mean over the bins of
-|share of right words - mean confidence|, weighted by their sizes (Naeini et al., AAAI 2015, with equal mass).
+Expected calibration error: words sorted by confidence, cut into 15 bins of the same size; the mean
+over the bins of |share of right words - mean confidence|, weighted by their sizes (Naeini et al.,
+AAAI 2015, with equal mass).
 """
 
 from __future__ import annotations
@@ -52,7 +54,9 @@ class Utterance:
 # ---- confidences
 
 
-def expected_calibration_error(confidences: np.ndarray, right: np.ndarray, bins: int = BINS) -> float:
+def expected_calibration_error(
+    confidences: np.ndarray, right: np.ndarray, bins: int = BINS
+) -> float:
     """Expected calibration error in [0, 1], see the head of this file; 0 without words.
 
     Args:
@@ -60,13 +64,16 @@ def expected_calibration_error(confidences: np.ndarray, right: np.ndarray, bins:
         right: (n,) bool.
         bins: of equal size, as far as n can be divided.
     """
-    return sum(abs(sure - share) * count for sure, share, count in reliability(confidences, right, bins)) / max(
-        len(right), 1
-    )
+    return sum(
+        abs(sure - share) * count for sure, share, count in reliability(confidences, right, bins)
+    ) / max(len(right), 1)
 
 
-def reliability(confidences: np.ndarray, right: np.ndarray, bins: int = BINS) -> list[tuple[float, float, int]]:
-    """Per bin, least sure first: mean confidence, share of right words, words. Empty bins are left out."""
+def reliability(
+    confidences: np.ndarray, right: np.ndarray, bins: int = BINS
+) -> list[tuple[float, float, int]]:
+    """Per bin, least sure first: mean confidence, share of right words, words. Empty bins are left
+    out."""
     order = np.argsort(confidences, kind="stable")
     return [
         (float(confidences[part].mean()), float(right[part].mean()), len(part))
@@ -76,7 +83,8 @@ def reliability(confidences: np.ndarray, right: np.ndarray, bins: int = BINS) ->
 
 
 def error_by_chance(confidences: np.ndarray, seed: int = 0) -> float:
-    """The mean expected calibration error of words that are right exactly as often as their confidences say."""
+    """The mean expected calibration error of words that are right exactly as often as their
+    confidences say."""
     draws = np.random.default_rng(seed).random((DRAWS, len(confidences))) < confidences
     return float(np.mean([expected_calibration_error(confidences, right) for right in draws]))
 
@@ -101,23 +109,34 @@ def timing_errors(utterances: Sequence[Utterance], timing: Timing) -> np.ndarray
 # ---- the whole
 
 
-def report(before: Recogniser, after: Recogniser, utterances: Sequence[Utterance]) -> dict[str, Any]:
+def report(
+    before: Recogniser, after: Recogniser, utterances: Sequence[Utterance]
+) -> dict[str, Any]:
     """How true the confidences and word times of two recognisers are that differ in nothing else.
 
     Returns:
-        "rows", per condition and modality: "words", "right", mean "confidence", "ece" and "ece_by_chance" after,
-        "ece_before", "reliability" ([confidence, share right, words] per bin); "all" of them in one; and "word_times",
-        before and after, medians of the absolute error of starts and ends, seconds, None where times are unknown.
+        "rows", per condition and modality: "words", "right", mean "confidence", "ece" and
+        "ece_by_chance" after, "ece_before", "reliability" ([confidence, share right, words] per
+        bin); "all" of them in one; and "word_times", before and after, medians of the absolute
+        error of starts and ends, seconds, None where times are unknown.
     """
     rows = [
-        {"condition": row[0], "modality": row[1]} | _row(before, after, [u for u in utterances if u.row == row])
+        {"condition": row[0], "modality": row[1]}
+        | _row(before, after, [u for u in utterances if u.row == row])
         for row in dict.fromkeys(utterance.row for utterance in utterances)
     ]
     clean = [utterance for utterance in utterances if utterance.row[0] == CLEAN]
     times = {
-        name: _time_summary(timing_errors(clean, one.timing)) for name, one in (("before", before), ("after", after))
+        name: _time_summary(timing_errors(clean, one.timing))
+        for name, one in (("before", before), ("after", after))
     }
-    return {"schema": SCHEMA, "bins": BINS, "rows": rows, "all": _row(before, after, utterances), "word_times": times}
+    return {
+        "schema": SCHEMA,
+        "bins": BINS,
+        "rows": rows,
+        "all": _row(before, after, utterances),
+        "word_times": times,
+    }
 
 
 def _row(before: Recogniser, after: Recogniser, utterances: Sequence[Utterance]) -> dict[str, Any]:
@@ -130,33 +149,58 @@ def _row(before: Recogniser, after: Recogniser, utterances: Sequence[Utterance])
         "ece_before": expected_calibration_error(old, right),
         "ece": expected_calibration_error(new, right),
         "ece_by_chance": error_by_chance(new) if len(right) else 0.0,
-        "reliability": [[round(sure, 4), round(share, 4), count] for sure, share, count in reliability(new, right)],
+        "reliability": [
+            [round(sure, 4), round(share, 4), count]
+            for sure, share, count in reliability(new, right)
+        ],
     }
 
 
 def _confidences(calibration: Calibration | None, utterances: Sequence[Utterance]) -> np.ndarray:
     """(n,) of all words, as `Recogniser.recognise` gives them."""
     if calibration is None:
-        return np.array([word for utterance in utterances for word in utterance.confidences], np.float64)
-    return np.array([calibration(word) for utterance in utterances for word in utterance.features], np.float64)
+        return np.array(
+            [word for utterance in utterances for word in utterance.confidences], np.float64
+        )
+    return np.array(
+        [calibration(word) for utterance in utterances for word in utterance.features], np.float64
+    )
 
 
 def _time_summary(errors: np.ndarray) -> dict[str, Any]:
     names = ("start_s", "end_s")
     if not len(errors):
         return {"words": 0, **dict.fromkeys(names)}
-    return {"words": len(errors), **dict(zip(names, np.median(np.abs(errors), axis=0).round(4).tolist(), strict=True))}
+    return {
+        "words": len(errors),
+        **dict(zip(names, np.median(np.abs(errors), axis=0).round(4).tolist(), strict=True)),
+    }
 
 
 def to_markdown(results: dict[str, Any]) -> str:
     """The tables of one report, ending in a line break."""
-    head = ["condition", "uses", "words", "right %", "confidence %", "ECE % before", "ECE %", "by chance %"]
+    head = [
+        "condition",
+        "uses",
+        "words",
+        "right %",
+        "confidence %",
+        "ECE % before",
+        "ECE %",
+        "by chance %",
+    ]
     cells = [
         [row.get("condition", "all of them"), row.get("modality", ""), str(row["words"])]
-        + [percent(row[name]) for name in ("right", "confidence", "ece_before", "ece", "ece_by_chance")]
+        + [
+            percent(row[name])
+            for name in ("right", "confidence", "ece_before", "ece", "ece_by_chance")
+        ]
         for row in [*results["rows"], results["all"]]
     ]
-    bins = [[percent(sure), percent(share), str(count)] for sure, share, count in results["all"]["reliability"]]
+    bins = [
+        [percent(sure), percent(share), str(count)]
+        for sure, share, count in results["all"]["reliability"]
+    ]
     times = [
         [
             name,
@@ -169,10 +213,13 @@ def to_markdown(results: dict[str, Any]) -> str:
         "\n\n".join(
             [
                 table(head, cells, text_columns=2),
-                f"ECE: {results['bins']} bins of the same number of words, mean of |share right - mean confidence|. By "
+                f"ECE: {results['bins']} bins of the same number of words, mean of |share right - "
+                "mean confidence|. By "
                 "chance: what confidences that are exactly true would show with so many words.",
                 table(["confidence %", "right %", "words"], bins, text_columns=0),
-                table(["word times", "words", "start: median error s", "end: median error s"], times),
+                table(
+                    ["word times", "words", "start: median error s", "end: median error s"], times
+                ),
             ]
         )
         + "\n"

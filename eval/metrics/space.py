@@ -1,10 +1,12 @@
-"""How well a model's shared space of sound and lips works: whose lips go with a sound, and are the two in step.
+"""How well a model's shared space of sound and lips works: whose lips go with a sound, and are the
+two in step.
 
     python -m avsr.eval.metrics.space MODEL DATA --split val
 
-Retrieval: each clip's sound looks for its lips among those of all clips, and each clip's lips for their sound.
-Offset: a clip is cut as from a recording whose sound comes early or late by a number of frames drawn for it, encoded
-anew, and asked for that number. The picture is clean throughout; what is noisy is the sound.
+Retrieval: each clip's sound looks for its lips among those of all clips, and each clip's lips for
+their sound. Offset: a clip is cut as from a recording whose sound comes early or late by a number
+of frames drawn for it, encoded anew, and asked for that number. The picture is clean throughout;
+what is noisy is the sound.
 """
 
 from __future__ import annotations
@@ -60,23 +62,32 @@ def measure(
         progress: told how far it is.
 
     Returns:
-        "clips" (how many were used), "left_out" (ids of those without both streams, or too short), and "rows", one
-        for each condition and question: "condition", "question", "found" of "clips", "share" with its 95 % Wilson
-        interval "low" and "high", "chance", the share that guessing would find, and "missed", the ids not found: a
-        clip whose sound is out of step in the corpus itself is among them.
+        "clips" (how many were used), "left_out" (ids of those without both streams, or too short),
+        and "rows", one
+        for each condition and question: "condition", "question", "found" of "clips", "share" with
+            its 95 % Wilson
+        interval "low" and "high", "chance", the share that guessing would find, and "missed", the
+        ids not found: a clip whose sound is out of step in the corpus itself is among them.
 
     Raises:
         AvsrError: no shared space in the model, no such shards, or no clip that can be used.
     """
     index = ShardIndex(data_dir)
-    places = {entry.id: i for i, entry in enumerate(index.entries) if split is None or entry.split == split}
+    places = {
+        entry.id: i
+        for i, entry in enumerate(index.entries)
+        if split is None or entry.split == split
+    }
     chosen = [id for id, i in places.items() if _usable(index.entries[i])]
     left_out = sorted(places.keys() - set(chosen))
     if limit is not None and limit < 1:
         raise AvsrError(f"limit {limit} is too small; give 1 or more clips, or none for all")
     chosen = chosen[:limit]
     if len(chosen) < 2:
-        raise AvsrError(f"{data_dir}: {len(chosen)} clips with sound and lips in split {split!r}; give two or more")
+        raise AvsrError(
+            f"{data_dir}: {len(chosen)} clips with sound and lips in split {split!r}; give two or "
+            "more"
+        )
     corpus = Corpus(places, lambda id: index.load(places[id]).audio)
     rows: list[dict[str, Any]] = []
     for number, condition in enumerate(CONDITIONS):
@@ -88,7 +99,9 @@ def measure(
             inside += embed(recogniser, clips)
             errors["in step"] += [_error(space, 0) for space in inside[first:]]
             lags = [drawn_lag(clip.id, seed) for clip in clips]
-            moved = embed(recogniser, [out_of_step(clip, lag) for clip, lag in zip(clips, lags, strict=True)])
+            moved = embed(
+                recogniser, [out_of_step(clip, lag) for clip, lag in zip(clips, lags, strict=True)]
+            )
             errors["moved"] += [_error(space, lag) for space, lag in zip(moved, lags, strict=True)]
             if progress is not None:
                 progress(number * len(chosen) + len(inside), len(CONDITIONS) * len(chosen))
@@ -121,7 +134,8 @@ def to_markdown(results: dict[str, Any]) -> str:
     ]
     head = (
         f"{results['model']} on {results['clips']} clips of {results['data']}"
-        f"{'' if results['split'] is None else ', split ' + results['split']}, seed {results['seed']}"
+        f"{'' if results['split'] is None else ', split ' + results['split']}, seed "
+        f"{results['seed']}"
     )
     if results["left_out"]:
         head += f"; {len(results['left_out'])} clips without both streams, or too short, left out"
@@ -144,7 +158,9 @@ def out_of_step(clip: Clip, lag: int) -> Clip:
     frames = clip.frames - abs(lag)
     seen, heard = max(lag, 0), max(-lag, 0)  # where picture and sound begin
     sound = clip.window(heard, heard + frames)
-    return replace(clip.window(seen, seen + frames), audio=sound.audio, audio_present=sound.audio_present)
+    return replace(
+        clip.window(seen, seen + frames), audio=sound.audio, audio_present=sound.audio_present
+    )
 
 
 def drawn_lag(id: str, seed: int) -> int:
@@ -172,21 +188,27 @@ def _retrieval(spaces: Sequence[SharedSpace]) -> list[dict[str, Any]]:
         for count in (1, 5):
             if count < len(spaces):
                 among = "first" if count == 1 else f"first {count}"
-                rows.append(_share(f"{name}, among the {among}", better < count, count / len(spaces)))
+                rows.append(
+                    _share(f"{name}, among the {among}", better < count, count / len(spaces))
+                )
     return rows
 
 
 def _offsets(errors: dict[str, list[int | None]]) -> list[dict[str, Any]]:
     """Shares of offsets found within TOLERANCE; a clip without an answer is not found."""
     chance = (2 * TOLERANCE + 1) / (2 * MAX_FRAMES + 1)
-    near = {name: np.array([e is not None and e <= TOLERANCE for e in of_name]) for name, of_name in errors.items()}
+    near = {
+        name: np.array([e is not None and e <= TOLERANCE for e in of_name])
+        for name, of_name in errors.items()
+    }
     within = f"offset within {1000 * TOLERANCE // 25} ms"
     names = {"in step": f"{within}, in step", "moved": f"{within}, moved by up to {LARGEST} frames"}
     return [_share(names[name], found, chance) for name, found in near.items()]
 
 
 def _share(question: str, found: np.ndarray, chance: float) -> dict[str, Any]:
-    """One row: how many, and the 95 % Wilson interval of the share; "hits" are the clips one by one."""
+    """One row: how many, and the 95 % Wilson interval of the share; "hits" are the clips one by
+    one."""
     from scipy.stats import binomtest
 
     count = int(found.sum())
@@ -213,8 +235,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("data", metavar="DATA", help="shards made by `avsr prepare`")
     parser.add_argument("--split", help="only clips of this part of the corpus, for example val")
     parser.add_argument("--limit", type=positive, metavar="N", help="only the first so many clips")
-    parser.add_argument("--seed", type=int, default=17, metavar="S", help="of offsets and noise (default %(default)s)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default %(default)s)")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=17,
+        metavar="S",
+        help="of offsets and noise (default %(default)s)",
+    )
+    parser.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda or mps (default %(default)s)"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the results as JSON")
     output_options(parser)
     options = parser.parse_args(arguments)
@@ -229,7 +259,12 @@ def _run(options: Namespace) -> None:
     recogniser = load_model(options.model, options.device)
     progress = _tell if sys.stderr.isatty() else None
     results = measure(
-        recogniser, options.data, split=options.split, limit=options.limit, seed=options.seed, progress=progress
+        recogniser,
+        options.data,
+        split=options.split,
+        limit=options.limit,
+        seed=options.seed,
+        progress=progress,
     )
     if options.out is not None:
         body = json.dumps(results, ensure_ascii=False, indent=1, allow_nan=False)

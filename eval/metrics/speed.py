@@ -1,7 +1,7 @@
 """How fast each step runs on this machine, each against a reference timed in the same run.
 
-Frames a second of two machines, or of one machine on two days, differ by more than most changes to the code do; the
-ratio to a reference from the same run travels better, so every row has one.
+Frames a second of two machines, or of one machine on two days, differ by more than most changes to
+the code do; the ratio to a reference from the same run travels better, so every row has one.
 """
 
 from __future__ import annotations
@@ -50,11 +50,19 @@ class Machine:
     def here(cls, device: str = "cpu") -> Machine:
         import torch
 
-        return cls(cpu_name(), cores(), platform.python_version(), torch.__version__, torch.get_num_threads(), device)
+        return cls(
+            cpu_name(),
+            cores(),
+            platform.python_version(),
+            torch.__version__,
+            torch.get_num_threads(),
+            device,
+        )
 
     def __str__(self) -> str:
         return (
-            f"{self.cpu}, {self.cores} cores; Python {self.python}, torch {self.torch} with {self.threads} threads, "
+            f"{self.cpu}, {self.cores} cores; Python {self.python}, torch {self.torch} with "
+            f"{self.threads} threads, "
             f"network on {self.device}"
         )
 
@@ -112,9 +120,13 @@ class Bench:
         ]
         parts = [
             f"{self.machine}\n\nfile: {self.file}",
-            table(["step", "frames/s", "real-time factor", "speed against", "peak memory, MB"], cells),
+            table(
+                ["step", "frames/s", "real-time factor", "speed against", "peak memory, MB"], cells
+            ),
             "\n".join(f"- {note}" for note in self.notes),
-            f"Whole calls, each in a process of its own:\n\n{to_markdown(self.calls)}" if self.calls else "",
+            f"Whole calls, each in a process of its own:\n\n{to_markdown(self.calls)}"
+            if self.calls
+            else "",
         ]
         return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -140,7 +152,8 @@ def bench(
         model: name or path.
         device: where the model goes.
         repeats: runs of each step after one to warm up, of which the median counts.
-        calls: whole calls of the command on a synthetic clip repeated to 3 s and 1 min, or to 10 min too; see `calls`.
+        calls: whole calls of the command on a synthetic clip repeated to 3 s and 1 min, or to 10
+            min too; see `calls`.
         progress: told the step that begins.
 
     Raises:
@@ -164,8 +177,12 @@ def bench(
         timed = []
         if recogniser is not None and calls != "none":
             source = file if path is None else _synthetic(Path(scratch))
-            timed = time_calls(source, Path(scratch), long=calls == "long", model=str(model), tell=progress)
-    return Bench(Machine.here(str(getattr(recogniser, "device", "cpu"))), name, watch.rows, notes, timed)
+            timed = time_calls(
+                source, Path(scratch), long=calls == "long", model=str(model), tell=progress
+            )
+    return Bench(
+        Machine.here(str(getattr(recogniser, "device", "cpu"))), name, watch.rows, notes, timed
+    )
 
 
 class Stopwatch:
@@ -176,13 +193,21 @@ class Stopwatch:
         progress: told the step that begins.
     """
 
-    def __init__(self, repeats: int = REPEATS, progress: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, repeats: int = REPEATS, progress: Callable[[str], None] | None = None
+    ) -> None:
         self.repeats = repeats
         self.progress = progress
         self.rows: list[Measurement] = []
 
     def time(
-        self, step: str, frames: int, work: Callable[[], object], *, against: str | None = None, once: bool = False
+        self,
+        step: str,
+        frames: int,
+        work: Callable[[], object],
+        *,
+        against: str | None = None,
+        once: bool = False,
     ) -> None:
         """Times a step.
 
@@ -190,7 +215,8 @@ class Stopwatch:
             step: what it is called.
             frames: how many go through it.
             work: does it.
-            against: the step, timed before, to compare with; None, or one that was not timed, makes it a reference.
+            against: the step, timed before, to compare with; None, or one that was not timed, makes
+                it a reference.
             once: for what takes long: no run to warm up and no repeats.
         """
         if self.progress is not None:
@@ -205,10 +231,16 @@ class Stopwatch:
         seconds = max(statistics.median(taken), 1e-9)
         other = next((row for row in self.rows if row.step == against), None)
         ratio = frames / seconds / other.frames_per_s if other else 1.0
-        self.rows.append(Measurement(step, frames, seconds, other.step if other else step, ratio, peak_memory_mb()))
+        self.rows.append(
+            Measurement(
+                step, frames, seconds, other.step if other else step, ratio, peak_memory_mb()
+            )
+        )
 
 
-def _time_preprocessing(file: Path, watch: Stopwatch, notes: list[str], recogniser: Recogniser | None) -> Clip:
+def _time_preprocessing(
+    file: Path, watch: Stopwatch, notes: list[str], recogniser: Recogniser | None
+) -> Clip:
     """Decoding, landmarks, crops and the recogniser's log-mel, over the first seconds of the file.
 
     Returns:
@@ -240,25 +272,42 @@ def _time_preprocessing(file: Path, watch: Stopwatch, notes: list[str], recognis
     mel, device = LogMel(), torch.device("cpu")
     if isinstance(recogniser, Recogniser):  # each front end has its own
         mel, device = recogniser.model.audio_frontend.mel, recogniser.device
-    audio, present = (torch.from_numpy(x)[None].to(device) for x in (clip.audio, clip.audio_present))
+    audio, present = (
+        torch.from_numpy(x)[None].to(device) for x in (clip.audio, clip.audio_present)
+    )
     with torch.inference_mode():
         watch.time("log-mel", clip.frames, lambda: mel(audio, present).cpu(), against="decode")
     return clip
 
 
-def _time_recogniser(file: Path, clip: Clip, recogniser: Recogniser, watch: Stopwatch, notes: list[str]) -> None:
+def _time_recogniser(
+    file: Path, clip: Clip, recogniser: Recogniser, watch: Stopwatch, notes: list[str]
+) -> None:
     """The network alone by modality, and the whole from file to words."""
     from avsr.preprocessing.media import streams
 
     present = {"audio": clip.audio_present.any(), "video": clip.video_present.any()}
     reference = None
-    for modality, name in (("av", "audio + video"), ("audio", "audio only"), ("video", "video only")):
-        absent = [stream for stream in present if not present[stream] and modality in ("av", stream)]
+    for modality, name in (
+        ("av", "audio + video"),
+        ("audio", "audio only"),
+        ("video", "video only"),
+    ):
+        absent = [
+            stream for stream in present if not present[stream] and modality in ("av", stream)
+        ]
         if absent:
-            notes.append(f"network, {name}, not timed: the file has no usable {' and no '.join(absent)}")
+            notes.append(
+                f"network, {name}, not timed: the file has no usable {' and no '.join(absent)}"
+            )
             continue
         step = f"network, {name}"
-        watch.time(step, clip.frames, partial(recogniser.recognise, [clip], modality=modality), against=reference)
+        watch.time(
+            step,
+            clip.frames,
+            partial(recogniser.recognise, [clip], modality=modality),
+            against=reference,
+        )
         reference = reference or step
     duration_s = streams.probe(file).duration_s
     watch.time(
@@ -338,7 +387,8 @@ def cpu_name() -> str:
 def peak_memory_mb() -> float:
     """Largest memory this process has held, MB; 0 where the system does not say."""
     status = Path("/proc/self/status")
-    if status.exists():  # what getrusage says on Linux begins with the memory of the process that started this one
+    # what getrusage says on Linux begins with the memory of the process that started this one
+    if status.exists():
         for line in status.read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return float(line.split()[1]) / 2**10

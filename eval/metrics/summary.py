@@ -16,7 +16,8 @@ from avsr.eval.metrics.wer import align
 REFERENCE_DB = 0.0  # where the effective SNR gain is read
 TRUST_BINS = 10
 RELIANCE = (
-    "lips of another clip; of the places at which the two sentences, aligned word by word, have different words, the "
+    "lips of another clip; of the places at which the two sentences, aligned word by word, have "
+    "different words, the "
     "share at which the output has the lips' word, and the share at which it has the sound's"
 )
 
@@ -29,7 +30,10 @@ def summarise(scores: Scores, table: Sequence[Mapping[str, Any]]) -> dict[str, A
         table: the "rows" of the results.
     """
     scored = [row for row in table if "not_available" not in row]
-    seconds, recognised_s = sum(row["seconds"] for row in scored), sum(row["media_s"] for row in scored)
+    seconds, recognised_s = (
+        sum(row["seconds"] for row in scored),
+        sum(row["media_s"] for row in scored),
+    )
     lines = [line for row, seed in scores.counts for line in scores.lines_of(row, seed)]
     return {
         **_hallucination(scored),
@@ -47,7 +51,10 @@ def summarise(scores: Scores, table: Sequence[Mapping[str, Any]]) -> dict[str, A
 def _hallucination(scored: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Words put out where nothing was there, and the share of such clips with any."""
     nothing = [row for row in scored if row["axis"] == Nothing.axis]
-    utterances, media_s = sum(row["utterances"] for row in nothing), sum(row["media_s"] for row in nothing)
+    utterances, media_s = (
+        sum(row["utterances"] for row in nothing),
+        sum(row["media_s"] for row in nothing),
+    )
     words = sum(row["insertions"] for row in nothing)
     clips = sum(row["hallucinating_utterances"] for row in nothing)
     return {
@@ -61,10 +68,11 @@ def _hallucination(scored: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _snr_gains(scores: Scores) -> dict[str, dict[str, Any]]:
-    """Noise kind -> how many dB noisier the sound may get before both together are no better than hearing at 0 dB.
+    """Noise kind -> how many dB noisier the sound may get before both together are no better than
+    hearing at 0 dB.
 
-    The measure of Ma et al., "Auto-AVSR", arXiv 2303.14307; between two measured ratios the error rate is taken to go
-    straight, in dB.
+    The measure of Ma et al., "Auto-AVSR", arXiv 2303.14307; between two measured ratios the error
+    rate is taken to go straight, in dB.
     """
     curves: dict[str, dict[str, dict[float, float]]] = {}
     for row in scores.rows:
@@ -72,8 +80,12 @@ def _snr_gains(scores: Scores) -> dict[str, dict[str, Any]]:
             step = row.condition.steps[0]
             rate = scores.rate(row) if isinstance(step, Noise) else None
             if isinstance(step, Noise) and rate is not None and rate.rate is not None:
-                curves.setdefault(step.kind, {"av": {}, "audio": {}})[row.modality][step.snr_db] = rate.rate
-    return {kind: snr_gain(found["av"], found["audio"]) for kind, found in curves.items() if found["av"]}
+                curves.setdefault(step.kind, {"av": {}, "audio": {}})[row.modality][step.snr_db] = (
+                    rate.rate
+                )
+    return {
+        kind: snr_gain(found["av"], found["audio"]) for kind, found in curves.items() if found["av"]
+    }
 
 
 def snr_gain(both: Mapping[float, float], audio: Mapping[float, float]) -> dict[str, Any]:
@@ -84,7 +96,8 @@ def snr_gain(both: Mapping[float, float], audio: Mapping[float, float]) -> dict[
         audio: the same of the audio-only rows.
 
     Returns:
-        {"gain_db", "note"}; the gain is None, and the note says why, where the range measured does not hold it.
+        {"gain_db", "note"}; the gain is None, and the note says why, where the range measured does
+        not hold it.
     """
     target = audio.get(REFERENCE_DB)
     if target is None:
@@ -92,47 +105,68 @@ def snr_gain(both: Mapping[float, float], audio: Mapping[float, float]) -> dict[
     points = sorted(both.items())
     if len(points) < 2:
         return {"gain_db": None, "note": "fewer than two audio-visual rows"}
-    # From the quiet end downwards: the first ratio at which both together have become as bad as the sound at 0 dB.
+    # From the quiet end downwards: the first ratio at which both together have become as bad as the
+    # sound at 0 dB.
     if points[-1][1] > target:
-        return {"gain_db": None, "note": f"worse than audio only at {REFERENCE_DB:g} dB even at {points[-1][0]:g} dB"}
+        return {
+            "gain_db": None,
+            "note": f"worse than audio only at {REFERENCE_DB:g} dB even at {points[-1][0]:g} dB",
+        }
     for (low_db, low), (high_db, high) in reversed(list(pairwise(points))):
         if low > target >= high:
             crossing = high_db - (high_db - low_db) * (target - high) / (low - high)
             return {"gain_db": round(REFERENCE_DB - crossing, 2), "note": None}
     first_db = points[0][0]
-    return {"gain_db": None, "note": f"more than {REFERENCE_DB - first_db:g} dB: still no worse at {first_db:g} dB"}
+    return {
+        "gain_db": None,
+        "note": f"more than {REFERENCE_DB - first_db:g} dB: still no worse at {first_db:g} dB",
+    }
 
 
 # ---- trust and reliance
 
 
 def _trust_curve(scores: Scores) -> list[dict[str, Any]]:
-    """Mean audio weight by how much of a clip's sound was there; rows in which sound alone is missing and says so."""
+    """Mean audio weight by how much of a clip's sound was there; rows in which sound alone is
+    missing and says so."""
     weights: dict[int, list[tuple[float, int]]] = {}
     for row, seed in scores.counts:
         condition = row.condition
-        if row.modality == "av" and condition.signalled and condition.axis in ("clean", "audio missing"):
+        if (
+            row.modality == "av"
+            and condition.signalled
+            and condition.axis in ("clean", "audio missing")
+        ):
             for line in scores.lines_of(row, seed):
                 if line["audio_weight"] is not None:
                     place = min(int(line["audio_present"] * TRUST_BINS), TRUST_BINS - 1)
-                    weights.setdefault(place, []).append((line["audio_weight"], line["weighed_words"]))
+                    weights.setdefault(place, []).append(
+                        (line["audio_weight"], line["weighed_words"])
+                    )
     curve = []
     for place, found in sorted(weights.items()):
         words = sum(count for _, count in found)
         mean = sum(weight * count for weight, count in found) / words
         curve.append(
-            {"audio_present": round((place + 0.5) / TRUST_BINS, 3), "audio_weight": round(mean, 4), "words": words}
+            {
+                "audio_present": round((place + 0.5) / TRUST_BINS, 3),
+                "audio_weight": round(mean, 4),
+                "words": words,
+            }
         )
     return curve
 
 
 def _visual_reliance(scores: Scores) -> dict[str, Any] | None:
-    """How far the output follows the lips of another clip; WER cannot see a model that ignores the picture."""
+    """How far the output follows the lips of another clip; WER cannot see a model that ignores the
+    picture."""
     totals = np.zeros(3, np.int64)
     for row, seed in scores.counts:
         for line in scores.lines_of(row, seed) if row.modality == "av" else ():
             if line.get("lips_reference") is not None:
-                totals += follows(line["reference"], line["lips_reference"], line["hypothesis"], scores.normalizer)
+                totals += follows(
+                    line["reference"], line["lips_reference"], line["hypothesis"], scores.normalizer
+                )
     words = int(totals[0])
     if not words:
         return None
@@ -150,8 +184,8 @@ def follows(sound: str, lips: str, output: str, normalizer: str = "basic") -> np
         normalizer: applied to all three.
 
     Returns:
-        (3,) int64: places at which the sentences have different words, at how many of them the output has the lips'
-        word, and the sound's.
+        (3,) int64: places at which the sentences have different words, at how many of them the
+        output has the lips' word, and the sound's.
     """
     heard, seen = _found(sound, output, normalizer), _found(lips, output, normalizer)
     totals = np.zeros(3, np.int64)

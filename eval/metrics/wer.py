@@ -1,12 +1,15 @@
-"""Word and character error rates: counts pooled over a corpus, divided once, with a bootstrap interval.
+"""Word and character error rates: counts pooled over a corpus, divided once, with a bootstrap
+interval.
 
-jiwer aligns; this file counts per utterance, because both the interval and the comparison of two systems resample
-utterances (Bisani and Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation", ICASSP 2004).
+jiwer aligns; this file counts per utterance, because both the interval and the comparison of two
+systems resample utterances (Bisani and Ney, "Bootstrap estimates for confidence intervals in ASR
+performance evaluation", ICASSP 2004).
 
-Where hardly any utterance differs from the others, above all where there is no error at all, drawing utterances anew
-cannot tell what did not happen. There the interval is at least Wilson's (JASA 22, 1927), which for no error in n words
-goes up to 3.8 / (n + 3.8); that of a difference is Newcombe's (Statistics in Medicine 17, 1998), made of two of them.
-Words of one utterance go wrong together, so n is their number over the design effect, see `_design_effect`.
+Where hardly any utterance differs from the others, above all where there is no error at all,
+drawing utterances anew cannot tell what did not happen. There the interval is at least Wilson's
+(JASA 22, 1927), which for no error in n words goes up to 3.8 / (n + 3.8); that of a difference is
+Newcombe's (Statistics in Medicine 17, 1998), made of two of them. Words of one utterance go wrong
+together, so n is their number over the design effect, see `_design_effect`.
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ from avsr.eval.metrics.normalize import characters, get_normalizer
 SUBSTITUTIONS, DELETIONS, INSERTIONS, UNITS = range(4)  # columns of a table of counts
 RESAMPLES = 2000
 CONFIDENCE = 0.95
-FEW = 10  # utterances that differ from the others; with fewer the bootstrap alone is too sure of itself
+# utterances that differ from the others; with fewer the bootstrap alone is too sure of itself
+FEW = 10
 PRIOR_BURST = 2  # words that go wrong together in an utterance, where no error tells
 _Z2 = 1.959964**2  # of a 95 % interval
 _INDEX_BUDGET = 2_000_000  # drawn indices held at once: 16 MB whatever the size of the corpus
@@ -37,7 +41,8 @@ class ErrorRate:
     """An error rate of a corpus with everything needed to check it.
 
     Attributes:
-        rate: (substitutions + deletions + insertions) / units as a fraction; None where the references hold no unit.
+        rate: (substitutions + deletions + insertions) / units as a fraction; None where the
+            references hold no unit.
         low, high: 95 % interval over utterances, fractions; None where rate is None.
         substitutions, deletions, insertions: pooled counts.
         units: words (or characters) in the references.
@@ -60,7 +65,8 @@ class ErrorRate:
 
 @dataclass(frozen=True)
 class Difference:
-    """Rate of one system minus that of another on the same utterances, fractions; None where the rates are None."""
+    """Rate of one system minus that of another on the same utterances, fractions; None where the
+    rates are None."""
 
     value: float | None
     low: float | None
@@ -81,8 +87,9 @@ def count_errors(
 ) -> np.ndarray:
     """Counts the errors of each utterance.
 
-    An empty reference (after normalisation) adds its insertions and no units. Spaces between words are characters,
-    but not in scripts without spaces, where each letter is a word (`normalize` says which).
+    An empty reference (after normalisation) adds its insertions and no units. Spaces between words
+    are characters, but not in scripts without spaces, where each letter is a word (`normalize` says
+    which).
 
     Args:
         references: what was said, one string an utterance.
@@ -102,7 +109,10 @@ def count_errors(
     if len(references) != len(hypotheses):
         raise ValueError(f"{len(references)} references for {len(hypotheses)} hypotheses")
     normalize = get_normalizer(normalizer)
-    spoken, heard = [normalize(text) for text in references], [normalize(text) for text in hypotheses]
+    spoken, heard = (
+        [normalize(text) for text in references],
+        [normalize(text) for text in hypotheses],
+    )
     if unit == "character":
         spoken, heard = [characters(text) for text in spoken], [characters(text) for text in heard]
     counts = np.zeros((len(spoken), 4), np.int64)
@@ -121,16 +131,22 @@ def _count_chunks(chunks: Sequence) -> tuple[int, int, int]:
     """Substitutions, deletions and insertions in jiwer's alignment of one utterance."""
     totals = {"substitute": 0, "delete": 0, "insert": 0, "equal": 0}
     for chunk in chunks:
-        spoken, heard = chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx
+        spoken, heard = (
+            chunk.ref_end_idx - chunk.ref_start_idx,
+            chunk.hyp_end_idx - chunk.hyp_start_idx,
+        )
         totals[chunk.type] += max(spoken, heard)
     return totals["substitute"], totals["delete"], totals["insert"]
 
 
-def align(reference: str, hypothesis: str, *, normalizer: str = "basic") -> list[tuple[str | None, str | None]]:
+def align(
+    reference: str, hypothesis: str, *, normalizer: str = "basic"
+) -> list[tuple[str | None, str | None]]:
     """Which word stands for which, in the alignment with the fewest errors.
 
     Returns:
-        Pairs (word of the reference, word of the hypothesis) in order; None where there is none on that side.
+        Pairs (word of the reference, word of the hypothesis) in order; None where there is none on
+        that side.
     """
     import jiwer
 
@@ -146,14 +162,17 @@ def align(reference: str, hypothesis: str, *, normalizer: str = "basic") -> list
     return pairs
 
 
-def pool(counts: np.ndarray, *, seed: int = 0, resamples: int = RESAMPLES, repeats: int = 1) -> ErrorRate:
+def pool(
+    counts: np.ndarray, *, seed: int = 0, resamples: int = RESAMPLES, repeats: int = 1
+) -> ErrorRate:
     """Pools counts of utterances into one rate with its interval.
 
     Args:
         counts: (n, 4) int64 from `count_errors`.
         seed: of the bootstrap.
         resamples: how often the corpus is drawn anew.
-        repeats: how often each utterance was recognised for these counts; one utterance stays one witness.
+        repeats: how often each utterance was recognised for these counts; one utterance stays one
+            witness.
     """
     substitutions, deletions, insertions, units = (int(total) for total in counts.sum(axis=0))
     rate = (substitutions + deletions + insertions) / units if units else None
@@ -166,9 +185,15 @@ def pool(counts: np.ndarray, *, seed: int = 0, resamples: int = RESAMPLES, repea
 
 
 def compare(
-    counts: np.ndarray, baseline: np.ndarray, *, seed: int = 0, resamples: int = RESAMPLES, repeats: int = 1
+    counts: np.ndarray,
+    baseline: np.ndarray,
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    repeats: int = 1,
 ) -> Difference:
-    """Paired bootstrap of rate(counts) - rate(baseline): every resample draws the same utterances for both.
+    """Paired bootstrap of rate(counts) - rate(baseline): every resample draws the same utterances
+    for both.
 
     Args:
         counts, baseline: (n, 4) int64 from `count_errors`, the same utterances in the same order.
@@ -180,7 +205,9 @@ def compare(
         ValueError: the references differ, so the two are not paired.
     """
     if counts.shape != baseline.shape or not np.array_equal(counts[:, UNITS], baseline[:, UNITS]):
-        raise ValueError("a paired comparison needs the same utterances, in the same order, on both sides")
+        raise ValueError(
+            "a paired comparison needs the same utterances, in the same order, on both sides"
+        )
     excess = _errors_and_units(counts)
     excess[:, 0] -= _errors_and_units(baseline)[:, 0]
     errors, units = excess.sum(axis=0)
@@ -191,14 +218,30 @@ def compare(
     return Difference(float(errors / units) if units else None, low, high)
 
 
-def wer(references: Sequence[str], hypotheses: Sequence[str], *, normalizer: str = "basic", seed: int = 0) -> ErrorRate:
-    """Word error rate of a corpus; see `count_errors` for the rules and `ErrorRate` for the fields."""
+def wer(
+    references: Sequence[str],
+    hypotheses: Sequence[str],
+    *,
+    normalizer: str = "basic",
+    seed: int = 0,
+) -> ErrorRate:
+    """Word error rate of a corpus; see `count_errors` for the rules and `ErrorRate` for the
+    fields."""
     return pool(count_errors(references, hypotheses, normalizer=normalizer), seed=seed)
 
 
-def cer(references: Sequence[str], hypotheses: Sequence[str], *, normalizer: str = "basic", seed: int = 0) -> ErrorRate:
-    """Character error rate of a corpus; see `count_errors` for the rules and `ErrorRate` for the fields."""
-    return pool(count_errors(references, hypotheses, unit="character", normalizer=normalizer), seed=seed)
+def cer(
+    references: Sequence[str],
+    hypotheses: Sequence[str],
+    *,
+    normalizer: str = "basic",
+    seed: int = 0,
+) -> ErrorRate:
+    """Character error rate of a corpus; see `count_errors` for the rules and `ErrorRate` for the
+    fields."""
+    return pool(
+        count_errors(references, hypotheses, unit="character", normalizer=normalizer), seed=seed
+    )
 
 
 def _errors_and_units(counts: np.ndarray) -> np.ndarray:
@@ -207,7 +250,8 @@ def _errors_and_units(counts: np.ndarray) -> np.ndarray:
 
 
 def _few_differ(totals: np.ndarray) -> bool:
-    """Whether fewer than FEW utterances have another rate than most have; (n, 2) int64 errors and units."""
+    """Whether fewer than FEW utterances have another rate than most have; (n, 2) int64 errors and
+    units."""
     known = totals[totals[:, 1] > 0]
     _, times = np.unique(known[:, 0] / known[:, 1], return_counts=True)
     return bool(len(known) - times.max() < FEW)
@@ -221,14 +265,16 @@ def _witnesses(totals: np.ndarray, repeats: int) -> float:
 def _design_effect(errors: np.ndarray) -> float:
     """How many words go wrong at once: E[e^2] / E[e] over utterances with e errors, (n,).
 
-    That is the variance of their sum over that of as many single errors, where utterances go wrong independently. An
-    utterance with PRIOR_BURST errors is added, so that it is never made of nothing.
+    That is the variance of their sum over that of as many single errors, where utterances go wrong
+    independently. An utterance with PRIOR_BURST errors is added, so that it is never made of
+    nothing.
     """
     return float((np.square(errors).sum() + PRIOR_BURST**2) / (errors.sum() + PRIOR_BURST))
 
 
 def _wilson(errors: np.ndarray, units: np.ndarray, witnesses: float) -> tuple[float, float]:
-    """95 % score interval of sum(errors) / sum(units), as if that were the share of so many independent words."""
+    """95 % score interval of sum(errors) / sum(units), as if that were the share of so many
+    independent words."""
     share = min(1.0, float(errors.sum() / units.sum()))
     middle = share + _Z2 / (2 * witnesses)
     half = math.sqrt(_Z2 * (share * (1 - share) / witnesses + _Z2 / (4 * witnesses**2)))
@@ -237,11 +283,14 @@ def _wilson(errors: np.ndarray, units: np.ndarray, witnesses: float) -> tuple[fl
 
 
 def _newcombe(excess: np.ndarray, repeats: int) -> tuple[float, float]:
-    """95 % interval of the words that are worse minus those that are better, from the score interval of each."""
+    """95 % interval of the words that are worse minus those that are better, from the score
+    interval of each."""
     units, witnesses = excess[:, 1], _witnesses(excess, repeats)
     sides = [np.maximum(sign * excess[:, 0], 0) for sign in (1, -1)]
     worse, better = (min(1.0, float(side.sum() / units.sum())) for side in sides)
-    (worse_low, worse_high), (better_low, better_high) = (_wilson(side, units, witnesses) for side in sides)
+    (worse_low, worse_high), (better_low, better_high) = (
+        _wilson(side, units, witnesses) for side in sides
+    )
     value = worse - better
     return (
         value - math.hypot(worse - worse_low, better_high - better),
@@ -250,13 +299,17 @@ def _newcombe(excess: np.ndarray, repeats: int) -> tuple[float, float]:
 
 
 def _interval(totals: np.ndarray, seed: int, resamples: int) -> tuple[float | None, float | None]:
-    """Percentile interval of sum(totals[:, 0]) / sum(totals[:, 1]) over utterances drawn with replacement."""
+    """Percentile interval of sum(totals[:, 0]) / sum(totals[:, 1]) over utterances drawn with
+    replacement."""
     if totals[:, 1].sum() == 0:
         return None, None
-    if len(totals) * resamples <= _TIMES_BUDGET:  # whole numbers in float64: the very same sums, and much faster
+    # whole numbers in float64: the very same sums, and much faster
+    if len(totals) * resamples <= _TIMES_BUDGET:
         drawn = _times_drawn(len(totals), seed, resamples) @ totals.astype(np.float64)
     else:
-        drawn = np.concatenate([totals[rows].sum(axis=1) for rows in _resampled_rows(len(totals), seed, resamples)])
+        drawn = np.concatenate(
+            [totals[rows].sum(axis=1) for rows in _resampled_rows(len(totals), seed, resamples)]
+        )
     drawn = drawn[drawn[:, 1] > 0]  # a resample of empty references alone has no rate
     low, high = np.quantile(drawn[:, 0] / drawn[:, 1], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
@@ -264,7 +317,8 @@ def _interval(totals: np.ndarray, seed: int, resamples: int) -> tuple[float | No
 
 @lru_cache(maxsize=2)
 def _times_drawn(utterances: int, seed: int, resamples: int) -> np.ndarray:
-    """(resamples, n) float64: how often each utterance is in each resample; every row of a suite asks for the same."""
+    """(resamples, n) float64: how often each utterance is in each resample; every row of a suite
+    asks for the same."""
     tables = [
         np.apply_along_axis(np.bincount, 1, rows, minlength=utterances)
         for rows in _resampled_rows(utterances, seed, resamples)
@@ -273,7 +327,8 @@ def _times_drawn(utterances: int, seed: int, resamples: int) -> np.ndarray:
 
 
 def _resampled_rows(utterances: int, seed: int, resamples: int) -> Iterator[np.ndarray]:
-    """Row numbers of the resamples, (some, n) int64 at a time; the same for every system, which is what pairs them."""
+    """Row numbers of the resamples, (some, n) int64 at a time; the same for every system, which is
+    what pairs them."""
     generator = np.random.default_rng(seed)
     step = max(1, _INDEX_BUDGET // utterances)
     for first in range(0, resamples, step):

@@ -1,4 +1,5 @@
-"""A clip of which much went wrong, for the report: its lips, its spectrogram, and its words one by one."""
+"""A clip of which much went wrong, for the report: its lips, its spectrogram, and its words one by
+one."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from avsr.preprocessing.clip import CROP_SIZE, Clip
 
 STRIP_FRAMES = 12  # sampled over the clip
 STRIP_SIZE = 72  # pixels a side of each
-SPECTROGRAM_WIDTH, SPECTROGRAM_HEIGHT = 576, 64  # pixels, whatever the length of the clip; as many mel bins
+# pixels, whatever the length of the clip; as many mel bins
+SPECTROGRAM_WIDTH, SPECTROGRAM_HEIGHT = 576, 64
 DYNAMIC_RANGE = 6.0  # log10 units of power, 60 dB: speech, without the noise floor of the room
 HATCH_PERIOD, HATCH_WIDTH = 12, 3  # pixels
 NARROW_PX = 620  # width of the pictures below which they scroll and do not shrink
@@ -63,24 +65,33 @@ def to_html(example: Example, normalizer: str) -> str:
 def _pictures(clip: Clip, name: str) -> str:
     lips, sound = (_data_uri(make(clip)) for make in (lip_strip, spectrogram))
     there = {"lips": clip.video_present, "sound": clip.audio_present}
-    said = {what: f"{100 * float(present.mean()):.0f} % marked present" for what, present in there.items()}
+    said = {
+        what: f"{100 * float(present.mean()):.0f} % marked present"
+        for what, present in there.items()
+    }
     strip = escape(f"Lips of {name}, left to right over {clip.duration_s:.1f} s, {said['lips']}")
     image = escape(f"Spectrogram of {name}, {said['sound']}")
     return (
-        f'<div class="scroll pictures" role="region" tabindex="0" aria-label="Pictures of {escape(name)}">'
-        f'<div style="min-width:{NARROW_PX}px"><img src="{lips}" alt="{strip}">{_presence(there["lips"], "video")}'
+        '<div class="scroll pictures" role="region" tabindex="0" aria-label="Pictures of '
+        f'{escape(name)}">'
+        f'<div style="min-width:{NARROW_PX}px"><img src="{lips}" '
+        f'alt="{strip}">{_presence(there["lips"], "video")}'
         f'<img class="spectrogram" src="{sound}" alt="{image}">'
         f"{_presence(there['sound'], 'audio')}</div></div>"
-        f'<p class="soft">{clip.duration_s:.1f} s. Lips {said["lips"]}, sound {said["sound"]}; what is marked missing '
+        f'<p class="soft">{clip.duration_s:.1f} s. Lips {said["lips"]}, sound {said["sound"]}; '
+        "what is marked missing "
         "is hatched.</p>"
     )
 
 
 def _presence(present: np.ndarray, use: str) -> str:
     """A bar on the pictures' time axis, filled where the mask says present."""
-    bars = "".join(f'<rect x="{first}" width="{last - first}" height="1"/>' for first, last in _runs(present))
+    bars = "".join(
+        f'<rect x="{first}" width="{last - first}" height="1"/>' for first, last in _runs(present)
+    )
     return (
-        f'<svg class="presence {use}" viewBox="0 0 {len(present)} 1" preserveAspectRatio="none" aria-hidden="true">'
+        f'<svg class="presence {use}" viewBox="0 0 {len(present)} 1" preserveAspectRatio="none" '
+        'aria-hidden="true">'
         f"{bars}</svg>"
     )
 
@@ -98,8 +109,10 @@ def _words(example: Example, normalizer: str) -> str:
     if not pairs:
         return '<p class="soft">Nothing was said and nothing recognised.</p>'
     return (
-        '<div class="aligned"><p class="soft" aria-hidden="true"><span>said</span><span>recognised</span></p>'
-        f'<ol class="words" aria-label="Each word said, and what was recognised for it">{"".join(pairs)}</ol></div>'
+        '<div class="aligned"><p class="soft" '
+        'aria-hidden="true"><span>said</span><span>recognised</span></p>'
+        '<ol class="words" aria-label="Each word said, and what was recognised for '
+        f'it">{"".join(pairs)}</ol></div>'
     )
 
 
@@ -116,7 +129,8 @@ def _kind(spoken: str | None, heard: str | None) -> str:
 
 
 def lip_strip(clip: Clip) -> bytes:
-    """Lips as the recogniser got them: frames evenly spread over the clip, left to right, those marked missing hatched.
+    """Lips as the recogniser got them: frames evenly spread over the clip, left to right, those
+    marked missing hatched.
 
     Returns:
         A grey PNG, STRIP_SIZE high; each frame stands where it is in time.
@@ -129,11 +143,14 @@ def lip_strip(clip: Clip) -> bytes:
         frame = (2 * index + 1) * clip.frames // (2 * count)  # the middle of its part of the clip
         tile = cv2.resize(clip.lips[frame], (STRIP_SIZE, STRIP_SIZE), interpolation=cv2.INTER_AREA)
         tiles.append(tile if clip.video_present[frame] else _hatched(tile // 2))
-    return _png(np.concatenate(tiles, axis=1) if tiles else np.zeros((STRIP_SIZE, CROP_SIZE), np.uint8))
+    return _png(
+        np.concatenate(tiles, axis=1) if tiles else np.zeros((STRIP_SIZE, CROP_SIZE), np.uint8)
+    )
 
 
 def spectrogram(clip: Clip) -> bytes:
-    """Log-mel power of the sound as the recogniser got it, low pitches below, what is marked missing hatched.
+    """Log-mel power of the sound as the recogniser got it, low pitches below, what is marked
+    missing hatched.
 
     Returns:
         A colour PNG, SPECTROGRAM_HEIGHT x SPECTROGRAM_WIDTH.
@@ -146,10 +163,16 @@ def spectrogram(clip: Clip) -> bytes:
     if not clip.frames:
         return _png(np.zeros((SPECTROGRAM_HEIGHT, SPECTROGRAM_WIDTH), np.uint8))
     with torch.inference_mode():
-        power = LogMel(SPECTROGRAM_HEIGHT).power(torch.from_numpy(clip.audio)[None])[0].numpy()  # (S, M)
+        # (S, M)
+        power = LogMel(SPECTROGRAM_HEIGHT).power(torch.from_numpy(clip.audio)[None])[0].numpy()
     level = np.log10(np.maximum(power, 1e-10))
-    shade = np.clip((level - level.max()) / DYNAMIC_RANGE + 1, 0, 1) if power.max() > 1e-10 else np.zeros_like(level)
-    grey = np.ascontiguousarray((255 * shade).astype(np.uint8).T[::-1])  # (S, M) -> (M, S), low pitches below
+    shade = (
+        np.clip((level - level.max()) / DYNAMIC_RANGE + 1, 0, 1)
+        if power.max() > 1e-10
+        else np.zeros_like(level)
+    )
+    # (S, M) -> (M, S), low pitches below
+    grey = np.ascontiguousarray((255 * shade).astype(np.uint8).T[::-1])
     absent = np.repeat(~clip.audio_present, MELS_PER_FRAME)
     size = SPECTROGRAM_WIDTH, SPECTROGRAM_HEIGHT
     longer = grey.shape[1] > SPECTROGRAM_WIDTH

@@ -1,4 +1,5 @@
-"""Results as something to read: Markdown tables with intervals and counts, and what they share with the HTML page."""
+"""Results as something to read: Markdown tables with intervals and counts, and what they share with
+the HTML page."""
 
 from __future__ import annotations
 
@@ -20,15 +21,18 @@ HARM = {
 VACUOUS = "What it is compared with is no better than words without the clip, so no worse than that is no merit."
 VERDICTS = {"pass": "✓", "undecided": "?", "fail": "✗"}
 NON_INFERIORITY = (
-    "✓ the 95 % interval of the difference ends within what is allowed, ✗ it begins above, ? undecided: too few clips"
+    "✓ the 95 % interval of the difference ends within what is allowed, ✗ it begins above, ? "
+    "undecided: too few clips"
 )
 INTERVALS = (
-    "Intervals: 95 %, bootstrap over utterances; differences: paired bootstrap; where fewer than 10 utterances differ "
+    "Intervals: 95 %, bootstrap over utterances; differences: paired bootstrap; where fewer than "
+    "10 utterances differ "
     "from the rest, at least the interval of Wilson or Newcombe."
 )
 SINGLE = {"R_V": "audio", "R_A": "video", "bad picture": "audio", "bad sound": "video"}
 """The one modality that each of these compares with."""
-UNITS = {"noise": " dB", "out of step": " ms"}  # of the levels of an axis; those of missing ones are rates
+# of the levels of an axis; those of missing ones are rates
+UNITS = {"noise": " dB", "out of step": " ms"}
 STRENGTHS = ("none", "light", "medium", "heavy")
 NAMED_CHECKS = 8  # that break a predicate, worst first
 NAMED_LABELS = 3  # rows named in one note about rows that are not available
@@ -47,8 +51,8 @@ class Matrix:
         axis: "video missing", "noise" and so on.
         conditions: lines, as text.
         levels: columns, as text, from little to much.
-        cells: (condition, level) -> check; the worst of them where seeds were checked one by one; absent where the
-            results have no such row.
+        cells: (condition, level) -> check; the worst of them where seeds were checked one by one;
+            absent where the results have no such row.
     """
 
     axis: str
@@ -59,11 +63,17 @@ class Matrix:
 
 def comparisons(results: Results) -> dict[str, Mapping[str, Any]]:
     """The predicates, and after them what is told beside them, where any row could be compared."""
-    harm = {name: found for name, found in (results["summary"].get("harm") or {}).items() if found["checks"]}
+    harm = {
+        name: found
+        for name, found in (results["summary"].get("harm") or {}).items()
+        if found["checks"]
+    }
     return {**results["predicates"], **harm}
 
 
-def matrices(results: Results, found: Mapping[str, Any]) -> tuple[list[Matrix], list[Mapping[str, Any]]]:
+def matrices(
+    results: Results, found: Mapping[str, Any]
+) -> tuple[list[Matrix], list[Mapping[str, Any]]]:
     """The checks of a predicate, laid out.
 
     Args:
@@ -71,7 +81,8 @@ def matrices(results: Results, found: Mapping[str, Any]) -> tuple[list[Matrix], 
         found: one of its `comparisons`.
 
     Returns:
-        A matrix for each axis that has levels, and the checks that fit into none: clean, crossed conditions.
+        A matrix for each axis that has levels, and the checks that fit into none: clean, crossed
+        conditions.
     """
     rows = {row["key"]: row for row in results["rows"]}
     placed: dict[str, list[tuple[str, Any, Mapping[str, Any] | None]]] = {}
@@ -119,7 +130,8 @@ def _scalar(level: Any) -> bool:
 
 
 def ordered_levels(levels: Iterable[Any]) -> list[Any]:
-    """Each level once: figures in order and then clean (None); or clean, then names from light to heavy."""
+    """Each level once: figures in order and then clean (None); or clean, then names from light to
+    heavy."""
     unique = list({str(level): level for level in levels}.values())
     clean = [level for level in unique if level is None]
     figures = sorted(level for level in unique if isinstance(level, (int, float)))
@@ -145,11 +157,12 @@ def condition_text(row: Mapping[str, Any]) -> str:
 
 
 def recogniser_name(results: Results) -> str:
-    """What was scored, for titles: "default", "default, beam 8"; greedy decoding goes without saying.
+    """What was scored, for titles: "default", "default, beam 8"; greedy decoding goes without
+    saying.
 
     Args:
-        results: content of results.json, or of a comparison's "a" or "b". Those of other systems, and of releases
-            before this one, do not tell their decoding.
+        results: content of results.json, or of a comparison's "a" or "b". Those of other systems,
+            and of releases before this one, do not tell their decoding.
     """
     decoding = results.get("decoding")
     return str(results["model"]) + (f", {decoding}" if decoding not in (None, "greedy") else "")
@@ -160,7 +173,9 @@ def seeds_of(results: Results) -> list[int]:
 
 
 def clips_of(results: Results) -> int:
-    return results.get("clips", max((row.get("utterances", 0) for row in results["rows"]), default=0))
+    return results.get(
+        "clips", max((row.get("utterances", 0) for row in results["rows"]), default=0)
+    )
 
 
 def words_of(results: Results) -> int:
@@ -185,7 +200,8 @@ def unavailable(results: Results) -> dict[str, list[str]]:
 
 
 def curve_table(results: Results, axis: str) -> tuple[list[str], list[list[str]]]:
-    """The curves of one axis as a table: WER in % at each level, and the area under the curve where it has one.
+    """The curves of one axis as a table: WER in % at each level, and the area under the curve where
+    it has one.
 
     Returns:
         Head and lines; the first two columns are text.
@@ -197,13 +213,26 @@ def curve_table(results: Results, axis: str) -> tuple[list[str], list[list[str]]
     for curve in curves:
         at = {str(level): rate for level, rate in zip(curve["levels"], curve["wer"], strict=True)}
         cells = [percent(at[str(level)]) if str(level) in at else "" for level in levels]
-        area = [percent(curve.get("area")) if curve.get("area") is not None else ""] if areas else []
+        area = (
+            [percent(curve.get("area")) if curve.get("area") is not None else ""] if areas else []
+        )
         lines.append([condition_text(curve), MODALITIES[curve["modality"]], *cells, *area])
-    head = ["condition", "uses", *(level_text(axis, level) for level in levels), *(["area"] if areas else [])]
+    head = [
+        "condition",
+        "uses",
+        *(level_text(axis, level) for level in levels),
+        *(["area"] if areas else []),
+    ]
     return head, lines
 
 
-def percent(fraction: float | None, low: float | None = None, high: float | None = None, *, sign: bool = False) -> str:
+def percent(
+    fraction: float | None,
+    low: float | None = None,
+    high: float | None = None,
+    *,
+    sign: bool = False,
+) -> str:
     """ "12.3 [10.1, 14.8]"; "n/a" where there is no rate."""
     if fraction is None or math.isnan(fraction):
         return "n/a"
@@ -245,8 +274,11 @@ def to_markdown(results: Results) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, text_columns: int = 1) -> str:
-    """A Markdown table; the first columns are text, the others figures, which stand to the right."""
-    cells = [[" ".join(cell.replace("|", "\\|").split()) for cell in line] for line in [head, *rows]]
+    """A Markdown table; the first columns are text, the others figures, which stand to the
+    right."""
+    cells = [
+        [" ".join(cell.replace("|", "\\|").split()) for cell in line] for line in [head, *rows]
+    ]
     widths = [max(3, *(len(line[column]) for line in cells)) for column in range(len(head))]
 
     def aligned(line: Sequence[str]) -> str:
@@ -256,7 +288,10 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, text_columns: i
         )
         return "| " + " | ".join(padded) + " |"
 
-    rule = ["-" * width if column < text_columns else "-" * (width - 1) + ":" for column, width in enumerate(widths)]
+    rule = [
+        "-" * width if column < text_columns else "-" * (width - 1) + ":"
+        for column, width in enumerate(widths)
+    ]
     return "\n".join([aligned(cells[0]), aligned(rule), *map(aligned, cells[1:])])
 
 
@@ -265,7 +300,9 @@ def _head(results: Results) -> str:
     seeds = seeds_of(results)
     drawn = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
     clips = f"{clips_of(results)} clips, {words_of(results)} words"
-    return f"{clips} of {results['data']}{split}; {drawn}; text normaliser `{results['normalizer']}`."
+    return (
+        f"{clips} of {results['data']}{split}; {drawn}; text normaliser `{results['normalizer']}`."
+    )
 
 
 def _verdicts(results: Results) -> str:
@@ -278,7 +315,8 @@ def _verdicts(results: Results) -> str:
             continue
         lines.append(
             f"- **{name} {verdict(name, result)}** ({meaning}): {tally(result)}. Worst "
-            f"{100 * result['worst']:+.1f} points, at {worst_label(result)}; {100 * result['tolerance']:g} allowed."
+            f"{100 * result['worst']:+.1f} points, at {worst_label(result)}; "
+            f"{100 * result['tolerance']:g} allowed."
             + (f" {VACUOUS}" if result.get("vacuous") else "")
         )
         for kind in ("fail", "undecided"):
@@ -286,7 +324,9 @@ def _verdicts(results: Results) -> str:
             found.sort(key=lambda check: -check["difference"])
             lines += [f"  - {kind}: {_told(check)}" for check in found[:NAMED_CHECKS]]
             if len(found) > NAMED_CHECKS:
-                lines.append(f"  - {kind}: and {len(found) - NAMED_CHECKS} more, in the tables below")
+                lines.append(
+                    f"  - {kind}: and {len(found) - NAMED_CHECKS} more, in the tables below"
+                )
     return "\n".join(lines)
 
 
@@ -301,7 +341,8 @@ def _told(check: Mapping[str, Any]) -> str:
 
 
 def needed_text(check: Mapping[str, Any]) -> str:
-    """ "about 260 clips would tell", in two digits; empty where nothing is undecided or no number would."""
+    """ "about 260 clips would tell", in two digits; empty where nothing is undecided or no number
+    would."""
     needed = check.get("clips_needed")
     if needed is None:
         return ""
@@ -317,20 +358,28 @@ def tally(found: Mapping[str, Any]) -> str:
 
 
 def verdict(name: str, found: Mapping[str, Any]) -> str:
-    """ "pass", "undecided" or "FAIL"; "no harm" or "harm" for what is told beside them; "says nothing"."""
+    """ "pass", "undecided" or "FAIL"; "no harm" or "harm" for what is told beside them; "says
+    nothing"."""
     if found.get("vacuous") and outcome(found) in ("pass", "undecided"):
         return "says nothing"  # no worse than a modality that knows nothing is no merit
-    words = {"pass": "pass", "fail": "FAIL"} if name in PREDICATES else {"pass": "no harm", "fail": "harm"}
+    words = (
+        {"pass": "pass", "fail": "FAIL"}
+        if name in PREDICATES
+        else {"pass": "no harm", "fail": "harm"}
+    )
     return words.get(outcome(found), outcome(found))
 
 
 def worst_label(predicate: Mapping[str, Any]) -> str:
     """The label of the row that comes out worst."""
-    return next(check["label"] for check in predicate["checks"] if check["row"] == predicate["worst_row"])
+    return next(
+        check["label"] for check in predicate["checks"] if check["row"] == predicate["worst_row"]
+    )
 
 
 def mark(check: Mapping[str, Any]) -> str:
-    """ "✓ -1.2", "✗ +3.4" or "? +0.2" where it is undecided: the verdict and the difference in points."""
+    """ "✓ -1.2", "✗ +3.4" or "? +0.2" where it is undecided: the verdict and the difference in
+    points."""
     return f"{VERDICTS[outcome(check)]} {percent(check['difference'], sign=True)}"
 
 
@@ -347,14 +396,23 @@ def _matrix_tables(results: Results, name: str, found: Mapping[str, Any]) -> str
     parts = [f"## {name}: points of WER above {other}"]
     for grid in grids:
         lines = [
-            [condition, *(_cell(grid, condition, level) for level in grid.levels)] for condition in grid.conditions
+            [condition, *(_cell(grid, condition, level) for level in grid.levels)]
+            for condition in grid.conditions
         ]
         parts.append(table([grid.axis, *grid.levels], lines))
     if rest:
         parts.append(
             table(
                 ["other conditions", "audio + video", other, "difference"],
-                [[check["label"], percent(check["wer"]), percent(check["against_wer"]), mark(check)] for check in rest],
+                [
+                    [
+                        check["label"],
+                        percent(check["wer"]),
+                        percent(check["against_wer"]),
+                        mark(check),
+                    ]
+                    for check in rest
+                ],
             )
         )
     return "\n\n".join(parts)
@@ -397,28 +455,42 @@ def _summary(results: Results) -> str:
     lines = []
     if summary["hallucination_rate"] is not None:
         lines.append(
-            f"- Where nothing was there, {100 * summary['hallucination_rate']:.1f} % of the clips got words all the "
-            f"same ({summary['hallucinated_words']} words, {summary['hallucinated_words_per_minute']:.1f} a minute)."
+            f"- Where nothing was there, {100 * summary['hallucination_rate']:.1f} % of the clips "
+            "got words all the "
+            f"same ({summary['hallucinated_words']} words, "
+            f"{summary['hallucinated_words_per_minute']:.1f} a minute)."
         )
     for kind, gain in (summary.get("effective_snr_gain_db") or {}).items():
         lines.append(f"- Effective SNR gain at 0 dB, {kind}: {gain_text(gain)}.")
     if reliance := summary.get("visual_reliance"):
         lines.append(
             f"- Sound of one clip with the lips of another, {reliance['words']} words: "
-            f"{percent(reliance['follows_lips'])} % follow the lips, {percent(reliance['follows_sound'])} % the sound. "
+            f"{percent(reliance['follows_lips'])} % follow the lips, "
+            f"{percent(reliance['follows_sound'])} % the sound. "
             f"{reliance['definition']}"
         )
     if trust := [point for point in summary.get("trust_curve") or [] if point["words"]]:
-        points = ", ".join(f"{point['audio_weight']:.2f} at {100 * point['audio_present']:.0f} %" for point in trust)
-        lines.append(f"- Mean audio weight of the words against how much of the sound was there: {points}.")
+        points = ", ".join(
+            f"{point['audio_weight']:.2f} at {100 * point['audio_present']:.0f} %"
+            for point in trust
+        )
+        lines.append(
+            f"- Mean audio weight of the words against how much of the sound was there: {points}."
+        )
     if summary["real_time_factor"] is not None:
-        lines.append(f"- Real-time factor of recognising prepared clips: {summary['real_time_factor']:.3f}.")
+        lines.append(
+            f"- Real-time factor of recognising prepared clips: {summary['real_time_factor']:.3f}."
+        )
     return "\n".join(lines) or "None: no row to take them from."
 
 
 def gain_text(gain: Mapping[str, Any]) -> str:
-    """ "+4.2 dB" and its note; where the gain could not be measured, the note says why or what it is at least."""
-    parts = ["" if gain["gain_db"] is None else f"{gain['gain_db']:+.1f} dB", gain.get("note") or ""]
+    """ "+4.2 dB" and its note; where the gain could not be measured, the note says why or what it
+    is at least."""
+    parts = [
+        "" if gain["gain_db"] is None else f"{gain['gain_db']:+.1f} dB",
+        gain.get("note") or "",
+    ]
     return ", ".join(part for part in parts if part) or "n/a"
 
 
@@ -432,7 +504,9 @@ def _notes(results: Results) -> str:
     if any(row["axis"] == "clean" for row in rows):
         lines.append(f"- {INTERVALS} Counts are pooled.")
     if results.get("clips_without_text"):
-        lines.append(f"- {len(results['clips_without_text'])} clips have no text and were not scored.")
+        lines.append(
+            f"- {len(results['clips_without_text'])} clips have no text and were not scored."
+        )
     for reason, labels in unavailable(results).items():
         more = len(labels) - NAMED_LABELS
         named = ", ".join(labels[:NAMED_LABELS]) + (f" and {more} more" if more > 0 else "")

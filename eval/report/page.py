@@ -1,7 +1,8 @@
-"""Results as one HTML file that needs nothing else: no network, no library, and no script but for sorting.
+"""Results as one HTML file that needs nothing else: no network, no library, and no script but for
+sorting.
 
-Every text from outside goes through `escape`, and a content security policy in the page lets it fetch nothing and run
-nothing but our own script. The same results give the same bytes.
+Every text from outside goes through `escape`, and a content security policy in the page lets it
+fetch nothing and run nothing but our own script. The same results give the same bytes.
 """
 
 from __future__ import annotations
@@ -62,17 +63,26 @@ def to_html(results: Results, examples: Sequence[Example] = ()) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     sections = [
-        ("Verdicts", "Is a missing modality ever worse than not having had it?", _predicates(results)),
+        (
+            "Verdicts",
+            "Is a missing modality ever worse than not having had it?",
+            _predicates(results),
+        ),
         ("Curves", "Word error rate against the level", _curves(results)),
         ("Figures", "Figures over the rows", _figures(results)),
-        ("Clips", "Worst clips", "".join(clips.to_html(example, results["normalizer"]) for example in examples)),
+        (
+            "Clips",
+            "Worst clips",
+            "".join(clips.to_html(example, results["normalizer"]) for example in examples),
+        ),
         ("Rows", "All rows", _rows(results)),
         ("Gaps", "Rows that are not available", _unavailable(results)),
     ]
     there = [(name.lower(), name, title, body) for name, title, body in sections if body]
     links = "".join(f'<li><a href="#{id}">{name}</a></li>' for id, name, _, _ in there)
     body = "".join(
-        f'<section id="{id}" aria-labelledby="{id}-title"><h2 id="{id}-title">{title}</h2>{text}</section>'
+        f'<section id="{id}" aria-labelledby="{id}-title"><h2 '
+        f'id="{id}-title">{title}</h2>{text}</section>'
         for id, _, title, text in there
     )
     title = escape(f"{recogniser_name(results)}: robustness, suite {results['suite']}")
@@ -82,7 +92,8 @@ def to_html(results: Results, examples: Sequence[Example] = ()) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta name="color-scheme" content="light dark">\n<title>{title}</title>\n'
         f'<link rel="icon" href="data:,">\n<style>{css}{plots.STYLE}</style>\n</head>\n<body>\n'
-        f'{_header(results)}\n<nav aria-label="Sections"><ul>{links}</ul></nav>\n<main>\n{body}\n</main>\n'
+        f"{_header(results)}\n<nav "
+        f'aria-label="Sections"><ul>{links}</ul></nav>\n<main>\n{body}\n</main>\n'
         f"{_footer(results)}\n<script>{script}</script>\n</body>\n</html>\n"
     )
 
@@ -90,16 +101,22 @@ def to_html(results: Results, examples: Sequence[Example] = ()) -> str:
 # ---- pieces
 
 
-def _table(head: Sequence[str], lines: Iterable[Sequence[str]], caption: str, *, texts: int = 1) -> str:
-    """A table of plain texts in a container of its own that scrolls; the first cell of a line is its heading."""
+def _table(
+    head: Sequence[str], lines: Iterable[Sequence[str]], caption: str, *, texts: int = 1
+) -> str:
+    """A table of plain texts in a container of its own that scrolls; the first cell of a line is
+    its heading."""
     tops = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
     rows = []
     for line in lines:
         cells = "".join(
-            f"<td{'' if column < texts else ' class=n'}>{escape(cell)}</td>" for column, cell in enumerate(line[1:], 1)
+            f"<td{'' if column < texts else ' class=n'}>{escape(cell)}</td>"
+            for column, cell in enumerate(line[1:], 1)
         )
         rows.append(f'<tr><th scope="row">{escape(line[0])}</th>{cells}</tr>')
-    return _scrolling(f"<table><thead><tr>{tops}</tr></thead><tbody>{''.join(rows)}</tbody></table>", caption)
+    return _scrolling(
+        f"<table><thead><tr>{tops}</tr></thead><tbody>{''.join(rows)}</tbody></table>", caption
+    )
 
 
 def _scrolling(table: str, label: str, kind: str = "") -> str:
@@ -111,7 +128,11 @@ def _details(summary: str, body: str) -> str:
 
 
 def _facts(facts: Iterable[tuple[str, str]]) -> str:
-    return "<dl>" + "".join(f"<div><dt>{escape(name)}</dt><dd>{text}</dd></div>" for name, text in facts) + "</dl>"
+    return (
+        "<dl>"
+        + "".join(f"<div><dt>{escape(name)}</dt><dd>{text}</dd></div>" for name, text in facts)
+        + "</dl>"
+    )
 
 
 def _tile(name: str, figure: str, note: str = "") -> str:
@@ -136,7 +157,8 @@ def _header(results: Results) -> str:
     notes = [snr_meaning(results), INTERVALS]
     return (
         f"<header><p class=kind>Robustness report</p><h1>{escape(recogniser_name(results))}</h1>"
-        f"{_clean(results)}{_facts(facts)}<p class=soft>{escape(' '.join(note for note in notes if note))}</p></header>"
+        f"{_clean(results)}{_facts(facts)}<p "
+        f"class=soft>{escape(' '.join(note for note in notes if note))}</p></header>"
     )
 
 
@@ -151,16 +173,23 @@ def _clean(results: Results) -> str:
     for row in results["rows"]:
         if row["axis"] == "clean" and row["modality"] not in tiles:
             rate = f"{percent(row['wer'])} %" if row["wer"] is not None else "n/a"
-            span = f"{100 * row['wer_low']:.1f} to {100 * row['wer_high']:.1f}" if row["wer"] is not None else ""
+            span = (
+                f"{100 * row['wer_low']:.1f} to {100 * row['wer_high']:.1f}"
+                if row["wer"] is not None
+                else ""
+            )
             name = f"WER clean, {MODALITIES[row['modality']]}"
             tiles[row["modality"]] = _tile(name, rate, span or row.get("not_available", ""))
     return f'<div class="tiles">{"".join(tiles.values())}</div>' if tiles else ""
 
 
 def _footer(results: Results) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in (results.get("versions") or {}).items())
+    versions = ", ".join(
+        f"{name} {version}" for name, version in (results.get("versions") or {}).items()
+    )
     text = (
-        "Counts are pooled over the clips and divided once. All figures are in results.json, all hypotheses in "
+        "Counts are pooled over the clips and divided once. All figures are in results.json, all "
+        "hypotheses in "
         "hypotheses.jsonl."
     )
     return f"<footer><p>{text}</p><p>{escape(versions)}</p></footer>"
@@ -188,8 +217,8 @@ def _predicate(results: Results, name: str, found: Mapping[str, Any]) -> str:
     worst = "No row of these results can be compared."
     if found["checks"]:
         worst = (
-            f"Worst {100 * found['worst']:+.1f} points, at {worst_label(found)}; {tolerance} allowed. {tally(found)}."
-            + (f" {VACUOUS}" if found.get("vacuous") else "")
+            f"Worst {100 * found['worst']:+.1f} points, at {worst_label(found)}; {tolerance} "
+            f"allowed. {tally(found)}." + (f" {VACUOUS}" if found.get("vacuous") else "")
         )
     grids, rest = matrices(results, found)
     parts = [
@@ -201,7 +230,9 @@ def _predicate(results: Results, name: str, found: Mapping[str, Any]) -> str:
     ]
     if found["checks"]:
         parts.append(_legend_of_matrix(other, tolerance))
-        parts.append(_details("Every check with its interval", _checks(found["checks"], other, name)))
+        parts.append(
+            _details("Every check with its interval", _checks(found["checks"], other, name))
+        )
     return "".join(parts) + "</article>"
 
 
@@ -212,7 +243,8 @@ def _matrix(grid: Matrix, name: str) -> str:
         cells = "".join(_cell(grid.cells.get((condition, level))) for level in grid.levels)
         lines.append(f'<tr><th scope="row">{escape(condition)}</th>{cells}</tr>')
     table = (
-        f'<table class="matrix"><thead><tr><th scope="col">{escape(grid.axis)}</th>{head}</tr></thead>'
+        '<table class="matrix"><thead><tr><th '
+        f'scope="col">{escape(grid.axis)}</th>{head}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table>"
     )
     return _scrolling(table, f"{name}, {grid.axis}")
@@ -226,8 +258,8 @@ def _cell(check: Mapping[str, Any] | None) -> str:
     word = outcome(check)
     state = "better" if word == "pass" and check["difference"] < 0 else word
     title = (
-        f"{check['label']}: {percent(check['wer'])} % against {percent(check['against_wer'])} %, difference "
-        + ", ".join(filter(None, [_difference(check), needed_text(check)]))
+        f"{check['label']}: {percent(check['wer'])} % against {percent(check['against_wer'])} %, "
+        "difference " + ", ".join(filter(None, [_difference(check), needed_text(check)]))
     )
     return (
         f'<td class="cell {state}" title="{escape(title)}"><span aria-hidden="true">{sign}</span>'
@@ -241,20 +273,25 @@ def _difference(check: Mapping[str, Any]) -> str:
 
 def _others(checks: Sequence[Mapping[str, Any]], other: str) -> str:
     lines = "".join(
-        f'<tr><th scope="row">{escape(check["label"])}</th>{_cell(check)}<td class="n">{percent(check["wer"])}</td>'
+        f'<tr><th scope="row">{escape(check["label"])}</th>{_cell(check)}<td '
+        f'class="n">{percent(check["wer"])}</td>'
         f'<td class="n">{percent(check["against_wer"])}</td></tr>'
         for check in checks
     )
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("other conditions", "points", "WER %", other))
+    head = "".join(
+        f'<th scope="col">{name}</th>' for name in ("other conditions", "points", "WER %", other)
+    )
     table = f'<table class="matrix"><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>'
     return _scrolling(table, "Other conditions")
 
 
 def _legend_of_matrix(other: str, tolerance: str) -> str:
     return (
-        f'<p class="soft">Points of WER above {other}. <span class="cell better">✓ -</span> better, '
+        f'<p class="soft">Points of WER above {other}. <span class="cell better">✓ -</span> '
+        "better, "
         f'<span class="cell pass">✓ +</span> at most {tolerance} worse (the whole 95 % interval), '
-        '<span class="cell fail">✗ +</span> more (the whole interval), <span class="cell undecided">?</span> '
+        '<span class="cell fail">✗ +</span> more (the whole interval), <span class="cell '
+        'undecided">?</span> '
         "undecided: more clips would tell.</p>"
     )
 
@@ -270,7 +307,11 @@ def _checks(checks: Sequence[Mapping[str, Any]], other: str, name: str) -> str:
         ]
         for check in sorted(checks, key=lambda check: -check["difference"])
     ]
-    return _table(["condition", "audio + video", other, "difference [95 %]", "verdict"], lines, f"Checks of {name}")
+    return _table(
+        ["condition", "audio + video", other, "difference [95 %]", "verdict"],
+        lines,
+        f"Checks of {name}",
+    )
 
 
 # ---- curves and figures
@@ -293,7 +334,8 @@ def _curves(results: Results) -> str:
 
 def _legend(charts: Sequence[plots.Chart]) -> str:
     keys = "".join(
-        f'<li><svg class="chart" viewBox="0 0 36 12" width="36" height="12" aria-hidden="true">{plots.legend_key(line)}'
+        '<li><svg class="chart" viewBox="0 0 36 12" width="36" height="12" '
+        f'aria-hidden="true">{plots.legend_key(line)}'
         f"</svg>{escape(line.name)}</li>"
         for line in plots.legend_lines(charts)
     )
@@ -314,18 +356,27 @@ def _figures(results: Results) -> str:
         tiles.append(_tile("Real-time factor", f"{summary['real_time_factor']:.3f}", note))
     trust = plots.trust_chart(results)
     meaning = "1: every word heard; 0: every word lip-read."
-    chart = f"<figure>{plots.draw(trust)}<figcaption>{meaning}</figcaption></figure>" if trust else ""
+    chart = (
+        f"<figure>{plots.draw(trust)}<figcaption>{meaning}</figcaption></figure>" if trust else ""
+    )
     wide = chart + _reliance(summary.get("visual_reliance"))
-    return f'<div class="tiles">{"".join(tiles)}</div>' + (f'<div class="charts">{wide}</div>' if wide else "")
+    return f'<div class="tiles">{"".join(tiles)}</div>' + (
+        f'<div class="charts">{wide}</div>' if wide else ""
+    )
 
 
 def _gain(gain: Mapping[str, Any]) -> tuple[str, str]:
-    """The gain and what is to be said about it; "> 10 dB" where the range measured did not reach its end."""
+    """The gain and what is to be said about it; "> 10 dB" where the range measured did not reach
+    its end."""
     note = gain.get("note") or ""
     if gain["gain_db"] is not None:
         return f"{gain['gain_db']:+.1f} dB", note
     bound, _, why = note.partition(":")
-    return (bound.replace("more than", ">"), why.strip()) if bound.startswith("more than") else ("n/a", note)
+    return (
+        (bound.replace("more than", ">"), why.strip())
+        if bound.startswith("more than")
+        else ("n/a", note)
+    )
 
 
 def _reliance(reliance: Mapping[str, Any] | None) -> str:
@@ -334,15 +385,23 @@ def _reliance(reliance: Mapping[str, Any] | None) -> str:
         return ""
     lips, sound = reliance["follows_lips"], reliance["follows_sound"]
     neither = max(0.0, 1 - lips - sound)
-    shares = [("video", "the lips", lips), ("audio", "the sound", sound), ("neither", "neither", neither)]
-    bar = "".join(f'<span class="{use}" style="flex-grow:{share:.4f}"></span>' for use, _, share in shares)
+    shares = [
+        ("video", "the lips", lips),
+        ("audio", "the sound", sound),
+        ("neither", "neither", neither),
+    ]
+    bar = "".join(
+        f'<span class="{use}" style="flex-grow:{share:.4f}"></span>' for use, _, share in shares
+    )
     words = "".join(
-        f'<li><span class="swatch {use}"></span>{name} {percent(share)} %</li>' for use, name, share in shares
+        f'<li><span class="swatch {use}"></span>{name} {percent(share)} %</li>'
+        for use, name, share in shares
     )
     return (
         '<figure class="reliance"><h3>Visual reliance: sound of one clip, lips of another</h3>'
         f'<div class="bar" aria-hidden="true">{bar}</div><ul class="legend">{words}</ul>'
-        f"<figcaption>{reliance['words']} words. {escape(reliance['definition'])}</figcaption></figure>"
+        f"<figcaption>{reliance['words']} words. "
+        f"{escape(reliance['definition'])}</figcaption></figure>"
     )
 
 
@@ -354,7 +413,15 @@ def _rows(results: Results) -> str:
     several = len(seeds_of(results)) > 1
     highs = [row["wer_high"] for row in results["rows"] if row.get("wer_high") is not None]
     top = max([0.01, *highs])
-    head = ["condition", "uses", *(["seed"] if several else []), "WER %", f"0 to {100 * top:.0f} %", "95 %", "CER %"]
+    head = [
+        "condition",
+        "uses",
+        *(["seed"] if several else []),
+        "WER %",
+        f"0 to {100 * top:.0f} %",
+        "95 %",
+        "CER %",
+    ]
     head += ["S", "D", "I", "N", "to full input", "sound there", "lips there", "audio weight"]
     tops = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
     lines = "".join(_row(row, several, top) for row in results["rows"])
@@ -368,15 +435,25 @@ def _row(row: Mapping[str, Any], several: bool, top: float) -> str:
     begin += f'<td class="n">{row["seed"]}</td>' if several else ""
     if "not_available" in row:
         return f'{begin}<td class="n">n/a</td><td colspan="11" class="soft">{escape(row["not_available"])}</td></tr>'
-    interval = "" if row["wer_low"] is None else f"{100 * row['wer_low']:.1f} to {100 * row['wer_high']:.1f}"
+    interval = (
+        ""
+        if row["wer_low"] is None
+        else f"{100 * row['wer_low']:.1f} to {100 * row['wer_high']:.1f}"
+    )
     weight = row.get("audio_weight")
     cells = [
         (row["wer"], percent(row["wer"])),
         (row["wer"], _glyph(row, top)),
         (None, interval),
         (row["cer"], percent(row["cer"])),
-        *((row[name], str(row[name])) for name in ("substitutions", "deletions", "insertions", "words")),
-        (row["delta_wer"], percent(row["delta_wer"], row["delta_low"], row["delta_high"], sign=True)),
+        *(
+            (row[name], str(row[name]))
+            for name in ("substitutions", "deletions", "insertions", "words")
+        ),
+        (
+            row["delta_wer"],
+            percent(row["delta_wer"], row["delta_low"], row["delta_high"], sign=True),
+        ),
         *((row.get(name), _share(row.get(name))) for name in ("audio_present", "video_present")),
         (weight, "n/a" if weight is None else f"{weight:.2f}"),
     ]
@@ -396,13 +473,24 @@ def _glyph(row: Mapping[str, Any], top: float) -> str:
     """The rate and its interval as a dot on a line, on the scale of the whole table."""
     if row["wer"] is None:
         return ""
-    low, rate, high = (round(4 + 92 * min(row[name] / top, 1), 1) for name in ("wer_low", "wer", "wer_high"))
+    low, rate, high = (
+        round(4 + 92 * min(row[name] / top, 1), 1) for name in ("wer_low", "wer", "wer_high")
+    )
     return (
-        f'<svg class="glyph {row["modality"]}" viewBox="0 0 100 12" width="100" height="12" aria-hidden="true">'
-        f'<path class="scale" d="M4 6h92"/><path d="M{low} 6H{high}"/><circle cx="{rate}" cy="6" r="2.5"/></svg>'
+        f'<svg class="glyph {row["modality"]}" viewBox="0 0 100 12" width="100" height="12" '
+        'aria-hidden="true">'
+        f'<path class="scale" d="M4 6h92"/><path d="M{low} 6H{high}"/><circle cx="{rate}" cy="6" '
+        'r="2.5"/></svg>'
     )
 
 
 def _unavailable(results: Results) -> str:
-    lines = [[reason, str(len(labels)), ", ".join(labels)] for reason, labels in unavailable(results).items()]
-    return _table(["why", "conditions", "which"], lines, "Rows that are not available", texts=3) if lines else ""
+    lines = [
+        [reason, str(len(labels)), ", ".join(labels)]
+        for reason, labels in unavailable(results).items()
+    ]
+    return (
+        _table(["why", "conditions", "which"], lines, "Rows that are not available", texts=3)
+        if lines
+        else ""
+    )

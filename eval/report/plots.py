@@ -1,7 +1,9 @@
-"""WER curves and the trust curve as SVG: inline in the HTML page and in its colours, or as files for documents.
+"""WER curves and the trust curve as SVG: inline in the HTML page and in its colours, or as files
+for documents.
 
-Colours are Okabe and Ito's (blue, vermilion, green apart for every kind of colour vision), and each line has a marker
-of its own shape, so that nothing hangs on colour. Files get fixed light colours; the page says what `var(--…)` is.
+Colours are Okabe and Ito's (blue, vermilion, green apart for every kind of colour vision), and each
+line has a marker of its own shape, so that nothing hangs on colour. Files get fixed light colours;
+the page says what `var(--…)` is.
 """
 
 from __future__ import annotations
@@ -14,7 +16,14 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from avsr.eval.report.markdown import MODALITIES, SINGLE, Results, level_text, ordered_levels, percent
+from avsr.eval.report.markdown import (
+    MODALITIES,
+    SINGLE,
+    Results,
+    level_text,
+    ordered_levels,
+    percent,
+)
 from avsr.preprocessing.shards import write_file
 
 WIDTH, HEIGHT = 360, 232  # of one chart, in CSS pixels
@@ -50,7 +59,8 @@ STYLE = """
 
 @dataclass(frozen=True)
 class Point:
-    """One figure: place on the x axis in [0, 1], value and 95 % interval in the unit of the y axis."""
+    """One figure: place on the x axis in [0, 1], value and 95 % interval in the unit of the y
+    axis."""
 
     x: float
     y: float
@@ -67,7 +77,8 @@ class Line:
         use: "av", "audio" or "video": colour and marker.
         name: for the legend.
         points: from left to right.
-        style: "", "silent" (absence is not signalled; dashed) or "single" (one modality, whatever the level; dotted).
+        style: "", "silent" (absence is not signalled; dashed) or "single" (one modality, whatever
+            the level; dotted).
         apart: the last point stands apart: no line leads to it.
     """
 
@@ -105,18 +116,23 @@ class Chart:
 def curve_charts(results: Results) -> dict[str, list[Chart]]:
     """WER against the level: for each axis a chart of each condition, all with the same y axis.
 
-    Where a stream is missing, the other one alone on clean clips is drawn as a dotted line: R_V and R_A say that the
-    curve must not rise above it.
+    Where a stream is missing, the other one alone on clean clips is drawn as a dotted line: R_V and
+    R_A say that the curve must not rise above it.
     """
     grouped: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
     for curve in results.get("curves", []):
         grouped.setdefault(curve["axis"], {}).setdefault(curve["condition"], []).append(curve)
     charts = {}
     for axis, conditions in grouped.items():
-        highest = max((high for curves in conditions.values() for curve in curves for high in _highs(curve)), default=0)
+        highest = max(
+            (high for curves in conditions.values() for curve in curves for high in _highs(curve)),
+            default=0,
+        )
         single = _single(results, axis)
         top = _nice(100 * max(highest, single[1] if single else 0, 0.01))
-        drawn = [_curve_chart(axis, name, curves, top, single) for name, curves in conditions.items()]
+        drawn = [
+            _curve_chart(axis, name, curves, top, single) for name, curves in conditions.items()
+        ]
         charts[axis] = [chart for chart in drawn if chart.lines]
     return {axis: found for axis, found in charts.items() if found}
 
@@ -141,14 +157,21 @@ def _single(results: Results, axis: str) -> tuple[str, float] | None:
 
 
 def _curve_chart(
-    axis: str, name: str, curves: Sequence[Mapping[str, Any]], top: float, single: tuple[str, float] | None
+    axis: str,
+    name: str,
+    curves: Sequence[Mapping[str, Any]],
+    top: float,
+    single: tuple[str, float] | None,
 ) -> Chart:
     levels = ordered_levels(level for curve in curves for level in curve["levels"])
     places = _places(levels)
     lines = []
     if single and not any(curve["modality"] == single[0] for curve in curves):
         use, rate = single
-        ends = [Point(x, 100 * rate, 100 * rate, 100 * rate, f"WER {percent(rate)} %") for x in (0.0, 1.0)]
+        ends = [
+            Point(x, 100 * rate, 100 * rate, 100 * rate, f"WER {percent(rate)} %")
+            for x in (0.0, 1.0)
+        ]
         lines.append(Line(use, f"{MODALITIES[use]}, clean", tuple(ends), "single"))
     for curve in curves:
         points = []
@@ -176,7 +199,8 @@ def _tick(axis: str, level: Any) -> str:
 
 
 def _places(levels: Sequence[Any]) -> dict[str, float]:
-    """Level as text -> place in [0, 1]: figures to scale, clean set apart behind them, names evenly."""
+    """Level as text -> place in [0, 1]: figures to scale, clean set apart behind them, names
+    evenly."""
     figures = [level for level in levels if isinstance(level, (int, float))]
     if not figures or len(figures) < len([level for level in levels if level is not None]):
         return {str(level): (index + 0.5) / len(levels) for index, level in enumerate(levels)}
@@ -188,20 +212,32 @@ def _places(levels: Sequence[Any]) -> dict[str, float]:
 
 
 def trust_chart(results: Results) -> Chart | None:
-    """Mean audio weight of the words against how much of the sound was there; None where no word has a weight."""
+    """Mean audio weight of the words against how much of the sound was there; None where no word
+    has a weight."""
     curve = results["summary"].get("trust_curve") or []
     points = []
     for bin_ in curve:
         share, weight, words = bin_["audio_present"], bin_["audio_weight"], bin_["words"]
         if words and weight is not None:
             points.append(
-                Point(share, weight, weight, weight, f"{100 * share:.0f} %: weight {weight:.2f}, {words} words")
+                Point(
+                    share,
+                    weight,
+                    weight,
+                    weight,
+                    f"{100 * share:.0f} %: weight {weight:.2f}, {words} words",
+                )
             )
     if not points:
         return None
     ticks = tuple((share / 100, f"{share}") for share in range(0, 101, 25))
     return Chart(
-        "Trust: mean audio weight", "sound present %", ticks, (Line("av", MODALITIES["av"], tuple(points)),), 1.0, ""
+        "Trust: mean audio weight",
+        "sound present %",
+        ticks,
+        (Line("av", MODALITIES["av"], tuple(points)),),
+        1.0,
+        "",
     )
 
 
@@ -210,7 +246,9 @@ def trust_chart(results: Results) -> Chart | None:
 
 def draw(chart: Chart) -> str:
     """One chart as an SVG element that needs STYLE and colours from around it."""
-    told = "; ".join(f"{line.name}: {', '.join(point.label for point in line.points)}" for line in chart.lines)
+    told = "; ".join(
+        f"{line.name}: {', '.join(point.label for point in line.points)}" for line in chart.lines
+    )
     label = escape(f"{chart.title}. {told}")
     return f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{_field(chart)}</svg>'
 
@@ -225,9 +263,12 @@ def _field(chart: Chart) -> str:
         text = f"{value:g}{' %' if chart.unit and value == chart.top else ''}"
         parts.append(f'<text x="{LEFT - 6}" y="{y + 4:g}" text-anchor="end">{text}</text>')
     for x, text in _uncrowded(chart.ticks):
-        parts.append(f'<text x="{_x(x)}" y="{bottom + 17}" text-anchor="middle">{escape(text)}</text>')
+        parts.append(
+            f'<text x="{_x(x)}" y="{bottom + 17}" text-anchor="middle">{escape(text)}</text>'
+        )
     parts.append(
-        f'<text x="{(LEFT + right) / 2:g}" y="{HEIGHT - 6}" text-anchor="middle">{escape(chart.x_label)}</text>'
+        f'<text x="{(LEFT + right) / 2:g}" y="{HEIGHT - 6}" '
+        f'text-anchor="middle">{escape(chart.x_label)}</text>'
     )
     parts += [_line(line, chart.top) for line in chart.lines]
     return "".join(parts)
@@ -240,11 +281,14 @@ def _line(line: Line, top: float) -> str:
     path = " ".join(f"{_x(p.x)},{_y(p.y, top)}" for p in joined)
     parts = []
     if line.style != "single":
-        parts.append(f'<polygon class="band" points="{" ".join(f"{x},{y}" for x, y in upper + lower)}"/>')
+        parts.append(
+            f'<polygon class="band" points="{" ".join(f"{x},{y}" for x, y in upper + lower)}"/>'
+        )
     parts.append(f'<polyline class="line" points="{path}"/>')
     for point in line.points if line.style != "single" else ():
         x, y = _x(point.x), _y(point.y, top)
-        if len(joined) == 1 or (line.apart and point is line.points[-1]):  # where no band shows the interval
+        # where no band shows the interval
+        if len(joined) == 1 or (line.apart and point is line.points[-1]):
             low, high = _y(point.low, top), _y(point.high, top)
             parts.append(f'<line class="bar" x1="{x}" x2="{x}" y1="{low}" y2="{high}"/>')
         told = escape(f"{line.name}, {point.label}")
@@ -269,7 +313,9 @@ def legend_lines(charts: Iterable[Chart]) -> list[Line]:
 def legend_key(line: Line) -> str:
     """What stands for a line in the legend: (40 x 12)."""
     mark = "" if line.style == "single" else f'<g class="mark">{marker(line.use, 18, 6)}</g>'
-    return f'<g class="{line.use} {line.style}"><polyline class="line" points="0,6 36,6"/>{mark}</g>'
+    return (
+        f'<g class="{line.use} {line.style}"><polyline class="line" points="0,6 36,6"/>{mark}</g>'
+    )
 
 
 def _x(place: float) -> float:
@@ -313,7 +359,8 @@ def _touch(one: tuple[float, str], other: tuple[float, str]) -> bool:
 
 
 def save_plots(results: Results, folder: str | Path) -> list[Path]:
-    """Writes an SVG file for each axis that has curves, such as `video-missing.svg`, and `trust.svg`.
+    """Writes an SVG file for each axis that has curves, such as `video-missing.svg`, and
+    `trust.svg`.
 
     Args:
         results: content of results.json.
@@ -324,7 +371,8 @@ def save_plots(results: Results, folder: str | Path) -> list[Path]:
     """
     folder = Path(folder)
     sheets = {
-        axis.replace(" ", "-"): (f"Word error rate: {axis}", charts) for axis, charts in curve_charts(results).items()
+        axis.replace(" ", "-"): (f"Word error rate: {axis}", charts)
+        for axis, charts in curve_charts(results).items()
     }
     if trust := trust_chart(results):
         sheets["trust"] = ("What the words were taken from", [trust])
@@ -337,7 +385,8 @@ def save_plots(results: Results, folder: str | Path) -> list[Path]:
 
 
 def sheet(title: str, charts: Sequence[Chart]) -> str:
-    """Charts side by side, at most three in a line, with a legend, as the content of an SVG file."""
+    """Charts side by side, at most three in a line, with a legend, as the content of an SVG
+    file."""
     columns = min(3, len(charts))
     lines = legend_lines(charts)
     width = columns * WIDTH
@@ -352,12 +401,16 @@ def sheet(title: str, charts: Sequence[Chart]) -> str:
     begin = y + LEGEND_HEIGHT - 6
     height = begin + math.ceil(len(charts) / columns) * HEIGHT
     fields = [
-        f'<g transform="translate({index % columns * WIDTH} {begin + index // columns * HEIGHT})">{_field(chart)}</g>'
+        f'<g transform="translate({index % columns * WIDTH} '
+        f'{begin + index // columns * HEIGHT})">{_field(chart)}</g>'
         for index, chart in enumerate(charts)
     ]
     text = (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" width="{width}" height="{height}" '
-        f'viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">\n<style>{STYLE}</style>\n'
-        f'<rect width="100%" height="100%" fill="var(--paper)"/>\n' + "\n".join([*legend, *fields]) + "\n</svg>\n"
+        f'viewBox="0 0 {width} {height}" role="img" '
+        f'aria-label="{escape(title)}">\n<style>{STYLE}</style>\n'
+        f'<rect width="100%" height="100%" fill="var(--paper)"/>\n'
+        + "\n".join([*legend, *fields])
+        + "\n</svg>\n"
     )
     return re.sub(r"var\(--(\w+)\)", lambda name: LIGHT[name[1]], text)

@@ -1,4 +1,5 @@
-"""The clips that came out worst, as the recogniser got them: the page shows them to whoever wants to look."""
+"""The clips that came out worst, as the recogniser got them: the page shows them to whoever wants
+to look."""
 
 from __future__ import annotations
 
@@ -49,5 +50,7 @@ def worst_examples(scores: Scores, bench: Bench) -> list[Example]:
     for errors, row, seed, id in worst_clips(scores):
         line = scores.lines[row.key(seed), id]
         clip = bench.altered(id, row, seed)
-        found.append(Example(row.condition.label, id, line["reference"], line["hypothesis"], errors, clip))
+        found.append(
+            Example(row.condition.label, id, line["reference"], line["hypothesis"], errors, clip)
+        )
     return found

@@ -1,8 +1,9 @@
-"""A recogniser with a stopwatch; a network of ours encodes the same sound, or the same lips, only once.
+"""A recogniser with a stopwatch; a network of ours encodes the same sound, or the same lips, only
+once.
 
-Rows of a suite share streams: every noise leaves the lips alone, every missing picture leaves the sound alone, and the
-audio-only row hears what the audio-visual row heard. An encoding is found again by what went into it, so it is the
-encoding that would have been computed, to the last bit.
+Rows of a suite share streams: every noise leaves the lips alone, every missing picture leaves the
+sound alone, and the audio-only row hears what the audio-visual row heard. An encoding is found
+again by what went into it, so it is the encoding that would have been computed, to the last bit.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class Spent:
     """Seconds of one call.
 
     Attributes:
-        alone_s: what the call would have taken with nothing shared; what real-time factors are made of.
+        alone_s: what the call would have taken with nothing shared; what real-time factors are made
+            of.
         network_s: spent in the network (in the whole call, where the network cannot be told apart).
         total_s: spent in the call.
     """
@@ -46,7 +48,8 @@ class Listener:
     """Recognises batches and tells what they cost.
 
     Args:
-        recogniser: anything with `recognise(clips, modality)`. Our own networks share encodings between calls.
+        recogniser: anything with `recognise(clips, modality)`. Our own networks share encodings
+            between calls.
         share: whether they may.
     """
 
@@ -73,7 +76,8 @@ class Listener:
 
 
 class SharedEncoder:
-    """Stands in for `AVSR`: the same outputs, but a stream that was just encoded is not encoded again.
+    """Stands in for `AVSR`: the same outputs, but a stream that was just encoded is not encoded
+    again.
 
     Args:
         model: the network.
@@ -88,7 +92,12 @@ class SharedEncoder:
         self._encodings: OrderedDict[bytes, tuple[tuple[Tensor, Tensor], float]] = OrderedDict()
 
     def __call__(
-        self, audio: Tensor, lips: Tensor, audio_present: Tensor, video_present: Tensor, lens: Tensor
+        self,
+        audio: Tensor,
+        lips: Tensor,
+        audio_present: Tensor,
+        video_present: Tensor,
+        lens: Tensor,
     ) -> Output:
         """As `AVSR.forward`."""
         import torch
@@ -102,7 +111,9 @@ class SharedEncoder:
         seen = self._encoded("video", model.encode_video, lips, video_present, valid)
         with _timed(lens) as clock:
             heads = (heard[1], seen[1])
-            log_probs, weight = model.fuse(heard[0], seen[0], audio_present, video_present, valid, heads)
+            log_probs, weight = model.fuse(
+                heard[0], seen[0], audio_present, video_present, valid, heads
+            )
         self.network_s += clock.seconds
         return Output(log_probs, heard[1], seen[1], weight, lens * model.config.outputs_per_frame)
 
@@ -131,7 +142,8 @@ class SharedEncoder:
 
 
 def _key(stream: str, signal: Tensor, present: Tensor, valid: Tensor) -> bytes:
-    """Hash of all that an encoding depends on: what stands in an absent frame cannot change it and does not count."""
+    """Hash of all that an encoding depends on: what stands in an absent frame cannot change it and
+    does not count."""
     frames = signal.reshape(*present.shape, -1)[present]
     digest = hashlib.sha256(f"{stream} {tuple(present.shape)}".encode())
     for tensor in (present, valid, frames):
@@ -145,7 +157,8 @@ class _Clock:
 
 @contextmanager
 def _timed(tensor: Tensor) -> Iterator[_Clock]:
-    """Times what is done on the tensor's device; work that a GPU was only asked to do is waited for."""
+    """Times what is done on the tensor's device; work that a GPU was only asked to do is waited
+    for."""
     import torch
 
     clock = _Clock()
@@ -157,7 +170,8 @@ def _timed(tensor: Tensor) -> Iterator[_Clock]:
 
 
 def our_recogniser(recogniser: Any) -> Recogniser | None:
-    """The `avsr.transcribing.transcribe.Recogniser` that this is, or that it wraps as its attribute `recogniser`."""
+    """The `avsr.Recogniser` that this is, or that it wraps as its attribute
+    `recogniser`."""
     from avsr.transcribing.transcribe import Recogniser
 
     candidates = (recogniser, getattr(recogniser, "recogniser", None))

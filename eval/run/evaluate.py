@@ -1,7 +1,9 @@
-"""A recogniser under every condition of a suite, on prepared clips; `scoring.py` makes results of what it heard.
+"""A recogniser under every condition of a suite, on prepared clips; `scoring.py` makes results of
+what it heard.
 
-The work is cut into jobs: a batch of clips under one condition. A batch holds the same clips whatever the number of
-processes and wherever a run was cut off, so neither changes a bit of the results.
+The work is cut into jobs: a batch of clips under one condition. A batch holds the same clips
+whatever the number of processes and wherever a run was cut off, so neither changes a bit of the
+results.
 """
 
 from __future__ import annotations
@@ -61,17 +63,19 @@ def evaluate(
     """Scores a recogniser on prepared clips.
 
     Args:
-        recogniser: what to score: a spec of `recognisers.load_recogniser`, or an object with `name`, `sha256` (our own
-            do without), `modalities` (all, where it does not say) and `recognise(clips, modality)`.
+        recogniser: what to score: a spec of `recognisers.load_recogniser`, or an object with
+            `name`, `sha256` (our own do without), `modalities` (all, where it does not say) and
+            `recognise(clips, modality)`.
         data_dir: shards with their index.json.
         suite: one of `suites.SUITES`.
         split: score only clips of this split of the index.
         limit: score only so many clips, the first of the index; noise is still made of all.
         seeds: of masks and noise; each is measured, and curves and predicates count them all.
         conditions: only rows that fit, see `suites.suite_rows`.
-        out: folder for results.json, report.md, report.html and hypotheses.jsonl. Hypotheses that are already there
-            are used and not computed again, where all that they depend on is the same (see `provenance`); those of
-            another model, other data or libraries are put aside, which is logged as a warning.
+        out: folder for results.json, report.md, report.html and hypotheses.jsonl. Hypotheses that
+            are already there are used and not computed again, where all that they depend on is the
+            same (see `provenance`); those of another model, other data or libraries are put aside,
+            which is logged as a warning.
         normalizer: applied to references and hypotheses, see `normalize`.
         noise_dir: recorded noises, for rows that need them.
         rir_dir: recorded impulse responses of rooms, for rows that need them.
@@ -83,7 +87,8 @@ def evaluate(
         The content of results.json.
 
     Raises:
-        AvsrError: unknown suite, conditions or normaliser, nothing to score, or a folder that cannot be written.
+        AvsrError: unknown suite, conditions or normaliser, nothing to score, or a folder that
+            cannot be written.
     """
     rows = suite_rows(suite, conditions)
     get_normalizer(normalizer)  # a wrong name is told now and not after all the work
@@ -91,19 +96,28 @@ def evaluate(
     index = ShardIndex(data_dir)
     chosen = _chosen(index, split, limit)
     setup = Setup(str(recogniser), str(data_dir), split, _text(noise_dir), _text(rir_dir), device)
-    hears = load_recogniser(str(recogniser), device) if isinstance(recogniser, (str, Path)) else recogniser
+    hears = (
+        load_recogniser(str(recogniser), device)
+        if isinstance(recogniser, (str, Path))
+        else recogniser
+    )
     bench = Bench(hears, index, setup)
     rows, failed = _fitting(rows, seeds, hears)
     model_sha256, ours = fingerprint(hears), our_recogniser(hears)
     parts = run_parts(
-        model_sha256, (index.entries[i] for i in bench.places), bench.corpus.noise_files(), bench.corpus.rir_files()
+        model_sha256,
+        (index.entries[i] for i in bench.places),
+        bench.corpus.noise_files(),
+        bench.corpus.rir_files(),
     )
     store = HypothesisStore(Path(out) if out is not None else None, parts)
     work = Work(store, {i: index.entries[i].id for i in chosen}, failed, progress)
     todo = jobs([row for row in rows if row.key(seeds[0]) not in failed], seeds, chosen)
     work.forget(todo, bench.unchanged)
     work.through(todo, partial(do, setup) if workers > 1 else bench.do, workers)
-    scores = Scores(rows, seeds, [index.entries[i] for i in chosen], store.lines, failed, normalizer)
+    scores = Scores(
+        rows, seeds, [index.entries[i] for i in chosen], store.lines, failed, normalizer
+    )
     scored = scores.results()
     results = {
         "schema": SCHEMA,
@@ -117,7 +131,9 @@ def evaluate(
         "seeds": list(seeds),
         "normalizer": normalizer,
         "clips": len(chosen),
-        "clips_without_text": [index.entries[i].id for i in bench.places if index.entries[i].text is None],
+        "clips_without_text": [
+            index.entries[i].id for i in bench.places if index.entries[i].text is None
+        ],
         "versions": _versions(),
         **scored,
         "summary": summarise(scores, scored["rows"]),
@@ -129,9 +145,12 @@ def evaluate(
 
 
 def without_times(value: Any) -> Any:
-    """The same results (or any part of them) but for what a clock says: all else is the same in every run."""
+    """The same results (or any part of them) but for what a clock says: all else is the same in
+    every run."""
     if isinstance(value, Mapping):
-        return {key: without_times(item) for key, item in value.items() if not key.startswith(TIMES)}
+        return {
+            key: without_times(item) for key, item in value.items() if not key.startswith(TIMES)
+        }
     return [without_times(item) for item in value] if isinstance(value, list) else value
 
 
@@ -139,7 +158,11 @@ def without_times(value: Any) -> Any:
 
 
 def _check(
-    recogniser: Any, seeds: Sequence[int], workers: int, noise_dir: str | Path | None, rir_dir: str | Path | None
+    recogniser: Any,
+    seeds: Sequence[int],
+    workers: int,
+    noise_dir: str | Path | None,
+    rir_dir: str | Path | None,
 ) -> None:
     """Refuses, before any work, what cannot be."""
     if not seeds or len(set(seeds)) < len(seeds):
@@ -147,10 +170,15 @@ def _check(
     if workers < 1:
         raise AvsrError(f"workers {workers} is too few; give 1 or more processes")
     if workers > 1 and not isinstance(recogniser, (str, Path)):
-        raise AvsrError(f"workers {workers}: several processes need a recogniser by its name, which each can load")
+        raise AvsrError(
+            f"workers {workers}: several processes need a recogniser by its name, which each can "
+            "load"
+        )
     for folder in (noise_dir, rir_dir):
         if folder is not None and not Path(folder).is_dir():
-            raise AvsrError(f"{folder}: no such folder; give one with .wav, .flac, .ogg or .mp3 files")
+            raise AvsrError(
+                f"{folder}: no such folder; give one with .wav, .flac, .ogg or .mp3 files"
+            )
 
 
 def _chosen(index: ShardIndex, split: str | None, limit: int | None) -> list[int]:
@@ -160,14 +188,21 @@ def _chosen(index: ShardIndex, split: str | None, limit: int | None) -> list[int
     return index.select(split, text=True)[:limit]
 
 
-def _fitting(rows: Sequence[Row], seeds: Sequence[int], recogniser: Any) -> tuple[list[Row], dict[str, str]]:
+def _fitting(
+    rows: Sequence[Row], seeds: Sequence[int], recogniser: Any
+) -> tuple[list[Row], dict[str, str]]:
     """The rows that the recogniser has, and key -> why for those that it cannot give."""
-    fitted, unavailable = fitting_rows(rows, getattr(recogniser, "modalities", MODALITIES), recogniser.name)
-    return fitted, {row.key(seed): why for row, why in unavailable.items() for seed in row.seeds(seeds)}
+    fitted, unavailable = fitting_rows(
+        rows, getattr(recogniser, "modalities", MODALITIES), recogniser.name
+    )
+    return fitted, {
+        row.key(seed): why for row, why in unavailable.items() for seed in row.seeds(seeds)
+    }
 
 
 def jobs(rows: Sequence[Row], seeds: Sequence[int], chosen: Sequence[int]) -> list[Job]:
-    """All rows of all clips, batch after batch; rows of one condition share a job, and so what was done to the clips.
+    """All rows of all clips, batch after batch; rows of one condition share a job, and so what was
+    done to the clips.
 
     Args:
         rows: of the suite.
@@ -199,18 +234,25 @@ class Work:
     """
 
     def __init__(
-        self, store: HypothesisStore, ids: Mapping[int, str], failed: dict[str, str], progress: Progress | None
+        self,
+        store: HypothesisStore,
+        ids: Mapping[int, str],
+        failed: dict[str, str],
+        progress: Progress | None,
     ) -> None:
         self.store, self.ids, self.failed = store, ids, failed
         self.progress = progress or (lambda done, total: None)
         self.left: deque[Job] = deque()
         self.done = self.total = 0
 
-    def forget(self, todo: Sequence[Job], unchanged: Callable[[Job, HypothesisStore], bool]) -> None:
+    def forget(
+        self, todo: Sequence[Job], unchanged: Callable[[Job, HypothesisStore], bool]
+    ) -> None:
         """Drops hypotheses of an earlier run whose clips are no longer what they were, and says so.
 
         Args:
-            todo: every job of the run; a batch of clean clips that changed voids all that was made of them.
+            todo: every job of the run; a batch of clean clips that changed voids all that was made
+                of them.
             unchanged: see `jobs.Bench.unchanged`.
         """
         there = [job for job in todo if self.store.has(job.keys, [self.ids[i] for i in job.batch])]
@@ -235,8 +277,11 @@ class Work:
             task: does one, see `jobs.Bench.do`.
             workers: processes; 1 is this one.
         """
-        # A batch is done whole, so that going on gives the padding, and so the bits, of a run in one go.
-        self.left = deque(job for job in todo if not self.store.has(job.keys, [self.ids[i] for i in job.batch]))
+        # A batch is done whole, so that going on gives the padding, and so the bits, of a run in
+        # one go.
+        self.left = deque(
+            job for job in todo if not self.store.has(job.keys, [self.ids[i] for i in job.batch])
+        )
         self.total = sum(job.size for job in todo)
         self.done = self.total - sum(job.size for job in self.left)
         self.progress(self.done, self.total)
@@ -257,7 +302,8 @@ class Work:
 
 def _crashed(job: Job) -> None:
     raise AvsrError(
-        f"{job.rows[0].condition.label}: the recogniser took its process down twice (out of memory?); what is done is "
+        f"{job.rows[0].condition.label}: the recogniser took its process down twice (out of "
+        "memory?); what is done is "
         "kept: try fewer workers"
     )
 
@@ -278,8 +324,13 @@ def _write(folder: Path, results: dict[str, Any], scores: Scores, bench: Bench) 
 
 
 def _versions() -> dict[str, str]:
-    """Versions of what decides what a recogniser is given, what it makes of it, and how that is counted."""
-    own = {"conditions": str(VERSION), "normalizer": str(TEXT_VERSION), "python": platform.python_version()}
+    """Versions of what decides what a recogniser is given, what it makes of it, and how that is
+    counted."""
+    own = {
+        "conditions": str(VERSION),
+        "normalizer": str(TEXT_VERSION),
+        "python": platform.python_version(),
+    }
     return {**compute_versions(), **own, "jiwer": version("jiwer")}
 
 

@@ -1,6 +1,8 @@
-"""One job of an evaluation: a batch of clips under one condition, heard with each modality that has a row.
+"""One job of an evaluation: a batch of clips under one condition, heard with each modality that has
+a row.
 
-A bench is what jobs are done at: the recogniser, the corpus, and the clips at hand. Every process has its own.
+A bench is what jobs are done at: the recogniser, the corpus, and the clips at hand. Every process
+has its own.
 """
 
 from __future__ import annotations
@@ -83,7 +85,8 @@ class Bench:
 
     Attributes:
         places: in the index, of all clips of the split.
-        corpus: lends voices and lips to conditions; it is the whole split, however few clips are scored.
+        corpus: lends voices and lips to conditions; it is the whole split, however few clips are
+            scored.
     """
 
     def __init__(self, recogniser: Any, index: ShardIndex, setup: Setup) -> None:
@@ -110,8 +113,9 @@ class Bench:
     def unchanged(self, job: Job, store: HypothesisStore) -> bool:
         """Whether kept hypotheses of a job are of the clips as they would be given now.
 
-        All clean clips are looked at, and of those that something is done to the first of each batch: that tells a
-        change of noise or of a library, for much less than giving all of them again.
+        All clean clips are looked at, and of those that something is done to the first of each
+        batch: that tells a change of noise or of a library, for much less than giving all of them
+        again.
         """
         steps = job.rows[0].condition.steps
         for i in job.batch[:1] if steps else job.batch:
@@ -140,19 +144,28 @@ class Bench:
             condition = job.rows[0].condition
             try:
                 altered = [condition.apply(clip, job.seed, self.corpus) for clip in clips]
-                same = [self._same(job, clip, given) for clip, given in zip(clips, altered, strict=True)]
+                same = [
+                    self._same(job, clip, given) for clip, given in zip(clips, altered, strict=True)
+                ]
             except CannotBuild as error:
                 return str(error)
-            lines = [line for row in job.rows for line in self._heard(row, job.seed, clips, altered)]
+            lines = [
+                line for row in job.rows for line in self._heard(row, job.seed, clips, altered)
+            ]
         frames = max(sum(clip.frames for clip in clips) * len(job.rows), 1)
         other_s = time.perf_counter() - begin - sum(line["seconds_network"] for line in lines)
         for place, line in enumerate(lines):
             clip = place % len(clips)
-            line |= same[clip] | {"seconds_other": round(max(other_s, 0.0) * clips[clip].frames / frames, 6)}
+            line |= same[clip] | {
+                "seconds_other": round(max(other_s, 0.0) * clips[clip].frames / frames, 6)
+            }
         return lines
 
-    def _heard(self, row: Row, seed: int, clips: Sequence[Clip], altered: Sequence[Clip]) -> Iterator[dict[str, Any]]:
-        """A line for each clip: what was said, what was heard, what the masks said, its share of the seconds."""
+    def _heard(
+        self, row: Row, seed: int, clips: Sequence[Clip], altered: Sequence[Clip]
+    ) -> Iterator[dict[str, Any]]:
+        """A line for each clip: what was said, what was heard, what the masks said, its share of
+        the seconds."""
         hypotheses, spent = self._asked(altered, row.modality)
         frames = max(sum(clip.frames for clip in altered), 1)
         for clip, given, hypothesis in zip(clips, altered, hypotheses, strict=True):
@@ -163,8 +176,12 @@ class Bench:
                 "reference": "" if row.condition.empty else clip.text,
                 "hypothesis": text,
                 "frames": given.frames,
-                "audio_present": round(float(given.audio_present.mean()) if given.frames else 0.0, 4),
-                "video_present": round(float(given.video_present.mean()) if given.frames else 0.0, 4),
+                "audio_present": round(
+                    float(given.audio_present.mean()) if given.frames else 0.0, 4
+                ),
+                "video_present": round(
+                    float(given.video_present.mean()) if given.frames else 0.0, 4
+                ),
                 "audio_weight": round(sum(weights) / len(weights), 4) if weights else None,
                 "weighed_words": len(weights),
                 "seconds": round(spent.alone_s * given.frames / frames, 6),
@@ -172,17 +189,21 @@ class Bench:
             }
 
     def _asked(self, clips: Sequence[Clip], modality: str) -> tuple[Sequence[Any], Spent]:
-        """One hypothesis a clip; whatever a system of others raises becomes one line, what is done is kept."""
+        """One hypothesis a clip; whatever a system of others raises becomes one line, what is done
+        is kept."""
         try:
             hypotheses, spent = self.listener.recognise(clips, modality)
         except Exception as error:
             if isinstance(error, AvsrError) or our_recogniser(self.recogniser) is not None:
                 raise
             told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-            raise AvsrError(f"{self.name}: failed on clips {clips[0].id!r} to {clips[-1].id!r}: {told}") from error
+            raise AvsrError(
+                f"{self.name}: failed on clips {clips[0].id!r} to {clips[-1].id!r}: {told}"
+            ) from error
         if not hasattr(hypotheses, "__len__") or len(hypotheses) != len(clips):
             raise AvsrError(
-                f"{self.name}: recognise must return a list with one hypothesis for each of the clips given"
+                f"{self.name}: recognise must return a list with one hypothesis for each of the "
+                "clips given"
             )
         return hypotheses, spent
 
@@ -193,12 +214,15 @@ class Bench:
         return self._batch[1]
 
     def _same(self, job: Job, clip: Clip, given: Clip) -> dict[str, Any]:
-        """What lines of all modalities share: a hash of the clip as it was given, what is missing of it, whose lips."""
+        """What lines of all modalities share: a hash of the clip as it was given, what is missing
+        of it, whose lips."""
         condition = job.rows[0].condition
         found: dict[str, Any] = {"clip_sha256": clip_digest(given)[:16]}
         if missing := condition.missing_ms(given, job.seed, self.corpus):
             found["missing_ms"] = missing
-        if any(isinstance(step, Identity) and step.kind == "other lips" for step in condition.steps):
+        if any(
+            isinstance(step, Identity) and step.kind == "other lips" for step in condition.steps
+        ):
             found["lips_reference"] = self.corpus.texts[partner(clip, job.seed, self.corpus)]
         return found
 
@@ -212,7 +236,10 @@ def checked(hypothesis: Any, where: str) -> tuple[str, list[float]]:
     text = getattr(hypothesis, "text", None)
     if not isinstance(text, str):
         found = type(hypothesis if text is None else text).__name__
-        raise AvsrError(f"{where}: {found} is no hypothesis; it needs a `text`, which is empty where nothing was said")
+        raise AvsrError(
+            f"{where}: {found} is no hypothesis; it needs a `text`, which is empty where nothing "
+            "was said"
+        )
     weights = []
     for word in getattr(hypothesis, "words", None) or ():
         for name in ("start_s", "end_s", "confidence", "audio_weight"):
@@ -221,11 +248,13 @@ def checked(hypothesis: Any, where: str) -> tuple[str, list[float]]:
                 continue
             if not isinstance(value, numbers.Real) or not math.isfinite(value):
                 raise AvsrError(
-                    f"{where}: {name} of the word {getattr(word, 'word', '?')!r} is {value!r}; give a number"
+                    f"{where}: {name} of the word {getattr(word, 'word', '?')!r} is {value!r}; "
+                    "give a number"
                 )
             if name == "audio_weight":
                 weights.append(float(value))
-    return text.encode("utf-8", "replace").decode(), weights  # half of a surrogate pair cannot be written
+    # half of a surrogate pair cannot be written
+    return text.encode("utf-8", "replace").decode(), weights
 
 
 def do(setup: Setup, job: Job) -> list[dict[str, Any]] | str:
@@ -242,7 +271,8 @@ def _bench(setup: Setup) -> Bench:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One thread for torch, so that sums come in one order and results do not depend on who computes them."""
+    """One thread for torch, so that sums come in one order and results do not depend on who
+    computes them."""
     torch = sys.modules.get("torch")
     if torch is None:
         yield

@@ -1,4 +1,5 @@
-"""What hypotheses depend on: model, clips, noises, libraries. Where one of them changes, old hypotheses are void."""
+"""What hypotheses depend on: model, clips, noises, libraries. Where one of them changes, old
+hypotheses are void."""
 
 from __future__ import annotations
 
@@ -18,7 +19,10 @@ _NAMED = 4  # changes named in one line
 
 
 def run_parts(
-    model_sha256: str, entries: Iterable[Any], noises: Iterable[Path], impulse_responses: Iterable[Path]
+    model_sha256: str,
+    entries: Iterable[Any],
+    noises: Iterable[Path],
+    impulse_responses: Iterable[Path],
 ) -> dict[str, str]:
     """Name -> version or hash of all that hypotheses depend on, besides their row.
 
@@ -27,7 +31,9 @@ def run_parts(
         entries: of the index of the shards, the clips that lend their voices among them.
         noises, impulse_responses: files that conditions take sound from; their content counts.
     """
-    clips = hashlib.sha256(json.dumps([entry.model_dump(mode="json") for entry in entries], sort_keys=True).encode())
+    clips = hashlib.sha256(
+        json.dumps([entry.model_dump(mode="json") for entry in entries], sort_keys=True).encode()
+    )
     return {
         "model": model_sha256,
         "clips": clips.hexdigest(),
@@ -44,18 +50,22 @@ def run_key(parts: Mapping[str, str]) -> str:
 
 
 def told_changes(old: Mapping[str, str], new: Mapping[str, str]) -> str:
-    """What differs between two `run_parts`, for people: "library torch (2.12 to 2.13), noise hum.wav"."""
+    """What differs between two `run_parts`, for people: "library torch (2.12 to 2.13), noise
+    hum.wav"."""
     told = []
     for name in sorted(old.keys() | new.keys()):
         before, after = old.get(name), new.get(name)
         if before != after:
-            told.append(f"{name} ({before} to {after})" if name.startswith(("library", "version")) else name)
+            told.append(
+                f"{name} ({before} to {after})" if name.startswith(("library", "version")) else name
+            )
     more = len(told) - _NAMED
     return ", ".join(told[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def compute_versions() -> dict[str, str]:
-    """Libraries that decide what a recogniser is given and what it makes of it, and their versions."""
+    """Libraries that decide what a recogniser is given and what it makes of it, and their
+    versions."""
     found = {**versions(), **library_versions()}
     try:
         found["torch"] = version("torch")
@@ -65,7 +75,8 @@ def compute_versions() -> dict[str, str]:
 
 
 def fingerprint(recogniser: Any) -> str:
-    """Hash that tells one model from another: its `sha256` where it has one, else that of its weights and its decoding.
+    """Hash that tells one model from another: its `sha256` where it has one, else that of its
+    weights and its decoding.
 
     Raises:
         AvsrError: it has neither, so that results of two models could be taken for each other.
@@ -75,7 +86,10 @@ def fingerprint(recogniser: Any) -> str:
         return str(digest)
     model = getattr(recogniser, "model", None)
     if model is None or not hasattr(model, "state_dict"):
-        raise AvsrError(f"recogniser {recogniser.name!r} cannot be told from others; give it an attribute `sha256`")
+        raise AvsrError(
+            f"recogniser {recogniser.name!r} cannot be told from others; give it an attribute "
+            "`sha256`"
+        )
     # The whole of the decoding: an n-gram model with every probability, a grammar with every word.
     about = (getattr(recogniser, name, "") for name in ("config", "info", "decoding"))
     total = hashlib.sha256(" ".join(map(repr, about)).encode("utf-8", "backslashreplace"))
@@ -106,4 +120,6 @@ def content(path: Path) -> Iterator[bytes]:
             while chunk := file.read(_CHUNK):
                 yield chunk
     except OSError as error:
-        raise AvsrError(f"{path}: cannot be read ({error.strerror}); results depend on it") from error
+        raise AvsrError(
+            f"{path}: cannot be read ({error.strerror}); results depend on it"
+        ) from error

@@ -1,6 +1,7 @@
 """What can be evaluated: our checkpoints and anybody's recogniser, behind one small interface.
 
-`docs/recognisers.md` says how to plug in one's own; the adapters for other systems are in `peers.py`.
+`docs/recognisers.md` says how to plug in one's own; the adapters for other systems are in
+`peers.py`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from avsr.transcribing.transcribe import Hypothesis, load_model, mask
 
 MODALITIES = ("av", "audio", "video")
 FORMS = (
-    "a name from `avsr models`, a .safetensors file, either with ?grammar=grid or ?beam=8 behind it, "
+    "a name from `avsr models`, a .safetensors file, either with ?grammar=grid or ?beam=8 behind "
+    "it, "
     "faster-whisper:SIZE_OR_FOLDER, python:MODULE:FUNCTION or command:'PROGRAM {media}'"
 )
 
@@ -30,7 +32,8 @@ class Recogniser(Protocol):
 
     Attributes:
         name: what it is called in results.
-        sha256: tells it from any other model or setting; results of one are never taken for those of another.
+        sha256: tells it from any other model or setting; results of one are never taken for those
+            of another.
         modalities: what it can work with, some of "av", "audio" and "video".
     """
 
@@ -42,11 +45,13 @@ class Recogniser(Protocol):
         """One hypothesis per clip, in the order given.
 
         Args:
-            clips: as a condition left them; the masks say what is there, and may be wrong on purpose.
+            clips: as a condition left them; the masks say what is there, and may be wrong on
+                purpose.
             modality: one of `modalities`; what it leaves out must not be used.
 
         Returns:
-            Objects with a `text`, and with `words` (see `transcribing.transcript.Word`) where it knows their times.
+            Objects with a `text`, and with `words` (see `transcribing.transcript.Word`) where it
+            knows their times.
         """
 
 
@@ -54,11 +59,14 @@ def load_recogniser(spec: str, device: str = "auto") -> Recogniser:
     """Loads a recogniser by what it is called on the command line.
 
     Args:
-        spec: one of FORMS. For "python:" the working folder is added to the end of the module search path.
-        device: where to compute, as in `load_model`; systems of others that choose for themselves ignore it.
+        spec: one of FORMS. For "python:" the working folder is added to the end of the module
+            search path.
+        device: where to compute, as in `load_model`; systems of others that choose for themselves
+            ignore it.
 
     Raises:
-        UsageError: a spec of no such form, or options in it that are unknown or contradict each other.
+        UsageError: a spec of no such form, or options in it that are unknown or contradict each
+            other.
         AvsrError: no such recogniser, or one that cannot be loaded here.
     """
     from avsr.eval.run import peers
@@ -99,12 +107,17 @@ class Checkpoint:
         try:
             beam = int(options.pop("beam")) if "beam" in options else None
             lm, grammar, weight = (options.pop(key, None) for key in ("lm", "grammar", "lm_weight"))
-            spoken = language.load(lm, grammar=grammar, lm_weight=None if weight is None else float(weight))
+            spoken = language.load(
+                lm, grammar=grammar, lm_weight=None if weight is None else float(weight)
+            )
         except ValueError as error:
-            raise UsageError(f"recogniser {spec}: give beam as a whole number and lm_weight as a number") from error
+            raise UsageError(
+                f"recogniser {spec}: give beam as a whole number and lm_weight as a number"
+            ) from error
         if options:
             raise UsageError(
-                f"recogniser {spec}: {next(iter(options))!r} is unknown; give beam, lm, lm_weight, grammar"
+                f"recogniser {spec}: {next(iter(options))!r} is unknown; give beam, lm, lm_weight, "
+                "grammar"
             )
         try:
             path = checkpoint.resolve(name)
@@ -114,7 +127,9 @@ class Checkpoint:
         self.name = self.recogniser.name
         files = [path, *(Path(file) for file in (lm, grammar) if file and Path(file).is_file())]
         # Greedy is the plain model: its results are those of the file alone.
-        self.sha256 = digest([*(file.read_bytes() for file in files), *([query.encode()] if query else [])])
+        self.sha256 = digest(
+            [*(file.read_bytes() for file in files), *([query.encode()] if query else [])]
+        )
         self.device = self.recogniser.device
         self.about = f"avsr on {self.device}, {self.recogniser.decoding}"
 
@@ -123,10 +138,11 @@ class Checkpoint:
 
 
 class Adapter:
-    """Base of the adapters for systems of others, which take one clip at a time and may know nothing of masks.
+    """Base of the adapters for systems of others, which take one clip at a time and may know
+    nothing of masks.
 
-    Such a system hears silence and sees black wherever a mask says that nothing is there; where that is everywhere,
-    it is not asked, and the hypothesis is empty. It is never told the text.
+    Such a system hears silence and sees black wherever a mask says that nothing is there; where
+    that is everywhere, it is not asked, and the hypothesis is empty. It is never told the text.
 
     Attributes:
         about: how it decodes, for people; part of what its results depend on.
@@ -144,7 +160,10 @@ class Adapter:
             AvsrError: a modality that the system does not have, or a failure of the system.
         """
         if modality not in self.modalities:
-            raise AvsrError(f"{self.name}: knows no modality {modality!r}; it takes {', '.join(self.modalities)}")
+            raise AvsrError(
+                f"{self.name}: knows no modality {modality!r}; it takes "
+                f"{', '.join(self.modalities)}"
+            )
         given = [as_given(clip, modality) for clip in clips]
         return [self.hear(clip) if is_there(clip) else Hypothesis("", [], 0.0) for clip in given]
 
@@ -158,7 +177,8 @@ class Adapter:
 
 
 def as_given(clip: Clip, modality: str) -> Clip:
-    """The clip as a system without masks gets it: silence and black where nothing is there; its text is withheld."""
+    """The clip as a system without masks gets it: silence and black where nothing is there; its
+    text is withheld."""
     clip = mask(clip, modality)
     heard = np.repeat(clip.audio_present, SAMPLES_PER_FRAME)
     return replace(

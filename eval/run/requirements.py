@@ -1,4 +1,5 @@
-"""What a user requires of results, as text: "R_V,R_A,wer:clean<=2" turns an evaluation into a gate."""
+"""What a user requires of results, as text: "R_V,R_A,wer:clean<=2" turns an evaluation into a
+gate."""
 
 from __future__ import annotations
 
@@ -13,7 +14,9 @@ from avsr.base.errors import UsageError
 PREDICATES = ("R_V", "R_A")
 MODALITIES = ("av", "audio", "video")
 _EPSILON = 1e-9  # percent; a rate of exactly the limit passes, whatever the division left over
-_LIMIT = re.compile(r"(?P<rate>wer|cer):(?P<label>.+?)(?:/(?P<modality>av|audio|video))?<=(?P<limit>\d+(?:\.\d+)?)")
+_LIMIT = re.compile(
+    r"(?P<rate>wer|cer):(?P<label>.+?)(?:/(?P<modality>av|audio|video))?<=(?P<limit>\d+(?:\.\d+)?)"
+)
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,8 @@ def parse(text: str) -> list[Requirement]:
     """Reads requirements separated by commas; commas within brackets belong to a row's label.
 
     Args:
-        text: each is R_V, R_A, wer:LABEL<=PERCENT or cer:LABEL<=PERCENT; "/audio" or "/video" after the label names
-            the modality.
+        text: each is R_V, R_A, wer:LABEL<=PERCENT or cer:LABEL<=PERCENT; "/audio" or "/video" after
+            the label names the modality.
 
     Raises:
         UsageError: it is none of these.
@@ -54,10 +57,15 @@ def parse(text: str) -> list[Requirement]:
             found.append(Requirement(part, predicate=part))
         elif limit:
             label = " ".join(limit["label"].split())
-            found.append(Requirement(part, "", limit["rate"], label, limit["modality"], float(limit["limit"])))
+            found.append(
+                Requirement(
+                    part, "", limit["rate"], label, limit["modality"], float(limit["limit"])
+                )
+            )
         else:
             raise UsageError(
-                f"requirement {part!r} is not understood: write R_V, R_A or wer:LABEL<=PERCENT, for example "
+                f"requirement {part!r} is not understood: write R_V, R_A or wer:LABEL<=PERCENT, "
+                "for example "
                 "wer:clean<=2 or wer:clean/video<=15"
             )
     return found
@@ -78,13 +86,15 @@ def check_labels(requirements: Sequence[Requirement], rows: Sequence[tuple[str, 
             known = sorted({label for label, _ in rows})
             near = get_close_matches(requirement.label, known, n=3, cutoff=0.3) or known[:3]
             raise UsageError(
-                f"requirement {requirement.text!r}: this run has no such row; like it are {'; '.join(near)} "
+                f"requirement {requirement.text!r}: this run has no such row; like it are "
+                f"{'; '.join(near)} "
                 f"(with /{', /'.join(MODALITIES)})"
             )
 
 
 def violations(requirements: Sequence[Requirement], results: Mapping[str, Any]) -> list[str]:
-    """One line for each requirement that is not shown to hold; what could not be checked or is undecided is not.
+    """One line for each requirement that is not shown to hold; what could not be checked or is
+    undecided is not.
 
     Args:
         requirements: from `parse`.
@@ -119,7 +129,8 @@ def _violation(requirement: Requirement, results: Mapping[str, Any]) -> str:
 def _broken(requirement: Requirement, predicate: Mapping[str, Any]) -> str:
     if predicate.get("vacuous") and predicate["pass"] is not False:
         return (
-            f"{requirement.text}: could not be checked: the modality that it compares with tells nothing of what is "
+            f"{requirement.text}: could not be checked: the modality that it compares with tells "
+            "nothing of what is "
             "said, so no worse than that is no merit"
         )
     if predicate.get("pass"):
@@ -132,14 +143,17 @@ def _broken(requirement: Requirement, predicate: Mapping[str, Any]) -> str:
     if failed:
         worst = max(failed, key=lambda check: check["difference"])
         return (
-            f"{requirement.text}: {len(failed)} of {len(checks)} rows fail; worst {worst['label']}: "
+            f"{requirement.text}: {len(failed)} of {len(checks)} rows fail; worst "
+            f"{worst['label']}: "
             f"{100 * worst['wer']:.2f} % against {100 * worst['against_wer']:.2f} % {allowed}"
         )
     open_ones = [check for check in checks if check["pass"] is None]
     widest = max(open_ones, key=lambda check: check["high"])
     return (
-        f"{requirement.text}: undecided, which is no pass: {len(open_ones)} of {len(checks)} rows may be worse than is "
-        f"allowed; {widest['label']}: {100 * widest['difference']:+.2f} points, up to {100 * widest['high']:+.2f} "
+        f"{requirement.text}: undecided, which is no pass: {len(open_ones)} of {len(checks)} rows "
+        "may be worse than is "
+        f"allowed; {widest['label']}: {100 * widest['difference']:+.2f} points, up to "
+        f"{100 * widest['high']:+.2f} "
         f"{allowed}; more clips would tell"
     )
 

@@ -1,4 +1,5 @@
-"""Hypotheses on disk, written as they come: a run that is killed goes on from them and computes nothing twice."""
+"""Hypotheses on disk, written as they come: a run that is killed goes on from them and computes
+nothing twice."""
 
 from __future__ import annotations
 
@@ -24,9 +25,9 @@ class HypothesisStore:
 
     Args:
         folder: where the file is kept; None keeps everything in memory.
-        parts: what the lines depend on, see `provenance.run_parts`; a file of another run is kept under another name,
-            hypotheses.jsonl.RUN, and comes back when that run does; a warning says what has changed, runs.json knows.
-            A last line cut short by a kill is dropped.
+        parts: what the lines depend on, see `provenance.run_parts`; a file of another run is kept
+            under another name, hypotheses.jsonl.RUN, and comes back when that run does; a warning
+            says what has changed, runs.json knows. A last line cut short by a kill is dropped.
     """
 
     def __init__(self, folder: Path | None, parts: Mapping[str, str]) -> None:
@@ -53,11 +54,22 @@ class HypothesisStore:
                 other = next((str(line.get("run")) for line in _parsed(file)), self.run)
             if other != self.run:
                 self.path.rename(self.path.with_name(f"{FILE}.{other}"))
-                changed = told_changes(runs[other], self.parts) if other in runs else "something that they depend on"
-                now = "those kept of the present state are used" if aside.exists() else "everything is recognised anew"
+                changed = (
+                    told_changes(runs[other], self.parts)
+                    if other in runs
+                    else "something that they depend on"
+                )
+                now = (
+                    "those kept of the present state are used"
+                    if aside.exists()
+                    else "everything is recognised anew"
+                )
                 told = "%s: of another run (%s differs): kept as %s.%s and not used, %s"
                 logging.getLogger(__name__).warning(told, self.path, changed, FILE, other, now)
-        write_file(self.path.with_name(RUNS), [json.dumps({**runs, self.run: self.parts}, indent=1).encode(), b"\n"])
+        write_file(
+            self.path.with_name(RUNS),
+            [json.dumps({**runs, self.run: self.parts}, indent=1).encode(), b"\n"],
+        )
         if aside.exists() and not self.path.exists():
             aside.rename(self.path)
 
@@ -72,14 +84,17 @@ class HypothesisStore:
         return {key: parts for key, parts in runs if isinstance(parts, dict)}
 
     def _keep(self, lines: Iterable[dict[str, Any]]) -> None:
-        self.lines.update({(line["row"], line["id"]): line for line in lines if line.get("run") == self.run})
+        self.lines.update(
+            {(line["row"], line["id"]): line for line in lines if line.get("run") == self.run}
+        )
 
     def has(self, keys: Sequence[str], ids: Sequence[str]) -> bool:
         """Whether every one of these rows is there for every one of these clips."""
         return all((key, id) in self.lines for key in keys for id in ids)
 
     def drop(self, keys: Sequence[str], ids: Sequence[str]) -> None:
-        """Forgets these rows of these clips; the file forgets them with `finish`, or when they come again."""
+        """Forgets these rows of these clips; the file forgets them with `finish`, or when they come
+        again."""
         for key in keys:
             for id in ids:
                 self.lines.pop((key, id), None)
@@ -96,11 +111,14 @@ class HypothesisStore:
         """Writes the file anew in an order that does not depend on when a line came."""
         if self.path is not None:
             with writing(self.path.parent):
-                write_file(self.path, (_jsonl(self.lines[key]).encode() for key in sorted(self.lines)))
+                write_file(
+                    self.path, (_jsonl(self.lines[key]).encode() for key in sorted(self.lines))
+                )
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """Refuses a folder with files of the names that are written there, unless an evaluation's hypotheses are there too.
+    """Refuses a folder with files of the names that are written there, unless an evaluation's
+    hypotheses are there too.
 
     Raises:
         AvsrError: names the file.
@@ -111,7 +129,9 @@ def _refuse_foreign(folder: Path) -> None:
                 return
     found = next((name for name in (FILE, RUNS, *REPORTS) if os.path.lexists(folder / name)), None)
     if found is not None:
-        raise AvsrError(f"{folder / found} is there already and not of an evaluation: choose another folder")
+        raise AvsrError(
+            f"{folder / found} is there already and not of an evaluation: choose another folder"
+        )
 
 
 def _parsed(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
@@ -145,5 +165,6 @@ def writing(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise AvsrError(
-            f"{folder}: cannot write results ({error.strerror or error}); free space or name another"
+            f"{folder}: cannot write results ({error.strerror or error}); free space or name "
+            "another"
         ) from error

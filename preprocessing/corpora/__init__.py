@@ -1,4 +1,5 @@
-"""Corpora: where the clips, texts and splits of each are. One module a corpus, each with `list_items(src)`."""
+"""Corpora: where the clips, texts and splits of each are. One module a corpus, each with
+`list_items(src)`."""
 
 from __future__ import annotations
 
@@ -15,7 +16,9 @@ CORPORA = {
     "folder": "avsr.preprocessing.corpora.folder",
 }
 _MPEG = {".mpg", ".mpeg", ".mpe", ".vob", ".ts", ".mts", ".m2ts"}
-VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".3gp", ".wmv", ".flv", ".ogv"} | _MPEG)
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".3gp", ".wmv", ".flv", ".ogv"} | _MPEG
+)
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac"})
 
 WordTimes = tuple[tuple[str, float, float], ...]
@@ -54,12 +57,16 @@ def corpus(name: str) -> ModuleType:
     """
     if name not in CORPORA:
         known = ", ".join(sorted(CORPORA))
-        raise AvsrError(f"no corpus named {name!r}; choose one of {known} (folder: videos with .txt beside them)")
+        raise AvsrError(
+            f"no corpus named {name!r}; choose one of {known} (folder: videos with .txt beside "
+            "them)"
+        )
     return import_module(CORPORA[name])
 
 
 def media_below(folder: Path, suffixes: frozenset[str] = VIDEO_SUFFIXES) -> list[Path]:
-    """All files in a tree with these suffixes, sorted; hidden files (also macOS's `._name`) are left out."""
+    """All files in a tree with these suffixes, sorted; hidden files (also macOS's `._name`) are
+    left out."""
     return sorted(
         path
         for path in folder.rglob("*")
@@ -68,7 +75,8 @@ def media_below(folder: Path, suffixes: frozenset[str] = VIDEO_SUFFIXES) -> list
 
 
 def plain(name: str) -> str:
-    """A file's name with the bytes that are no UTF-8 spelt out (`caf\\udce9`): ids, indexes and logs are UTF-8."""
+    """A file's name with the bytes that are no UTF-8 spelt out (`caf\\udce9`): ids, indexes and
+    logs are UTF-8."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 

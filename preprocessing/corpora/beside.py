@@ -1,7 +1,7 @@
 """What lies beside a recording and what its folders say: text files, word times, names of splits.
 
-Names are compared as people read them: `é` is one letter however a file system spells it (NFC or NFD), and where no
-file has exactly the name that is looked for, upper and lower case do not matter.
+Names are compared as people read them: `é` is one letter however a file system spells it (NFC or
+NFD), and where no file has exactly the name that is looked for, upper and lower case do not matter.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ _SPLIT_NAMES = {
 }
 # `test-clean`, `val_set` and `train2` are splits too; `test-anna` is not known to be one.
 _MORE = r"(?:[-_ ]?(?:set|split|data|daten|clips|videos?|list|files|part|clean|other|seen|unseen|集|\d+))*"
-_SPLIT_PATTERNS = {name: re.compile(rf"(?:\d+[-_ ])?(?:{known}){_MORE}") for name, known in _SPLIT_NAMES.items()}
+_SPLIT_PATTERNS = {
+    name: re.compile(rf"(?:\d+[-_ ])?(?:{known}){_MORE}") for name, known in _SPLIT_NAMES.items()
+}
 
 _ENCODINGS = {  # by the mark at the beginning of a file
     codecs.BOM_UTF8: "utf-8-sig",
@@ -38,7 +40,10 @@ _OTHER_FORMATS = (
     (re.compile(r"\{\\rtf"), "RTF"),
     (re.compile(r"%PDF-"), "a PDF"),
     (re.compile(r"\s*(\{|\[\s*[\[{\"])"), "JSON"),
-    (re.compile(r"\s*<(\?xml|!doctype|/?[a-z]+[^<>]*>.*</?[a-z])", re.IGNORECASE | re.DOTALL), "a page or XML"),
+    (
+        re.compile(r"\s*<(\?xml|!doctype|/?[a-z]+[^<>]*>.*</?[a-z])", re.IGNORECASE | re.DOTALL),
+        "a page or XML",
+    ),
     (re.compile(r"(\S+\s+\S+\s+)?\d+\.\d+\s+\d+\.\d+\s+\S"), "a table of times"),
 )
 _MEDIA = VIDEO_SUFFIXES | AUDIO_SUFFIXES
@@ -47,7 +52,8 @@ _LRS_TABLE = re.compile(r"\s*(word\s+start\s+end|frame\s+x\s+y)\b", re.IGNORECAS
 
 
 def split_named(folder: str) -> str | None:
-    """The split that a folder or list of this name holds: `validation`, `Dev` and `val_set` are "val".
+    """The split that a folder or list of this name holds: `validation`, `Dev` and `val_set` are
+    "val".
 
     Returns:
         "train", "val" or "test"; None where the name is none of a split.
@@ -58,7 +64,8 @@ def split_named(folder: str) -> str | None:
 
 
 def resembles_split(folder: str) -> bool:
-    """Whether a name that is none of a split holds one all the same, such as `my-train` or `lrs3_val`."""
+    """Whether a name that is none of a split holds one all the same, such as `my-train` or
+    `lrs3_val`."""
     words = re.split(r"[\W_]+", _bare(folder))
     return split_named(folder) is None and any(map(split_named, words))
 
@@ -78,8 +85,8 @@ def beside(path: Path, suffix: str) -> Path | None:
         suffix: with its dot, in lower case.
 
     Returns:
-        The file of exactly that name; else the one whose name is the same letters (NFC, NFD); else the only one whose
-        name is the same in another case. None where there is none.
+        The file of exactly that name; else the one whose name is the same letters (NFC, NFD); else
+        the only one whose name is the same in another case. None where there is none.
     """
     exact = path.with_suffix(suffix)
     if exact.is_file():
@@ -118,7 +125,9 @@ def read_text(path: Path) -> str:
         ValueError: it is in another encoding, or not text.
     """
     content = path.read_bytes()
-    encoding = next((name for mark, name in _ENCODINGS.items() if content.startswith(mark)), "utf-8")
+    encoding = next(
+        (name for mark, name in _ENCODINGS.items() if content.startswith(mark)), "utf-8"
+    )
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
@@ -139,7 +148,8 @@ def read_transcript(path: Path) -> tuple[str, WordTimes | None]:
         BLUE 0.32 0.60 6.1
 
     Returns:
-        The text on one line, empty where the file holds nothing but white space, and the words in seconds.
+        The text on one line, empty where the file holds nothing but white space, and the words in
+        seconds.
 
     Raises:
         ValueError: it is no plain text, and what it is.
@@ -147,7 +157,9 @@ def read_transcript(path: Path) -> tuple[str, WordTimes | None]:
     content = read_text(path)
     for pattern, kind in _OTHER_FORMATS:
         if pattern.match(content):
-            raise ValueError(f"{plain(path.name)} holds {kind}; give the words alone, as plain text")
+            raise ValueError(
+                f"{plain(path.name)} holds {kind}; give the words alone, as plain text"
+            )
     lines = [line for line in content.splitlines() if line.strip()]
     text, times = _lrs_text(lines), _lrs_words(lines)
     if text is None:

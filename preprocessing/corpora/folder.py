@@ -1,12 +1,15 @@
-"""One's own recordings: any tree of videos (or sound files, which train the audio encoder alone), each with its text.
+"""One's own recordings: any tree of videos (or sound files, which train the audio encoder alone),
+each with its text.
 
     SRC/anna/hello.mp4           any video or sound suffix, at any depth
-    SRC/anna/hello.txt           what is said, UTF-8; line breaks count as spaces; also the text files of LRS2 and LRS3
-    SRC/anna/hello.words.json    optional word times: [["hello", 0.32, 0.71], ...] in seconds
+    SRC/anna/hello.txt           what is said, UTF-8; line breaks count as spaces; also the text
+    files of LRS2 and LRS3 SRC/anna/hello.words.json    optional word times: [["hello", 0.32, 0.71],
+    ...] in seconds
 
-The speaker is the folder that holds the video; videos directly in SRC have none. A folder called train, val or test
-(also training, validation, valid, dev, testing, eval, in any case) names the split and not a speaker. An empty text
-says that nothing is spoken: evaluation counts every word as an insertion, training leaves such clips out.
+The speaker is the folder that holds the video; videos directly in SRC have none. A folder called
+train, val or test (also training, validation, valid, dev, testing, eval, in any case) names the
+split and not a speaker. An empty text says that nothing is spoken: evaluation counts every word as
+an insertion, training leaves such clips out.
 """
 
 from __future__ import annotations
@@ -52,7 +55,10 @@ def list_items(src: str | Path) -> list[Item]:
     forget_listings()
     recordings = media_below(root, VIDEO_SUFFIXES | AUDIO_SUFFIXES)
     if not recordings:
-        raise AvsrError(f"{root}: no video or sound in it; put files there with a .txt of the same name beside each")
+        raise AvsrError(
+            f"{root}: no video or sound in it; put files there with a .txt of the same name beside "
+            "each"
+        )
     items = []
     seen: dict[str, Path] = {}
     for path in recordings:
@@ -60,7 +66,11 @@ def list_items(src: str | Path) -> list[Item]:
         id = plain(name.with_suffix("").as_posix())
         if id in seen:
             items.append(
-                Item(plain(name.as_posix()), path, problem=f"same name as {seen[id].name}, which is used instead")
+                Item(
+                    plain(name.as_posix()),
+                    path,
+                    problem=f"same name as {seen[id].name}, which is used instead",
+                )
             )
             continue
         seen[id] = path
@@ -71,9 +81,16 @@ def list_items(src: str | Path) -> list[Item]:
 
 def _tell_doubtful_folders(recordings: list[Path], root: Path) -> None:
     """A line about folders that are taken as speakers and may be meant as splits."""
-    names = {part for path in recordings for part in path.relative_to(root).parts[:-1] if resembles_split(part)}
+    names = {
+        part
+        for path in recordings
+        for part in path.relative_to(root).parts[:-1]
+        if resembles_split(part)
+    }
     if names:
-        shown = ", ".join(plain(name) for name in sorted(names)[:4]) + (", ..." if len(names) > 4 else "")
+        shown = ", ".join(plain(name) for name in sorted(names)[:4]) + (
+            ", ..." if len(names) > 4 else ""
+        )
         told = "%s: taken as speakers, not as splits: %s; a folder of a split is called train, val or test"
         logging.getLogger(__name__).warning(told, root, shown)
 
@@ -90,7 +107,9 @@ def _item(id: str, path: Path, name: Path) -> Item:
     text_path = beside(path, ".txt")
     if text_path is None:
         missing = plain(path.with_suffix(".txt").name)
-        return Item(id, path, None, speaker, None, split, problem=f"no text: {missing} is not beside it")
+        return Item(
+            id, path, None, speaker, None, split, problem=f"no text: {missing} is not beside it"
+        )
     try:
         text, times = read_transcript(text_path)
     except (ValueError, OSError) as error:
@@ -102,14 +121,18 @@ def _item(id: str, path: Path, name: Path) -> Item:
 
 
 def _folders(names: tuple[str, ...]) -> tuple[str | None, str | None]:
-    """Split and speaker from the folders between the source and a recording, the topmost split first."""
+    """Split and speaker from the folders between the source and a recording, the topmost split
+    first."""
     splits = [split for split in map(split_named, names) if split]
     speakers = [name for name in names if not split_named(name)]
     return splits[0] if splits else None, plain(speakers[-1]) if speakers else None
 
 
-def _word_times(recording: Path, text: str, times: WordTimes | None) -> tuple[WordTimes | None, str | None]:
-    """Word times of a clip and None, or None and what is wrong with them; both None where there are none.
+def _word_times(
+    recording: Path, text: str, times: WordTimes | None
+) -> tuple[WordTimes | None, str | None]:
+    """Word times of a clip and None, or None and what is wrong with them; both None where there are
+    none.
 
     Args:
         recording: the media file; `.words.json` beside it goes before `times`.
@@ -121,7 +144,9 @@ def _word_times(recording: Path, text: str, times: WordTimes | None) -> tuple[Wo
     if path is not None:
         try:
             rows = json.loads(read_text(path))
-            times = tuple((str(word), float(start_s), float(end_s)) for word, start_s, end_s in rows)
+            times = tuple(
+                (str(word), float(start_s), float(end_s)) for word, start_s, end_s in rows
+            )
         except (ValueError, TypeError, OSError, RecursionError) as error:
             return None, f"{name} dropped: not [[word, start_s, end_s], ...] ({error})"
     if times is None:

@@ -1,14 +1,17 @@
-"""GRID: 33 speakers, 1000 six-word sentences each (Cooke, Barker, Cunningham, Shao, JASA 120(5), 2006).
+"""GRID: 33 speakers, 1000 six-word sentences each (Cooke, Barker, Cunningham, Shao, JASA 120(5),
+2006).
 
 Layout, as unpacked from its usual archives:
 
     SRC/s1/**/bbaf2n.mpg         any video suffix, at any depth below the speaker's folder
     SRC/align/s1/bbaf2n.align    or SRC/s1/align/bbaf2n.align: start end word, 25000 units a second
-    SRC/train.txt, SRC/val.txt   optional (also test.txt): one `bbaf2n` or `s1/bbaf2n` a line; other names of a
-                                 split (validation.txt, Dev.txt) and suffixes of clips (bbaf2n.mpg) are understood
+    SRC/train.txt, SRC/val.txt   optional (also test.txt): one `bbaf2n` or `s1/bbaf2n` a line; other
+    names of a
+                                 split (validation.txt, Dev.txt) and suffixes of clips (bbaf2n.mpg)
+                                 are understood
 
-The transcript is what the file name spells. Alignment files of public copies are shuffled between speakers, so they
-only give word times, and only where their words agree with the file name.
+The transcript is what the file name spells. Alignment files of public copies are shuffled between
+speakers, so they only give word times, and only where their words agree with the file name.
 """
 
 from __future__ import annotations
@@ -18,7 +21,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from avsr.base.errors import AvsrError
-from avsr.preprocessing.corpora import Item, WordTimes, media_below, source_folder, word_times_problem
+from avsr.preprocessing.corpora import (
+    Item,
+    WordTimes,
+    media_below,
+    source_folder,
+    word_times_problem,
+)
 from avsr.preprocessing.corpora.beside import beside, forget_listings, read_text, split_named
 
 ALIGN_UNITS_PER_S = 25_000  # frames of 40 ms times 1000
@@ -26,7 +35,8 @@ SILENCES = frozenset({"sil", "sp"})
 COMMANDS = {"b": "bin", "l": "lay", "p": "place", "s": "set"}
 COLOURS = {"b": "blue", "g": "green", "r": "red", "w": "white"}
 PREPOSITIONS = {"a": "at", "b": "by", "i": "in", "w": "with"}
-LETTERS = {letter: letter for letter in "abcdefghijklmnopqrstuvxyz"}  # no w: its name is three syllables long
+# no w: its name is three syllables long
+LETTERS = {letter: letter for letter in "abcdefghijklmnopqrstuvxyz"}
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 DIGITS = dict(zip("z123456789", NUMBERS, strict=True))
 ADVERBS = {"a": "again", "n": "now", "p": "please", "s": "soon"}
@@ -34,7 +44,8 @@ SLOTS = (COMMANDS, COLOURS, PREPOSITIONS, LETTERS, DIGITS, ADVERBS)
 
 
 def transcript(stem: str) -> str | None:
-    """The sentence that a GRID file name spells (`bbaf2n`: "bin blue at f two now"), or None where it spells none."""
+    """The sentence that a GRID file name spells (`bbaf2n`: "bin blue at f two now"), or None where
+    it spells none."""
     if len(stem) != len(SLOTS):
         return None
     words = [slot.get(code) for slot, code in zip(SLOTS, stem.lower(), strict=True)]
@@ -57,7 +68,8 @@ def read_alignment(path: Path) -> WordTimes:
 
 
 def list_items(src: str | Path) -> list[Item]:
-    """All clips of a GRID folder, sorted by speaker and name; those that cannot be used carry a `problem`.
+    """All clips of a GRID folder, sorted by speaker and name; those that cannot be used carry a
+    `problem`.
 
     Args:
         src: the folder that holds s1, s2, ...
@@ -71,12 +83,19 @@ def list_items(src: str | Path) -> list[Item]:
     root = source_folder(src)
     forget_listings()
     speakers = sorted(
-        (folder for folder in root.iterdir() if folder.is_dir() and re.fullmatch(r"[sS]\d+", folder.name)),
+        (
+            folder
+            for folder in root.iterdir()
+            if folder.is_dir() and re.fullmatch(r"[sS]\d+", folder.name)
+        ),
         key=lambda folder: int(folder.name[1:]),
     )
     clips = [(speaker, path) for speaker in speakers for path in media_below(speaker)]
     if not clips:
-        raise AvsrError(f"{root}: no GRID clips in it; expected folders s1, s2, ... with videos such as s1/bbaf2n.mpg")
+        raise AvsrError(
+            f"{root}: no GRID clips in it; expected folders s1, s2, ... with videos such as "
+            "s1/bbaf2n.mpg"
+        )
     listed = _read_lists(root)
     items: dict[str, Item] = {}
     extra = []
@@ -84,7 +103,9 @@ def list_items(src: str | Path) -> list[Item]:
         item = _item(root, speaker, path)
         if item.id in items:
             first = items[item.id].path.relative_to(root).as_posix()
-            extra.append(Item(path.relative_to(root).as_posix(), path, problem=f"the same clip as {first}"))
+            extra.append(
+                Item(path.relative_to(root).as_posix(), path, problem=f"the same clip as {first}")
+            )
         else:
             items[item.id] = item
     return _with_splits(root, items, listed) + extra
@@ -95,7 +116,9 @@ def _item(root: Path, speaker: Path, path: Path) -> Item:
     name, text = speaker.name.lower(), transcript(path.stem)
     id = f"{name}_{path.stem.lower()}"
     if text is None:
-        return Item(id, path, problem="its file name spells no GRID sentence (six codes such as bbaf2n)")
+        return Item(
+            id, path, problem="its file name spells no GRID sentence (six codes such as bbaf2n)"
+        )
     folders = (root / "align" / speaker.name, speaker / "align")
     found = (beside(folder / path.name, ".align") for folder in folders if folder.is_dir())
     align = next(filter(None, found), None)
@@ -130,7 +153,9 @@ def _read_lists(root: Path) -> dict[str, tuple[str, str]]:
             bare = _without_suffix(name)
             first_split, first_file = listed.setdefault(bare, (split, path.name))
             if first_split != split:
-                raise AvsrError(f"{root}: {bare} is in {first_file} and in {path.name}; leave it in one of them")
+                raise AvsrError(
+                    f"{root}: {bare} is in {first_file} and in {path.name}; leave it in one of them"
+                )
     return listed
 
 
@@ -139,8 +164,11 @@ def _without_suffix(name: str) -> str:
     return re.sub(r"\.[a-z0-9]+$", "", name.lower())
 
 
-def _with_splits(root: Path, items: dict[str, Item], listed: dict[str, tuple[str, str]]) -> list[Item]:
-    """Items with the split of their list, and a problem item for each listed clip that is not there.
+def _with_splits(
+    root: Path, items: dict[str, Item], listed: dict[str, tuple[str, str]]
+) -> list[Item]:
+    """Items with the split of their list, and a problem item for each listed clip that is not
+    there.
 
     Raises:
         AvsrError: a bare name that several speakers have, or a clip listed under both of its names.
@@ -154,13 +182,17 @@ def _with_splits(root: Path, items: dict[str, Item], listed: dict[str, tuple[str
         speaker, _, stem = name.rpartition("/")
         ids = [f"{speaker}_{stem}"] if speaker else by_stem.get(stem, [])
         if len(ids) > 1:
-            raise AvsrError(f"{root / file}: {name} is a clip of {len(ids)} speakers; write it as s1/{name}")
+            raise AvsrError(
+                f"{root / file}: {name} is a clip of {len(ids)} speakers; write it as s1/{name}"
+            )
         if not ids or ids[0] not in items:
             problem = f"in {file}, but there is no such video"
             missing.append(Item(name, root / name, split=split, problem=problem))
             continue
         first_split, first_file = chosen.setdefault(ids[0], (split, file))
         if first_split != split:
-            raise AvsrError(f"{root}: {name} is in {first_file} and in {file}; leave it in one of them")
+            raise AvsrError(
+                f"{root}: {name} is in {first_file} and in {file}; leave it in one of them"
+            )
     splits = {id: split for id, (split, _) in chosen.items()}
     return [replace(item, split=splits.get(id)) for id, item in items.items()] + missing

@@ -1,8 +1,10 @@
-"""Faces in one picture: MediaPipe's landmarks, and the shape by which a person is told from another.
+"""Faces in one picture: MediaPipe's landmarks, and the shape by which a person is told from
+another.
 
-Landmarks come from MediaPipe's FaceLandmarker (Kartynnik et al., "Real-time Facial Surface Geometry from Monocular
-Video on Mobile GPUs", 2019, arXiv:1907.06724; 478 points of a face mesh). Only the points below are kept. What
-becomes of faces over time is the business of face_tracks.py, who they belong to that of persons.py.
+Landmarks come from MediaPipe's FaceLandmarker (Kartynnik et al., "Real-time Facial Surface Geometry
+from Monocular Video on Mobile GPUs", 2019, arXiv:1907.06724; 478 points of a face mesh). Only the
+points below are kept. What becomes of faces over time is the business of face_tracks.py, who they
+belong to that of persons.py.
 """
 
 from __future__ import annotations
@@ -23,8 +25,31 @@ import numpy as np
 from avsr.preprocessing.faces.face_model import face_model
 
 # Indices into the mesh; "left" is left in the picture of a person who faces the camera.
-STABLE = (33, 133, 362, 263, 168, 2)  # eye corners from left to right, bridge of the nose, base of the nose
-LIP_RING = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)  # outer lips
+# eye corners from left to right, bridge of the nose, base of the nose
+STABLE = (33, 133, 362, 263, 168, 2)
+# outer lips
+LIP_RING = (
+    61,
+    146,
+    91,
+    181,
+    84,
+    17,
+    314,
+    405,
+    321,
+    375,
+    291,
+    409,
+    270,
+    269,
+    267,
+    0,
+    37,
+    39,
+    40,
+    185,
+)
 OUTLINE = (10, 152, 234, 454)  # forehead, chin, left and right cheek
 POINTS = STABLE + LIP_RING + OUTLINE
 STABLE_SLICE = slice(0, len(STABLE))
@@ -32,8 +57,8 @@ LIP_SLICE = slice(len(STABLE), len(STABLE) + len(LIP_RING))
 CORNERS = (POINTS.index(61), POINTS.index(291))
 FOREHEAD, CHIN, LEFT_CHEEK, RIGHT_CHEEK = range(len(POINTS) - 4, len(POINTS))
 
-# Points that speech hardly moves, for the shape of a face in three dimensions: eyes, bridge, wings and tip of the nose,
-# brows, the outline.
+# Points that speech hardly moves, for the shape of a face in three dimensions: eyes, bridge, wings
+# and tip of the nose, brows, the outline.
 SHAPE = (
     *(33, 133, 362, 263, 159, 145, 386, 374, 168, 6, 4, 2, 98, 327, 55, 285),
     *(70, 105, 107, 300, 334, 336, 10, 152, 234, 454, 172, 397),
@@ -41,7 +66,8 @@ SHAPE = (
 
 VIEW = 16  # pixels a side of the small picture of a face's surroundings by which a cut is seen
 SEARCH_EVERY = 6  # looked-at frames between two searches for small faces: about a second
-QUIET = "AVSR_QUIET_MEDIAPIPE"  # set in the environment by a program that owns its standard error, as ours does
+# set in the environment by a program that owns its standard error, as ours does
+QUIET = "AVSR_QUIET_MEDIAPIPE"
 
 
 @dataclass(frozen=True)
@@ -51,9 +77,10 @@ class Face:
     Attributes:
         points: (K, 2) float32 source pixels, in the order of POINTS.
         yaw_deg: how far it is turned, 0 facing the camera.
-        shape: (len(SHAPE), 3) source pixels, the third axis away from the camera; None where nobody asked.
-        view: (VIEW * VIEW * 3,) float32, the face and what is around it in colour, each of mean 0, together of norm 1;
-            None where nobody asked.
+        shape: (len(SHAPE), 3) source pixels, the third axis away from the camera; None where nobody
+            asked.
+        view: (VIEW * VIEW * 3,) float32, the face and what is around it in colour, each of mean 0,
+            together of norm 1; None where nobody asked.
     """
 
     points: np.ndarray
@@ -63,7 +90,8 @@ class Face:
 
     @property
     def height(self) -> float:
-        """Forehead to chin, source pixels; unlike the width it does not shrink when the head turns."""
+        """Forehead to chin, source pixels; unlike the width it does not shrink when the head
+        turns."""
         return float(np.linalg.norm(self.points[FOREHEAD] - self.points[CHIN]))
 
     @property
@@ -73,15 +101,16 @@ class Face:
 
 
 class Landmarker:
-    """MediaPipe's FaceLandmarker as a function from a frame to faces; a context manager that closes it.
+    """MediaPipe's FaceLandmarker as a function from a frame to faces; a context manager that closes
+    it.
 
-    Timestamps are a counter of calls, not media time: the graph only wants them to increase, and frames that were
-    skipped at first are looked at later when the head turns out to have moved. With more than one face the graph
-    applies no temporal filter, so nothing else depends on them.
+    Timestamps are a counter of calls, not media time: the graph only wants them to increase, and
+    frames that were skipped at first are looked at later when the head turns out to have moved.
+    With more than one face the graph applies no temporal filter, so nothing else depends on them.
 
-    The detector misses faces much smaller than a tenth of the picture. When a frame shows none, overlapping tiles of it
-    are searched too (at most about once a second), and faces found there are followed in windows of their own until
-    the whole picture shows one again.
+    The detector misses faces much smaller than a tenth of the picture. When a frame shows none,
+    overlapping tiles of it are searched too (at most about once a second), and faces found there
+    are followed in windows of their own until the whole picture shows one again.
     """
 
     def __init__(self, model_path: str | Path | None = None, max_faces: int = 4) -> None:
@@ -96,7 +125,8 @@ class Landmarker:
     def __enter__(self) -> Landmarker:
         with _starting():
             self._video = self._create(video=True)
-            self._detect_video(np.zeros((64, 64, 3), np.uint8))  # the graph says more on its first frame
+            # the graph says more on its first frame
+            self._detect_video(np.zeros((64, 64, 3), np.uint8))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -109,14 +139,17 @@ class Landmarker:
 
         mode = vision.RunningMode.VIDEO if video else vision.RunningMode.IMAGE
         base = BaseOptions(model_asset_path=self._model)
-        options = vision.FaceLandmarkerOptions(base_options=base, running_mode=mode, num_faces=self._max_faces)
+        options = vision.FaceLandmarkerOptions(
+            base_options=base, running_mode=mode, num_faces=self._max_faces
+        )
         return vision.FaceLandmarker.create_from_options(options)
 
     def __call__(self, frame: np.ndarray) -> list[Face]:
         """Faces in one frame.
 
         Args:
-            frame: (H, W, 3) uint8 RGB; copied where it is not contiguous, since MediaPipe would see garbage.
+            frame: (H, W, 3) uint8 RGB; copied where it is not contiguous, since MediaPipe would see
+                garbage.
 
         Returns:
             Faces in no particular order.
@@ -131,7 +164,9 @@ class Landmarker:
         if search:
             self._wait = SEARCH_EVERY
             self._windows += _tiles(*frame.shape[:2])
-        faces = _distinct(face for window in self._windows for face in self._detect_window(frame, window))
+        faces = _distinct(
+            face for window in self._windows for face in self._detect_window(frame, window)
+        )
         self._windows = [_around(face, *frame.shape[:2]) for face in faces]
         return faces
 
@@ -152,7 +187,9 @@ class Landmarker:
 def _image(frame: np.ndarray) -> Any:
     import mediapipe
 
-    return mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(frame))
+    return mediapipe.Image(
+        image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(frame)
+    )
 
 
 def _faces(result: Any, shape: tuple[int, ...], offset: tuple[int, int]) -> list[Face]:
@@ -160,11 +197,21 @@ def _faces(result: Any, shape: tuple[int, ...], offset: tuple[int, int]) -> list
     faces: list[Face] = []
     for mesh in result.face_landmarks:
         # z is in the unit of x, so both scale by the width.
-        xyz = np.array([(mesh[i].x, mesh[i].y, mesh[i].z) for i in POINTS]) * (shape[1], shape[0], shape[1])
+        xyz = np.array([(mesh[i].x, mesh[i].y, mesh[i].z) for i in POINTS]) * (
+            shape[1],
+            shape[0],
+            shape[1],
+        )
         dx, _, dz = xyz[RIGHT_CHEEK] - xyz[LEFT_CHEEK]
-        shape_xyz = np.array([(mesh[i].x, mesh[i].y, mesh[i].z) for i in SHAPE]) * (shape[1], shape[0], shape[1])
+        shape_xyz = np.array([(mesh[i].x, mesh[i].y, mesh[i].z) for i in SHAPE]) * (
+            shape[1],
+            shape[0],
+            shape[1],
+        )
         yaw_deg = float(np.degrees(np.arctan2(dz, dx)))
-        faces.append(Face((xyz[:, :2] + offset).astype(np.float32), yaw_deg, shape_xyz.astype(np.float32)))
+        faces.append(
+            Face((xyz[:, :2] + offset).astype(np.float32), yaw_deg, shape_xyz.astype(np.float32))
+        )
     return _distinct(faces)
 
 
@@ -178,22 +225,32 @@ def _distinct(faces: Iterable[Face]) -> list[Face]:
 
 
 def _tiles(height: int, width: int) -> list[tuple[int, int, int, int]]:
-    """Square windows (left, top, right, bottom), half as wide as the picture's short side and half overlapping."""
+    """Square windows (left, top, right, bottom), half as wide as the picture's short side and half
+    overlapping."""
     side = min(height, width) // 2
     if side < 120:
         return []  # a face that the detector misses in so small a picture has no readable mouth
-    xs, ys = (np.linspace(0, length - side, -(-2 * (length - side) // side) + 1) for length in (width, height))
+    xs, ys = (
+        np.linspace(0, length - side, -(-2 * (length - side) // side) + 1)
+        for length in (width, height)
+    )
     return [(int(x), int(y), int(x) + side, int(y) + side) for y in ys for x in xs]
 
 
 def _around(face: Face, height: int, width: int) -> tuple[int, int, int, int]:
     """A square window three faces wide around a face, cut at the border of the picture."""
     (x, y), reach = face.points.mean(axis=0), 1.5 * face.height
-    return max(int(x - reach), 0), max(int(y - reach), 0), min(int(x + reach), width), min(int(y + reach), height)
+    return (
+        max(int(x - reach), 0),
+        max(int(y - reach), 0),
+        min(int(x + reach), width),
+        min(int(y + reach), height),
+    )
 
 
 def distance(a: Face, b: Face) -> float:
-    """How far apart two faces are: motion of the mouth in face heights plus the change of size in octaves."""
+    """How far apart two faces are: motion of the mouth in face heights plus the change of size in
+    octaves."""
     height = (a.height + b.height) / 2
     motion = float(np.linalg.norm(a.mouth - b.mouth)) / height
     return motion + abs(float(np.log2(a.height / b.height)))
@@ -207,7 +264,9 @@ def view(face: Face, frame: np.ndarray) -> np.ndarray:
     height, width = frame.shape[:2]
     left, right = (int(np.clip(edge, 0, width - 1)) for edge in (x - reach, x + reach))
     top, bottom = (int(np.clip(edge, 0, height - 1)) for edge in (y - reach, y + reach))
-    part = cv2.resize(frame[top : bottom + 1, left : right + 1], (VIEW, VIEW), interpolation=cv2.INTER_AREA)
+    part = cv2.resize(
+        frame[top : bottom + 1, left : right + 1], (VIEW, VIEW), interpolation=cv2.INTER_AREA
+    )
     colours = part.astype(np.float32).reshape(-1, 3)
     colours = (colours - colours.mean(axis=0)).ravel()
     return colours / (np.linalg.norm(colours) + 1e-6)
@@ -218,25 +277,29 @@ _STDERR = threading.Lock()
 
 
 def _starting() -> contextlib.AbstractContextManager[None]:
-    """Around the start of a landmarker, which writes a dozen lines to standard error and offers no switch.
+    """Around the start of a landmarker, which writes a dozen lines to standard error and offers no
+    switch.
 
-    A library does not touch the standard error of the process it runs in. Our own program asks for silence (QUIET).
+    A library does not touch the standard error of the process it runs in. Our own program asks for
+    silence (QUIET).
     """
     return _quiet_mediapipe() if os.environ.get(QUIET) else contextlib.nullcontext()
 
 
 @contextlib.contextmanager
 def _quiet_mediapipe() -> Iterator[None]:
-    """Takes MediaPipe's start-up lines off standard error; whatever else was written meanwhile is passed on.
+    """Takes MediaPipe's start-up lines off standard error; whatever else was written meanwhile is
+    passed on.
 
-    The C++ side writes to file descriptor 2 itself, so the descriptor is pointed at a temporary file for the few dozen
-    milliseconds that a landmarker takes to start; one at a time.
+    The C++ side writes to file descriptor 2 itself, so the descriptor is pointed at a temporary
+    file for the few dozen milliseconds that a landmarker takes to start; one at a time.
     """
     with _STDERR:
         try:
             sys.stderr.flush()
             kept = os.dup(2)
-        except (OSError, AttributeError, ValueError):  # no standard error at all: nothing to keep quiet
+        # no standard error at all: nothing to keep quiet
+        except (OSError, AttributeError, ValueError):
             yield
             return
         with tempfile.TemporaryFile() as caught:

@@ -1,4 +1,5 @@
-"""Faces followed over time, on as few frames as their motion allows, in memory that hardly grows."""
+"""Faces followed over time, on as few frames as their motion allows, in memory that hardly
+grows."""
 
 from __future__ import annotations
 
@@ -12,21 +13,36 @@ import numpy as np
 
 from avsr.base.errors import AvsrError
 from avsr.preprocessing.clip import FPS
-from avsr.preprocessing.faces.face import CHIN, FOREHEAD, LIP_SLICE, POINTS, SHAPE, Face, Landmarker, distance, view
+from avsr.preprocessing.faces.face import (
+    CHIN,
+    FOREHEAD,
+    LIP_SLICE,
+    POINTS,
+    SHAPE,
+    Face,
+    Landmarker,
+    distance,
+    view,
+)
 
 if TYPE_CHECKING:
     from avsr.preprocessing.media.streams import Piece
     from avsr.preprocessing.media.ticks import Picture
 
 MAX_STRIDE = 4  # frames between landmarks while the head is still
-STILL = 0.025  # mouth-centre motion between two looked-at frames, in face heights, below which the head is still
-MIN_HEIGHT = 40  # source pixels; the motion of a smaller face, whose mouth is unreadable, is not looked at closely
-SAME_FACE = 1.0  # a face further than this (see face.distance) from where a track was last seen begins a new one
+# mouth-centre motion between two looked-at frames, in face heights, below which the head is still
+STILL = 0.025
+# source pixels; the motion of a smaller face, whose mouth is unreadable, is not looked at closely
+MIN_HEIGHT = 40
+# a face further than this (see face.distance) from where a track was last seen begins a new one
+SAME_FACE = 1.0
 TRACK_GAP = FPS  # frames a face may be gone and still be the same track
-# Correlation of two views (see face.view) a few frames apart below which the camera cut: over 66 GRID clips of eight
-# speakers, all before the same background, it is 0.956 at least six frames apart, and 0.933 at most between speakers.
+# Correlation of two views (see face.view) a few frames apart below which the camera cut: over 66
+# GRID clips of eight speakers, all before the same background, it is 0.956 at least six frames
+# apart, and 0.933 at most between speakers.
 SAME_VIEW = 0.945
-MAX_SHAPE_YAW_DEG = 35.0  # beyond it the depth of the landmarks is guessed too badly to tell people apart
+# beyond it the depth of the landmarks is guessed too badly to tell people apart
+MAX_SHAPE_YAW_DEG = 35.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,12 +52,13 @@ class FaceTrack:
     Attributes:
         id: number in order of first appearance.
         picture: (width, height) of the source, pixels.
-        frames: (n,) int64, increasing: the frames where landmarks were computed. A still head has them on every
-            fourth frame only; what lies between is interpolated by lips.mouth_transforms.
+        frames: (n,) int64, increasing: the frames where landmarks were computed. A still head has
+            them on every fourth frame only; what lies between is interpolated by
+            lips.mouth_transforms.
         points: (n, K, 2) float32 source pixels, in the order of POINTS.
         yaw_deg: (n,) float32, 0 facing the camera, +-90 in profile.
-        shape: (len(SHAPE), 3) mean shape of the face, of unit size and turned like its first; None where it was never
-            seen from the front.
+        shape: (len(SHAPE), 3) mean shape of the face, of unit size and turned like its first; None
+            where it was never seen from the front.
         shapes: how many were averaged.
         views: the first and the last view (see face.view); empty where there are none.
     """
@@ -67,12 +84,18 @@ class FaceTrack:
     def duration(self) -> int:
         """Frames the face was seen in, the ones between two looks included, longer absences not."""
         steps = np.diff(self.frames)
-        return int(1 + steps[steps <= MAX_STRIDE].sum() + (steps > MAX_STRIDE).sum()) if len(self.frames) else 0
+        return (
+            int(1 + steps[steps <= MAX_STRIDE].sum() + (steps > MAX_STRIDE).sum())
+            if len(self.frames)
+            else 0
+        )
 
     @cached_property
     def size(self) -> float:
         """Median height of the face, forehead to chin, source pixels."""
-        return float(np.median(np.linalg.norm(self.points[:, FOREHEAD] - self.points[:, CHIN], axis=1)))
+        return float(
+            np.median(np.linalg.norm(self.points[:, FOREHEAD] - self.points[:, CHIN], axis=1))
+        )
 
     @cached_property
     def centre(self) -> np.ndarray:
@@ -81,7 +104,8 @@ class FaceTrack:
 
 
 class _Growing:
-    """A track in the making: its looks in arrays that grow by doubling, its last face, the sum of its shapes."""
+    """A track in the making: its looks in arrays that grow by doubling, its last face, the sum of
+    its shapes."""
 
     def __init__(self, id: int) -> None:
         self.id = id
@@ -97,9 +121,11 @@ class _Growing:
         self._frozen: FaceTrack | None = None
 
     def add(self, number: int, face: Face) -> None:
-        if self.count == len(self._frames):  # views of the old arrays that were handed out stay as they are
+        # views of the old arrays that were handed out stay as they are
+        if self.count == len(self._frames):
             self._frames, self._points, self._yaw_deg = (
-                np.concatenate([array, np.zeros_like(array)]) for array in (self._frames, self._points, self._yaw_deg)
+                np.concatenate([array, np.zeros_like(array)])
+                for array in (self._frames, self._points, self._yaw_deg)
             )
         self._frames[self.count] = number
         self._points[self.count] = face.points
@@ -124,13 +150,15 @@ class _Growing:
 
 
 def normal_shape(shape: np.ndarray) -> np.ndarray:
-    """(..., n, 3) in the middle of its axes and of unit size (root mean square of the distances from there)."""
+    """(..., n, 3) in the middle of its axes and of unit size (root mean square of the distances
+    from there)."""
     centred = shape - shape.mean(axis=-2, keepdims=True)
     return centred / np.sqrt((centred**2).sum(axis=-1).mean(axis=-1))[..., None, None]
 
 
 def turned(shape: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """The shape (n, 3) rotated to lie on others (..., n, 3) as well as it can (Kabsch 1976, without reflection)."""
+    """The shape (n, 3) rotated to lie on others (..., n, 3) as well as it can (Kabsch 1976, without
+    reflection)."""
     left, _, right = np.linalg.svd(shape.T @ like)
     left[..., -1] *= np.sign(np.linalg.det(left @ right))[..., None]
     return shape @ (left @ right)
@@ -147,16 +175,18 @@ def shape_distances(shape: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 class FaceTracker:
-    """Follows every face through a video, frame by frame; a context manager that closes the landmarker.
+    """Follows every face through a video, frame by frame; a context manager that closes the
+    landmarker.
 
-    Every stride-th frame is looked at. Where a face has moved, come or gone since, or the picture around it has
-    changed, the frames between are halved until the pieces are still. At most `stride` frames are held.
+    Every stride-th frame is looked at. Where a face has moved, come or gone since, or the picture
+    around it has changed, the frames between are halved until the pieces are still. At most
+    `stride` frames are held.
 
     Args:
         max_faces: faces looked for in a frame.
         model_path: the landmark model; see face_model.
-        stride: "auto" looks at every fourth frame while all heads are still and at every frame where one moves;
-            a number looks at every so-many-th frame at least (1: every frame).
+        stride: "auto" looks at every fourth frame while all heads are still and at every frame
+            where one moves; a number looks at every so-many-th frame at least (1: every frame).
 
     Attributes:
         settled: all landmarks of the frames before this one are known.
@@ -165,7 +195,13 @@ class FaceTracker:
         AvsrError: no face model, or a stride out of range.
     """
 
-    def __init__(self, *, max_faces: int = 4, model_path: str | Path | None = None, stride: int | str = "auto") -> None:
+    def __init__(
+        self,
+        *,
+        max_faces: int = 4,
+        model_path: str | Path | None = None,
+        stride: int | str = "auto",
+    ) -> None:
         step = MAX_STRIDE if stride == "auto" else stride
         if not isinstance(step, int) or not 1 <= step <= MAX_STRIDE:
             raise AvsrError(f"stride {stride!r}: allowed are 'auto' and 1 to {MAX_STRIDE}")
@@ -195,7 +231,9 @@ class FaceTracker:
         """Takes the next frame; None where no picture is on screen."""
         if picture is not None:
             self._held.append((number, picture))
-        if self._held and (picture is None or self._before is None or len(self._held) == self._stride):
+        if self._held and (
+            picture is None or self._before is None or len(self._held) == self._stride
+        ):
             self._look()
         if picture is None:
             self._before = None
@@ -217,7 +255,9 @@ class FaceTracker:
         self._before = faces
         self._held.clear()
 
-    def _between(self, before: list[Face], after: list[Face], skipped: list[tuple[int, Picture]]) -> None:
+    def _between(
+        self, before: list[Face], after: list[Face], skipped: list[tuple[int, Picture]]
+    ) -> None:
         """Looks at what was skipped between two looks as far as needed, in order of time."""
         if not skipped or _still(before, after):
             return
@@ -245,15 +285,26 @@ class FaceTracker:
 
 
 def _left_over(tracks: list[_Growing], number: int, faces: list[Face]) -> list[Face]:
-    """Gives each face to the nearest track, best pairs first; returns what is left, from left to right.
+    """Gives each face to the nearest track, best pairs first; returns what is left, from left to
+    right.
 
-    The order in which the faces are listed plays no part, so faces that swap places in the list keep their tracks. A
-    face whose surroundings are others than when the track was last seen is in another shot, and maybe another person.
+    The order in which the faces are listed plays no part, so faces that swap places in the list
+    keep their tracks. A face whose surroundings are others than when the track was last seen is in
+    another shot, and maybe another person.
     """
-    pairs = sorted((distance(track.face, face), t, f) for t, track in enumerate(tracks) for f, face in enumerate(faces))
+    pairs = sorted(
+        (distance(track.face, face), t, f)
+        for t, track in enumerate(tracks)
+        for f, face in enumerate(faces)
+    )
     free_tracks, free_faces = set(range(len(tracks))), set(range(len(faces)))
     for apart, t, f in pairs:
-        if apart < SAME_FACE and _same_view(tracks[t].face, faces[f]) and t in free_tracks and f in free_faces:
+        if (
+            apart < SAME_FACE
+            and _same_view(tracks[t].face, faces[f])
+            and t in free_tracks
+            and f in free_faces
+        ):
             tracks[t].add(number, faces[f])
             free_tracks.remove(t)
             free_faces.remove(f)
@@ -265,12 +316,16 @@ def _same_view(a: Face, b: Face) -> bool:
 
 
 def _still(before: list[Face], after: list[Face]) -> bool:
-    """Whether the same faces are there and none has moved enough for the frames between to need a look.
+    """Whether the same faces are there and none has moved enough for the frames between to need a
+    look.
 
-    Over 12 GRID clips this looks at 41 % of the frames, and the crops are 0.13 pixels on average, 0.45 at the 95th
-    percentile, off those from landmarks on every frame (of 96; every fourth frame throughout: 0.18 and 0.52).
+    Over 12 GRID clips this looks at 41 % of the frames, and the crops are 0.13 pixels on average,
+    0.45 at the 95th percentile, off those from landmarks on every frame (of 96; every fourth frame
+    throughout: 0.18 and 0.52).
     """
-    before, after = ([face for face in faces if face.height >= MIN_HEIGHT] for faces in (before, after))
+    before, after = (
+        [face for face in faces if face.height >= MIN_HEIGHT] for faces in (before, after)
+    )
     if len(before) != len(after):
         return False
     for face in after:

@@ -18,29 +18,34 @@ MAX_OUTSIDE = 0.2  # part of the crop that may lie outside the picture
 MAX_YAW_DEG = 60.0  # beyond it half of the mouth is hidden
 CENTRE = (CROP_SIZE - 1) / 2  # pixel centres are whole numbers: the middle of 96 pixels is at 47.5
 
-# The mean face: STABLE points in crop pixels relative to the centre of the lip ring. Mean of MediaPipe's canonical
-# face model and of one GRID speaker (median over 20 clips), each turned upright and brought to the same distance
-# between the eyes, mirrored and averaged; scaled so that its mouth corners are MOUTH_WIDTH apart.
+# The mean face: STABLE points in crop pixels relative to the centre of the lip ring. Mean of
+# MediaPipe's canonical face model and of one GRID speaker (median over 20 clips), each turned
+# upright and brought to the same distance between the eyes, mirrored and averaged; scaled so that
+# its mouth corners are MOUTH_WIDTH apart.
 MEAN_FACE = np.array(
-    [(-39.3, -66.8), (-15.7, -65.5), (15.7, -65.5), (39.3, -66.8), (0.0, -70.5), (0.0, -22.6)], np.float32
+    [(-39.3, -66.8), (-15.7, -65.5), (15.7, -65.5), (39.3, -66.8), (0.0, -70.5), (0.0, -22.6)],
+    np.float32,
 )
 
 
 class MouthPath:
     """Where the mouth of one face is, frame by frame, while its landmarks come.
 
-    Rotation and scale come from the eye corners and the nose by least squares against MEAN_FACE (Umeyama 1991,
-    without reflection), so that speech itself does not move them; the translation puts the mouth in the middle.
-    Landmarks are interpolated linearly over gaps of at most MAX_GAP frames and averaged over +-SMOOTH frames, at the
-    ends of a stretch over the neighbours there are. A frame is certain LAG frames later. How the landmarks are cut
-    into calls changes nothing, to the bit.
+    Rotation and scale come from the eye corners and the nose by least squares against MEAN_FACE
+    (Umeyama 1991, without reflection), so that speech itself does not move them; the translation
+    puts the mouth in the middle. Landmarks are interpolated linearly over gaps of at most MAX_GAP
+    frames and averaged over +-SMOOTH frames, at the ends of a stretch over the neighbours there
+    are. A frame is certain LAG frames later. How the landmarks are cut into calls changes nothing,
+    to the bit.
     """
 
     def __init__(self, picture: tuple[int, int]) -> None:
         self._picture = picture
-        self._last: tuple[int, np.ndarray] | None = None  # the last look of the open stretch: frame, values
+        # the last look of the open stretch: frame, values
+        self._last: tuple[int, np.ndarray] | None = None
         self._first = 0  # frame of the open stretch's beginning
-        self._sums = np.zeros((1, 0))  # running sums of the open stretch, the first of them over `_dropped` frames
+        # running sums of the open stretch, the first of them over `_dropped` frames
+        self._sums = np.zeros((1, 0))
         self._dropped = 0
         self._told = 0  # frames of the open stretch that were handed out
 
@@ -56,14 +61,19 @@ class MouthPath:
             settled: all landmarks of frames before this one are known.
 
         Returns:
-            Stretches: the first frame and, for n frames, the matrices, present and scale of mouth_transforms.
+            Stretches: the first frame and, for n frames, the matrices, present and scale of
+                mouth_transforms.
         """
         found = []
-        values = np.concatenate([points.reshape(len(frames), 2 * len(POINTS)), yaw_deg[:, None]], axis=1).astype(
-            np.float64
-        )
+        values = np.concatenate(
+            [points.reshape(len(frames), 2 * len(POINTS)), yaw_deg[:, None]], axis=1
+        ).astype(np.float64)
         before = [] if self._last is None else [self._last[0]]
-        breaks = np.flatnonzero(np.diff(np.concatenate([before, frames])) > MAX_GAP + 1) + 1 - len(before)
+        breaks = (
+            np.flatnonzero(np.diff(np.concatenate([before, frames])) > MAX_GAP + 1)
+            + 1
+            - len(before)
+        )
         for number, index in enumerate(np.split(np.arange(len(frames)), breaks)):
             if number:
                 found += self._hand_out(closed=True)
@@ -80,14 +90,18 @@ class MouthPath:
             every = np.arange(frames[0], frames[-1] + 1)
         else:
             every = np.arange(self._last[0] + 1, frames[-1] + 1)
-            frames, values = np.append(self._last[0], frames), np.concatenate([self._last[1][None], values])
+            frames, values = (
+                np.append(self._last[0], frames),
+                np.concatenate([self._last[1][None], values]),
+            )
         dense = np.stack([np.interp(every, frames, column) for column in values.T], axis=1)
         sums = np.cumsum(np.concatenate([self._sums[-1:], dense]), axis=0)[1:]
         self._sums = np.concatenate([self._sums, sums])
         self._last = int(frames[-1]), values[-1]
 
     def _hand_out(self, closed: bool) -> list[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
-        """The frames of the open stretch that are certain and were not handed out yet; closed: it has ended."""
+        """The frames of the open stretch that are certain and were not handed out yet; closed: it
+        has ended."""
         if self._last is None:
             return []
         count = self._dropped + len(self._sums) - 1
@@ -95,7 +109,9 @@ class MouthPath:
         found = []
         if len(index):
             low, high = np.maximum(index - SMOOTH, 0), np.minimum(index + SMOOTH + 1, count)
-            smooth = (self._sums[high - self._dropped] - self._sums[low - self._dropped]) / (high - low)[:, None]
+            smooth = (self._sums[high - self._dropped] - self._sums[low - self._dropped]) / (
+                high - low
+            )[:, None]
             points = smooth[:, :-1].reshape(len(index), len(POINTS), 2)
             found = [(self._first + self._told, *_readable(points, smooth[:, -1], self._picture))]
             self._told = int(index[-1]) + 1
@@ -106,7 +122,9 @@ class MouthPath:
         return found
 
 
-def mouth_transforms(track: FaceTrack, total_frames: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def mouth_transforms(
+    track: FaceTrack, total_frames: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The similarity transform from source pixels to the mouth crop for each frame; see MouthPath.
 
     Args:
@@ -114,10 +132,11 @@ def mouth_transforms(track: FaceTrack, total_frames: int) -> tuple[np.ndarray, n
         total_frames: T of the whole video.
 
     Returns:
-        matrices: (T, 2, 3) float32, source pixels -> crop pixels, as cv2.warpAffine takes them; 0 where absent.
-        present: (T,) bool, where there is a mouth that can be read: landmarks at hand, mouth at least MIN_MOUTH source
-            pixels wide, lips inside the picture and no more than MAX_OUTSIDE of the crop beyond it, head turned by
-            no more than MAX_YAW_DEG.
+        matrices: (T, 2, 3) float32, source pixels -> crop pixels, as cv2.warpAffine takes them; 0
+            where absent.
+        present: (T,) bool, where there is a mouth that can be read: landmarks at hand, mouth at
+            least MIN_MOUTH source pixels wide, lips inside the picture and no more than MAX_OUTSIDE
+            of the crop beyond it, head turned by no more than MAX_YAW_DEG.
         scale: (T,) float32, source pixels per crop pixel; 0 where absent.
     """
     matrices = np.zeros((total_frames, 2, 3), np.float32)
@@ -127,7 +146,9 @@ def mouth_transforms(track: FaceTrack, total_frames: int) -> tuple[np.ndarray, n
     for start in range(0, count, CHUNK):  # an hour at once would take hundreds of megabytes
         looks = slice(start, start + CHUNK)
         settled = int(track.frames[-1]) + LAG if start + CHUNK >= count else 0
-        for first, *stretch in path.advance(track.frames[looks], track.points[looks], track.yaw_deg[looks], settled):
+        for first, *stretch in path.advance(
+            track.frames[looks], track.points[looks], track.yaw_deg[looks], settled
+        ):
             here = slice(first, min(first + len(stretch[0]), total_frames))
             for whole, part in zip((matrices, present, scale), stretch, strict=True):
                 whole[here] = part[: max(here.stop - first, 0)]
@@ -140,19 +161,27 @@ def _readable(
     """Matrices, present and scale of mouth_transforms from smoothed landmarks."""
     found = _similarity(points)
     scale = 1 / np.linalg.norm(found[:, :, 0], axis=1)
-    present = (scale * MOUTH_WIDTH >= MIN_MOUTH) & (np.abs(yaw_deg) <= MAX_YAW_DEG) & _inside(points, found, picture)
+    present = (
+        (scale * MOUTH_WIDTH >= MIN_MOUTH)
+        & (np.abs(yaw_deg) <= MAX_YAW_DEG)
+        & _inside(points, found, picture)
+    )
     matrices = np.where(present[:, None, None], found, 0).astype(np.float32)
     return matrices, present, np.where(present, scale, 0).astype(np.float32)
 
 
 def _similarity(points: np.ndarray) -> np.ndarray:
-    """(n, K, 2) source pixels -> (n, 2, 3) transforms; complex numbers make rotation and scale one factor."""
+    """(n, K, 2) source pixels -> (n, 2, 3) transforms; complex numbers make rotation and scale one
+    factor."""
     source = points[:, STABLE_SLICE, 0] + 1j * points[:, STABLE_SLICE, 1]
     source = source - source.mean(axis=1, keepdims=True)
     target = MEAN_FACE[:, 0] + 1j * MEAN_FACE[:, 1]
     target = target - target.mean()
     factor = (source.conj() * target).sum(axis=1) / (np.abs(source) ** 2).sum(axis=1)
-    linear = np.stack([np.stack([factor.real, -factor.imag], -1), np.stack([factor.imag, factor.real], -1)], axis=1)
+    linear = np.stack(
+        [np.stack([factor.real, -factor.imag], -1), np.stack([factor.imag, factor.real], -1)],
+        axis=1,
+    )
     mouth = points[:, LIP_SLICE].mean(axis=1)
     shift = CENTRE - np.einsum("nij,nj->ni", linear, mouth)
     return np.concatenate([linear, shift[:, :, None]], axis=2)
@@ -176,8 +205,8 @@ def _inside(points: np.ndarray, matrices: np.ndarray, picture: tuple[int, int]) 
 def warp_mouth(frame: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Cuts the mouth crop out of a frame.
 
-    Where the crop is coarser than the source it is cut several times as fine and averaged down, so that nothing
-    aliases.
+    Where the crop is coarser than the source it is cut several times as fine and averaged down, so
+    that nothing aliases.
 
     Args:
         frame: (H, W, 3) uint8 RGB.
@@ -190,11 +219,14 @@ def warp_mouth(frame: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
     scale = 1 / max(float(np.hypot(matrix[0, 0], matrix[1, 0])), 1e-6)
     fine = int(np.ceil(scale)) if scale > 1.5 else 1
-    # Pixel centres are whole numbers, so a grid `fine` times as dense is also shifted by half of the difference.
+    # Pixel centres are whole numbers, so a grid `fine` times as dense is also shifted by half of
+    # the difference.
     larger = matrix.astype(np.float64) * fine
     larger[:, 2] += (fine - 1) / 2
     side = CROP_SIZE * fine
-    crop = cv2.warpAffine(frame, larger, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    crop = cv2.warpAffine(
+        frame, larger, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
     if fine > 1:
         crop = cv2.resize(crop, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_AREA)
     return cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)

@@ -1,4 +1,5 @@
-"""Mouths of everybody while a file is searched for faces: where they are, their crops, and whose are handed out.
+"""Mouths of everybody while a file is searched for faces: where they are, their crops, and whose
+are handed out.
 
 Internal to reader.py.
 """
@@ -18,14 +19,17 @@ if TYPE_CHECKING:
     from avsr.preprocessing.faces.persons import Person
     from avsr.preprocessing.media.streams import Piece
 
-MOST_CROPS = 6000  # that are held while nobody leads, 55 MB at most; beyond it the file is decoded again
-LEADS = 2.0  # times the weight of anybody else that makes a person the one that is meant, as far as one can tell
+# that are held while nobody leads, 55 MB at most; beyond it the file is decoded again
+MOST_CROPS = 6000
+# times the weight of anybody else that makes a person the one that is meant, as far as one can tell
+LEADS = 2.0
 LEAD_EVERY = 2 * FPS  # frames after which the leading person is looked for again, at least
 
 
 @dataclass(frozen=True)
 class Mouth:
-    """Where the mouth is: see lips.mouth_transforms. Frames beyond the end of the arrays have none."""
+    """Where the mouth is: see lips.mouth_transforms. Frames beyond the end of the arrays have
+    none."""
 
     matrices: np.ndarray  # (T, 2, 3)
     present: np.ndarray  # (T,)
@@ -37,12 +41,15 @@ class Mouth:
 
     @classmethod
     def of(cls, person: Person | None, total: int) -> Mouth:
-        """That of a person in a file of `total` frames; where two tracks overlap, the later one counts."""
+        """That of a person in a file of `total` frames; where two tracks overlap, the later one
+        counts."""
         if person is None:
             return cls.nowhere()
         from avsr.preprocessing.faces.lips import mouth_transforms
 
-        whole = cls(np.zeros((total, 2, 3), np.float32), np.zeros(total, bool), np.zeros(total, np.float32))
+        whole = cls(
+            np.zeros((total, 2, 3), np.float32), np.zeros(total, bool), np.zeros(total, np.float32)
+        )
         for track in person.tracks:
             matrices, present, scale = mouth_transforms(track, total)
             whole.matrices[present] = matrices[present]
@@ -57,7 +64,8 @@ class Mouth:
 
 
 class TrackMouth:
-    """The mouth of one track while it is followed: what is certain and not cut out yet, by frame."""
+    """The mouth of one track while it is followed: what is certain and not cut out yet, by
+    frame."""
 
     def __init__(self, track: FaceTrack) -> None:
         from avsr.preprocessing.faces.lips import MouthPath
@@ -80,7 +88,8 @@ class TrackMouth:
 
 @dataclass(frozen=True)
 class Crops:
-    """A piece without its pictures: the sound, and every mouth that can be read, by track and frame of the piece."""
+    """A piece without its pictures: the sound, and every mouth that can be read, by track and frame
+    of the piece."""
 
     first_frame: int
     audio: np.ndarray
@@ -88,7 +97,9 @@ class Crops:
     mouths: dict[int, dict[int, tuple[np.ndarray, float]]]  # crop (96, 96) uint8 and scale
 
     @classmethod
-    def of(cls, piece: Piece, mouths: dict[int, Callable[[int], tuple[np.ndarray, float] | None]]) -> Crops:
+    def of(
+        cls, piece: Piece, mouths: dict[int, Callable[[int], tuple[np.ndarray, float] | None]]
+    ) -> Crops:
         from avsr.preprocessing.faces.lips import warp_mouth
 
         found: dict[int, dict[int, tuple[np.ndarray, float]]] = {}
@@ -105,15 +116,18 @@ class Crops:
 
 
 class Lead:
-    """The person who leads while the file is still being searched, and what was handed out as theirs."""
+    """The person who leads while the file is still being searched, and what was handed out as
+    theirs."""
 
     def __init__(self, rule: str | int) -> None:
         self._rule = rule
         self._mouths: dict[int, TrackMouth] = {}
         self._tracks: list[int] = []  # of the leading person, by id, in order of time
-        self._asked = (-1, 0)  # how many tracks and frames there were when the leader was last looked for ...
+        # how many tracks and frames there were when the leader was last looked for ...
+        self._asked = (-1, 0)
         self._clear = False  # ... and whether there was one
-        self._used: list[tuple[tuple[int, ...], tuple[int, ...]]] = []  # tracks with a mouth, and the leader's of them
+        # tracks with a mouth, and the leader's of them
+        self._used: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
 
     def cut(self, tracks: Sequence[FaceTrack], settled: int, piece: Piece) -> Crops:
         """Cuts every mouth out of a piece."""
@@ -130,7 +144,8 @@ class Lead:
         """Whether somebody leads clearly, or there is nobody at all."""
         from avsr.preprocessing.faces.persons import CONSIDERABLE, find_persons
 
-        # Comparing everybody takes longer the more tracks there are: a film of many cuts is asked about less often.
+        # Comparing everybody takes longer the more tracks there are: a film of many cuts is asked
+        # about less often.
         if self._asked[0] >= 0 and settled < self._asked[1] + min(
             LEAD_EVERY * (1 + len(tracks) // 20), MOST_CROPS // 2
         ):
@@ -153,6 +168,9 @@ class Lead:
         return self._tracks
 
     def was_right(self, chosen: Person | None) -> bool:
-        """Whether what was handed out is what would have been, had the person been known from the start."""
+        """Whether what was handed out is what would have been, had the person been known from the
+        start."""
         ids = {track.id for track in chosen.tracks} if chosen is not None else set()
-        return all(tuple(track for track in seen if track in ids) == used for seen, used in self._used)
+        return all(
+            tuple(track for track in seen if track in ids) == used for seen, used in self._used
+        )

@@ -1,18 +1,21 @@
 """Which face tracks belong to one person, whose lips are meant, and what is said about it.
 
-A camera cut, or somebody who leaves and comes back, makes several tracks of one person. Tracks are taken by weight
-(duration times size), the greatest first, and each joins the person that it resembles most, or begins a new one:
+A camera cut, or somebody who leaves and comes back, makes several tracks of one person. Tracks are
+taken by weight (duration times size), the greatest first, and each joins the person that it
+resembles most, or begins a new one:
 
-- nobody is in two places at once: a track never joins a person who is seen elsewhere at that time (OVERLAP frames of a
-  crossfade apart);
-- faces are compared by their shape in three dimensions (face_tracks.shape_distances). Under SAME they are one person,
-  over OTHER they are two;
-- between the two, the same place, size and surroundings speak for the same person, and so does that nobody else of any
-  weight is in the picture at either time. The latter is a guess, and a line says so.
+- nobody is in two places at once: a track never joins a person who is seen elsewhere at that time
+  (OVERLAP frames of a crossfade apart);
+- faces are compared by their shape in three dimensions (face_tracks.shape_distances). Under SAME
+  they are one person, over OTHER they are two;
+- between the two, the same place, size and surroundings speak for the same person, and so does that
+  nobody else of any weight is in the picture at either time. The latter is a guess, and a line says
+  so.
 
-Over 66 GRID clips of eight speakers the distance of two clips of one speaker is 0.0135 in the median and 0.029 at most:
-98 % are under SAME, all under OTHER. Between two speakers it is 0.019 at least and 0.045 in the median: 92 % are over
-OTHER, 6 % in between, 2 % (nearly all of one pair of men) under SAME and taken for one person without a line.
+Over 66 GRID clips of eight speakers the distance of two clips of one speaker is 0.0135 in the
+median and 0.029 at most: 98 % are under SAME, all under OTHER. Between two speakers it is 0.019 at
+least and 0.045 in the median: 92 % are over OTHER, 6 % in between, 2 % (nearly all of one pair of
+men) under SAME and taken for one person without a line.
 """
 
 from __future__ import annotations
@@ -29,12 +32,15 @@ from avsr.preprocessing.faces.face_tracks import FaceTrack, shape_distances
 
 SAME = 0.025  # shape distance up to which two faces are one person ...
 OTHER = 0.032  # ... and from which they are two
-SAME_SHOT = 0.85  # correlation of two views (see face.view), minutes apart, that speaks for the same shot
+# correlation of two views (see face.view), minutes apart, that speaks for the same shot
+SAME_SHOT = 0.85
 FEW_SHAPES = 5  # a mean of fewer shapes is too rough to tell anybody apart
-UNKNOWN = (SAME + OTHER) / 2  # the distance of a face whose shape is not known: neither the same nor another
+# the distance of a face whose shape is not known: neither the same nor another
+UNKNOWN = (SAME + OTHER) / 2
 NEAR_BONUS = 0.008  # how much of the distance the same place in the same shot outweighs
 OVERLAP = FPS // 2  # frames for which one person may have two tracks
-CONSIDERABLE = 0.1  # of a track's weight, that makes another face at the same time somebody to reckon with
+# of a track's weight, that makes another face at the same time somebody to reckon with
+CONSIDERABLE = 0.1
 LONG_S = 1.0  # lips that are lost for less are not worth a line
 
 
@@ -95,7 +101,9 @@ def find_persons(tracks: Sequence[FaceTrack]) -> list[Person]:
     for track in sorted(tracks, key=lambda track: (-_weight(track), track.id)):
         possible = [person for person in persons if _may_be(track, person)]
         # Against the best known face of each, and whether it is in a place of theirs.
-        apart_from = _distances(track, [max(person.tracks, key=lambda other: other.shapes) for person in possible])
+        apart_from = _distances(
+            track, [max(person.tracks, key=lambda other: other.shapes) for person in possible]
+        )
         places = [any(_near(track, other) for other in person.tracks[-20:]) for person in possible]
         found = list(zip(apart_from, places, possible, strict=True))
         ranked = sorted(found, key=lambda entry: entry[0] - NEAR_BONUS * entry[1])
@@ -143,13 +151,20 @@ def _alone(tracks: Sequence[FaceTrack]) -> dict[int, bool]:
 
 def _may_be(track: FaceTrack, person: Person) -> bool:
     """Whether a person is nowhere else while a track lasts."""
-    return all(_overlap(track, other) <= min(OVERLAP, (track.duration + 1) // 2) for other in person.tracks)
+    return all(
+        _overlap(track, other) <= min(OVERLAP, (track.duration + 1) // 2) for other in person.tracks
+    )
 
 
 def _distances(track: FaceTrack, others: Sequence[FaceTrack]) -> list[float]:
-    """How far the face of a track is from those of others, UNKNOWN where one of the two is not known."""
+    """How far the face of a track is from those of others, UNKNOWN where one of the two is not
+    known."""
     found = np.full(len(others), UNKNOWN)
-    shapes = {i: other.shape for i, other in enumerate(others) if other.shape is not None and _is_known(other)}
+    shapes = {
+        i: other.shape
+        for i, other in enumerate(others)
+        if other.shape is not None and _is_known(other)
+    }
     if shapes and track.shape is not None and _is_known(track):
         found[list(shapes)] = shape_distances(track.shape, np.stack(list(shapes.values())))
     return found.tolist()
@@ -160,10 +175,13 @@ def _is_known(track: FaceTrack) -> bool:
 
 
 def _near(a: FaceTrack, b: FaceTrack) -> bool:
-    """Whether two faces are in the same place, as large, and before the same surroundings: the same shot again."""
+    """Whether two faces are in the same place, as large, and before the same surroundings: the same
+    shot again."""
     if np.linalg.norm(a.centre - b.centre) >= b.size or not 0.67 < a.size / b.size < 1.5:
         return False
-    return not (a.views and b.views) or any(float(one @ two) >= SAME_SHOT for one in a.views for two in b.views)
+    return not (a.views and b.views) or any(
+        float(one @ two) >= SAME_SHOT for one in a.views for two in b.views
+    )
 
 
 RULES: dict[str, Callable[[Person], float]] = {
@@ -180,7 +198,9 @@ def check_rule(rule: str | int) -> None:
     Raises:
         AvsrError: it is not.
     """
-    if isinstance(rule, bool) or not (isinstance(rule, int) or rule in RULES or str(rule).isdecimal()):
+    if isinstance(rule, bool) or not (
+        isinstance(rule, int) or rule in RULES or str(rule).isdecimal()
+    ):
         raise AvsrError(f"face {rule!r}: allowed are {', '.join(RULES)} or the number of a face")
 
 
@@ -189,9 +209,9 @@ def choose_person(persons: Sequence[Person], rule: str | int = "main") -> Person
 
     Args:
         persons: from find_persons.
-        rule: "main" takes the greatest duration x size (long and large), "largest" the largest face, "left" and
-            "right" the outermost in the picture (these three among people seen at least a fifth as long as the
-            longest), a number the person of that number.
+        rule: "main" takes the greatest duration x size (long and large), "largest" the largest
+            face, "left" and "right" the outermost in the picture (these three among people seen at
+            least a fifth as long as the longest), a number the person of that number.
 
     Returns:
         The person; None where there is nobody.
@@ -227,7 +247,9 @@ def _describe(person: Person) -> str:
     return f"{person.id} ({side}, {person.size:.0f} pixels high, {seen})"
 
 
-def remarks(persons: Sequence[Person], chosen: Person, pictured: np.ndarray, present: np.ndarray) -> list[str]:
+def remarks(
+    persons: Sequence[Person], chosen: Person, pictured: np.ndarray, present: np.ndarray
+) -> list[str]:
     """What a user should know about whose lips were read.
 
     Args:
@@ -237,21 +259,30 @@ def remarks(persons: Sequence[Person], chosen: Person, pictured: np.ndarray, pre
         present: (T,) bool, where the lips could be read.
 
     Returns:
-        Lines: others who are there as well, tracks that may be somebody else's, lips that were lost for a while.
+        Lines: others who are there as well, tracks that may be somebody else's, lips that were lost
+            for a while.
     """
     lines = []
     others = [p for p in persons if p is not chosen and p.weight >= CONSIDERABLE * chosen.weight]
     if others:
         known = sorted([chosen, *others], key=lambda person: person.id)
-        lines.append(f"{list_persons(known)}; the lips of {chosen.id} are read: --face N takes another")
+        lines.append(
+            f"{list_persons(known)}; the lips of {chosen.id} are read: --face N takes another"
+        )
     doubtful = [track for track in chosen.guessed if track.duration >= LONG_S * FPS / 2]
     if doubtful:
         spans = [(track.first, track.last + 1) for track in doubtful]
-        lines.append(f"lips at {_spans(spans)} may be somebody else's: another shot, and the faces differ")
-    lost = [(first, end) for first, end in _runs(pictured & ~present) if end - first >= LONG_S * FPS]
+        lines.append(
+            f"lips at {_spans(spans)} may be somebody else's: another shot, and the faces differ"
+        )
+    lost = [
+        (first, end) for first, end in _runs(pictured & ~present) if end - first >= LONG_S * FPS
+    ]
     if lost:
         total = sum(end - first for first, end in lost) / FPS
-        lines.append(f"no lips to read for {total:.1f} of {len(pictured) / FPS:.1f} s: {_spans(lost)}")
+        lines.append(
+            f"no lips to read for {total:.1f} of {len(pictured) / FPS:.1f} s: {_spans(lost)}"
+        )
     return lines
 
 

@@ -1,4 +1,5 @@
-"""Sound through a real codec and back, in memory and in place: what comes out starts where what went in started."""
+"""Sound through a real codec and back, in memory and in place: what comes out starts where what
+went in started."""
 
 from __future__ import annotations
 
@@ -20,8 +21,8 @@ class Codec:
         encoder, decoder: FFmpeg's names.
         sample_format: of the encoder's input.
         sample_rate: Hz of its input.
-        delay: samples, at the rate of its output, that the decoded sound lags behind after the decoder has dropped
-            what the encoder told it to drop. Tests measure it.
+        delay: samples, at the rate of its output, that the decoded sound lags behind after the
+            decoder has dropped what the encoder told it to drop. Tests measure it.
         options: for the encoder.
     """
 
@@ -35,7 +36,8 @@ class Codec:
 
 CODECS = {
     "opus": Codec("libopus", "libopus", "flt", options={"application": "voip"}),
-    "amr-nb": Codec("libopencore_amrnb", "amrnb", "s16", sample_rate=8000, delay=40),  # 5 ms of look-ahead
+    # 5 ms of look-ahead
+    "amr-nb": Codec("libopencore_amrnb", "amrnb", "s16", sample_rate=8000, delay=40),
     "mp3": Codec("libmp3lame", "mp3float", "fltp"),
     "aac": Codec("aac", "aac", "fltp", delay=1024),  # one frame; raw AAC has nowhere to say so
 }
@@ -67,7 +69,9 @@ def round_trip(audio: np.ndarray, codec: str, bits_per_s: int) -> np.ndarray:
         packets, header = _encode(sound, how, bits_per_s)
         decoded, rate = _decode(packets, header, how)
     except (av.FFmpegError, av.codec.codec.UnknownCodecError, ValueError) as error:
-        raise AvsrError(f"codec {codec}: FFmpeg of this PyAV cannot do it ({error}); install a full build") from error
+        raise AvsrError(
+            f"codec {codec}: FFmpeg of this PyAV cannot do it ({error}); install a full build"
+        ) from error
     decoded = decoded[how.delay :]
     if rate != SAMPLE_RATE:
         decoded = resample_poly(decoded, SAMPLE_RATE, rate)
@@ -93,7 +97,11 @@ def _encode(sound: np.ndarray, how: Codec, bits_per_s: int) -> tuple[list[Any], 
     for start in range(0, whole, encoder.frame_size):
         samples = np.ascontiguousarray(sound[None, start : start + encoder.frame_size])
         frame = av.AudioFrame.from_ndarray(samples, format=how.sample_format, layout="mono")
-        frame.sample_rate, frame.time_base, frame.pts = how.sample_rate, Fraction(1, how.sample_rate), start
+        frame.sample_rate, frame.time_base, frame.pts = (
+            how.sample_rate,
+            Fraction(1, how.sample_rate),
+            start,
+        )
         packets += encoder.encode(frame)
     return packets + encoder.encode(None), encoder.extradata
 

@@ -1,7 +1,8 @@
-"""Whether a recording was cut off: what its header promises against what came, and whether its bytes end midway.
+"""Whether a recording was cut off: what its header promises against what came, and whether its
+bytes end midway.
 
-FFmpeg reads what there is and says nothing. Some formats say at their beginning how long they are; of the others it can
-only be seen that the last packet is not whole.
+FFmpeg reads what there is and says nothing. Some formats say at their beginning how long they are;
+of the others it can only be seen that the last packet is not whole.
 """
 
 from __future__ import annotations
@@ -21,12 +22,25 @@ W64_DATA = b"data" + bytes.fromhex("f3acd3118cd100c04f8edb8a")
 PACK = b"\0\0\1\xba"  # begins a pack of a program stream
 STREAMED = 0x7FFF0000  # 32-bit sizes from here on say that the writer did not know
 
-# FFmpeg's formats whose duration is what the header says; others are estimated from the bytes there are
-DECLARING = {"aiff", "au", "flac", "flv", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "mxf", "tta", "wav", "wv"}
+# FFmpeg's formats whose duration is what the header says; others are estimated from the bytes there
+# are
+DECLARING = {
+    "aiff",
+    "au",
+    "flac",
+    "flv",
+    "matroska,webm",
+    "mov,mp4,m4a,3gp,3g2,mj2",
+    "mxf",
+    "tta",
+    "wav",
+    "wv",
+}
 
 
 def cut_off(path: Path, form: str, declared_s: float, there_s: float) -> str | None:
-    """One line about what is missing at the end of a file; None where nothing is known to be, or the file is gone.
+    """One line about what is missing at the end of a file; None where nothing is known to be, or
+    the file is gone.
 
     Args:
         path: the file.
@@ -37,7 +51,8 @@ def cut_off(path: Path, form: str, declared_s: float, there_s: float) -> str | N
     try:
         with open(path, "rb") as file:
             return _cut_off(file, form, declared_s, there_s)
-    except OSError:  # renamed or removed since it was read: what was read of it is not lost for that
+    # renamed or removed since it was read: what was read of it is not lost for that
+    except OSError:
         return None
 
 
@@ -54,7 +69,8 @@ def _cut_off(file: Any, form: str, declared_s: float, there_s: float) -> str | N
 
 
 def ends_midway(file: Any, form: str) -> bool:  # whatever can read and seek
-    """Whether the bytes end before something that began is whole, for the formats in which that can be told."""
+    """Whether the bytes end before something that began is whole, for the formats in which that can
+    be told."""
     size = file.seek(0, io.SEEK_END)
     if form == "mpegts":
         return all(size % packet for packet in (188, 192, 204))
@@ -83,7 +99,8 @@ def _promised_s(file: Any, form: str, there_s: float) -> float | None:
     if form == "avi":
         return _avi_s(head, size)
     if form == "asf":
-        at = head.find(bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365"))  # the file properties object
+        # the file properties object
+        at = head.find(bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365"))
         if 0 <= at <= len(head) - 88:
             play, _, preroll = struct.unpack_from("<QQQ", head, at + 64)
             return play / 1e7 - preroll / 1e3 if play else None
@@ -91,13 +108,18 @@ def _promised_s(file: Any, form: str, there_s: float) -> float | None:
 
 
 def _wav_times(head: bytes, size: int) -> float:
-    """How many times as long as what there is the data should be; 0 where all is there or nobody knows."""
+    """How many times as long as what there is the data should be; 0 where all is there or nobody
+    knows."""
     position = 12
     while position + 8 <= len(head):
         name, length = struct.unpack_from("<4sI", head, position)
         position += 8
         if name == b"data":
-            return length / (size - position) if size < position + length < STREAMED and size > position else 0.0
+            return (
+                length / (size - position)
+                if size < position + length < STREAMED and size > position
+                else 0.0
+            )
         position += length + length % 2
     return 0.0
 
@@ -131,7 +153,9 @@ def _has_frame_count(file: Any) -> bool:
     head = file.read(10)
     begin = 0
     if head[:3] == b"ID3":
-        begin = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+        begin = 10 + sum(
+            (byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True)
+        )
     file.seek(begin)
     frame = file.read(2048)
     return any(tag in frame for tag in (b"Xing", b"Info", b"VBRI"))
@@ -151,18 +175,21 @@ def _boxes_end(file: Any, size: int) -> int:
 
 
 def _last_pes_end(tail: bytes) -> int:
-    """Where the last packet of a program stream says that it ends; codes from 0xBB on stand nowhere else."""
+    """Where the last packet of a program stream says that it ends; codes from 0xBB on stand nowhere
+    else."""
     at = len(tail)
     while (at := tail.rfind(b"\0\0\1", 0, at)) >= 0:
         if at + 6 <= len(tail) and tail[at + 3] >= 0xBB:
             end = at + 6 + int.from_bytes(tail[at + 4 : at + 6], "big")
-            rest = tail[end:]  # nothing, or the header of a pack that should be followed by a packet
+            # nothing, or the header of a pack that should be followed by a packet
+            rest = tail[end:]
             return len(tail) + 1 if rest and PACK.startswith(rest[:4]) else end
     return 0
 
 
 def _last_element_end(tail: bytes) -> int:
-    """Where the last element of a Matroska stream says that it ends, of those that follow the last cluster's begin."""
+    """Where the last element of a Matroska stream says that it ends, of those that follow the last
+    cluster's begin."""
     at = len(tail)
     while (at := tail.rfind(CLUSTER, 0, at)) >= 0:
         size, position = _number(tail, at + 4)
@@ -172,7 +199,8 @@ def _last_element_end(tail: bytes) -> int:
         return 0
     position += size if size >= 0 else 0  # a live writer leaves it open: its elements follow
     while position < len(tail):
-        begin = position + next((n for n in range(1, 5) if tail[position] >> (8 - n)), 5)  # behind the element's name
+        # behind the element's name
+        begin = position + next((n for n in range(1, 5) if tail[position] >> (8 - n)), 5)
         if begin > position + 4:
             return 0  # no elements
         size, position = _number(tail, begin)
@@ -185,7 +213,8 @@ def _last_element_end(tail: bytes) -> int:
 
 
 def _number(data: bytes, at: int) -> tuple[int | None, int]:
-    """A number of EBML and where it ends: -1 stands for one that is left open, None for one that is cut off."""
+    """A number of EBML and where it ends: -1 stands for one that is left open, None for one that is
+    cut off."""
     length = 9 - data[at].bit_length() if at < len(data) else 9
     if at + length > len(data):
         return None, len(data)

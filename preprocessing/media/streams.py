@@ -1,7 +1,8 @@
 """Any media file as 25 pictures and 16 000 samples a second on one clock.
 
-Times come from the timestamps in the file, never from counting frames at a nominal rate. Sound and picture are read
-through a container each, so that a badly interleaved file needs no more memory than a well interleaved one.
+Times come from the timestamps in the file, never from counting frames at a nominal rate. Sound and
+picture are read through a container each, so that a badly interleaved file needs no more memory
+than a well interleaved one.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class MediaInfo:
         duration_s: seconds, as the file declares them (a file that was cut off may hold less).
         has_audio, has_video: whether at least one frame of sound, of picture could be decoded.
         width, height: pixels of the pictures: upright, square pixels, long side at most 1920.
-        rotation: degrees counter-clockwise that were applied to make the picture upright: 0, 90, 180 or 270.
+        rotation: degrees counter-clockwise that were applied to make the picture upright: 0, 90,
+            180 or 270.
         fps: average pictures a second in the file; 0.0 without video.
         sample_rate, channels: of the sound in the file; 0 without audio.
     """
@@ -58,8 +60,8 @@ class Piece:
 
     Attributes:
         first_frame: index of the first frame on the file's clock.
-        pictures: n pictures of one size throughout the file, converted when `rgb()` is called; None where absent.
-            A picture that stays on screen is the same object again.
+        pictures: n pictures of one size throughout the file, converted when `rgb()` is called; None
+            where absent. A picture that stays on screen is the same object again.
         audio: (n * 640,) float32 in [-1, 1], 16 kHz mono; zero where absent.
         audio_present: (n,) bool.
         damaged: packets of the file that could not be read or decoded and were skipped so far.
@@ -87,7 +89,8 @@ class Piece:
 
 
 class Media:
-    """A media file that was opened: what it holds, then its pieces. Made by open_media; a context manager.
+    """A media file that was opened: what it holds, then its pieces. Made by open_media; a context
+    manager.
 
     Attributes:
         path: the file.
@@ -96,7 +99,8 @@ class Media:
 
     def __init__(self, path: Path, audio_track: int | None = None) -> None:
         self.path, self._audio_track = path, audio_track
-        self._opened: dict[str, Track] = _open_tracks(path, audio_track)  # not read yet but for their first frames
+        # not read yet but for their first frames
+        self._opened: dict[str, Track] = _open_tracks(path, audio_track)
         self._read: dict[str, Track] = {}  # the last that were read of either kind
         self.info = self._info()
         container = next(iter(self._opened.values())).container
@@ -116,39 +120,51 @@ class Media:
 
     @property
     def warnings(self) -> list[str]:
-        """What was wrong with the streams that were read, a line each; complete when the pieces are."""
+        """What was wrong with the streams that were read, a line each; complete when the pieces
+        are."""
         found = []
         sound = self._read.get("audio")
         if sound and sound.others and self._audio_track is None:
-            found.append(f"sound tracks: {', '.join(sound.others)}; {sound.number} was used, choose with --audio-track")
+            found.append(
+                f"sound tracks: {', '.join(sound.others)}; {sound.number} was used, choose with "
+                "--audio-track"
+            )
         for kind in ("video", "audio"):
             track = self._read.get(kind)
             if track and track.damaged:
                 found.append(f"skipped {track.damaged} damaged {kind} packets")
             if track and track.remarks.cancelled_s:
                 seconds = f"{track.remarks.cancelled_s:.1f} s"
-                found.append(f"the sound's channels cancel each other in {seconds}: mixed so that they do not")
+                found.append(
+                    f"the sound's channels cancel each other in {seconds}: mixed so that they do "
+                    "not"
+                )
         ended = [track for track in self._read.values() if track.ended]
         there_s = max([track.passed_s - self._start_s for track in ended], default=0.0)
         missing = cut_off(self.path, self._format, self._declared_s, there_s) if ended else None
         return [*found, missing] if missing else found
 
-    def pieces(self, *, video: bool = True, audio: bool = True, piece_frames: int = 25) -> Iterator[Piece]:
+    def pieces(
+        self, *, video: bool = True, audio: bool = True, piece_frames: int = 25
+    ) -> Iterator[Piece]:
         """Decodes the file piece by piece, in memory that does not grow with its length.
 
-        The clock starts with the stream that starts first, whichever streams are asked for. Frame t shows the picture
-        that is on screen at t / 25 s. Where the video runs at 25 pictures a second but out of phase with that clock, it
-        is moved onto it (by 20 ms at most), so that each of its pictures is used once. Sound is placed to the sample.
+        The clock starts with the stream that starts first, whichever streams are asked for. Frame t
+        shows the picture that is on screen at t / 25 s. Where the video runs at 25 pictures a
+        second but out of phase with that clock, it is moved onto it (by 20 ms at most), so that
+        each of its pictures is used once. Sound is placed to the sample.
 
         A stream that was read once is opened anew when it is asked for again.
 
         Args:
-            video: False leaves the pictures out (None, and not decoded); the file then ends with its sound.
+            video: False leaves the pictures out (None, and not decoded); the file then ends with
+                its sound.
             audio: False leaves the sound out (zeros, absent); the file then ends with its pictures.
             piece_frames: frames in each piece but the last.
 
         Returns:
-            Pieces in order. What is missing, lost or damaged is marked absent; trailing absence is not delivered.
+            Pieces in order. What is missing, lost or damaged is marked absent; trailing absence is
+            not delivered.
         """
         if piece_frames < 1:
             raise ValueError(f"piece_frames is {piece_frames}, must be at least 1")
@@ -183,11 +199,12 @@ def open_media(path: str | os.PathLike[str], *, audio_track: int | None = None) 
 
     Args:
         path: any container FFmpeg reads.
-        audio_track: which of several sound tracks, counted from 1; the file's own default where None.
+        audio_track: which of several sound tracks, counted from 1; the file's own default where
+            None.
 
     Raises:
-        MediaError: the file is missing, a folder, empty, not media, has neither sound nor picture to decode, or no
-            such track.
+        MediaError: the file is missing, a folder, empty, not media, has neither sound nor picture
+            to decode, or no such track.
         AvsrError: audio_track is no number.
     """
     if audio_track is not None:
@@ -243,7 +260,9 @@ def _pieces(pictures: Track | None, sound: Track | None, piece_frames: int) -> I
             yield Piece(
                 first_frame=first,
                 pictures=[picture for picture, _ in part],
-                audio=np.concatenate([silence if samples is None else samples for _, samples in part]),
+                audio=np.concatenate(
+                    [silence if samples is None else samples for _, samples in part]
+                ),
                 audio_present=np.array([samples is not None for _, samples in part]),
                 damaged=sum(track.damaged for track in (pictures, sound) if track),
             )
@@ -279,7 +298,9 @@ def read_lips(source: bytes | str | os.PathLike[str]) -> np.ndarray:
                 planes.append(rows.reshape(frame.height, luma.line_size)[:, : frame.width])
             return np.stack(planes) if planes else np.empty((0, CROP_SIZE, CROP_SIZE), np.uint8)
     except (av.FFmpegError, OSError, IndexError) as error:
-        raise MediaError(f"{name}: cannot be read as a video of lips ({error}); prepare the clip again") from error
+        raise MediaError(
+            f"{name}: cannot be read as a video of lips ({error}); prepare the clip again"
+        ) from error
 
 
 def _open_tracks(path: Path, audio_track: int | None) -> dict[str, Track]:
@@ -300,12 +321,14 @@ def _open_tracks(path: Path, audio_track: int | None) -> dict[str, Track]:
             tracks.pop(kind).close()
     if not tracks:
         reasons.append(
-            "holds neither sound nor picture that can be decoded (cut off before its first frame, or its streams are "
+            "holds neither sound nor picture that can be decoded (cut off before its first frame, "
+            "or its streams are "
             "empty); give a complete media file"
         )
         raise MediaError(f"{path}: {reasons[0]}")
     starts = [track.start_s for track in tracks.values()]
-    related = max(starts) - min(starts) <= LEAP_S  # else the streams' clocks have nothing to do with each other
+    # else the streams' clocks have nothing to do with each other
+    related = max(starts) - min(starts) <= LEAP_S
     for track in tracks.values():
         track.origin_s = min(starts) if related else track.start_s
     return tracks

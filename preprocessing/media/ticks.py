@@ -1,4 +1,5 @@
-"""One decoded stream on the clock of 25 frames a second: the picture on screen and the 640 samples of every tick."""
+"""One decoded stream on the clock of 25 frames a second: the picture on screen and the 640 samples
+of every tick."""
 
 from __future__ import annotations
 
@@ -17,16 +18,21 @@ if TYPE_CHECKING:
 
     from avsr.preprocessing.media.tracks import Track
 
-MAX_SIDE = 1920  # longer pictures are scaled down: no face needs more, and 4K would cost four times the memory
+# longer pictures are scaled down: no face needs more, and 4K would cost four times the memory
+MAX_SIDE = 1920
 ROUNDING_S = 0.001  # containers that count in milliseconds round a timestamp by up to this much
-JITTER_S = 1 / FPS  # sound timestamps may stray this far from the sample count before they are believed
-HOLD_S = 2.0  # a picture that declares no duration stays on screen at most this long; after that the stream is lost
+# sound timestamps may stray this far from the sample count before they are believed
+JITTER_S = 1 / FPS
+# a picture that declares no duration stays on screen at most this long; after that the stream is
+# lost
+HOLD_S = 2.0
 MIN_SAMPLES = SAMPLES_PER_FRAME // 8  # a frame with less sound than this (5 ms) has none
 
 
 @dataclass(frozen=True)
 class Shape:
-    """How a decoded picture becomes an upright one with square pixels: its size before turning, and the turns."""
+    """How a decoded picture becomes an upright one with square pixels: its size before turning, and
+    the turns."""
 
     width: int
     height: int
@@ -38,7 +44,11 @@ class Shape:
         aspect = float(aspect) if aspect and 0.2 < aspect < 5 else 1.0
         width, height = frame.width * aspect, float(frame.height)
         scale = min(1.0, MAX_SIDE / max(width, height))
-        return cls(max(1, round(width * scale)), max(1, round(height * scale)), round((frame.rotation or 0) / 90) % 4)
+        return cls(
+            max(1, round(width * scale)),
+            max(1, round(height * scale)),
+            round((frame.rotation or 0) / 90) % 4,
+        )
 
     @property
     def upright(self) -> tuple[int, int]:
@@ -53,12 +63,15 @@ class Shape:
             # One thread: at the size of a talking head starting more costs more than they save.
             picture = frame.reformat(self.width, self.height, "rgb24", threads=1)
         except av.FFmpegError:  # a damaged header names a colour space that does not exist
-            picture = frame.reformat(self.width, self.height, "rgb24", src_colorspace="ITU601", threads=1)
+            picture = frame.reformat(
+                self.width, self.height, "rgb24", src_colorspace="ITU601", threads=1
+            )
         return np.ascontiguousarray(np.rot90(picture.to_ndarray(), self.quarter_turns))
 
 
 class Picture:
-    """A decoded picture that is converted when somebody looks: most are only counted, and converting costs time."""
+    """A decoded picture that is converted when somebody looks: most are only counted, and
+    converting costs time."""
 
     def __init__(self, frame: Any, shape: Shape) -> None:
         self._frame, self._shape = frame, shape
@@ -84,10 +97,12 @@ class Picture:
 
 
 def picture_ticks(track: Track) -> Iterator[Picture | None]:
-    """For t = 0, 1, 2...: the picture on screen at t / 25 s, None where there is none; ends with the last picture."""
+    """For t = 0, 1, 2...: the picture on screen at t / 25 s, None where there is none; ends with
+    the last picture."""
     shape = Shape.of(track.stream, track.first)
-    # Two streams rarely start at the same instant. A 25 fps video 2 ms behind the clock would show each picture 38 ms
-    # late, and one whose timestamps are rounded would drop and double pictures: put it on the clock's own grid.
+    # Two streams rarely start at the same instant. A 25 fps video 2 ms behind the clock would show
+    # each picture 38 ms late, and one whose timestamps are rounded would drop and double pictures:
+    # put it on the clock's own grid.
     phase_s = 0.0
     if abs(track.fps - FPS) < 0.5:
         first_s = track.start_s - track.origin_s
@@ -106,7 +121,8 @@ def picture_ticks(track: Track) -> Iterator[Picture | None]:
 
 
 def resampled(track: Track) -> Iterator[tuple[int, np.ndarray]]:
-    """Blocks of 16 kHz mono sound with the sample each begins at; a jump in the timestamps begins a new run.
+    """Blocks of 16 kHz mono sound with the sample each begins at; a jump in the timestamps begins a
+    new run.
 
     Within a run samples are counted and timestamps only watched, since containers round them.
     """
@@ -141,7 +157,8 @@ def resampled(track: Track) -> Iterator[tuple[int, np.ndarray]]:
 class _Resampler:
     """Frames of any rate, layout and format to 16 kHz mono; swresample, whose filter adds no delay.
 
-    It goes through 16-bit samples: only then does swresample scale a downmix so that it cannot overflow.
+    It goes through 16-bit samples: only then does swresample scale a downmix so that it cannot
+    overflow.
     """
 
     def __init__(self) -> None:
@@ -151,12 +168,15 @@ class _Resampler:
 
     def mono(self, frame: av.AudioFrame | None) -> np.ndarray:
         """(n,) float32 in [-1, 1]; None for a frame hands out what the filter still holds."""
-        blocks = [block.to_ndarray()[0] for block in self._resampler.resample(frame) if block is not None]
+        blocks = [
+            block.to_ndarray()[0] for block in self._resampler.resample(frame) if block is not None
+        ]
         return np.concatenate([np.empty(0, np.int16), *blocks]).astype(np.float32) / 32768
 
 
 def sound_ticks(blocks: Iterable[tuple[int, np.ndarray]]) -> Iterator[np.ndarray | None]:
-    """For t = 0, 1, 2...: the 640 samples from t / 25 s on, None where there are none; what overlaps is cut."""
+    """For t = 0, 1, 2...: the 640 samples from t / 25 s on, None where there are none; what
+    overlaps is cut."""
     tick, cell, end, covered = 0, np.zeros(SAMPLES_PER_FRAME, np.float32), 0, 0
     for position, samples in blocks:
         late = max(0, tick * SAMPLES_PER_FRAME + end - position)

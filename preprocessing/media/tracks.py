@@ -1,4 +1,5 @@
-"""One stream of a media file, opened and decoded, with its times in seconds; the only file that opens media."""
+"""One stream of a media file, opened and decoded, with its times in seconds; the only file that
+opens media."""
 
 from __future__ import annotations
 
@@ -18,28 +19,48 @@ from avsr.preprocessing.media.sound import Remarks
 if TYPE_CHECKING:
     import av
 
-LOWEST_RATE = 2000  # samples a second; with less there is no speech, and a small file could last for days
+# samples a second; with less there is no speech, and a small file could last for days
+LOWEST_RATE = 2000
 LEAP_S = 3600.0  # a longer step in the timestamps is a fault in the file, not silence
-BROADCAST_LEAP_S = 10.0  # the same for transport and program streams, whose clocks may restart (FFmpeg's limit) ...
-BROADCAST_RETURN_S = 1.0  # ... and how far they must step back for that; joined recordings begin again at 0
+# the same for transport and program streams, whose clocks may restart (FFmpeg's limit) ...
+BROADCAST_LEAP_S = 10.0
+# ... and how far they must step back for that; joined recordings begin again at 0
+BROADCAST_RETURN_S = 1.0
 
-# FFmpeg's flags AV_DISPOSITION_DEFAULT, AV_DISPOSITION_ATTACHED_PIC (cover art) and AVFMT_TS_DISCONT
+# FFmpeg's flags AV_DISPOSITION_DEFAULT, AV_DISPOSITION_ATTACHED_PIC (cover art) and
+# AVFMT_TS_DISCONT
 DEFAULT, ATTACHED_PICTURE, CLOCK_RESTARTS = 0x1, 0x400, 0x200
 LOSSLESS = 0x4  # AV_CODEC_PROP_LOSSLESS
 # Formats that only say where sound and picture are, or that draw text
-NAME_OTHER_FILES = {"concat", "dash", "hls", "image2", "imf", "lavfi", "rtp", "rtsp", "sap", "sbg", "sdp", "vobsub"}
+NAME_OTHER_FILES = {
+    "concat",
+    "dash",
+    "hls",
+    "image2",
+    "imf",
+    "lavfi",
+    "rtp",
+    "rtsp",
+    "sap",
+    "sbg",
+    "sdp",
+    "vobsub",
+}
 NAME_OTHER_FILES |= {"tty", "webm_dash_manifest"}
 TEXT = (
-    "is text, not a recording; if it is a playlist, give the media files that it names: only files that are given "
+    "is text, not a recording; if it is a playlist, give the media files that it names: only files "
+    "that are given "
     "are read"
 )
 
 
 class LocalFile:
-    """A regular file as FFmpeg gets to see it: bytes, without a name that an extension or a neighbour is taken from.
+    """A regular file as FFmpeg gets to see it: bytes, without a name that an extension or a
+    neighbour is taken from.
 
     Raises:
-        MediaError: it is missing, not a regular file (a FIFO would hang), empty, or cannot be opened.
+        MediaError: it is missing, not a regular file (a FIFO would hang), empty, or cannot be
+            opened.
     """
 
     def __init__(self, path: Path) -> None:
@@ -56,11 +77,14 @@ class LocalFile:
         except (FileNotFoundError, NotADirectoryError, ValueError) as error:
             raise MediaError(f"{path}: no such file; check the name") from error
         except OSError as error:  # a name too long, no permission, links in a circle
-            raise MediaError(f"{path}: cannot be opened ({error.strerror}); check the name") from error
+            raise MediaError(
+                f"{path}: cannot be opened ({error.strerror}); check the name"
+            ) from error
         self.read, self.seek, self.tell, self.close = file.read, file.seek, file.tell, file.close
 
     def is_text(self) -> bool:
-        """Whether it begins with nothing but printable characters: a playlist, a cue sheet, a description."""
+        """Whether it begins with nothing but printable characters: a playlist, a cue sheet, a
+        description."""
         self.seek(0)
         head = self.read(64)
         if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
@@ -78,11 +102,15 @@ def confined() -> dict[str, str]:
     """FFmpeg's options under which nothing but the bytes it is handed can be read."""
     import av
 
-    return {"protocol_whitelist": "none", "format_whitelist": ",".join(av.formats_available - NAME_OTHER_FILES)}
+    return {
+        "protocol_whitelist": "none",
+        "format_whitelist": ",".join(av.formats_available - NAME_OTHER_FILES),
+    }
 
 
 def open_container(path: Path, file: LocalFile) -> av.container.InputContainer:
-    """Opens a file for demuxing. Nothing but that file can be read: FFmpeg has neither its path nor any protocol.
+    """Opens a file for demuxing. Nothing but that file can be read: FFmpeg has neither its path nor
+    any protocol.
 
     Raises:
         MediaError: it is unreadable, names other files, or is no film or recording.
@@ -100,10 +128,13 @@ def open_container(path: Path, file: LocalFile) -> av.container.InputContainer:
         if file.is_text():
             raise MediaError(f"{path}: {TEXT}") from error
         if file.is_mp4() and ends_midway(file, "mov"):
-            raise MediaError(f"{path}: was cut off: its index is missing; give a complete media file") from error
+            raise MediaError(
+                f"{path}: was cut off: its index is missing; give a complete media file"
+            ) from error
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise MediaError(
-            f"{path}: cannot be read as media ({reason}); give a video (mp4, mkv, webm, mov, avi, mpg) "
+            f"{path}: cannot be read as media ({reason}); give a video (mp4, mkv, webm, mov, avi, "
+            "mpg) "
             "or a sound file (wav, mp3, flac, ogg, m4a) that plays"
         ) from error
     if container.format.name.endswith("_pipe"):
@@ -118,9 +149,10 @@ def open_container(path: Path, file: LocalFile) -> av.container.InputContainer:
 class Track:
     """One decoded stream of a file, in a container of its own, with its times in seconds.
 
-    Iterating yields (start, duration, frame), times in seconds after `origin_s`. Damaged packets are skipped and
-    counted; where the file breaks off, the iteration ends. The track is the one with that number among those of its
-    kind, counted from 1; by default the one the file says is usual, or the first.
+    Iterating yields (start, duration, frame), times in seconds after `origin_s`. Damaged packets
+    are skipped and counted; where the file breaks off, the iteration ends. The track is the one
+    with that number among those of its kind, counted from 1; by default the one the file says is
+    usual, or the first.
     """
 
     def __init__(self, path: Path, kind: str, number: int | None = None) -> None:
@@ -148,7 +180,11 @@ class Track:
         self.others: list[str] = []  # all tracks of its kind, where there are several
         if not streams:
             return
-        self.others = [_label(place, stream) for place, stream in enumerate(streams, 1)] if len(streams) > 1 else []
+        self.others = (
+            [_label(place, stream) for place, stream in enumerate(streams, 1)]
+            if len(streams) > 1
+            else []
+        )
         usual = max(streams, key=lambda stream: (stream.disposition.value & DEFAULT, -stream.index))
         self.number = streams.index(usual) + 1 if number is None else number
         if not 1 <= self.number <= len(streams):
@@ -161,14 +197,17 @@ class Track:
         self.lossless = bool(self.stream.codec_context.codec.properties & LOSSLESS)
         self._clock = _Clock(self.stream, bool(self.container.format.flags & CLOCK_RESTARTS))
         if kind == "video" and self.stream.width * self.stream.height > 1280 * 720:
-            self.stream.thread_type = "AUTO"  # worth the extra frames in flight only where decoding is slow
+            # worth the extra frames in flight only where decoding is slow
+            self.stream.thread_type = "AUTO"
         self._timed = self._decode()
         head = next(self._timed, None)
         if head is not None:
             self.start_s, _, self.first = head
             if kind == "audio" and self.first.sample_rate < LOWEST_RATE:
                 rate = self.first.sample_rate
-                self.unusable = f"its sound has {rate} samples a second, speech takes at least {LOWEST_RATE}"
+                self.unusable = (
+                    f"its sound has {rate} samples a second, speech takes at least {LOWEST_RATE}"
+                )
             self._timed = chain([head], self._timed)
 
     def __iter__(self) -> Iterator[tuple[float, float, Any]]:
@@ -182,7 +221,8 @@ class Track:
     def _decode(self) -> Iterator[tuple[float, float, Any]]:
         import av
 
-        for packet in chain(self._packets(), [None]):  # None empties the decoder at the end, however the file ended
+        # None empties the decoder at the end, however the file ended
+        for packet in chain(self._packets(), [None]):
             try:
                 frames = self.stream.codec_context.decode(packet)
             except av.EOFError:
@@ -194,11 +234,15 @@ class Track:
                 if self.kind == "audio":
                     duration_s = frame.samples / frame.sample_rate
                 else:
-                    duration_s = float((getattr(frame, "duration", 0) or 0) * self.stream.time_base) or 1 / self.fps
+                    duration_s = (
+                        float((getattr(frame, "duration", 0) or 0) * self.stream.time_base)
+                        or 1 / self.fps
+                    )
                 yield self._clock.stamp(frame, duration_s), duration_s, frame
 
     def _packets(self) -> Iterator[Any]:
-        """The stream's packets; goes on after a demuxing error until three come with no packet between them."""
+        """The stream's packets; goes on after a demuxing error until three come with no packet
+        between them."""
         import av
 
         failures = 0
@@ -209,13 +253,15 @@ class Track:
                         continue
                     if packet.stream.type in ("audio", "video") and packet.pts is not None:
                         self.passed_s = max(
-                            self.passed_s, float((packet.pts + (packet.duration or 0)) * packet.time_base)
+                            self.passed_s,
+                            float((packet.pts + (packet.duration or 0)) * packet.time_base),
                         )
                     if packet.stream_index == self.stream.index:
                         failures = 0
                         yield packet
                 break
-            except IndexError:  # PyAV trips at the end of a file in which a further stream turned up midway
+            # PyAV trips at the end of a file in which a further stream turned up midway
+            except IndexError:
                 break
             except (av.FFmpegError, OSError):  # OSError: the disk
                 self.damaged += 1
@@ -241,8 +287,8 @@ def _count(streams: list[Any], kind: str) -> str:
 class _Clock:
     """A stream's timestamps as seconds; mends the ones that are missing and the ones that leap.
 
-    A missing timestamp (AVI, MPEG) follows from the decoding order or, failing that, from the frame before. A leap that
-    no recording makes is closed up, as FFmpeg's own command line does.
+    A missing timestamp (AVI, MPEG) follows from the decoding order or, failing that, from the frame
+    before. A leap that no recording makes is closed up, as FFmpeg's own command line does.
     """
 
     def __init__(self, stream: Any, restarts: bool) -> None:
@@ -260,7 +306,9 @@ class _Clock:
         else:
             time_s += self._offset_s
             leap_s = time_s - self._expected_s
-            if leap_s > LEAP_S or (self._restarts and not -BROADCAST_RETURN_S < leap_s < BROADCAST_LEAP_S):
+            if leap_s > LEAP_S or (
+                self._restarts and not -BROADCAST_RETURN_S < leap_s < BROADCAST_LEAP_S
+            ):
                 self._offset_s -= leap_s
                 time_s = self._expected_s
         self._expected_s = time_s + duration_s
@@ -280,13 +328,15 @@ class _Clock:
 
 
 def _nominal_fps(stream: Any) -> float:
-    """Pictures a second on average; 25 where the file says nothing believable (a clock rate, for instance)."""
+    """Pictures a second on average; 25 where the file says nothing believable (a clock rate, for
+    instance)."""
     rate = float(stream.average_rate or stream.guessed_rate or 0)
     return rate if 1 <= rate <= 240 else float(FPS)
 
 
 def declared_s(path: Path, tracks: list[Track]) -> float:
-    """Seconds as the container declares them; counted from the packets (not decoded) where it does not."""
+    """Seconds as the container declares them; counted from the packets (not decoded) where it does
+    not."""
     container = tracks[0].container
     if container.duration and container.duration > 0:
         return container.duration / 1_000_000
@@ -296,7 +346,11 @@ def declared_s(path: Path, tracks: list[Track]) -> float:
         unit_s, last_s = float(track.stream.time_base), track.start_s
         for packet in track._packets():
             length_s = (packet.duration or 0) * unit_s
-            last_s = last_s + length_s if packet.pts is None else max(last_s, packet.pts * unit_s + length_s)
+            last_s = (
+                last_s + length_s
+                if packet.pts is None
+                else max(last_s, packet.pts * unit_s + length_s)
+            )
         spans.append((track.start_s, last_s))
         track.close()
     return max(end for _, end in spans) - min(start for start, _ in spans)

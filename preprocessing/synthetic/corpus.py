@@ -1,13 +1,16 @@
-"""A small talking-head corpus made from nothing: GRID's sentences, a synthetic voice, a portrait whose lips follow.
+"""A small talking-head corpus made from nothing: GRID's sentences, a synthetic voice, a portrait
+whose lips follow.
 
     python -m avsr.preprocessing.synthetic.corpus OUT --clips 100              talking heads
-    python -m avsr.preprocessing.synthetic.corpus OUT --clips 2000 --voices    sound alone, by several engines
+    python -m avsr.preprocessing.synthetic.corpus OUT --clips 2000 --voices    sound alone, by
+    several engines
 
-Both are what `avsr prepare folder OUT DST` reads: each clip with its words in `.txt` and, where the engine tells them,
-their times in `.words.json`.
+Both are what `avsr prepare folder OUT DST` reads: each clip with its words in `.txt` and, where the
+engine tells them, their times in `.words.json`.
 
-For tests, continuous integration and the demo: a seed fixes everything but the speech engine's version. Sound and
-lips really carry the words; how well a model does on such clips says nothing about people.
+For tests, continuous integration and the demo: a seed fixes everything but the speech engine's
+version. Sound and lips really carry the words; how well a model does on such clips says nothing
+about people.
 """
 
 from __future__ import annotations
@@ -58,7 +61,15 @@ GRAMMAR: dict[str, tuple[str, ...]] = {
 WORDS: tuple[str, ...] = tuple(word for slot in GRAMMAR.values() for word in slot)
 """GRID's 51 words."""
 
-SHARES = {"espeak": 0.4, "flite": 0.28, "festival": 0.17, "formant": 0.15, "pico": 0.1, "kokoro": 0.5, "strangers": 0.5}
+SHARES = {
+    "espeak": 0.4,
+    "flite": 0.28,
+    "festival": 0.17,
+    "formant": 0.15,
+    "pico": 0.1,
+    "kokoro": 0.5,
+    "strangers": 0.5,
+}
 """Engine -> share of the utterances that `make_voices` gives it, in proportion to the others that are asked for."""
 
 DEFAULT_ENGINES = ("espeak", "flite", "festival", "formant")
@@ -79,7 +90,9 @@ def sentence(rng: np.random.Generator) -> str:
     return " ".join(slot[rng.integers(len(slot))] for slot in GRAMMAR.values())
 
 
-def render(utterance: Utterance, rng: np.random.Generator, width: int = 360, height: int = 288) -> Iterator[np.ndarray]:
+def render(
+    utterance: Utterance, rng: np.random.Generator, width: int = 360, height: int = 288
+) -> Iterator[np.ndarray]:
     """Frames of a head that says an utterance, as many as its sound is long.
 
     Args:
@@ -95,7 +108,10 @@ def render(utterance: Utterance, rng: np.random.Generator, width: int = 360, hei
         AvsrError: the voice gives no phone times.
     """
     if utterance.phones is None:
-        raise AvsrError(f"voice {utterance.voice} gives no phone times to move lips by: use espeak, flite or formant")
+        raise AvsrError(
+            f"voice {utterance.voice} gives no phone times to move lips by: use espeak, flite or "
+            "formant"
+        )
     frames = -(-len(utterance.audio) // SAMPLES_PER_FRAME)
     return frames_of(mouth_shapes(utterance.phones, frames), rng, width, height)
 
@@ -166,21 +182,25 @@ def make_corpus(
     return texts
 
 
-def make_voices(dst: str | os.PathLike, n: int, seed: int = 0, engines: Sequence[str] = DEFAULT_ENGINES) -> list[str]:
-    """Writes n utterances without a picture, `ENGINE/00000.wav` and so on, as the folder corpus reads them.
+def make_voices(
+    dst: str | os.PathLike, n: int, seed: int = 0, engines: Sequence[str] = DEFAULT_ENGINES
+) -> list[str]:
+    """Writes n utterances without a picture, `ENGINE/00000.wav` and so on, as the folder corpus
+    reads them.
 
     Args:
         dst: folder, made where missing. Utterances that are there already are kept.
         n: number of utterances.
         seed: fixes all of them; utterance k is the same whatever n is.
-        engines: each speaks its share of SHARES; the same ones must be asked for to get the same utterances.
+        engines: each speaks its share of SHARES; the same ones must be asked for to get the same
+            utterances.
 
     Returns:
         The sentences, in order.
 
     Raises:
-        AvsrError: n or seed below their least, an engine that does not exist or is not installed, or a folder of
-            utterances that were made otherwise.
+        AvsrError: n or seed below their least, an engine that does not exist or is not installed,
+            or a folder of utterances that were made otherwise.
     """
     import soundfile
 
@@ -189,8 +209,12 @@ def make_voices(dst: str | os.PathLike, n: int, seed: int = 0, engines: Sequence
         if engine not in SHARES:
             raise AvsrError(f"unknown speech engine {engine!r}: choose among {', '.join(SHARES)}")
         if not voices(engine):
-            raise AvsrError(f"{engine} is not on this machine: {_INSTALL[engine]}, or name the others with --engines")
-    engines = [engine for engine in SHARES if engine in engines]  # in whatever order they were given
+            raise AvsrError(
+                f"{engine} is not on this machine: {_INSTALL[engine]}, or name the others with "
+                "--engines"
+            )
+    # in whatever order they were given
+    engines = [engine for engine in SHARES if engine in engines]
     shares = np.array([SHARES[engine] for engine in engines])
     texts = []
     for index in range(n):
@@ -200,20 +224,25 @@ def make_voices(dst: str | os.PathLike, n: int, seed: int = 0, engines: Sequence
         stem = Path(dst) / engine / f"{index:05d}"
         if stem.with_suffix(".wav").exists():
             if stem.with_suffix(".txt").read_text(encoding="utf-8").strip() != texts[-1]:
-                raise AvsrError(f"{stem}.wav was made with another seed or other engines: choose another folder")
+                raise AvsrError(
+                    f"{stem}.wav was made with another seed or other engines: choose another folder"
+                )
             continue
         stem.parent.mkdir(parents=True, exist_ok=True)
         said = speak(texts[-1], rng, engine=engine)
         _write_words(stem, said)
         sound = io.BytesIO()
         soundfile.write(sound, said.audio, SAMPLE_RATE, format="WAV")
-        write_file(stem.with_suffix(".wav"), [sound.getvalue()])  # last: where it is, the rest is too
+        # last: where it is, the rest is too
+        write_file(stem.with_suffix(".wav"), [sound.getvalue()])
     return texts
 
 
 def _check(n: int, seed: int) -> None:
     if n < 1 or seed < 0:
-        raise UsageError(f"{n} clips with seed {seed}: at least 1 clip and a seed of at least 0 are needed")
+        raise UsageError(
+            f"{n} clips with seed {seed}: at least 1 clip and a seed of at least 0 are needed"
+        )
 
 
 def _write_words(stem: Path, said: Utterance) -> None:
@@ -230,18 +259,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Synthetic clips that `avsr prepare folder` reads: talking heads, or voices alone.",
     )
     parser.add_argument("out", metavar="OUT", help="folder, made where missing")
-    parser.add_argument("--clips", type=int, default=100, metavar="N", help="how many (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="fixes all of them (default %(default)s)")
+    parser.add_argument(
+        "--clips", type=int, default=100, metavar="N", help="how many (default %(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="fixes all of them (default %(default)s)"
+    )
     parser.add_argument("--voices", action="store_true", help="sound alone, by several engines")
     parser.add_argument(
-        "--engines", nargs="+", choices=SHARES, help="with --voices, these (by default those of Debian)"
+        "--engines",
+        nargs="+",
+        choices=SHARES,
+        help="with --voices, these (by default those of Debian)",
     )
     options = parser.parse_args(arguments)
     if options.engines and not options.voices:
         parser.error("--engines needs --voices")
     try:
         if options.voices:
-            make_voices(options.out, options.clips, options.seed, options.engines or DEFAULT_ENGINES)
+            make_voices(
+                options.out, options.clips, options.seed, options.engines or DEFAULT_ENGINES
+            )
         else:
             make_corpus(options.out, options.clips, options.seed)
     except (AvsrError, OSError) as error:

@@ -1,12 +1,13 @@
 """One sentence through the espeak-ng library, with word and phoneme times: a program of its own.
 
-The library keeps traces of what it said before (random state, flutter), so only a fresh process says the same
-sentence the same way twice; and its program prints no times. `voice.py` runs this file as
-`python -I -S espeak.py VOICE TEXT PARAMETERS`; it needs the standard library only and starts in about 20 ms.
+The library keeps traces of what it said before (random state, flutter), so only a fresh process
+says the same sentence the same way twice; and its program prints no times. `voice.py` runs this
+file as `python -I -S espeak.py VOICE TEXT PARAMETERS`; it needs the standard library only and
+starts in about 20 ms.
 
-Standard output: one line of JSON, {"rate": Hz, "events": [[type, seconds, text position, phoneme], ...]}, then the
-sound as 16 bit samples in native byte order. Without arguments: only says whether the library is there.
-Exit status: 0 all well, 1 no library or no data for it, 2 no such voice.
+Standard output: one line of JSON, {"rate": Hz, "events": [[type, seconds, text position, phoneme],
+...]}, then the sound as 16 bit samples in native byte order. Without arguments: only says whether
+the library is there. Exit status: 0 all well, 1 no library or no data for it, 2 no such voice.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def _load() -> tuple[ctypes.CDLL, int] | None:
             library = ctypes.CDLL(name)
         except OSError:
             continue
-        # 2: synchronous, sound by callback; options: phoneme events, in IPA, and never exit() on trouble
+        # 2: synchronous, sound by callback; options: phoneme events, in IPA, and never exit() on
+        # trouble
         rate = library.espeak_Initialize(2, 0, None, 0x1 | 0x2 | 0x8000)
         if rate > 0:
             return library, rate
@@ -72,7 +74,14 @@ def main(arguments: list[str]) -> int:
         index = 0
         while event[index].type != 0:
             one = event[index]
-            events.append((one.type, one.audio_position / 1000, one.text_position, one.string.decode(errors="ignore")))
+            events.append(
+                (
+                    one.type,
+                    one.audio_position / 1000,
+                    one.text_position,
+                    one.string.decode(errors="ignore"),
+                )
+            )
             index += 1
         return 0
 
@@ -83,7 +92,9 @@ def main(arguments: list[str]) -> int:
         data, ctypes.c_size_t(len(data) + 1), 0, 1, 0, 1, None, None
     )  # by character, whole text, UTF-8
     library.espeak_Synchronize()
-    sys.stdout.buffer.write(json.dumps({"rate": rate, "events": events}).encode() + b"\n" + bytes(sound))
+    sys.stdout.buffer.write(
+        json.dumps({"rate": rate, "events": events}).encode() + b"\n" + bytes(sound)
+    )
     return 0
 
 

@@ -1,9 +1,10 @@
 """A small formant synthesiser: GRID's 51 words from nothing but numpy and scipy.
 
-A glottal pulse train and noise run through a cascade of five resonators whose frequencies follow the phones, and
-hiss through one resonator beside it: the cascade/parallel scheme of Klatt, "Software for a cascade/parallel formant
-synthesizer", JASA 67(3), 1980. Formant targets are rounded from Peterson and Barney, JASA 24(2), 1952, with
-British vowels where the two differ. It is not pretty; every word is intelligible and unlike every other.
+A glottal pulse train and noise run through a cascade of five resonators whose frequencies follow
+the phones, and hiss through one resonator beside it: the cascade/parallel scheme of Klatt,
+"Software for a cascade/parallel formant synthesizer", JASA 67(3), 1980. Formant targets are rounded
+from Peterson and Barney, JASA 24(2), 1952, with British vowels where the two differ. It is not
+pretty; every word is intelligible and unlike every other.
 """
 
 from __future__ import annotations
@@ -20,11 +21,51 @@ PRONUNCIATIONS: dict[str, str] = {
     **{"bin": "B IH N", "lay": "L EY", "place": "P L EY S", "set": "S EH T"},
     **{"blue": "B L UW", "green": "G R IY N", "red": "R EH D", "white": "W AY T"},
     **{"at": "AE T", "by": "B AY", "in": "IH N", "with": "W IH DH"},
-    **{"a": "EY", "b": "B IY", "c": "S IY", "d": "D IY", "e": "IY", "f": "EH F", "g": "JH IY", "h": "EY CH"},
-    **{"i": "AY", "j": "JH EY", "k": "K EY", "l": "EH L", "m": "EH M", "n": "EH N", "o": "OW", "p": "P IY"},
-    **{"q": "K Y UW", "r": "AA", "s": "EH S", "t": "T IY", "u": "Y UW", "v": "V IY", "x": "EH K S", "y": "W AY"},
-    **{"z": "Z EH D", "zero": "Z IH R OW", "one": "W AH N", "two": "T UW", "three": "TH R IY", "four": "F AO"},
-    **{"five": "F AY V", "six": "S IH K S", "seven": "S EH V AX N", "eight": "EY T", "nine": "N AY N"},
+    **{
+        "a": "EY",
+        "b": "B IY",
+        "c": "S IY",
+        "d": "D IY",
+        "e": "IY",
+        "f": "EH F",
+        "g": "JH IY",
+        "h": "EY CH",
+    },
+    **{
+        "i": "AY",
+        "j": "JH EY",
+        "k": "K EY",
+        "l": "EH L",
+        "m": "EH M",
+        "n": "EH N",
+        "o": "OW",
+        "p": "P IY",
+    },
+    **{
+        "q": "K Y UW",
+        "r": "AA",
+        "s": "EH S",
+        "t": "T IY",
+        "u": "Y UW",
+        "v": "V IY",
+        "x": "EH K S",
+        "y": "W AY",
+    },
+    **{
+        "z": "Z EH D",
+        "zero": "Z IH R OW",
+        "one": "W AH N",
+        "two": "T UW",
+        "three": "TH R IY",
+        "four": "F AO",
+    },
+    **{
+        "five": "F AY V",
+        "six": "S IH K S",
+        "seven": "S EH V AX N",
+        "eight": "EY T",
+        "nine": "N AY N",
+    },
     **{"again": "AX G EH N", "now": "N AW", "please": "P L IY Z", "soon": "S UW N"},
 }
 """ARPABET pronunciation of each of GRID's words, in the British way (z is zed, r is AA)."""
@@ -36,21 +77,48 @@ _VOICED: dict[str, tuple[int, int, int, int]] = {
     **{"IY": (280, 2300, 2950, 130), "IH": (400, 1950, 2550, 85), "EH": (560, 1800, 2500, 105)},
     **{"AE": (740, 1650, 2450, 110), "AH": (640, 1220, 2450, 100), "AX": (500, 1450, 2500, 55)},
     **{"AA": (720, 1080, 2500, 170), "AO": (460, 760, 2500, 160), "UW": (310, 950, 2250, 140)},
-    **{"L": (360, 1050, 2750, 65), "R": (330, 1150, 1550, 65), "W": (290, 640, 2200, 65), "Y": (260, 2250, 2950, 55)},
+    **{
+        "L": (360, 1050, 2750, 65),
+        "R": (330, 1150, 1550, 65),
+        "W": (290, 640, 2200, 65),
+        "Y": (260, 2250, 2950, 55),
+    },
     **{"M": (250, 1050, 2200, 80), "N": (250, 1650, 2600, 75)},
 }
-_GLIDES = {"EY": ("EH", "IY", 170), "AY": ("AA", "IH", 190), "OW": ("AH", "UW", 175), "AW": ("AE", "UW", 195)}
+_GLIDES = {
+    "EY": ("EH", "IY", 170),
+    "AY": ("AA", "IH", 190),
+    "OW": ("AH", "UW", 175),
+    "AW": ("AE", "UW", 195),
+}
 # stop: F2 and F3 locus, burst frequency, burst gain, aspiration in ms (0: voiced)
 _STOPS = {
-    **{"B": (850, 2150, 700, 0.25, 0), "D": (1750, 2700, 4200, 0.35, 0), "G": (1950, 2350, 2100, 0.4, 0)},
-    **{"P": (850, 2150, 900, 0.3, 35), "T": (1750, 2700, 4500, 0.6, 40), "K": (1950, 2350, 2200, 0.55, 45)},
+    **{
+        "B": (850, 2150, 700, 0.25, 0),
+        "D": (1750, 2700, 4200, 0.35, 0),
+        "G": (1950, 2350, 2100, 0.4, 0),
+    },
+    **{
+        "P": (850, 2150, 900, 0.3, 35),
+        "T": (1750, 2700, 4500, 0.6, 40),
+        "K": (1950, 2350, 2200, 0.55, 45),
+    },
 }
 # fricative: F2 and F3, noise frequency, noise bandwidth, noise gain, voicing, duration in ms
 _FRICATIVES = {
-    **{"S": (1700, 2600, 5600, 1500, 0.55, 0.0, 105), "Z": (1700, 2600, 5600, 1500, 0.32, 0.35, 80)},
+    **{
+        "S": (1700, 2600, 5600, 1500, 0.55, 0.0, 105),
+        "Z": (1700, 2600, 5600, 1500, 0.32, 0.35, 80),
+    },
     **{"F": (1000, 2250, 3800, 6000, 0.22, 0.0, 95), "V": (1000, 2250, 3800, 6000, 0.10, 0.4, 65)},
-    **{"TH": (1350, 2550, 6200, 5000, 0.20, 0.0, 90), "DH": (1350, 2550, 6200, 5000, 0.08, 0.4, 55)},
-    **{"SH": (1900, 2500, 3000, 1200, 0.55, 0.0, 80), "ZH": (1900, 2500, 3000, 1200, 0.4, 0.35, 60)},
+    **{
+        "TH": (1350, 2550, 6200, 5000, 0.20, 0.0, 90),
+        "DH": (1350, 2550, 6200, 5000, 0.08, 0.4, 55),
+    },
+    **{
+        "SH": (1900, 2500, 3000, 1200, 0.55, 0.0, 80),
+        "ZH": (1900, 2500, 3000, 1200, 0.4, 0.35, 60),
+    },
 }
 PHONES = frozenset({*_VOICED, *_GLIDES, *_STOPS, *_FRICATIVES, "CH", "JH"})
 """Every phone the synthesiser can say, ARPABET without stress marks ("AX" is the neutral vowel)."""
@@ -58,7 +126,8 @@ PHONES = frozenset({*_VOICED, *_GLIDES, *_STOPS, *_FRICATIVES, "CH", "JH"})
 
 @dataclass(frozen=True)
 class Speaker:
-    """One voice: mean pitch in Hz, vocal tract (formant) scale, tempo factor and breath noise gain."""
+    """One voice: mean pitch in Hz, vocal tract (formant) scale, tempo factor and breath noise
+    gain."""
 
     pitch_hz: float
     formant_scale: float
@@ -68,7 +137,8 @@ class Speaker:
 
 @dataclass
 class _Step:
-    """A stretch with constant targets: seconds, formants (Hz), voicing, breath noise, hiss and its band (Hz)."""
+    """A stretch with constant targets: seconds, formants (Hz), voicing, breath noise, hiss and its
+    band (Hz)."""
 
     duration_s: float
     formants: tuple[float, float, float]
@@ -113,7 +183,8 @@ def synthesise(
 
 
 def _steps(phone: str, following: str | None) -> list[_Step]:
-    """The constant stretches that make one phone; a stop's breath already has the next phone's formants."""
+    """The constant stretches that make one phone; a stop's breath already has the next phone's
+    formants."""
     if phone in _VOICED:
         f1, f2, f3, ms = _VOICED[phone]
         gain = 1.0 if ms >= 85 or phone in ("AX", "L", "R", "W", "Y") else 0.45
@@ -127,9 +198,14 @@ def _steps(phone: str, following: str | None) -> list[_Step]:
         return [_closure("T" if phone == "CH" else "D"), *hiss]
     if phone in _STOPS:
         second, third, burst, gain, breath_ms = _STOPS[phone]
-        out = [_closure(phone), _Step(0.012, (300, second, third), hiss=gain, band=(burst, 900), voice=0.1)]
+        out = [
+            _closure(phone),
+            _Step(0.012, (300, second, third), hiss=gain, band=(burst, 900), voice=0.1),
+        ]
         if breath_ms:
-            out.append(_Step(breath_ms / 1000, _onset(following) or (450, second, third), breath=0.35))
+            out.append(
+                _Step(breath_ms / 1000, _onset(following) or (450, second, third), breath=0.35)
+            )
         return out
     second, third, band, width, gain, voice, ms = _FRICATIVES[phone]
     return [_Step(ms / 1000, (300, second, third), hiss=gain, band=(band, width), voice=voice)]
@@ -151,8 +227,12 @@ def _render(steps: list[_Step], speaker: Speaker, rng: np.random.Generator) -> n
     from scipy.ndimage import gaussian_filter1d
 
     ends = np.cumsum([step.duration_s for step in steps])
-    blocks = int(np.ceil(ends[-1] * SAMPLE_RATE / _BLOCK)) + 4  # a little room for the last sound to ring out
-    which = np.minimum(np.searchsorted(ends, np.arange(blocks) * _BLOCK / SAMPLE_RATE, side="right"), len(steps) - 1)
+    # a little room for the last sound to ring out
+    blocks = int(np.ceil(ends[-1] * SAMPLE_RATE / _BLOCK)) + 4
+    which = np.minimum(
+        np.searchsorted(ends, np.arange(blocks) * _BLOCK / SAMPLE_RATE, side="right"),
+        len(steps) - 1,
+    )
     formants = np.array([step.formants for step in steps])[which] * speaker.formant_scale
     gains = np.array([(step.voice, step.breath, step.hiss) for step in steps])[which]
     gains[-4:] = 0.0
@@ -165,18 +245,22 @@ def _render(steps: list[_Step], speaker: Speaker, rng: np.random.Generator) -> n
     progress = np.linspace(0, 1, blocks)
     wander = gaussian_filter1d(rng.normal(size=blocks), 12.0) * 0.2
     pitch = np.repeat(speaker.pitch_hz * (1.12 - 0.28 * progress + wander), _BLOCK)
-    source = voice * _glottis(pitch) + (breath + speaker.breath * voice) * rng.normal(size=len(voice))
+    source = voice * _glottis(pitch) + (breath + speaker.breath * voice) * rng.normal(
+        size=len(voice)
+    )
     upper = np.array([3500.0, 4500.0]) * min(speaker.formant_scale, 1.15)
     centres = np.concatenate([formants, np.broadcast_to(upper, (blocks, 2))], axis=1)
     tract = _filter(source, centres, 50 + 0.035 * centres)
-    tract = tract - 0.6 * np.concatenate([[0.0], tract[:-1]])  # the lips radiate high notes better than low ones
+    # the lips radiate high notes better than low ones
+    tract = tract - 0.6 * np.concatenate([[0.0], tract[:-1]])
     noise = _filter(hiss * rng.normal(size=len(hiss)), band[:, :1], band[:, 1:], peak=True)
     sound = tract / (np.abs(tract).max() + 1e-9) + 0.35 * noise
     return (sound / (np.abs(sound).max() + 1e-9)).astype(np.float32)
 
 
 def _glottis(pitch: np.ndarray) -> np.ndarray:
-    """Derivative of a Rosenberg glottal pulse at pitch (N,) Hz: slow opening, sharp closing, rest."""
+    """Derivative of a Rosenberg glottal pulse at pitch (N,) Hz: slow opening, sharp closing,
+    rest."""
     phase = np.cumsum(pitch / SAMPLE_RATE) % 1.0
     opening, closing = 0.4, 0.16  # parts of the cycle
     flow = np.where(phase < opening, 0.5 - 0.5 * np.cos(np.pi * phase / opening), 0.0)
@@ -185,7 +269,9 @@ def _glottis(pitch: np.ndarray) -> np.ndarray:
     return np.diff(flow, prepend=flow[0]) * 10
 
 
-def _filter(signal: np.ndarray, centre: np.ndarray, width: np.ndarray, peak: bool = False) -> np.ndarray:
+def _filter(
+    signal: np.ndarray, centre: np.ndarray, width: np.ndarray, peak: bool = False
+) -> np.ndarray:
     """Cascade of resonators that change every block.
 
     Args:
@@ -202,7 +288,9 @@ def _filter(signal: np.ndarray, centre: np.ndarray, width: np.ndarray, peak: boo
     zeros = np.zeros_like(first)
     gain = (1 - radius) if peak else 1 - first - second
     # with `peak` a zero at 0 Hz and one at 8 kHz keep the hiss inside its band
-    sections = np.stack([gain, zeros, -gain if peak else zeros, zeros + 1, -first, -second], axis=-1)
+    sections = np.stack(
+        [gain, zeros, -gain if peak else zeros, zeros + 1, -first, -second], axis=-1
+    )
     state = np.zeros((centre.shape[1], 2))
     out = np.empty_like(signal)
     for index, section in enumerate(sections):

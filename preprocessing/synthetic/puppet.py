@@ -1,10 +1,10 @@
 """A portrait that speaks: phones -> mouth shapes -> frames.
 
-The portrait is scikit-image's astronaut, a public domain photograph by NASA that its wheel ships. Its landmarks were
-measured once with mediapipe and are written down here. Around the mouth the picture is stretched vertically between
-the contours of the lips and the chin, column by column, then horizontally; teeth come from the photograph itself.
-Neighbouring sounds blend by the dominance functions of Cohen and Massaro, "Modeling coarticulation in synthetic visual
-speech", 1993.
+The portrait is scikit-image's astronaut, a public domain photograph by NASA that its wheel ships.
+Its landmarks were measured once with mediapipe and are written down here. Around the mouth the
+picture is stretched vertically between the contours of the lips and the chin, column by column,
+then horizontally; teeth come from the photograph itself. Neighbouring sounds blend by the dominance
+functions of Cohen and Massaro, "Modeling coarticulation in synthetic visual speech", 1993.
 """
 
 from __future__ import annotations
@@ -30,8 +30,24 @@ _OUTER_UP = [
     (239.6, 140.5),
     (245, 141.2),
 ]
-_INNER_UP = [(202, 139.6), (206, 140.6), (213, 141.8), (223, 143.6), (234, 142.6), (241, 141.9), (245, 141.2)]
-_INNER_LO = [(202, 139.6), (207, 143.5), (213, 147.8), (223, 150), (233, 148.6), (240, 144.8), (245, 141.2)]
+_INNER_UP = [
+    (202, 139.6),
+    (206, 140.6),
+    (213, 141.8),
+    (223, 143.6),
+    (234, 142.6),
+    (241, 141.9),
+    (245, 141.2),
+]
+_INNER_LO = [
+    (202, 139.6),
+    (207, 143.5),
+    (213, 147.8),
+    (223, 150),
+    (233, 148.6),
+    (240, 144.8),
+    (245, 141.2),
+]
 _OUTER_LO = [
     (202, 139.6),
     (207.4, 148.1),
@@ -42,32 +58,73 @@ _OUTER_LO = [
     (238.9, 149.5),
     (245, 141.2),
 ]
-_CHIN = [(181, 129), (186, 149), (195, 163), (205, 173), (221, 178.5), (238, 175), (249, 166), (261, 153), (268, 134)]
+_CHIN = [
+    (181, 129),
+    (186, 149),
+    (195, 163),
+    (205, 173),
+    (221, 178.5),
+    (238, 175),
+    (249, 166),
+    (261, 153),
+    (268, 134),
+]
 _MOUTH_X, _MOUTH_Y, _HALF_WIDTH = 223.5, 142.0, 21.5
 _NOSE_Y, _NECK_Y = 133.5, 205.0
 _ROI = (158, 118, 290, 212)  # left, top, right, bottom of what moves
 _FACE_CENTRE = (223.5, 125.0)
 _FACE_ROWS = 215.0  # rows of the portrait that fill the height of a frame
 
-# jaw drop, lip opening, width (-1 rounded, 1 spread), lower lip under the teeth, tongue; all but width in 0..1
+# jaw drop, lip opening, width (-1 rounded, 1 spread), lower lip under the teeth, tongue; all but
+# width in 0..1
 _SHAPES: dict[str, tuple[float, float, float, float, float]] = {
     "PAU": (0.0, 0.0, 0.0, 0.0, 0.0),
-    **{"AA": (0.95, 0.9, -0.05, 0, 0), "AE": (0.8, 0.75, 0.4, 0, 0.2), "AH": (0.55, 0.5, 0, 0, 0.1)},
+    **{
+        "AA": (0.95, 0.9, -0.05, 0, 0),
+        "AE": (0.8, 0.75, 0.4, 0, 0.2),
+        "AH": (0.55, 0.5, 0, 0, 0.1),
+    },
     **{"AO": (0.7, 0.6, -0.55, 0, 0), "AX": (0.3, 0.3, 0, 0, 0.2), "EH": (0.5, 0.5, 0.4, 0, 0.3)},
-    **{"ER": (0.3, 0.32, -0.3, 0, 0.2), "IH": (0.3, 0.35, 0.4, 0, 0.4), "IY": (0.18, 0.3, 0.85, 0, 0.5)},
+    **{
+        "ER": (0.3, 0.32, -0.3, 0, 0.2),
+        "IH": (0.3, 0.35, 0.4, 0, 0.4),
+        "IY": (0.18, 0.3, 0.85, 0, 0.5),
+    },
     **{"UH": (0.25, 0.28, -0.6, 0, 0), "UW": (0.15, 0.2, -1.0, 0, 0)},
-    **{"W": (0.1, 0.12, -1.0, 0, 0), "R": (0.2, 0.22, -0.5, 0, 0.2), "Y": (0.15, 0.25, 0.5, 0, 0.5)},
-    **{"L": (0.35, 0.35, 0.1, 0, 0.9), "TH": (0.2, 0.25, 0.1, 0, 1.0), "DH": (0.2, 0.25, 0.1, 0, 1.0)},
+    **{
+        "W": (0.1, 0.12, -1.0, 0, 0),
+        "R": (0.2, 0.22, -0.5, 0, 0.2),
+        "Y": (0.15, 0.25, 0.5, 0, 0.5),
+    },
+    **{
+        "L": (0.35, 0.35, 0.1, 0, 0.9),
+        "TH": (0.2, 0.25, 0.1, 0, 1.0),
+        "DH": (0.2, 0.25, 0.1, 0, 1.0),
+    },
     **{"M": (0.05, 0.0, 0, 0, 0), "B": (0.08, 0.0, 0, 0, 0), "P": (0.08, 0.0, 0, 0, 0)},
     **{"F": (0.1, 0.26, 0.1, 1.0, 0), "V": (0.1, 0.26, 0.1, 1.0, 0)},
     **{"S": (0.05, 0.24, 0.35, 0, 0.3), "Z": (0.05, 0.24, 0.35, 0, 0.3)},
     **{"SH": (0.08, 0.3, -0.6, 0, 0.2), "ZH": (0.08, 0.3, -0.6, 0, 0.2)},
-    **{"T": (0.15, 0.22, 0.15, 0, 0.5), "D": (0.15, 0.22, 0.15, 0, 0.5), "N": (0.2, 0.22, 0.15, 0, 0.6)},
-    **{"K": (0.25, 0.3, 0.1, 0, 0.2), "G": (0.25, 0.3, 0.1, 0, 0.2), "NG": (0.25, 0.3, 0.1, 0, 0.2)},
+    **{
+        "T": (0.15, 0.22, 0.15, 0, 0.5),
+        "D": (0.15, 0.22, 0.15, 0, 0.5),
+        "N": (0.2, 0.22, 0.15, 0, 0.6),
+    },
+    **{
+        "K": (0.25, 0.3, 0.1, 0, 0.2),
+        "G": (0.25, 0.3, 0.1, 0, 0.2),
+        "NG": (0.25, 0.3, 0.1, 0, 0.2),
+    },
     "HH": (0.35, 0.35, 0.05, 0, 0),
 }
 _GLIDES = {
-    **{"EY": ("EH", "IY"), "AY": ("AA", "IY"), "OW": ("AO", "UW"), "AW": ("AA", "UW"), "OY": ("AO", "IY")},
+    **{
+        "EY": ("EH", "IY"),
+        "AY": ("AA", "IY"),
+        "OW": ("AO", "UW"),
+        "AW": ("AA", "UW"),
+        "OY": ("AO", "IY"),
+    },
     **{"CH": ("T", "SH"), "JH": ("D", "ZH")},
 }
 # How firmly a sound insists on (jaw, opening, width, tuck, tongue); 1 where not listed.
@@ -86,7 +143,8 @@ def mouth_shapes(phones: list[Span], frames: int) -> np.ndarray:
     """Smooth course of the mouth over a sentence.
 
     Args:
-        phones: (phone, start_s, end_s), ARPABET; sounds that are not listed count as the neutral vowel.
+        phones: (phone, start_s, end_s), ARPABET; sounds that are not listed count as the neutral
+            vowel.
         frames: T, at 25 a second.
 
     Returns:
@@ -94,7 +152,10 @@ def mouth_shapes(phones: list[Span], frames: int) -> np.ndarray:
     """
     last = frames / FPS
     start, end = (phones[0][1], phones[-1][2]) if phones else (0.0, 0.0)
-    pieces: list[Span] = [("PAU", start - 0.35, start - 0.05), ("PAU", end + 0.08, max(last, end + 0.4))]
+    pieces: list[Span] = [
+        ("PAU", start - 0.35, start - 0.05),
+        ("PAU", end + 0.08, max(last, end + 0.4)),
+    ]
     for phone, a, b in phones:
         halves = _GLIDES.get(phone, (phone,))
         edges = np.linspace(a, b, len(halves) + 1)
@@ -103,8 +164,11 @@ def mouth_shapes(phones: list[Span], frames: int) -> np.ndarray:
     top = np.zeros((frames, 5))
     weight = np.full((frames, 5), 1e-6)  # far from every sound the mouth rests
     for phone, a, b in pieces:
-        reach = 0.55 * (b - a) + 0.025  # a short sound has a short reach, but neighbours always overlap
-        dominance = np.exp(-(((at - (a + b) / 2) / reach) ** 2)) * np.array(_FIRM.get(phone, (1.0,) * 5))
+        # a short sound has a short reach, but neighbours always overlap
+        reach = 0.55 * (b - a) + 0.025
+        dominance = np.exp(-(((at - (a + b) / 2) / reach) ** 2)) * np.array(
+            _FIRM.get(phone, (1.0,) * 5)
+        )
         top += dominance * np.array(_SHAPES.get(phone, _SHAPES["AX"]))
         weight += dominance
     return (top / weight).astype(np.float32)
@@ -112,7 +176,8 @@ def mouth_shapes(phones: list[Span], frames: int) -> np.ndarray:
 
 @functools.cache
 def _portrait() -> np.ndarray:
-    """(512, 512, 3) uint8 RGB. The file is read directly: scikit-image's own loader may ask for a download helper."""
+    """(512, 512, 3) uint8 RGB. The file is read directly: scikit-image's own loader may ask for a
+    download helper."""
     import cv2
     import skimage
 
@@ -135,27 +200,38 @@ class Puppet:
         import cv2
 
         self.scale, self.gain = scale, gain
-        self.picture = cv2.resize(_portrait(), None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+        self.picture = cv2.resize(
+            _portrait(), None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC
+        )
         left, top, right, bottom = (round(edge * scale) for edge in _ROI)
         self._window = (slice(top, bottom), slice(left, right))
         self._source = self.picture[self._window].copy()
         self._left, self._top = left, top
-        x = (np.arange(left, right) + 0.5) / scale  # portrait coordinates of the window's columns and rows
+        # portrait coordinates of the window's columns and rows
+        x = (np.arange(left, right) + 0.5) / scale
         y = (np.arange(top, bottom) + 0.5) / scale
         self._rows = y[:, None].astype(np.float32)
         self._columns = np.broadcast_to(np.arange(right - left, dtype=np.float32), (len(y), len(x)))
         self._u = (x - _MOUTH_X) / _HALF_WIDTH
-        curves = [np.interp(x, *np.transpose(curve)) for curve in (_OUTER_UP, _INNER_UP, _INNER_LO, _OUTER_LO)]
+        curves = [
+            np.interp(x, *np.transpose(curve))
+            for curve in (_OUTER_UP, _INNER_UP, _INNER_LO, _OUTER_LO)
+        ]
         chin = np.interp(x, *np.transpose(_CHIN))
         chin = np.maximum(chin, np.maximum(curves[3] + 6, 150))
-        self._knots = np.stack([np.full_like(x, _NOSE_Y), *curves, chin, np.full_like(x, _NECK_Y)]).astype(np.float32)
+        self._knots = np.stack(
+            [np.full_like(x, _NOSE_Y), *curves, chin, np.full_like(x, _NECK_Y)]
+        ).astype(np.float32)
         inside = np.clip(1 - self._u**2, 0, None)
         self._inside = inside**0.6  # an open mouth is rather an ellipse than a parabola
-        self._cheek = np.exp(-((np.clip(np.abs(self._u) - 0.6, 0, None) / 0.8) ** 2))  # 1 at the mouth, 0 far away
+        # 1 at the mouth, 0 far away
+        self._cheek = np.exp(-((np.clip(np.abs(self._u) - 0.6, 0, None) / 0.8) ** 2))
         far = np.clip(np.abs(self._u) - 0.7, 0, None) * _HALF_WIDTH
         above = self._rows < _MOUTH_Y + 3
         fade = np.exp(-(((self._rows - _MOUTH_Y - 3) / np.where(above, 11, 17)) ** 2))
-        self._sideways = (((x - _MOUTH_X) * np.exp(-((far / 13) ** 2)))[None, :] * fade).astype(np.float32)
+        self._sideways = (((x - _MOUTH_X) * np.exp(-((far / 13) ** 2)))[None, :] * fade).astype(
+            np.float32
+        )
 
     def draw(self, shape: np.ndarray) -> np.ndarray:
         """The portrait, scaled, with its mouth in a shape.
@@ -170,7 +246,9 @@ class Puppet:
 
         target = self._targets(shape)
         rows = self._source_rows(target)
-        flat = cv2.remap(self._source, self._columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        flat = cv2.remap(
+            self._source, self._columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
         self._draw_inside(flat, target, shape)
         stretch = self._stretch(shape[WIDTH])
         across = self._columns + np.float32((1 / stretch - 1) * self.scale) * self._sideways
@@ -184,14 +262,16 @@ class Puppet:
         return 0.88 + self.gain * (0.1 * width if width > 0 else 0.24 * width)
 
     def _targets(self, shape: np.ndarray) -> np.ndarray:
-        """Where the seven contours (nose to neck) lie in the drawn picture: (7, columns), portrait pixels."""
+        """Where the seven contours (nose to neck) lie in the drawn picture: (7, columns), portrait
+        pixels."""
         jaw, opening, width, tuck, _ = shape
         nose, outer_up, inner_up, inner_lo, outer_lo, chin, neck = self._knots
         inside, cheek = self._inside, self._cheek
         drop = self.gain * 9.0 * jaw * cheek  # the chin and all below the mouth
         gap = self.gain * 12.0 * opening * inside
         rounding = max(0.0, -width)
-        # Rest takes the smile away: corners sink, the upper lip comes down over the teeth and gets fuller.
+        # Rest takes the smile away: corners sink, the upper lip comes down over the teeth and gets
+        # fuller.
         rest = outer_up + (0.8 + (1.2 + 1.5 * rounding) * np.minimum(self._u**2, 1)) * cheek
         upper = rest - (0.9 * opening + 1.3 * tuck) * inside
         lip = (inner_up - outer_up) * (1.55 + 0.5 * rounding - 0.3 * tuck)
@@ -205,9 +285,12 @@ class Puppet:
         return np.stack([nose, upper, seam, low, np.maximum(edge, low + 0.02), chin_now, neck])
 
     def _source_rows(self, target: np.ndarray) -> np.ndarray:
-        """For each pixel of the window the row of the source that lands there, piecewise linear between contours."""
+        """For each pixel of the window the row of the source that lands there, piecewise linear
+        between contours."""
         source = self._knots
-        rows = np.broadcast_to(source[0] - target[0], self._columns.shape) + np.minimum(self._rows, target[0])
+        rows = np.broadcast_to(source[0] - target[0], self._columns.shape) + np.minimum(
+            self._rows, target[0]
+        )
         for k in range(len(source) - 1):
             length = np.maximum(target[k + 1] - target[k], 1e-3)
             slope = ((source[k + 1] - source[k]) / length).astype(np.float32)
@@ -226,18 +309,30 @@ class Puppet:
         last = int((low[columns].max() - self._rows[0, 0]) * self.scale) + 3
         y = self._rows[first:last]
         seam, low = seam[columns], low[columns]
-        cover = np.clip((y - seam) * self.scale + 0.5, 0, 1) * np.clip((low - y) * self.scale + 0.5, 0, 1)
+        cover = np.clip((y - seam) * self.scale + 0.5, 0, 1) * np.clip(
+            (low - y) * self.scale + 0.5, 0, 1
+        )
         depth = np.clip((y - seam) / np.maximum(low - seam, 0.1), 0, 1)
-        tongue = np.clip((depth - 1 + 0.75 * shape[TONGUE] * self._inside[columns]) * 4, 0, 1)[..., None]
+        tongue = np.clip((depth - 1 + 0.75 * shape[TONGUE] * self._inside[columns]) * 4, 0, 1)[
+            ..., None
+        ]
         dark = np.array([42, 14, 14], np.float32) + 22 * depth[..., None]
         paint = dark + tongue * (np.array([150, 78, 76], np.float32) - dark) * 0.8
         teeth_top, teeth_end = self._knots[2, columns], self._knots[3, columns] - 0.8
-        sink = 2.2 * (1 - shape[TUCK])  # portrait pixels: the drawn upper lip hangs lower than the smiling one
+        # portrait pixels: the drawn upper lip hangs lower than the smiling one
+        sink = 2.2 * (1 - shape[TUCK])
         rows = ((y - sink) * self.scale - 0.5 - self._top).astype(np.int32)
-        picked = self._source[np.clip(rows, 0, len(self._source) - 1)[:, 0], columns].astype(np.float32)
-        shows = np.clip((teeth_end + sink - y) * self.scale, 0, 1) * np.clip((y - teeth_top) * self.scale, 0, 1)
-        shows = shows * (1 - 0.7 * max(0.0, -shape[WIDTH]))  # rounded lips stand out and cover the teeth
-        shade = np.clip(0.4 + 0.35 * shape[TUCK] + 0.2 * (y - seam) * self.scale, 0.4, 0.95)[..., None]
+        picked = self._source[np.clip(rows, 0, len(self._source) - 1)[:, 0], columns].astype(
+            np.float32
+        )
+        shows = np.clip((teeth_end + sink - y) * self.scale, 0, 1) * np.clip(
+            (y - teeth_top) * self.scale, 0, 1
+        )
+        # rounded lips stand out and cover the teeth
+        shows = shows * (1 - 0.7 * max(0.0, -shape[WIDTH]))
+        shade = np.clip(0.4 + 0.35 * shape[TUCK] + 0.2 * (y - seam) * self.scale, 0.4, 0.95)[
+            ..., None
+        ]
         paint = paint + shows[..., None] * (picked * shade - paint)
         patch = flat[first:last, columns]
         patch[:] = (patch + cover[..., None] * (paint - patch)).astype(np.uint8)
@@ -248,7 +343,9 @@ def _wander(rng: np.random.Generator, frames: int, seconds: float) -> np.ndarray
     from scipy.ndimage import gaussian_filter1d
 
     sigma = seconds * FPS / 2
-    course = gaussian_filter1d(rng.normal(size=frames + int(8 * sigma)), sigma)[int(4 * sigma) :][:frames]
+    course = gaussian_filter1d(rng.normal(size=frames + int(8 * sigma)), sigma)[int(4 * sigma) :][
+        :frames
+    ]
     return course * np.sqrt(2 * sigma * np.sqrt(np.pi))
 
 
@@ -288,7 +385,10 @@ def frames_of(
         size = zoom * (1 + 0.006 * near)
         flip = -1.0 if mirror else 1.0
         matrix = np.array(
-            [[np.cos(angle) * flip * stretch, -np.sin(angle)], [np.sin(angle) * flip * stretch, np.cos(angle)]]
+            [
+                [np.cos(angle) * flip * stretch, -np.sin(angle)],
+                [np.sin(angle) * flip * stretch, np.cos(angle)],
+            ]
         )
         matrix = size * matrix
         shift = middle + offset + 0.008 * height * np.array([dx, 0.7 * dy]) - matrix @ centre

@@ -1,8 +1,9 @@
 """Spoken sentences with word and phone times, from whatever speech engine the machine has.
 
-Engines: espeak-ng (its library, in a process of its own), flite and festival (programs), SVOX Pico (the Python package
-ttspico), Kokoro (neural, see `kokoro`) and a formant synthesiser of our own that needs nothing and knows GRID's 51
-words. All give 16 kHz mono with a little room noise and silence at both ends.
+Engines: espeak-ng (its library, in a process of its own), flite and festival (programs), SVOX Pico
+(the Python package ttspico), Kokoro (neural, see `kokoro`) and a formant synthesiser of our own
+that needs nothing and knows GRID's 51 words. All give 16 kHz mono with a little room noise and
+silence at both ends.
 """
 
 from __future__ import annotations
@@ -30,25 +31,95 @@ SILENCE = "PAU"
 
 _ESPEAK_VOICES = [
     f"{accent}+{variant}"
-    for accent in ("en", "en-us", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd")
+    for accent in (
+        "en",
+        "en-us",
+        "en-gb-scotland",
+        "en-gb-x-rp",
+        "en-gb-x-gbclan",
+        "en-gb-x-gbcwmd",
+    )
     for variant in ("m1", "m2", "m3", "m4", "m5", "m6", "m7", "f1", "f2", "f3", "f4")
 ]
 _PICO_VOICES = ["en-GB", "en-US"]
 _FLITE_VOICES = ["kal", "kal16", "awb", "rms", "slt"]
 _FORMANT_SPEAKERS = {
-    **{"m1": formant.Speaker(95, 0.94), "m2": formant.Speaker(112, 1.0), "m3": formant.Speaker(130, 0.97, 1.1)},
-    **{"m4": formant.Speaker(120, 1.04, 0.92), "f1": formant.Speaker(185, 1.12), "f2": formant.Speaker(210, 1.17)},
+    **{
+        "m1": formant.Speaker(95, 0.94),
+        "m2": formant.Speaker(112, 1.0),
+        "m3": formant.Speaker(130, 0.97, 1.1),
+    },
+    **{
+        "m4": formant.Speaker(120, 1.04, 0.92),
+        "f1": formant.Speaker(185, 1.12),
+        "f2": formant.Speaker(210, 1.17),
+    },
     **{"f3": formant.Speaker(225, 1.14, 1.1, 0.04), "f4": formant.Speaker(195, 1.2, 0.95)},
 }
 
-# espeak's IPA -> ARPABET, longest first; what is not listed (stress, length) carries no sound of its own
+# espeak's IPA -> ARPABET, longest first; what is not listed (stress, length) carries no sound of
+# its own
 _IPA = {
-    **{"eɪ": "EY", "aɪ": "AY", "əʊ": "OW", "oʊ": "OW", "aʊ": "AW", "ɔɪ": "OY", "tʃ": "CH", "dʒ": "JH", "iə": "IH"},  # noqa: RUF001
-    **{"ɪə": "IH", "i": "IY", "ɪ": "IH", "e": "EH", "ɛ": "EH", "a": "AE", "æ": "AE", "ʌ": "AH", "ɐ": "AX", "ə": "AX"},  # noqa: RUF001
-    **{"ɑ": "AA", "ɒ": "AO", "ɔ": "AO", "o": "OW", "u": "UW", "ʊ": "UH", "ʉ": "UW", "ɜ": "ER", "ɚ": "ER", "ᵻ": "IH"},  # noqa: RUF001
-    **{"p": "P", "b": "B", "t": "T", "d": "D", "ɾ": "D", "k": "K", "ɡ": "G", "g": "G", "f": "F", "v": "V"},  # noqa: RUF001
-    **{"θ": "TH", "ð": "DH", "s": "S", "z": "Z", "ʃ": "SH", "ʒ": "ZH", "h": "HH", "m": "M", "n": "N", "ŋ": "NG"},
-    **{"l": "L", "ɫ": "L", "ɹ": "R", "r": "R", "w": "W", "ʍ": "W", "j": "Y", "ʔ": "T", "x": "K"},  # noqa: RUF001
+    **{
+        "eɪ": "EY",
+        "aɪ": "AY",
+        "əʊ": "OW",
+        "oʊ": "OW",
+        "aʊ": "AW",
+        "ɔɪ": "OY",
+        "tʃ": "CH",
+        "dʒ": "JH",
+        "iə": "IH",
+    },
+    **{
+        "ɪə": "IH",
+        "i": "IY",
+        "ɪ": "IH",
+        "e": "EH",
+        "ɛ": "EH",
+        "a": "AE",
+        "æ": "AE",
+        "ʌ": "AH",
+        "ɐ": "AX",
+        "ə": "AX",
+    },
+    **{
+        "ɑ": "AA",
+        "ɒ": "AO",
+        "ɔ": "AO",
+        "o": "OW",
+        "u": "UW",
+        "ʊ": "UH",
+        "ʉ": "UW",
+        "ɜ": "ER",
+        "ɚ": "ER",
+        "ᵻ": "IH",
+    },
+    **{
+        "p": "P",
+        "b": "B",
+        "t": "T",
+        "d": "D",
+        "ɾ": "D",
+        "k": "K",
+        "ɡ": "G",
+        "g": "G",
+        "f": "F",
+        "v": "V",
+    },
+    **{
+        "θ": "TH",
+        "ð": "DH",
+        "s": "S",
+        "z": "Z",
+        "ʃ": "SH",
+        "ʒ": "ZH",
+        "h": "HH",
+        "m": "M",
+        "n": "N",
+        "ŋ": "NG",
+    },
+    **{"l": "L", "ɫ": "L", "ɹ": "R", "r": "R", "w": "W", "ʍ": "W", "j": "Y", "ʔ": "T", "x": "K"},
 }
 
 
@@ -79,8 +150,8 @@ def voices(engine: str = "auto") -> list[str]:
     """Voices that this machine can use, as "engine:voice"; empty where the engine is not installed.
 
     Args:
-        engine: one of `ENGINES`; "auto" is espeak where it is there, the formant synthesiser otherwise; "strangers"
-            are those voices of kokoro's that are kept out of training.
+        engine: one of `ENGINES`; "auto" is espeak where it is there, the formant synthesiser
+            otherwise; "strangers" are those voices of kokoro's that are kept out of training.
 
     Raises:
         AvsrError: no engine of that name.
@@ -106,7 +177,9 @@ def voices(engine: str = "auto") -> list[str]:
     return [f"{engine}:{name}" for name in names]
 
 
-def speak(text: str, rng: np.random.Generator, voice: str | None = None, engine: str = "auto") -> Utterance:
+def speak(
+    text: str, rng: np.random.Generator, voice: str | None = None, engine: str = "auto"
+) -> Utterance:
     """Say a sentence; voice, pitch, tempo, loudness and the silence around it are drawn from `rng`.
 
     A text made of GRID's words only is read in GRID's way: "a" is the letter, "z" is zed.
@@ -118,7 +191,8 @@ def speak(text: str, rng: np.random.Generator, voice: str | None = None, engine:
         engine: one of `ENGINES`, used where `voice` is not given.
 
     Raises:
-        AvsrError: empty text, engine or voice not there, or a word that the formant synthesiser does not know.
+        AvsrError: empty text, engine or voice not there, or a word that the formant synthesiser
+            does not know.
     """
     words = text.split()
     if not words:
@@ -127,7 +201,8 @@ def speak(text: str, rng: np.random.Generator, voice: str | None = None, engine:
     if not choice or (voice and voice not in choice):
         what = f"voice {voice!r}" if voice else f"speech engine {engine!r}"
         raise AvsrError(
-            f"{what} is not on this machine; available: {', '.join(choice) or 'install it, or use formant'}"
+            f"{what} is not on this machine; available: "
+            f"{', '.join(choice) or 'install it, or use formant'}"
         )
     voice = voice or choice[rng.integers(len(choice))]
     kind, _, name = voice.partition(":")
@@ -135,14 +210,19 @@ def speak(text: str, rng: np.random.Generator, voice: str | None = None, engine:
     return _finish(text, voice, sound, spans, phones, rng)
 
 
-def _finish(text: str, voice: str, sound: np.ndarray, spans, phones, rng: np.random.Generator) -> Utterance:
-    """Trims the engine's own silence, sets the level, adds silence and faint noise, moves the times along."""
+def _finish(
+    text: str, voice: str, sound: np.ndarray, spans, phones, rng: np.random.Generator
+) -> Utterance:
+    """Trims the engine's own silence, sets the level, adds silence and faint noise, moves the times
+    along."""
     first, last = _speech_part(sound, phones)
     speech = sound[first:last] * _faded(last - first)
     level = rng.uniform(0.04, 0.09) / (np.sqrt(np.mean(speech**2)) + 1e-9)
     level = min(level, 0.95 / (np.abs(speech).max() + 1e-9))
     before, after = (int(rng.uniform(0.2, 0.5) * SAMPLE_RATE) for _ in range(2))
-    audio = np.pad(speech * level, (before, after)) + rng.normal(scale=0.0005, size=before + len(speech) + after)
+    audio = np.pad(speech * level, (before, after)) + rng.normal(
+        scale=0.0005, size=before + len(speech) + after
+    )
     shift, end = (before - first) / SAMPLE_RATE, (before + len(speech)) / SAMPLE_RATE
     start = before / SAMPLE_RATE
 
@@ -156,10 +236,14 @@ def _finish(text: str, voice: str, sound: np.ndarray, spans, phones, rng: np.ran
 
 
 def _speech_part(sound: np.ndarray, phones: list[Span] | None) -> tuple[int, int]:
-    """First and last sample (exclusive) of the speech: by the phones where known (a recorded voice's pauses hiss)."""
+    """First and last sample (exclusive) of the speech: by the phones where known (a recorded
+    voice's pauses hiss)."""
     said = [(a, b) for phone, a, b in phones or () if phone != SILENCE]
     if said:
-        first, last = int((said[0][0] - 0.01) * SAMPLE_RATE), int((said[-1][1] + 0.03) * SAMPLE_RATE)
+        first, last = (
+            int((said[0][0] - 0.01) * SAMPLE_RATE),
+            int((said[-1][1] + 0.03) * SAMPLE_RATE),
+        )
     else:
         loud = np.flatnonzero(np.abs(sound) > 0.01 * np.abs(sound).max())
         first, last = (int(loud[0]), int(loud[-1]) + 1) if len(loud) else (0, len(sound))
@@ -186,7 +270,8 @@ def _speak_formant(words: list[str], name: str, rng: np.random.Generator):
     unknown = [word for word in words if word not in PRONUNCIATIONS]
     if unknown:
         raise AvsrError(
-            f"the formant synthesiser cannot say {unknown[0]!r}: it knows GRID's 51 words; install espeak-ng for others"
+            f"the formant synthesiser cannot say {unknown[0]!r}: it knows GRID's 51 words; install "
+            "espeak-ng for others"
         )
     base = _FORMANT_SPEAKERS[name]
     speaker = formant.Speaker(
@@ -206,7 +291,9 @@ _WORD_EVENT, _PHONEME_EVENT = 1, 7
 
 def _espeak(*arguments: str) -> subprocess.CompletedProcess:
     program = Path(__file__).with_name("espeak.py")
-    return subprocess.run([sys.executable, "-I", "-S", str(program), *arguments], capture_output=True, timeout=60)
+    return subprocess.run(
+        [sys.executable, "-I", "-S", str(program), *arguments], capture_output=True, timeout=60
+    )
 
 
 @functools.cache
@@ -223,7 +310,10 @@ def _speak_espeak(words: list[str], name: str, rng: np.random.Generator):
     spelt = _spelt(words, "eigh")
     done = _espeak(name, " ".join(spelt), json.dumps(settings))
     if done.returncode != 0:
-        raise AvsrError(f"espeak-ng failed with voice {name!r}: {done.stderr.decode()[-200:].strip() or 'no message'}")
+        raise AvsrError(
+            f"espeak-ng failed with voice {name!r}: "
+            f"{done.stderr.decode()[-200:].strip() or 'no message'}"
+        )
     head, _, samples = done.stdout.partition(b"\n")
     head = json.loads(head)
     sound = np.frombuffer(samples, np.int16).astype(np.float32) / 32768
@@ -236,7 +326,9 @@ def _espeak_phones(events: list[tuple[int, float, int, str]], duration_s: float)
     """Phoneme events -> phones; each lasts until the next event."""
     heard = [(at, ipa) for kind, at, _, ipa in events if kind == _PHONEME_EVENT]
     ends = [at for at, _ in heard[1:]] + [duration_s]
-    return [(_arpabet(ipa), at, end) for (at, ipa), end in zip(heard, ends, strict=True) if end > at]
+    return [
+        (_arpabet(ipa), at, end) for (at, ipa), end in zip(heard, ends, strict=True) if end > at
+    ]
 
 
 def _arpabet(ipa: str) -> str:
@@ -249,7 +341,8 @@ def _arpabet(ipa: str) -> str:
 
 def _espeak_words(words: list[str], spelt: list[str], events, phones: list[Span]) -> list[Span]:
     """Word events -> word spans; words that espeak runs together share their stretch equally."""
-    starts = np.cumsum([0] + [len(word) + 1 for word in spelt[:-1]]) + 1  # espeak counts characters from 1
+    # espeak counts characters from 1
+    starts = np.cumsum([0] + [len(word) + 1 for word in spelt[:-1]]) + 1
     said: dict[int, float] = {}
     for kind, at, position, _ in events:
         if kind == _WORD_EVENT:
@@ -260,9 +353,13 @@ def _espeak_words(words: list[str], spelt: list[str], events, phones: list[Span]
     spans: list[Span] = []
     for head, following in itertools.pairwise(heads):
         limit = said.get(following, float("inf"))
-        inside = [(a, b) for a, b in sounding if said[head] - 0.005 <= a < limit - 0.005] or [(said[head], said[head])]
+        inside = [(a, b) for a, b in sounding if said[head] - 0.005 <= a < limit - 0.005] or [
+            (said[head], said[head])
+        ]
         edges = np.linspace(inside[0][0], inside[-1][1], following - head + 1)
-        spans += [(words[head + i], float(edges[i]), float(edges[i + 1])) for i in range(following - head)]
+        spans += [
+            (words[head + i], float(edges[i]), float(edges[i + 1])) for i in range(following - head)
+        ]
     return spans
 
 
@@ -276,7 +373,9 @@ def _run(command: list[str], wav: Path) -> tuple[np.ndarray, str]:
 
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     if done.returncode != 0 or not wav.exists():
-        raise AvsrError(f"{command[0]} failed: {(done.stderr or done.stdout).strip()[:200] or 'no message'}")
+        raise AvsrError(
+            f"{command[0]} failed: {(done.stderr or done.stdout).strip()[:200] or 'no message'}"
+        )
     sound, rate = soundfile.read(wav, dtype="float32")
     return resample_poly(sound, SAMPLE_RATE, rate).astype(np.float32), done.stdout
 
@@ -286,25 +385,47 @@ def _speak_flite(words: list[str], name: str, rng: np.random.Generator):
     text = " ".join(_spelt(words))
     with tempfile.TemporaryDirectory() as folder:
         wav = Path(folder) / "out.wav"
-        options = ["-voice", name, "--setf", f"duration_stretch={stretch:.3f}", "-psdur", "-t", text, "-o", str(wav)]
+        options = [
+            "-voice",
+            name,
+            "--setf",
+            f"duration_stretch={stretch:.3f}",
+            "-psdur",
+            "-t",
+            text,
+            "-o",
+            str(wav),
+        ]
         sound, printed = _run(["flite", *options], wav)
-    ends = [(phone.upper(), float(end)) for phone, _, end in (item.rpartition(":") for item in printed.split())]
+    ends = [
+        (phone.upper(), float(end))
+        for phone, _, end in (item.rpartition(":") for item in printed.split())
+    ]
     starts = [0.0] + [end for _, end in ends[:-1]]
     phones = [(phone, start, end) for (phone, end), start in zip(ends, starts, strict=True)]
     return sound, _words_from_phones(words, phones), phones
 
 
 def _words_from_phones(words: list[str], phones: list[Span]) -> list[Span] | None:
-    """Cuts phones into words by the nearest match with the dictionary; None if a word is not in it."""
+    """Cuts phones into words by the nearest match with the dictionary; None if a word is not in
+    it."""
     if not all(word in PRONUNCIATIONS for word in words):
         return None
     said = [span for span in phones if span[0] != SILENCE]
-    expected = [(phone, index) for index, word in enumerate(words) for phone in PRONUNCIATIONS[word].split()]
+    expected = [
+        (phone, index) for index, word in enumerate(words) for phone in PRONUNCIATIONS[word].split()
+    ]
     cost = np.zeros((len(expected) + 1, len(said) + 1))
     cost[:, 0], cost[0, :] = np.arange(len(expected) + 1), np.arange(len(said) + 1)
     for i, (phone, _) in enumerate(expected, 1):
         for j, (other, *_times) in enumerate(said, 1):
-            change = 0.0 if phone == other else 0.6 if (phone[0] in "AEIOU") == (other[0] in "AEIOU") else 1.5
+            change = (
+                0.0
+                if phone == other
+                else 0.6
+                if (phone[0] in "AEIOU") == (other[0] in "AEIOU")
+                else 1.5
+            )
             cost[i, j] = min(cost[i - 1, j - 1] + change, cost[i - 1, j] + 1, cost[i, j - 1] + 1)
     owner: dict[int, list[Span]] = {}
     i, j = len(expected), len(said)
@@ -328,7 +449,16 @@ def _speak_festival(words: list[str], name: str, rng: np.random.Generator):
         wav, script = Path(folder) / "out.wav", Path(folder) / "in.txt"
         script.write_text(" ".join(_spelt(words)))
         tempo = f"(Parameter.set 'Duration_Stretch {stretch:.3f})"
-        command = ["text2wave", "-eval", f"(voice_{name})", "-eval", tempo, str(script), "-o", str(wav)]
+        command = [
+            "text2wave",
+            "-eval",
+            f"(voice_{name})",
+            "-eval",
+            tempo,
+            str(script),
+            "-o",
+            str(wav),
+        ]
         sound, _ = _run(command, wav)
     return sound, None, None
 

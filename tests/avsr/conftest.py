@@ -14,7 +14,11 @@ from avsr.transcribing.transcribe import Segment, Transcript, Word
 
 
 def transcript(file: Path, text: str, warnings: list[str] | None = None) -> Transcript:
-    segments = [Segment(0.0, 1.0, t, 0.9, None, 1.0, 1.0, [Word(t, 0.0, 1.0, 0.9, 0.5)]) for t in text.split("|") if t]
+    segments = [
+        Segment(0.0, 1.0, t, 0.9, None, 1.0, 1.0, [Word(t, 0.0, 1.0, 0.9, 0.5)])
+        for t in text.split("|")
+        if t
+    ]
     return Transcript(str(file), "fake", 1.0, segments, warnings or [])
 
 
@@ -31,7 +35,9 @@ class FakeRecogniser:
         self.decodings.append((beam, language and language.name))
         return self
 
-    def transcribe(self, path, modality="auto", face="main", progress=None, reader=None, audio_track=None):
+    def transcribe(
+        self, path, modality="auto", face="main", progress=None, reader=None, audio_track=None
+    ):
         self.calls.append((str(path), {"modality": modality, "face": face}))
         progress(0.5, 1.0)
         stem = Path(path).stem
@@ -43,7 +49,11 @@ class FakeRecogniser:
             raise KeyboardInterrupt
         if stem.startswith("silent"):
             return transcript(path, "", ["no words recognised"])
-        return transcript(path, f"{stem} one|{stem} two", ["no face found: audio only"] if stem == "faceless" else None)
+        return transcript(
+            path,
+            f"{stem} one|{stem} two",
+            ["no face found: audio only"] if stem == "faceless" else None,
+        )
 
     def transcribe_many(self, paths, progress=None, reader=None, **options):
         for path in paths:
@@ -63,7 +73,9 @@ def recogniser(monkeypatch: pytest.MonkeyPatch) -> FakeRecogniser:
         fake.loaded.append((str(name), device))
         return fake
 
-    monkeypatch.setattr(importlib.import_module("avsr.transcribing.transcribe"), "load_model", load_model)
+    monkeypatch.setattr(
+        importlib.import_module("avsr.transcribing.transcribe"), "load_model", load_model
+    )
     return fake
 
 

@@ -14,7 +14,23 @@ from avsr.model import checkpoint
 from avsr.transcribing import writers
 from avsr.transcribing.transcribe import Recogniser, Segment, Transcript, Word
 
-WRONG = [None, 1, 1.5, True, b"x", b"\xff", "x", "", [], {}, (), object(), np.zeros(3), "\0", "x" * 5000]
+WRONG = [
+    None,
+    1,
+    1.5,
+    True,
+    b"x",
+    b"\xff",
+    "x",
+    "",
+    [],
+    {},
+    (),
+    object(),
+    np.zeros(3),
+    "\0",
+    "x" * 5000,
+]
 RIGHT = {
     "write format": [None],
     "language": [None],
@@ -23,7 +39,12 @@ RIGHT = {
     "reader": [None],
     "transcribe_many": [[], (), {}],
 }
-SAID = Transcript("a.mp4", "fake", 1.0, [Segment(0.0, 1.0, "a", 0.9, None, 1.0, 1.0, [Word("a", 0.0, 1.0, 0.9, 0.5)])])
+SAID = Transcript(
+    "a.mp4",
+    "fake",
+    1.0,
+    [Segment(0.0, 1.0, "a", 0.9, None, 1.0, 1.0, [Word("a", 0.0, 1.0, 0.9, 0.5)])],
+)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +79,9 @@ CALLS = {
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_row_38_a_wrong_value_is_one_line(name: str, model: Recogniser, tmp_path: Path, monkeypatch):
+def test_row_38_a_wrong_value_is_one_line(
+    name: str, model: Recogniser, tmp_path: Path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     for value in WRONG:
         if any(type(value) is type(right) and value == right for right in RIGHT.get(name, [])):

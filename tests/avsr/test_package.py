@@ -22,10 +22,10 @@ from avsr import transcribe
 from avsr.transcribing.transcribe import transcribe as again
 import importlib
 importlib.import_module("avsr.transcribing.transcribe")
-assert avsr.transcribing.transcribe is transcribe is again and callable(transcribe)
+assert avsr.transcribe is transcribe is again and callable(transcribe)
 """
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
-    assert inspect.isfunction(avsr.transcribing.transcribe)
+    assert inspect.isfunction(avsr.transcribe)
 
 
 def test_importing_it_waits_for_nothing():

@@ -17,7 +17,18 @@ from avsr.base.errors import AvsrError
 from avsr.model.config import ModelConfig
 from avsr.model.network import AVSR
 from avsr.preprocessing.clip import CROP_SIZE, SAMPLES_PER_FRAME, Clip
-from avsr.sync import MIN_FRAMES, MOST_LOOKS, NO_MATCH, Synchroniser, compare, embed, find_offset, match, moved, offset
+from avsr.sync import (
+    MIN_FRAMES,
+    MOST_LOOKS,
+    NO_MATCH,
+    Synchroniser,
+    compare,
+    embed,
+    find_offset,
+    match,
+    moved,
+    offset,
+)
 from avsr.transcribing.transcribe import Recogniser
 
 WIDTH = 8
@@ -25,7 +36,8 @@ CODES = 200
 
 
 class Reader(torch.nn.Module):
-    """Stands for a network: the level of each sound frame and the grey of each lip frame name a vector; 0 is closed."""
+    """Stands for a network: the level of each sound frame and the grey of each lip frame name a
+    vector; 0 is closed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,8 +60,11 @@ class Reader(torch.nn.Module):
         return audio, video
 
 
-def speaking(codes: np.ndarray, lag: int = 0, heard: slice = slice(None), seen: slice = slice(None)) -> Clip:
-    """Lips that show the codes, and sound that says them so many frames later; what is outside is silence."""
+def speaking(
+    codes: np.ndarray, lag: int = 0, heard: slice = slice(None), seen: slice = slice(None)
+) -> Clip:
+    """Lips that show the codes, and sound that says them so many frames later; what is outside is
+    silence."""
     frames = len(codes)
     sound = np.zeros(frames, int)
     sound[max(lag, 0) : frames + min(lag, 0)] = codes[max(-lag, 0) : frames - max(lag, 0)]
@@ -67,7 +82,9 @@ def speaking(codes: np.ndarray, lag: int = 0, heard: slice = slice(None), seen: 
 def codes(number: int, frames: int = 75, pause: int = 10) -> np.ndarray:
     """A sentence with a pause before and after."""
     out = np.zeros(frames, int)
-    out[pause : frames - pause] = np.random.default_rng(number).integers(1, CODES, frames - 2 * pause)
+    out[pause : frames - pause] = np.random.default_rng(number).integers(
+        1, CODES, frames - 2 * pause
+    )
     return out
 
 
@@ -79,7 +96,9 @@ def recogniser() -> Recogniser:
 @pytest.fixture(scope="module")
 def network() -> Recogniser:
     """A real network with random weights."""
-    config = ModelConfig(tokens=("<blank>", "a"), dim=16, heads=2, video_width=4, audio_width=4, space_dim=WIDTH)
+    config = ModelConfig(
+        tokens=("<blank>", "a"), dim=16, heads=2, video_width=4, audio_width=4, space_dim=WIDTH
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         model = AVSR(config).eval()
@@ -97,7 +116,7 @@ def noisy_clip(number: int, frames: int, heard: bool = True, seen: bool = True) 
     )
 
 
-# ------------------------------------------------------------------------------------------------------------ offset
+# ------------------------------------------------------------------------------------------- offset
 
 
 @pytest.mark.parametrize("lag", [-15, -10, -1, 0, 1, 3, 15])
@@ -138,12 +157,18 @@ def test_only_lags_in_range_are_answered(recogniser: Recogniser) -> None:
         (slice(0, 45), slice(45 - MIN_FRAMES + 1, 75)),
     ],
 )
-def test_too_little_of_both_gives_no_answer(recogniser: Recogniser, heard: slice, seen: slice) -> None:
+def test_too_little_of_both_gives_no_answer(
+    recogniser: Recogniser, heard: slice, seen: slice
+) -> None:
     assert offset(recogniser, speaking(codes(1), 0, heard, seen)) is None
 
 
-@pytest.mark.parametrize(("heard", "seen"), [(slice(0, 45), slice(None)), (slice(5, 60), slice(20, 75))])
-def test_parts_that_are_missing_do_not_hide_the_lag(recogniser: Recogniser, heard: slice, seen: slice) -> None:
+@pytest.mark.parametrize(
+    ("heard", "seen"), [(slice(0, 45), slice(None)), (slice(5, 60), slice(20, 75))]
+)
+def test_parts_that_are_missing_do_not_hide_the_lag(
+    recogniser: Recogniser, heard: slice, seen: slice
+) -> None:
     found = offset(recogniser, speaking(codes(3), -6, heard, seen))
     assert found is not None
     assert found.frames == -6
@@ -167,7 +192,9 @@ def test_a_clip_just_long_enough_is_judged_where_enough_frames_meet(recogniser: 
 
 
 def test_what_stands_in_absent_frames_does_not_count(network: Recogniser) -> None:
-    clip = replace(noisy_clip(1, 60), audio_present=np.arange(60) < 50, video_present=np.arange(60) >= 5)
+    clip = replace(
+        noisy_clip(1, 60), audio_present=np.arange(60) < 50, video_present=np.arange(60) >= 5
+    )
     other = noisy_clip(2, 60)
     changed = replace(
         clip,
@@ -180,11 +207,16 @@ def test_what_stands_in_absent_frames_does_not_count(network: Recogniser) -> Non
     np.testing.assert_array_equal(first.speaking, second.speaking)
 
 
-# ------------------------------------------------------------------------------------------------- embedding, matching
+# ------------------------------------------------------------------------------ embedding, matching
 
 
 def test_vectors_are_of_unit_length_and_zero_where_absent(network: Recogniser) -> None:
-    clips = [noisy_clip(0, 20), noisy_clip(1, 50, heard=False), noisy_clip(2, 9, seen=False), noisy_clip(3, 5, False)]
+    clips = [
+        noisy_clip(0, 20),
+        noisy_clip(1, 50, heard=False),
+        noisy_clip(2, 9, seen=False),
+        noisy_clip(3, 5, False),
+    ]
     spaces = embed(network, [*clips, noisy_clip(4, 7, False, False), noisy_clip(5, 0)])
     assert [space.id for space in spaces] == ["0", "1", "2", "3", "4", "5"]
     for space, frames in zip(spaces, (20, 50, 9, 5, 7, 0), strict=True):
@@ -192,8 +224,12 @@ def test_vectors_are_of_unit_length_and_zero_where_absent(network: Recogniser) -
         assert space.audio.dtype == space.video.dtype == np.float32
         assert space.speaking.shape == (frames,)
         assert not (space.speaking & ~space.video_present).any()
-        np.testing.assert_allclose(np.linalg.norm(space.audio, axis=1), space.audio_present, atol=1e-5)
-        np.testing.assert_allclose(np.linalg.norm(space.video, axis=1), space.video_present, atol=1e-5)
+        np.testing.assert_allclose(
+            np.linalg.norm(space.audio, axis=1), space.audio_present, atol=1e-5
+        )
+        np.testing.assert_allclose(
+            np.linalg.norm(space.video, axis=1), space.video_present, atol=1e-5
+        )
     assert embed(network, []) == []
 
 
@@ -219,7 +255,8 @@ def test_each_stream_is_taken_from_its_own_side(recogniser: Recogniser) -> None:
     clip, other = speaking(codes(1)), speaking(codes(2))
     mixed = replace(clip, lips=other.lips)  # the sound of one and the lips of the other
     np.testing.assert_allclose(
-        match(recogniser, [mixed], [clip, other, mixed]), match(recogniser, [clip], [clip, other, other])
+        match(recogniser, [mixed], [clip, other, mixed]),
+        match(recogniser, [clip], [clip, other, other]),
     )
 
 
@@ -249,7 +286,7 @@ def test_embedded_once_and_used_for_both(recogniser: Recogniser) -> None:
     assert [found.frames for found in map(find_offset, spaces) if found] == [2, -3]
 
 
-# ------------------------------------------------------------------------------------------------------------ mistakes
+# ----------------------------------------------------------------------------------------- mistakes
 
 
 @pytest.mark.parametrize("max_frames", [0, -3])
@@ -260,17 +297,25 @@ def test_a_range_without_frames_is_refused(recogniser: Recogniser, max_frames: i
 
 def test_a_model_without_a_trained_space_is_refused(recogniser: Recogniser) -> None:
     clips = [speaking(codes(1))]
-    never = Recogniser(recogniser.model, "never", {"recipe": {"loss": {"space": 0.0}}}, recogniser.device)
+    never = Recogniser(
+        recogniser.model, "never", {"recipe": {"loss": {"space": 0.0}}}, recogniser.device
+    )
     zeros = Recogniser(Reader(), "zeros", {}, recogniser.device)  # type: ignore[arg-type]
     torch.nn.init.zeros_(zeros.model.video_space.weight)
     for untrained in (never, zeros):
-        for use in (lambda r: embed(r, clips), lambda r: offset(r, clips[0]), lambda r: match(r, clips, clips)):
-            with pytest.raises(AvsrError, match=f"'{untrained.name}' has no trained space") as error:
+        for use in (
+            lambda r: embed(r, clips),
+            lambda r: offset(r, clips[0]),
+            lambda r: match(r, clips, clips),
+        ):
+            with pytest.raises(
+                AvsrError, match=f"'{untrained.name}' has no trained space"
+            ) as error:
                 use(untrained)
             assert "\n" not in str(error.value)
 
 
-# ------------------------------------------------------------------------------------------- recordings out of step
+# --------------------------------------------------------------------------- recordings out of step
 
 
 def windows(clip: Clip, frames: int) -> list[Clip]:
@@ -283,7 +328,9 @@ def test_lips_are_moved_across_windows_and_nothing_else_is(size: int, frames: in
     clip = noisy_clip(1, 75)
     parts = windows(clip, size)
     result = list(moved(parts, frames))
-    assert [(part.frames, part.start_s) for part in result] == [(part.frames, part.start_s) for part in parts]
+    assert [(part.frames, part.start_s) for part in result] == [
+        (part.frames, part.start_s) for part in parts
+    ]
     np.testing.assert_array_equal(np.concatenate([part.audio for part in result]), clip.audio)
     lips = np.concatenate([part.lips for part in result])
     present = np.concatenate([part.video_present for part in result])
@@ -294,7 +341,9 @@ def test_lips_are_moved_across_windows_and_nothing_else_is(size: int, frames: in
 
 
 @pytest.mark.parametrize("lag", [-25, -10, -3, 3, 10, 25])
-def test_a_recording_out_of_step_is_put_right_and_said_to_be(recogniser: Recogniser, lag: int) -> None:
+def test_a_recording_out_of_step_is_put_right_and_said_to_be(
+    recogniser: Recogniser, lag: int
+) -> None:
     clip = speaking(codes(1), lag)
     in_step = Synchroniser(recogniser)
     (result,) = in_step([clip])
@@ -322,7 +371,9 @@ def test_lips_of_somebody_else_stay_where_they_are(recogniser: Recogniser) -> No
     assert in_step.remarks == []
 
 
-def test_no_more_windows_are_looked_at_than_it_takes(recogniser: Recogniser, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_windows_are_looked_at_than_it_takes(
+    recogniser: Recogniser, monkeypatch: pytest.MonkeyPatch
+) -> None:
     looks = []
 
     def count(space, frames):
@@ -343,7 +394,7 @@ def test_no_more_windows_are_looked_at_than_it_takes(recogniser: Recogniser, mon
     assert looks == []
 
 
-# --------------------------------------------------------------------------------------------- rows, with real clips
+# ---------------------------------------------------------------------------- rows, with real clips
 
 
 @pytest.fixture(scope="module")
@@ -354,16 +405,37 @@ def bundled() -> Recogniser:
 def late(ffmpeg: str, clip: Path, stream: str, seconds: float, out: Path) -> Path:
     """The clip with its picture ("v") or sound ("a") so much later by its timestamps."""
     maps = ["-map", "0:a", "-map", "1:v"] if stream == "v" else ["-map", "0:v", "-map", "1:a"]
-    command = [ffmpeg, "-v", "error", "-i", clip, "-itsoffset", str(seconds), "-i", clip, *maps, "-c", "copy", out]
+    command = [
+        ffmpeg,
+        "-v",
+        "error",
+        "-i",
+        clip,
+        "-itsoffset",
+        str(seconds),
+        "-i",
+        clip,
+        *maps,
+        "-c",
+        "copy",
+        out,
+    ]
     subprocess.run(command, check=True)
     return out
 
 
 @pytest.mark.parametrize(
-    ("stream", "seconds", "row"), [("v", 0.4, 11), ("a", 0.4, 11), ("v", 1.0, 33), ("a", 1.0, 33), ("v", 0.0, 0)]
+    ("stream", "seconds", "row"),
+    [("v", 0.4, 11), ("a", 0.4, 11), ("v", 1.0, 33), ("a", 1.0, 33), ("v", 0.0, 0)],
 )
 def test_rows_11_and_33_a_stream_that_comes_late_gives_the_words_once_and_a_line(
-    bundled: Recogniser, shared: Path, ffmpeg: str, tmp_path: Path, stream: str, seconds: float, row: int
+    bundled: Recogniser,
+    shared: Path,
+    ffmpeg: str,
+    tmp_path: Path,
+    stream: str,
+    seconds: float,
+    row: int,
 ) -> None:
     clip = shared / "data" / "grid" / "s1" / "bbaf2n.mp4"
     found = bundled.transcribe(late(ffmpeg, clip, stream, seconds, tmp_path / "late.mkv"))
@@ -383,9 +455,17 @@ def test_rows_11_and_33_a_stream_that_comes_late_gives_the_words_once_and_a_line
     [("bbwg1s", "bin blue with g one soon"), ("lwir3s", "lay white in r three soon")],
 )
 def test_row_33_what_is_before_both_streams_is_no_letters(
-    bundled: Recogniser, shared: Path, ffmpeg: str, tmp_path: Path, name: str, said: str, modality: str
+    bundled: Recogniser,
+    shared: Path,
+    ffmpeg: str,
+    tmp_path: Path,
+    name: str,
+    said: str,
+    modality: str,
 ) -> None:
-    clip = late(ffmpeg, shared / "data" / "grid" / "s1" / f"{name}.mp4", "a", 1.0, tmp_path / "late.mkv")
+    clip = late(
+        ffmpeg, shared / "data" / "grid" / "s1" / f"{name}.mp4", "a", 1.0, tmp_path / "late.mkv"
+    )
     assert bundled.transcribe(clip, modality=modality).text == said
 
 

@@ -1,7 +1,8 @@
-"""Chromium without a window, driven over the DevTools protocol through a pipe: no Python package, no port, no network.
+"""Chromium without a window, driven over the DevTools protocol through a pipe: no Python package,
+no port, no network.
 
-Chromium reads commands from descriptor 3 and answers on descriptor 4, JSON ended by a zero byte each
-(https://chromedevtools.github.io/devtools-protocol/, `--remote-debugging-pipe`).
+Chromium reads commands from descriptor 3 and answers on descriptor 4, JSON ended by a zero byte
+each (https://chromedevtools.github.io/devtools-protocol/, `--remote-debugging-pipe`).
 """
 
 from __future__ import annotations
@@ -65,9 +66,17 @@ class Browser:
         self._attach()
 
     def _attach(self) -> None:
-        pages = [one for one in self.send("Target.getTargets")["targetInfos"] if one["type"] == "page"]
-        target = pages[0]["targetId"] if pages else self.send("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        pages = [
+            one for one in self.send("Target.getTargets")["targetInfos"] if one["type"] == "page"
+        ]
+        target = (
+            pages[0]["targetId"]
+            if pages
+            else self.send("Target.createTarget", url="about:blank")["targetId"]
+        )
+        self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)[
+            "sessionId"
+        ]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.send(f"{domain}.enable")
 
@@ -93,16 +102,22 @@ class Browser:
             ready, _, _ = select.select([self._answers], [], [], max(0.0, end - time.monotonic()))
             more = os.read(self._answers, 1 << 20) if ready else b""
             if not more:
-                raise RuntimeError("the browser does not answer" if not ready else "the browser has ended")
+                raise RuntimeError(
+                    "the browser does not answer" if not ready else "the browser has ended"
+                )
             self._buffer += more
         message, _, self._buffer = self._buffer.partition(b"\0")
         return json.loads(message)
 
     def open(self, path: Path, width: int = 1280, height: int = 900, scheme: str = "light") -> None:
-        """Shows a file in a window of that many CSS pixels, narrow ones as a phone does; waits until it is loaded."""
+        """Shows a file in a window of that many CSS pixels, narrow ones as a phone does; waits
+        until it is loaded."""
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.send("Emulation.setDeviceMetricsOverride", **size)
-        self.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        self.send(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": "prefers-color-scheme", "value": scheme}],
+        )
         self.events.clear()
         self.send("Page.navigate", url=path.as_uri())
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
@@ -116,14 +131,23 @@ class Browser:
         return answer["result"].get("value")
 
     def complaints(self) -> list[str]:
-        """What the page logged or threw since it was opened, refusals of its content security policy included."""
+        """What the page logged or threw since it was opened, refusals of its content security
+        policy included."""
         methods = ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded")
-        return [json.dumps(event["params"]) for event in self.events if event.get("method") in methods]
+        return [
+            json.dumps(event["params"]) for event in self.events if event.get("method") in methods
+        ]
 
     def requests(self) -> list[str]:
         """Addresses asked for since the page was opened, but for what lies within it."""
-        sent = [event["params"] for event in self.events if event.get("method") == "Network.requestWillBeSent"]
-        return [one["request"]["url"] for one in sent if not one["request"]["url"].startswith("data:")]
+        sent = [
+            event["params"]
+            for event in self.events
+            if event.get("method") == "Network.requestWillBeSent"
+        ]
+        return [
+            one["request"]["url"] for one in sent if not one["request"]["url"].startswith("data:")
+        ]
 
     def screenshot(self, path: Path, whole: bool = False) -> None:
         """The window, or the whole page, as a PNG."""

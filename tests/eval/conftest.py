@@ -1,4 +1,5 @@
-"""A small real evaluation: the bundled model on made-up voices, under a condition of every kind that reports show."""
+"""A small real evaluation: the bundled model on made-up voices, under a condition of every kind
+that reports show."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from avsr.preprocessing.shards import ShardWriter
 
 CLIPS = 3
 CONDITIONS = (
-    "babble 0 dB,babble 5 dB,white 0 dB,recorded 0 dB,*missing 50 % (bursts)*,blur light*,other lips,"
+    "babble 0 dB,babble 5 dB,white 0 dB,recorded 0 dB,*missing 50 % (bursts)*,blur light*,other "
+    "lips,"
     "nothing there (silent)"
 )
 
@@ -38,7 +40,13 @@ def real_run(tmp_path_factory: pytest.TempPathFactory) -> RealRun:
         for number in range(CLIPS):
             writer.add(_spoken(number), {"split": "val"})
     results = evaluate(
-        "default", folder / "shards", "full", seeds=[17, 29], conditions=CONDITIONS, out=folder / "run", device="cpu"
+        "default",
+        folder / "shards",
+        "full",
+        seeds=[17, 29],
+        conditions=CONDITIONS,
+        out=folder / "run",
+        device="cpu",
     )
     return RealRun(results, folder / "run", folder / "shards")
 

@@ -1,4 +1,5 @@
-"""Results as results.json has them, made up by a formula: many conditions, several seeds, curves, every figure."""
+"""Results as results.json has them, made up by a formula: many conditions, several seeds, curves,
+every figure."""
 
 from __future__ import annotations
 
@@ -23,19 +24,25 @@ WORDS = 600
 
 def wer(axis: str, condition: str, level: Any, modality: str, signalled: bool, seed: int) -> float:
     """A rate that goes up with the level as that of a small audio-visual model does."""
-    jitter = (zlib.crc32(f"{axis}{condition}{level}{modality}{seed}".encode()) % 100) / 10_000 - 0.005
+    jitter = (
+        zlib.crc32(f"{axis}{condition}{level}{modality}{seed}".encode()) % 100
+    ) / 10_000 - 0.005
     if level is None or axis == "clean":
         return CLEAN[modality]
     if axis == "noise":
         audio = 0.93 / (1 + np.exp((level + 2) / 3)) + CLEAN["audio"]
-        return {"av": 0.15 * audio + 0.05, "audio": audio, "video": CLEAN["video"]}[modality] + jitter
+        return {"av": 0.15 * audio + 0.05, "audio": audio, "video": CLEAN["video"]}[
+            modality
+        ] + jitter
     if axis in ("video missing", "audio missing"):
         end = CLEAN["audio" if axis == "video missing" else "video"] + (0 if signalled else 0.12)
         return CLEAN["av"] + (end - CLEAN["av"]) * level + (0.0 if level == 1.0 else jitter)
     return CLEAN[modality] + {"light": 0.01, "heavy": 0.06}.get(str(level), 0.03) + jitter
 
 
-def row(axis: str, condition: str, level: Any, modality: str = "av", **changes: Any) -> dict[str, Any]:
+def row(
+    axis: str, condition: str, level: Any, modality: str = "av", **changes: Any
+) -> dict[str, Any]:
     """One row; `label`, `signalled`, `seed` and any figure can be given."""
     signalled, seed = changes.pop("signalled", True), changes.pop("seed", 17)
     label = changes.pop("label", None) or name_of(axis, condition, level, signalled)
@@ -119,7 +126,11 @@ def predicate(checks: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def curve(
     axis: str, condition: str, x_label: str, rows: Sequence[dict[str, Any]], levels: Sequence[Any]
 ) -> dict[str, Any]:
-    area = float(np.trapezoid([one["wer"] for one in rows], levels)) if axis.endswith("missing") else None
+    area = (
+        float(np.trapezoid([one["wer"] for one in rows], levels))
+        if axis.endswith("missing")
+        else None
+    )
     return {
         "axis": axis,
         "condition": condition,
@@ -133,19 +144,28 @@ def curve(
     }
 
 
-def missing(axis: str, signalled: bool, seeds: Sequence[int]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def missing(
+    axis: str, signalled: bool, seeds: Sequence[int]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     rows, curves = [], []
     for pattern in PATTERNS if signalled else ("bursts", "utterance"):
-        mine = [row(axis, pattern, rate, signalled=signalled, seed=seed) for rate in RATES for seed in seeds]
+        mine = [
+            row(axis, pattern, rate, signalled=signalled, seed=seed)
+            for rate in RATES
+            for seed in seeds
+        ]
         first = [one for one in mine if one["seed"] == seeds[0]]
         rows += mine
-        curves.append(curve(axis, pattern, "missing %", [row("clean", "clean", None), *first], (0.0, *RATES)))
+        curves.append(
+            curve(axis, pattern, "missing %", [row("clean", "clean", None), *first], (0.0, *RATES))
+        )
         curves[-1]["signalled"] = signalled
     return rows, curves
 
 
 def full_results(seeds: Sequence[int] = (17, 29, 43), **changes: Any) -> dict[str, Any]:
-    """A full suite: R_V fails where absence is not signalled, R_A too; one noise cannot be built."""
+    """A full suite: R_V fails where absence is not signalled, R_A too; one noise cannot be
+    built."""
     rows = [row("clean", "clean", None, use) for use in ("av", "audio", "video")]
     curves = []
     for axis in ("video missing", "audio missing"):
@@ -157,7 +177,10 @@ def full_results(seeds: Sequence[int] = (17, 29, 43), **changes: Any) -> dict[st
         for use in ("av", "audio"):
             mine = [row("noise", kind, snr, use) for snr in SNRS]
             if kind == "talker":
-                rows += [{**one, "not_available": "the corpus has one talker only", "wer": None} for one in mine]
+                rows += [
+                    {**one, "not_available": "the corpus has one talker only", "wer": None}
+                    for one in mine
+                ]
                 continue
             rows += mine
             clean = row("clean", "clean", None, use)
@@ -166,12 +189,24 @@ def full_results(seeds: Sequence[int] = (17, 29, 43), **changes: Any) -> dict[st
         mine = [row("video corrupted", kind, level) for level in ("light", "heavy")]
         rows += mine
         clean = row("clean", "clean", None)
-        curves.append(curve("video corrupted", kind, "strength", [clean, *mine], ("none", "light", "heavy")))
-    nothing = row("nothing there", "silence and black", None, label="nothing there (silent)", insertions=500, words=0)
+        curves.append(
+            curve("video corrupted", kind, "strength", [clean, *mine], ("none", "light", "heavy"))
+        )
+    nothing = row(
+        "nothing there",
+        "silence and black",
+        None,
+        label="nothing there (silent)",
+        insertions=500,
+        words=0,
+    )
     blank = ("wer", "wer_low", "wer_high", "cer", "delta_wer", "delta_low", "delta_high")
     rows.append({**nothing, **dict.fromkeys(blank)})
     crossed = row(
-        "crossed", "noise babble + video missing bursts", [0.0, 0.5], label="babble 0 dB + video missing 50 %"
+        "crossed",
+        "noise babble + video missing bursts",
+        [0.0, 0.5],
+        label="babble 0 dB + video missing 50 %",
     )
     rows.append(crossed)
     against = {"R_V": ("video missing", "audio"), "R_A": ("audio missing", "video")}
@@ -205,7 +240,11 @@ def full_results(seeds: Sequence[int] = (17, 29, 43), **changes: Any) -> dict[st
                 "white": {"gain_db": None, "note": "more than 10 dB: still no worse at -10 dB"},
             },
             "trust_curve": [
-                {"audio_present": 0.05 + 0.1 * step, "audio_weight": 0.02 + 0.07 * step, "words": 400 + 10 * step}
+                {
+                    "audio_present": 0.05 + 0.1 * step,
+                    "audio_weight": 0.02 + 0.07 * step,
+                    "words": 400 + 10 * step,
+                }
                 for step in range(10)
             ],
             "visual_reliance": {
@@ -223,10 +262,13 @@ def full_results(seeds: Sequence[int] = (17, 29, 43), **changes: Any) -> dict[st
 
 
 def small_results(**changes: Any) -> dict[str, Any]:
-    """A clean suite, as a release before this report wrote it: one seed, no curves, a summary of four figures."""
+    """A clean suite, as a release before this report wrote it: one seed, no curves, a summary of
+    four figures."""
     rows = [row("clean", "clean", None, use) for use in ("av", "audio", "video")]
     kept = ("schema", "model", "data", "split", "normalizer", "clips_without_text")
-    summary = dict.fromkeys(("hallucination_rate", "hallucinated_words", "hallucinated_words_per_minute"))
+    summary = dict.fromkeys(
+        ("hallucination_rate", "hallucinated_words", "hallucinated_words_per_minute")
+    )
     none = predicate([])
     return {
         **{name: value for name, value in full_results().items() if name in kept},
@@ -240,10 +282,14 @@ def small_results(**changes: Any) -> dict[str, Any]:
 
 
 def make_clip(name: str = "clip", frames: int = 75) -> Clip:
-    """A chirp and a moving bright disc; the last third of the lips and the first fifth of the sound marked absent."""
+    """A chirp and a moving bright disc; the last third of the lips and the first fifth of the sound
+    marked absent."""
     time = np.arange(640 * frames) / 16_000
     rows, columns = np.indices((96, 96))
-    discs = [(rows - 48) ** 2 + (columns - 48) ** 2 < (10 + 20 * abs(np.sin(t / 6))) ** 2 for t in range(frames)]
+    discs = [
+        (rows - 48) ** 2 + (columns - 48) ** 2 < (10 + 20 * abs(np.sin(t / 6))) ** 2
+        for t in range(frames)
+    ]
     place = np.arange(frames)
     return Clip(
         id=name,
@@ -259,5 +305,12 @@ def make_examples() -> list[Example]:
     said, heard = "bin blue at f two now", "bin green at two now please"
     return [
         Example("babble -10 dB", "s1_bbaf2n", said, heard, 3, make_clip("s1_bbaf2n")),
-        Example("nothing there (silent)", "s1_bbaf3s", "", "set white with q nine again", 6, make_clip("s1_bbaf3s")),
+        Example(
+            "nothing there (silent)",
+            "s1_bbaf3s",
+            "",
+            "set white with q nine again",
+            6,
+            make_clip("s1_bbaf3s"),
+        ),
     ]

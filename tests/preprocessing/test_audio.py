@@ -1,4 +1,5 @@
-"""Log-mel: librosa's numbers, four frames to a video frame, and nothing learned from what is absent."""
+"""Log-mel: librosa's numbers, four frames to a video frame, and nothing learned from what is
+absent."""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ def voice(frames: int, seed: int = 0) -> Tensor:
     rng = np.random.default_rng(seed)
     time = np.arange(frames * SAMPLES_PER_FRAME) / SAMPLE_RATE
     pitch = 120 + 40 * np.sin(2 * np.pi * 0.7 * time + seed)
-    buzz = np.sign(np.sin(2 * np.pi * np.cumsum(pitch) / SAMPLE_RATE)) * (0.55 + 0.45 * np.sin(9 * time))
+    buzz = np.sign(np.sin(2 * np.pi * np.cumsum(pitch) / SAMPLE_RATE)) * (
+        0.55 + 0.45 * np.sin(9 * time)
+    )
     return torch.from_numpy((0.2 * buzz + 0.01 * rng.normal(size=len(time))).astype(np.float32))
 
 
@@ -57,7 +60,9 @@ def test_a_model_is_built_without_librosa() -> None:
 
 
 def test_filterbank_travels_in_the_checkpoint(mel: LogMel) -> None:
-    assert {name: tuple(value.shape) for name, value in mel.state_dict().items()} == {"filterbank": (257, 80)}
+    assert {name: tuple(value.shape) for name, value in mel.state_dict().items()} == {
+        "filterbank": (257, 80)
+    }
 
 
 @pytest.mark.parametrize("frames", [1, 2, 7, 75])
@@ -81,7 +86,9 @@ def test_what_stands_in_absent_frames_cannot_change_the_features(mel: LogMel) ->
 
 def test_a_clip_alone_and_in_a_padded_batch_agree(mel: LogMel) -> None:
     short, long = voice(9, 1), voice(31, 2)
-    batch = torch.stack([torch.nn.functional.pad(short, (0, len(long) - len(short)), value=0.3), long])
+    batch = torch.stack(
+        [torch.nn.functional.pad(short, (0, len(long) - len(short)), value=0.3), long]
+    )
     present = torch.arange(31) < torch.tensor([[9], [31]])
     together = mel(batch, present)
     alone = mel(short[None], torch.ones(1, 9, dtype=torch.bool))
@@ -121,15 +128,20 @@ def test_every_bin_has_zero_mean_and_unit_variance_over_the_present_frames(mel: 
 
 
 def test_what_hardly_changes_is_not_blown_up(mel: LogMel) -> None:
-    """A steady tone varies at its ends only, by less than MIN_STD: its bin stays below unit variance."""
-    tone = 0.3 * torch.sin(2 * torch.pi * 1000 * torch.arange(25 * SAMPLES_PER_FRAME) / SAMPLE_RATE)[None]
+    """A steady tone varies at its ends only, by less than MIN_STD: its bin stays below unit
+    variance."""
+    tone = (
+        0.3
+        * torch.sin(2 * torch.pi * 1000 * torch.arange(25 * SAMPLES_PER_FRAME) / SAMPLE_RATE)[None]
+    )
     features = mel(tone, torch.ones(1, 25, dtype=torch.bool))[0]
     assert features[:, mel.power(tone)[0].mean(0).argmax()].std() < 0.9
 
 
 @pytest.mark.parametrize("gain", [0.05, 0.3, 1.0, 4.0])
 def test_whispers_features_are_whispers_at_an_ordinary_level(gain: float) -> None:
-    """Whisper: log10 of the mel power (librosa, 400 samples), no more than 8 below the loudest, plus 4, over 4."""
+    """Whisper: log10 of the mel power (librosa, 400 samples), no more than 8 below the loudest,
+    plus 4, over 4."""
     import librosa
 
     audio, present = voice(40), torch.ones(1, 40, dtype=torch.bool)

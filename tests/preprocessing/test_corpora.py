@@ -1,4 +1,5 @@
-"""Corpora: texts from the right place, word times only where they belong, every unusable clip named."""
+"""Corpora: texts from the right place, word times only where they belong, every unusable clip
+named."""
 
 from __future__ import annotations
 
@@ -15,8 +16,9 @@ from avsr.base.errors import AvsrError
 from avsr.preprocessing.corpora import CORPORA, Item, corpus, grid
 from avsr.preprocessing.corpora import folder as folder_corpus
 
-ALIGN = "0 23750 sil\n23750 29500 bin\n29500 34000 blue\n34000 35500 at\n35500 41000 f\n41000 41500 sp\n" + (
-    "41500 47250 two\n47250 53000 now\n53000 74500 sil\n"
+ALIGN = (
+    "0 23750 sil\n23750 29500 bin\n29500 34000 blue\n34000 35500 at\n35500 41000 f\n41000 41500 "
+    "sp\n" + ("41500 47250 two\n47250 53000 now\n53000 74500 sil\n")
 )
 
 
@@ -62,7 +64,12 @@ def test_grid_layouts_splits_and_word_times(tmp_path: Path) -> None:
     items = by_id(grid.list_items(tmp_path))
     assert list(items) == ["s2_bbaf2n", "s2_lrarzn", "s10_bbaf2n"]
     good = items["s10_bbaf2n"]
-    assert (good.speaker, good.split, good.text, good.problem) == ("s10", "train", "bin blue at f two now", None)
+    assert (good.speaker, good.split, good.text, good.problem) == (
+        "s10",
+        "train",
+        "bin blue at f two now",
+        None,
+    )
     assert good.words is not None
     assert good.words[0] == ("bin", 0.95, 1.18)
     assert [word for word, _, _ in good.words] == good.text.split()
@@ -73,7 +80,9 @@ def test_grid_layouts_splits_and_word_times(tmp_path: Path) -> None:
     assert items["s2_bbaf2n"].note == "no alignment file"
 
 
-@pytest.mark.parametrize("text", ["nonsense\n", "0 x bin\n", ALIGN.replace("29500 34000", "34000 29500")])
+@pytest.mark.parametrize(
+    "text", ["nonsense\n", "0 x bin\n", ALIGN.replace("29500 34000", "34000 29500")]
+)
 def test_grid_damaged_alignments_are_dropped_and_noted(tmp_path: Path, text: str) -> None:
     put(tmp_path / "s1/bbaf2n.mp4")
     put(tmp_path / "align/s1/bbaf2n.align", text)
@@ -112,7 +121,10 @@ def test_folder_takes_the_text_beside_the_video(tmp_path: Path) -> None:
     put(tmp_path / "a.txt", "\ufeffhello\n there ")
     put(tmp_path / "train/anna/day.1.MOV")
     put(tmp_path / "train/anna/day.1.txt", "good day")
-    put(tmp_path / "train/anna/day.1.words.json", json.dumps([["Good", 0.1, 0.4], ["day", 0.4, 0.8]]))
+    put(
+        tmp_path / "train/anna/day.1.words.json",
+        json.dumps([["Good", 0.1, 0.4], ["day", 0.4, 0.8]]),
+    )
     put(tmp_path / "train/anna/._day.1.MOV")
     put(tmp_path / "val/b.mkv")
     put(tmp_path / "val/b.txt", "bye")
@@ -152,9 +164,19 @@ def test_folder_takes_sound_alone_as_clips_without_a_picture(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "words", ["{", "3", "[[1]]", '[["bye", 0, 1]]', '[["good", 0.5, 0.4], ["day", 0.6, 0.7]]', '[["good", null, 1]]']
+    "words",
+    [
+        "{",
+        "3",
+        "[[1]]",
+        '[["bye", 0, 1]]',
+        '[["good", 0.5, 0.4], ["day", 0.6, 0.7]]',
+        '[["good", null, 1]]',
+    ],
 )
-def test_folder_word_times_that_do_not_fit_are_dropped_and_noted(tmp_path: Path, words: str) -> None:
+def test_folder_word_times_that_do_not_fit_are_dropped_and_noted(
+    tmp_path: Path, words: str
+) -> None:
     put(tmp_path / "a.mp4")
     put(tmp_path / "a.txt", "good day")
     put(tmp_path / "a.words.json", words)
@@ -227,7 +249,9 @@ LRS_WORDS = "WORD START END ASDSCORE\nBIN 0.11 0.32 5.2\nBLUE 0.32 0.60 6.1\n"
         (LRS_TEXT + "WORD START END\nBIN 0.1 0.3\nBLUE 0.3 inf\n", None),
     ],
 )
-def test_row_12_lrs_text_files_give_their_text_line_and_word_times(tmp_path: Path, content: str, words: object) -> None:
+def test_row_12_lrs_text_files_give_their_text_line_and_word_times(
+    tmp_path: Path, content: str, words: object
+) -> None:
     put(tmp_path / "00001.mp4")
     put(tmp_path / "00001.txt", content)
     (item,) = folder_corpus.list_items(tmp_path)
@@ -259,7 +283,9 @@ def test_row_12_a_sentence_that_begins_like_a_field_is_a_sentence(tmp_path: Path
         ("clip 1 0.10 0.32 hello\n", "table of times"),
     ],
 )
-def test_row_12_other_formats_do_not_become_the_transcript(tmp_path: Path, content: str, kind: str) -> None:
+def test_row_12_other_formats_do_not_become_the_transcript(
+    tmp_path: Path, content: str, kind: str
+) -> None:
     put(tmp_path / "a.mp4")
     put(tmp_path / "a.txt", content)
     (item,) = folder_corpus.list_items(tmp_path)
@@ -270,16 +296,33 @@ def test_row_12_other_formats_do_not_become_the_transcript(tmp_path: Path, conte
 @pytest.mark.parametrize(
     ("folder", "split"),
     [
-        *((name, "train") for name in ("train", "Training", "pretrain", "trainval", "train-clean-100")),
-        *((name, "val") for name in ("val", "Val", "valid", "validation", "VALIDATION", "dev", "val_set")),
+        *(
+            (name, "train")
+            for name in ("train", "Training", "pretrain", "trainval", "train-clean-100")
+        ),
+        *(
+            (name, "val")
+            for name in ("val", "Val", "valid", "validation", "VALIDATION", "dev", "val_set")
+        ),
         *((name, "test") for name in ("test", "Testing", "eval", "test-other", "test_unseen")),
-        *((name, "train") for name in ("Train ", "pre-train", "entra\u00eenement", "\u8bad\u7ec3\u96c6")),
-        *((name, "val") for name in ("VAL\u0130DATION", "\uff56\uff41\uff4c", "validaci\u00f3n", "01_dev")),
+        *(
+            (name, "train")
+            for name in ("Train ", "pre-train", "entra\u00eenement", "\u8bad\u7ec3\u96c6")
+        ),
+        *(
+            (name, "val")
+            for name in ("VAL\u0130DATION", "\uff56\uff41\uff4c", "validaci\u00f3n", "01_dev")
+        ),
         *((name, "test") for name in ("Tests", "held-out", "\u0442\u0435\u0441\u0442")),
-        *((name, None) for name in ("anna", "devon", "valentina", "testament", "test-anna", "traine")),
+        *(
+            (name, None)
+            for name in ("anna", "devon", "valentina", "testament", "test-anna", "traine")
+        ),
     ],
 )
-def test_row_13_folders_named_as_splits_are_splits(tmp_path: Path, folder: str, split: str | None) -> None:
+def test_row_13_folders_named_as_splits_are_splits(
+    tmp_path: Path, folder: str, split: str | None
+) -> None:
     put(tmp_path / folder / "bert" / "a.mp4")
     put(tmp_path / "clips" / folder / "b.mp4")
     (first, second) = folder_corpus.list_items(tmp_path)
@@ -287,7 +330,9 @@ def test_row_13_folders_named_as_splits_are_splits(tmp_path: Path, folder: str, 
     assert found == {"a": (split, "bert"), "b": (split, "clips" if split else folder)}
 
 
-def test_row_13_folders_that_may_be_meant_as_splits_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_row_13_folders_that_may_be_meant_as_splits_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for name in ("lrs3_val/a.mp4", "my-train/b.mp4", "anna/c.mp4", "val/bert/d.mp4"):
         put(tmp_path / name)
     folder_corpus.list_items(tmp_path)
@@ -302,7 +347,10 @@ def test_row_13_grid_lists_may_have_other_names_and_suffixes(tmp_path: Path) -> 
     put(tmp_path / "Validation.TXT", "s1/bbaf2n.mpg\r\n")
     put(tmp_path / "dev.txt", "s2/lrarzn\r\n")
     items = by_id(grid.list_items(tmp_path))
-    assert {id: item.split for id, item in items.items()} == {"s1_bbaf2n": "val", "s2_lrarzn": "val"}
+    assert {id: item.split for id, item in items.items()} == {
+        "s1_bbaf2n": "val",
+        "s2_lrarzn": "val",
+    }
     assert items["s1_bbaf2n"].words is not None
 
 
@@ -326,7 +374,9 @@ def test_row_14_a_text_that_two_recordings_could_have_is_taken_by_neither(tmp_pa
     if len(list(tmp_path.iterdir())) < 2:
         pytest.skip("the file system does not tell upper from lower case")
     put(tmp_path / "day.txt", "hello")
-    assert all("is not beside it" in (item.problem or "") for item in folder_corpus.list_items(tmp_path))
+    assert all(
+        "is not beside it" in (item.problem or "") for item in folder_corpus.list_items(tmp_path)
+    )
 
 
 def test_row_14_marked_utf16_is_read(tmp_path: Path) -> None:
@@ -336,7 +386,9 @@ def test_row_14_marked_utf16_is_read(tmp_path: Path) -> None:
     assert item.text == "h\u00e9llo"
 
 
-@pytest.mark.parametrize("content", [" \n", "", "\ufeff\u200b", "Text:\nConf: 4\n", "\u00a0\r\n\u2060"])
+@pytest.mark.parametrize(
+    "content", [" \n", "", "\ufeff\u200b", "Text:\nConf: 4\n", "\u00a0\r\n\u2060"]
+)
 def test_row_15_an_empty_text_says_that_nothing_is_spoken(tmp_path: Path, content: str) -> None:
     put(tmp_path / "test/a.mp4")
     put(tmp_path / "test/a.txt", content)

@@ -1,4 +1,5 @@
-"""Preparation: nothing lost, nothing done twice, the same bytes however it was run, every skipped clip named."""
+"""Preparation: nothing lost, nothing done twice, the same bytes however it was run, every skipped
+clip named."""
 
 from __future__ import annotations
 
@@ -23,8 +24,8 @@ from avsr.preprocessing.media import streams
 from avsr.preprocessing.prepare import Summary, prepare
 from avsr.preprocessing.shards import ShardIndex
 
-# A stand-in for reading real media: what the "video" says decides what comes of it. It is also run as a script, whose
-# worker processes import it again and so read the same way.
+# A stand-in for reading real media: what the "video" says decides what comes of it. It is also run
+# as a script, whose worker processes import it again and so read the same way.
 STAND_IN = """
 import os, sys, time
 from types import SimpleNamespace
@@ -55,7 +56,9 @@ if __name__ == "__main__":
 """
 
 
-def stand_in(path: str | Path, *, id: str, face: str | int, text: str | None, speaker: str | None) -> Clip:
+def stand_in(
+    path: str | Path, *, id: str, face: str | int, text: str | None, speaker: str | None
+) -> Clip:
     """Reads a text file such as `frames 5` as a clip, or fails as it says."""
     what, _, value = Path(path).read_text().partition(" ")
     if what == "broken":
@@ -67,10 +70,20 @@ def stand_in(path: str | Path, *, id: str, face: str | int, text: str | None, sp
     if what == "bug":
         raise NameError("name 'dataclass' is not defined")
     frames = int(value) if what == "frames" else 4
-    share = {"faceless": (1.0, 0.0), "silent": (0.0, 1.0), "hardly": (0.25, 0.25)}.get(what, (1.0, 1.0))
+    share = {"faceless": (1.0, 0.0), "silent": (0.0, 1.0), "hardly": (0.25, 0.25)}.get(
+        what, (1.0, 1.0)
+    )
     heard, seen = (np.arange(frames) < frames * part for part in share)
     lips = np.full((frames, CROP_SIZE, CROP_SIZE), sum(id.encode()) % 256, np.uint8)
-    return Clip(id, np.zeros(frames * SAMPLES_PER_FRAME, np.float32), lips, heard, seen, text=text, speaker=speaker)
+    return Clip(
+        id,
+        np.zeros(frames * SAMPLES_PER_FRAME, np.float32),
+        lips,
+        heard,
+        seen,
+        text=text,
+        speaker=speaker,
+    )
 
 
 @pytest.fixture
@@ -101,13 +114,24 @@ def make_source(folder: Path, clips: dict[str, str]) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def test_clips_arrive_whole_and_in_order(tmp_path: Path, reading: list[str]) -> None:
     src = make_source(tmp_path / "src", {f"anna/{i}": f"frames {i + 1}" for i in range(7)})
     seen: list[tuple[int, int, float]] = []
-    summary = prepare("folder", src, tmp_path / "dst", workers=0, shard_clips=3, progress=lambda *now: seen.append(now))
+    summary = prepare(
+        "folder",
+        src,
+        tmp_path / "dst",
+        workers=0,
+        shard_clips=3,
+        progress=lambda *now: seen.append(now),
+    )
     index = ShardIndex(tmp_path / "dst")
     assert [entry.id for entry in index.entries] == [f"anna/{i}" for i in range(7)]
     assert [entry.frames for entry in index.entries] == list(range(1, 8))
@@ -131,7 +155,8 @@ def test_every_skipped_clip_is_named_with_its_reason(tmp_path: Path, reading: li
         "long": "4000 s long, at most 300 s",
     }
     src = make_source(
-        tmp_path / "src", {what.split()[0]: what for what in bad} | {"faceless": "faceless", "z": "silent"}
+        tmp_path / "src",
+        {what.split()[0]: what for what in bad} | {"faceless": "faceless", "z": "silent"},
     )
     (src / "textless.mp4").write_text("frames 3")
     summary = prepare("folder", src, tmp_path / "dst", workers=0, max_loss=0.9)
@@ -147,17 +172,26 @@ def test_every_skipped_clip_is_named_with_its_reason(tmp_path: Path, reading: li
         ("faceless", 1.0, 0.0),
         ("z", 0.0, 1.0),
     ]
-    assert (summary.clips, summary.skipped, summary.without_video, summary.without_audio) == (2, 6, 1, 1)
+    assert (summary.clips, summary.skipped, summary.without_video, summary.without_audio) == (
+        2,
+        6,
+        1,
+        1,
+    )
 
 
 @pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="file names are Unicode here")
-def test_word_times_that_go_on_after_the_recording_are_dropped(tmp_path: Path, reading: list[str]) -> None:
+def test_word_times_that_go_on_after_the_recording_are_dropped(
+    tmp_path: Path, reading: list[str]
+) -> None:
     src = tmp_path / "src" / "anna"
     src.mkdir(parents=True)
     for name, end_s in (("early", 0.5), ("late", 90.0)):
         (src / f"{name}.mp4").write_text("frames 10")
         (src / f"{name}.txt").write_text("hello you")
-        (src / f"{name}.words.json").write_text(json.dumps([["hello", 0.1, 0.2], ["you", 0.3, end_s]]))
+        (src / f"{name}.words.json").write_text(
+            json.dumps([["hello", 0.1, 0.2], ["you", 0.3, end_s]])
+        )
     prepare("folder", tmp_path / "src", tmp_path / "dst", workers=0)
     index = ShardIndex(tmp_path / "dst")
     early, late = index.info["clips"]
@@ -168,7 +202,11 @@ def test_word_times_that_go_on_after_the_recording_are_dropped(tmp_path: Path, r
 
 
 def test_file_names_that_are_no_utf8_stop_nothing(tmp_path: Path, reading: list[str]) -> None:
-    names = {os.fsdecode(b"caf\xe9"): "frames 2", os.fsdecode(b"th\xe9"): "broken", **dict.fromkeys("abcd", "frames 1")}
+    names = {
+        os.fsdecode(b"caf\xe9"): "frames 2",
+        os.fsdecode(b"th\xe9"): "broken",
+        **dict.fromkeys("abcd", "frames 1"),
+    }
     src = make_source(tmp_path / "src", {})
     for name, content in names.items():
         src.mkdir(exist_ok=True)
@@ -181,10 +219,16 @@ def test_file_names_that_are_no_utf8_stop_nothing(tmp_path: Path, reading: list[
     assert [row["source"] for row in index.info["skipped"]] == [r"th\udce9.mp4"]
 
 
-def test_losing_too_much_fails_at_the_end_and_keeps_the_rest(tmp_path: Path, reading: list[str]) -> None:
-    src = make_source(tmp_path / "src", {"a": "frames 2", "b": "broken", "c": "broken", "d": "frames 2"})
+def test_losing_too_much_fails_at_the_end_and_keeps_the_rest(
+    tmp_path: Path, reading: list[str]
+) -> None:
+    src = make_source(
+        tmp_path / "src", {"a": "frames 2", "b": "broken", "c": "broken", "d": "frames 2"}
+    )
     for _ in range(2):  # the second time it is complete, and still not good
-        with pytest.raises(AvsrError, match=r"2 of 4 clips were skipped \(50%; at most 20%") as caught:
+        with pytest.raises(
+            AvsrError, match=r"2 of 4 clips were skipped \(50%; at most 20%"
+        ) as caught:
             prepare("folder", src, tmp_path / "dst", workers=0)
         assert "\n" not in str(caught.value)
     assert [entry.id for entry in ShardIndex(tmp_path / "dst").entries] == ["a", "d"]
@@ -283,7 +327,9 @@ def test_a_destination_of_something_else_is_refused(tmp_path: Path, reading: lis
         ({"max_loss": 2.0}, "max_loss is 2.0"),
     ],
 )
-def test_values_out_of_range_are_refused_before_any_work(tmp_path: Path, more: dict, message: str) -> None:
+def test_values_out_of_range_are_refused_before_any_work(
+    tmp_path: Path, more: dict, message: str
+) -> None:
     src = make_source(tmp_path / "src", {"a": "frames 2"})
     with pytest.raises(AvsrError, match=message):
         prepare("folder", src, tmp_path / "dst", **more)
@@ -321,7 +367,7 @@ def test_a_disk_that_fills_up_at_any_write_is_one_line_and_loses_nothing(
     assert contents(tmp_path / "dst") == contents(tmp_path / "whole")
 
 
-# ------------------------------------------------------------------------------------------------- several processes
+# -------------------------------------------------------------------------------- several processes
 
 
 @pytest.fixture
@@ -334,7 +380,9 @@ def script(tmp_path: Path) -> Path:
 def start(script: Path, src: Path, dst: Path, workers: int, log: Path) -> subprocess.Popen[str]:
     environment = os.environ | {"LOADS": str(log), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(script), str(src), str(dst), str(workers)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path: Path, script: Path) -> None:
@@ -354,13 +402,15 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path: Path, scri
         kills += 1
         time.sleep(0.3)  # the workers notice that they are alone
         assert not (dst / "index.json").exists()
-        (dst / "shard-00000.tar.123.tmp").write_text("half a shard")  # what a kill while writing leaves
+        # what a kill while writing leaves
+        (dst / "shard-00000.tar.123.tmp").write_text("half a shard")
     last = start(script, src, dst, 2, log)
     assert "23 clips" in last.communicate(timeout=120)[0]
     assert contents(dst) == contents(tmp_path / "whole")
     loads = Counter(log.read_text().split())
     assert len(loads) == 23
-    assert sum(loads.values()) <= 23 + 2 * kills  # no more than what each process was at when it was killed
+    # no more than what each process was at when it was killed
+    assert sum(loads.values()) <= 23 + 2 * kills
 
 
 def test_no_worker_outlives_a_killed_run(tmp_path: Path, script: Path) -> None:
@@ -407,14 +457,19 @@ def test_without_a_main_guard_it_says_so(tmp_path: Path) -> None:
     src = make_source(tmp_path / "src", {"a": "x"})
     script = tmp_path / "bare.py"
     script.write_text(
-        f"from avsr.preprocessing.prepare import prepare\nprepare('folder', {str(src)!r}, {str(tmp_path / 'dst')!r})\n"
+        f"from avsr.preprocessing.prepare import prepare\nprepare('folder', {str(src)!r}, "
+        f"{str(tmp_path / 'dst')!r})\n"
     )
-    run = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False)
+    run = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False
+    )
     assert "worker processes do not start" in run.stderr
     assert run.returncode == 1
 
 
-def test_real_clips_from_grid(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_real_clips_from_grid(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AVSR_FACE_MODEL", str(shared / "models" / "face_landmarker.task"))
     summary = prepare("grid", shared / "data" / "grid", tmp_path / "dst", workers=2, limit=2)
     assert isinstance(summary, Summary)
@@ -431,7 +486,9 @@ def test_real_clips_from_grid(shared: Path, tmp_path: Path, monkeypatch: pytest.
     assert json.dumps(index.info["skipped"]) == "[]"
 
 
-def test_damaged_real_clips_are_masked_or_named(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_real_clips_are_masked_or_named(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AVSR_FACE_MODEL", str(shared / "models" / "face_landmarker.task"))
     speaker = tmp_path / "grid" / "s1"
     speaker.mkdir(parents=True)
@@ -442,7 +499,8 @@ def test_damaged_real_clips_are_masked_or_named(shared: Path, tmp_path: Path, mo
     assert (summary.clips, summary.skipped) == (1, 2)
     index = ShardIndex(tmp_path / "dst")
     clip = index.load(0)
-    assert not clip.video_present[:8].any()  # its first key picture is lost: grey until the next one
+    # its first key picture is lost: grey until the next one
+    assert not clip.video_present[:8].any()
     assert clip.video_present[12:].all()
     assert clip.audio_present.all()
     reasons = {row["source"]: row["reason"] for row in index.info["skipped"]}

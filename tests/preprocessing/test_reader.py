@@ -1,4 +1,5 @@
-"""A media file becomes clips: whatever is missing is marked missing, and cutting changes nothing."""
+"""A media file becomes clips: whatever is missing is marked missing, and cutting changes
+nothing."""
 
 from __future__ import annotations
 
@@ -33,7 +34,12 @@ def _tone(frames: int) -> np.ndarray:
 
 def test_a_clip_has_lips_and_sound(grid):
     clip = load_clip(grid / "bbaf2n.mp4", text="bin blue at f two now", speaker="s1")
-    assert (clip.id, clip.text, clip.speaker, clip.start_s) == ("bbaf2n", "bin blue at f two now", "s1", 0.0)
+    assert (clip.id, clip.text, clip.speaker, clip.start_s) == (
+        "bbaf2n",
+        "bin blue at f two now",
+        "s1",
+        0.0,
+    )
     assert clip.frames == 75
     assert clip.video_present.all()
     assert clip.audio_present.all()
@@ -159,7 +165,10 @@ def _shots(path: Path, *shots: list[np.ndarray]) -> Path:
 
 
 def _closer(frames: list[np.ndarray], times: float) -> list[np.ndarray]:
-    large = [cv2.resize(frame, None, fx=times, fy=times, interpolation=cv2.INTER_AREA) for frame in frames]
+    large = [
+        cv2.resize(frame, None, fx=times, fy=times, interpolation=cv2.INTER_AREA)
+        for frame in frames
+    ]
     top, left = round((times - 1) * 200), round((times - 1) * 160)
     return [frame[top : top + 288, left : left + 360] for frame in large]
 
@@ -186,11 +195,15 @@ def test_row_6_one_person_over_camera_cuts_keeps_her_lips(grid, tmp_path):
             _only_once(reader)
             lips = _arrays(list(reader))[1]
             assert reader.remarks == []
-        assert (lips.std(axis=(1, 2)) > 5).sum() >= 117  # a look or two is lost where the camera cuts
+        # a look or two is lost where the camera cuts
+        assert (lips.std(axis=(1, 2)) > 5).sum() >= 117
 
 
 def test_row_6_a_stranger_in_another_shot_is_not_taken_for_her(grid, tmp_path):
-    her, him = _frames(grid / "bbaf2n.mp4", 60), grid.parents[1] / "grid-others" / "s26" / "bwaq8s.mp4"
+    her, him = (
+        _frames(grid / "bbaf2n.mp4", 60),
+        grid.parents[1] / "grid-others" / "s26" / "bwaq8s.mp4",
+    )
     path = _shots(tmp_path / "interview.mp4", her, _frames(him, 40), her[:20])
     with ClipReader(path, window_s=1.0) as reader:
         _only_once(reader)
@@ -214,9 +227,15 @@ def _only_once(reader: ClipReader) -> None:
 
 
 def test_clips_that_are_handed_out_early_are_those_of_the_whole_file(grid, tmp_path):
-    her, him = _frames(grid / "bbaf2n.mp4", 60), grid.parents[1] / "grid-others" / "s26" / "bwaq8s.mp4"
+    her, him = (
+        _frames(grid / "bbaf2n.mp4", 60),
+        grid.parents[1] / "grid-others" / "s26" / "bwaq8s.mp4",
+    )
     gap = [np.full_like(her[0], 90)] * 30
-    for path in (grid / "lwbz4n.mp4", _shots(tmp_path / "x.mp4", her, gap, her[:20], _frames(him, 50))):
+    for path in (
+        grid / "lwbz4n.mp4",
+        _shots(tmp_path / "x.mp4", her, gap, her[:20], _frames(him, 50)),
+    ):
         certain = _arrays(list(stream_clips(path, window_s=0.4)))
         with ClipReader(path, window_s=0.4) as reader:
             _only_once(reader)
@@ -250,7 +269,9 @@ def test_what_began_early_is_the_same_and_is_closed(grid):
         reader.begin()
         reader.set_window(0.4)
         clips = list(reader)
-    for ours, reference in zip(_arrays(clips), _arrays([load_clip(grid / "lwbz4n.mp4")]), strict=True):
+    for ours, reference in zip(
+        _arrays(clips), _arrays([load_clip(grid / "lwbz4n.mp4")]), strict=True
+    ):
         np.testing.assert_array_equal(ours, reference)
     with ClipReader(grid / "lwbz4n.mp4") as reader:
         reader.begin()

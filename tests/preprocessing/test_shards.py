@@ -39,7 +39,8 @@ def make_clip(id: str, frames: int = 12, seed: int = 0) -> Clip:
 
 
 CLIPS = [
-    make_clip(id, 5 + i, i) for i, id in enumerate(["s1_bbaf2n", "anna/day.1", "anna/day_1", "ü ß/x", "_", "b" * 300])
+    make_clip(id, 5 + i, i)
+    for i, id in enumerate(["s1_bbaf2n", "anna/day.1", "anna/day_1", "ü ß/x", "_", "b" * 300])
 ]
 
 
@@ -75,7 +76,12 @@ def test_every_clip_comes_back_alone_and_in_any_order(folder: Path) -> None:
 def test_index_tells_what_is_in_it_without_reading_the_shards(folder: Path) -> None:
     index = ShardIndex(folder / "index.json")
     entry = index.entries[2]
-    assert (entry.id, entry.split, entry.speaker, entry.text) == ("anna/day_1", "val", "s1", "say anna/day_1")
+    assert (entry.id, entry.split, entry.speaker, entry.text) == (
+        "anna/day_1",
+        "val",
+        "s1",
+        "say anna/day_1",
+    )
     assert entry.frames == 7
     assert entry.duration_s == pytest.approx(0.28)
     assert entry.video_present == pytest.approx(CLIPS[2].video_present.mean(), abs=1e-4)
@@ -105,7 +111,9 @@ def test_the_tars_are_plain(folder: Path, tmp_path: Path) -> None:
         assert len(tar.getnames()) == 12
         assert all(info.isreg() and "/" not in info.name and info.mtime == 0 for info in tar)
     if shutil.which("tar"):
-        run = subprocess.run(["tar", "-xvf", path, "-C", tmp_path], capture_output=True, text=True, check=True)
+        run = subprocess.run(
+            ["tar", "-xvf", path, "-C", tmp_path], capture_output=True, text=True, check=True
+        )
         assert run.stderr == ""
         assert (tmp_path / "s1_bbaf2n.json").is_file()
 
@@ -161,7 +169,9 @@ def test_a_writer_that_fails_leaves_no_index(tmp_path: Path) -> None:
         ShardIndex(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 99, "clips": []}', '{"schema": 1, "clips": [3]}', "\x00"])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"schema": 99, "clips": []}', '{"schema": 1, "clips": [3]}', "\x00"]
+)
 def test_a_bad_index_is_one_clear_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "index.json").write_text(text)
     with pytest.raises(AvsrError, match=r"prepare|schema 99") as caught:
@@ -196,8 +206,12 @@ def test_row_36_a_bad_field_is_one_line_that_names_file_and_field(
     assert f"clips.3.{field}" in message or (field == "members" and "clips.3: members" in message)
 
 
-@pytest.mark.parametrize("place", [[0, 10**13], [-1, 5], [0, 0], [0], [0, 1, 2], ["0", 5], None, [10**300, 1]])
-def test_row_36_no_clip_is_larger_than_it_can_be(folder: Path, tmp_path: Path, place: object) -> None:
+@pytest.mark.parametrize(
+    "place", [[0, 10**13], [-1, 5], [0, 0], [0], [0, 1, 2], ["0", 5], None, [10**300, 1]]
+)
+def test_row_36_no_clip_is_larger_than_it_can_be(
+    folder: Path, tmp_path: Path, place: object
+) -> None:
     index = json.loads((folder / "index.json").read_text())
     index["clips"][2]["members"]["flac"] = place
     (tmp_path / "index.json").write_text(json.dumps(index))
@@ -205,7 +219,9 @@ def test_row_36_no_clip_is_larger_than_it_can_be(folder: Path, tmp_path: Path, p
         ShardIndex(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, '{"schema": 1, "clips": [' + "[" * 5000])
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"a":' * 100_000, '{"schema": 1, "clips": [' + "[" * 5000]
+)
 def test_row_36_deep_nesting_is_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "index.json").write_text(text)
     with pytest.raises(AvsrError, match=r"index\.json: (not JSON|nested too deeply)"):
@@ -218,7 +234,13 @@ def test_row_36_a_lying_shard_is_one_line(folder: Path, tmp_path: Path) -> None:
     index = ShardIndex(tmp_path / "copy")
     path = tmp_path / "copy" / index.entries[0].shard
     first, size = index.entries[0].members["json"]
-    for meta in ("3", "null", '{"id": 1, "frames": 1000000000000}', "[" * size, '{"id":"a","frames":5,"text":3}'):
+    for meta in (
+        "3",
+        "null",
+        '{"id": 1, "frames": 1000000000000}',
+        "[" * size,
+        '{"id":"a","frames":5,"text":3}',
+    ):
         content = bytearray(path.read_bytes())
         content[first : first + size] = meta.encode().ljust(size)[:size]
         path.write_bytes(content)
@@ -229,15 +251,26 @@ def test_row_36_a_lying_shard_is_one_line(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("id", "other"), ("frames", 1), ("text", "x"), ("speaker", None), ("video_present", 0.25), ("audio_present", 0.5)],
+    [
+        ("id", "other"),
+        ("frames", 1),
+        ("text", "x"),
+        ("speaker", None),
+        ("video_present", 0.25),
+        ("audio_present", 0.5),
+    ],
 )
-def test_row_36_an_index_of_other_shards_is_one_line(folder: Path, tmp_path: Path, field: str, value: object) -> None:
+def test_row_36_an_index_of_other_shards_is_one_line(
+    folder: Path, tmp_path: Path, field: str, value: object
+) -> None:
     shutil.copytree(folder, tmp_path / "shards")
     index = json.loads((folder / "index.json").read_text())
     assert index["clips"][1][field] != value
     index["clips"][1][field] = value
     (tmp_path / "shards/index.json").write_text(json.dumps(index))
-    with pytest.raises(AvsrError, match=rf"shard-\d+.tar: cannot read clip .* \(its {field} is .* in index.json\)"):
+    with pytest.raises(
+        AvsrError, match=rf"shard-\d+.tar: cannot read clip .* \(its {field} is .* in index.json\)"
+    ):
         ShardIndex(tmp_path / "shards").load(1)
 
 
@@ -252,11 +285,15 @@ def test_row_36_a_pipe_is_not_waited_for(folder: Path, tmp_path: Path) -> None:
         index.load(0)
 
 
-def test_row_22_a_wrong_split_is_answered_with_those_that_exist(folder: Path, tmp_path: Path) -> None:
+def test_row_22_a_wrong_split_is_answered_with_those_that_exist(
+    folder: Path, tmp_path: Path
+) -> None:
     index = ShardIndex(folder)
     assert index.select("val") == [2]
     assert index.select() == list(range(6))
-    with pytest.raises(AvsrError, match=r"no clip in split 'vla'; its splits are train \(5\), val \(1\)"):
+    with pytest.raises(
+        AvsrError, match=r"no clip in split 'vla'; its splits are train \(5\), val \(1\)"
+    ):
         index.select("vla")
     with ShardWriter(tmp_path / "plain") as writer:
         writer.add(CLIPS[0])

@@ -10,7 +10,11 @@ from hypothesis import strategies as st
 
 from avsr.preprocessing.text import canonical
 
-MIXED = st.text(st.sampled_from("aeé \u0301\u0323\u200b\u200c\u200d\u00ad\u00a0\u034f\u064e\u0928\u094d\u0645\u06cc"))
+MIXED = st.text(
+    st.sampled_from(
+        "aeé \u0301\u0323\u200b\u200c\u200d\u00ad\u00a0\u034f\u064e\u0928\u094d\u0645\u06cc"
+    )
+)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +45,8 @@ def test_row_20_what_looks_the_same_is_the_same(text: str, same: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",  # Persian: without it the word is spelt wrong
+        # Persian: without it the word is spelt wrong
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
         "مِ\u200cی",
         "क्\u200dष",  # Hindi: the half letter, not the ligature
         "क्\u200cष",

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # test modules are not a package: lets them import toy
+# test modules are not a package: lets them import toy
+sys.path.insert(0, str(Path(__file__).parent))
 
 from toy import TEXTS, make_clip
 

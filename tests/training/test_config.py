@@ -16,7 +16,12 @@ from avsr.training.config import TrainConfig, load_recipe
 
 @pytest.mark.parametrize(
     ("name", "size"),
-    [("grid-tiny", "grid-tiny"), ("grid-tiny-2", "grid-tiny"), ("grid-whisper-2", "grid-whisper"), ("grid", "grid")],
+    [
+        ("grid-tiny", "grid-tiny"),
+        ("grid-tiny-2", "grid-tiny"),
+        ("grid-whisper-2", "grid-whisper"),
+        ("grid", "grid"),
+    ],
 )
 def test_shipped_recipes_build_their_network(name: str, size: str) -> None:
     assert load_recipe(name).network((BLANK, "a")).name == size
@@ -25,7 +30,9 @@ def test_shipped_recipes_build_their_network(name: str, size: str) -> None:
 def test_values_from_the_command_line_win(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('size = "grid"\n[optim]\nsteps = 7\n')
-    config = load_recipe(str(path), ["optim.steps=9", "model.fusion=late", "augment.noise_dir=some/where"])
+    config = load_recipe(
+        str(path), ["optim.steps=9", "model.fusion=late", "augment.noise_dir=some/where"]
+    )
     assert (config.size, config.optim.steps, config.model) == ("grid", 9, {"fusion": "late"})
     assert config.augment.noise_dir == Path("some/where")
 
@@ -43,8 +50,14 @@ def test_values_from_the_command_line_win(tmp_path: Path) -> None:
         ("augment.snr_low_db=30", "augment.snr_high_db = 20.0: at least snr_low_db"),
         ("augment.spans=0.45", "augment.silent = .*: spans and silent are shares"),
         ("augment.talker=0.5", "augment.babble = .*: talker and babble are shares"),
-        ("augment.lookalike=0.2", "augment.lookalike_groups = .*: lookalike is above 0: name the groups"),
-        ("augment.lookalike_groups=['b p', 'c c']", "lookalike_groups = .*: each is a group of two words or more"),
+        (
+            "augment.lookalike=0.2",
+            "augment.lookalike_groups = .*: lookalike is above 0: name the groups",
+        ),
+        (
+            "augment.lookalike_groups=['b p', 'c c']",
+            "lookalike_groups = .*: each is a group of two words or more",
+        ),
         ("loss.lips_only=0.8", "loss.sound_only = 0.3: lips_only and sound_only are shares"),
         ("freeze=video_frontend", "freeze"),
         ("init_parts=['video_frontend']", "init_parts = .*: these parts are taken from init"),
@@ -91,7 +104,12 @@ def test_row_37_every_number_is_finite_and_has_bounds() -> None:
     found = dict(numbers(TrainConfig))
     assert len(found) > 40
     for name, field in found.items():
-        bounds = {kind for bound in field.metadata for kind in ("ge", "gt", "le", "lt") if hasattr(bound, kind)}
+        bounds = {
+            kind
+            for bound in field.metadata
+            for kind in ("ge", "gt", "le", "lt")
+            if hasattr(bound, kind)
+        }
         assert bounds & {"ge", "gt"}, name
         assert bounds & {"le", "lt"}, name
         for value in ("inf", "-inf", "nan", "1e400", f"-{'9' * 40}", "9" * 40):

@@ -1,4 +1,5 @@
-"""Losses say what they are for: blanks where nothing is said, sound and lips of one moment drawn together."""
+"""Losses say what they are for: blanks where nothing is said, sound and lips of one moment drawn
+together."""
 
 from __future__ import annotations
 
@@ -54,7 +55,7 @@ def unit(*shape: int, seed: int = 0) -> torch.Tensor:
     return F.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
 
 
-# ---------------------------------------------------------------------------------------------------------------- CTC
+# ---------------------------------------------------------------------------------------------- CTC
 
 
 def test_a_clip_without_words_asks_for_blanks_only(corpus: Callable[..., Path]) -> None:
@@ -77,7 +78,11 @@ def test_ctc_is_per_token_of_the_clips_that_count(corpus: Callable[..., Path]) -
     alone = ctc(log_probs[keep], batch.take(torch.tensor([0, 2])))
     torch.testing.assert_close(ctc(log_probs, batch, keep), alone)
     reference = F.ctc_loss(
-        log_probs[0][:, None], batch.targets[:1], torch.tensor([FRAMES]), batch.target_lens[:1], reduction="sum"
+        log_probs[0][:, None],
+        batch.targets[:1],
+        torch.tensor([FRAMES]),
+        batch.target_lens[:1],
+        reduction="sum",
     )
     first = ctc(log_probs, batch, torch.arange(6) == 0)
     torch.testing.assert_close(first, reference / len(TOKENIZER.encode(TEXTS[0])))
@@ -91,13 +96,15 @@ def test_several_outputs_a_frame_weigh_no_more_than_one(corpus: Callable[..., Pa
     torch.testing.assert_close(quiet_loss(fine[0], targets), quiet_loss(first, targets))
     counts, tokens = torch.rand(1, 9) < 0.5, torch.tensor(3)
     torch.testing.assert_close(distil(*fine, counts, tokens), distil(first, second, counts, tokens))
-    # CTC gets all outputs: a text as long as twice the frames fits, and padding is left out of the sum.
+    # CTC gets all outputs: a text as long as twice the frames fits, and padding is left out of the
+    # sum.
     short = batch.take(torch.tensor([0, 1]))
     short.lens[1] = 4
     short.targets = torch.tensor([[1, 2, 1, 2, 1, 2, 1, 2]] * 2)
     short.target_lens[:] = 8
     log_probs = torch.randn(2, 2 * FRAMES, len(TOKENIZER)).log_softmax(-1)
-    exact = -log_probs[1, :8].gather(1, short.targets[1][:, None]).mean()  # only one path fits into four frames
+    # only one path fits into four frames
+    exact = -log_probs[1, :8].gather(1, short.targets[1][:, None]).mean()
     torch.testing.assert_close(ctc(log_probs, short, torch.tensor([False, True])), exact)
 
 
@@ -124,7 +131,7 @@ def test_frame_targets_count_only_where_the_stream_is_there() -> None:
     assert frame_loss(head, stream, targets, torch.zeros_like(present)) == 0
 
 
-# -------------------------------------------------------------------------------------------------------- shared space
+# ------------------------------------------------------------------------------------- shared space
 
 
 def test_sound_and_lips_in_step_lose_less_than_shuffled_ones() -> None:
@@ -138,7 +145,8 @@ def test_sound_and_lips_in_step_lose_less_than_shuffled_ones() -> None:
     assert late["moments"] > 3
     assert foreign["moments"] > 3
     assert foreign["clips"] > 3
-    chance = space_loss(torch.ones(4, 20, 16) / 4, audio, there, there)  # a sound that tells nothing
+    # a sound that tells nothing
+    chance = space_loss(torch.ones(4, 20, 16) / 4, audio, there, there)
     assert chance["clips"] == pytest.approx(np.log(4), abs=0.5)
 
 
@@ -158,7 +166,8 @@ def test_frames_that_are_absent_in_one_stream_play_no_part() -> None:
     losses = space_loss(audio, video, heard, seen)
     other_audio, other_video = audio.clone(), video.clone()
     other_audio[0, 12:], other_video[1, :5], other_audio[2] = 9.0, -9.0, 5.0
-    other_video[0, 12:], other_audio[1, :5] = 3.0, -3.0  # their partners have nobody to be compared with
+    # their partners have nobody to be compared with
+    other_video[0, 12:], other_audio[1, :5] = 3.0, -3.0
     changed = space_loss(other_audio, other_video, heard, seen)
     pair = space_loss(audio[:2], video[:2], heard[:2], seen[:2])
     for name in ("moments", "clips"):
@@ -176,10 +185,12 @@ def test_moments_agree_with_a_plain_sum() -> None:
             for t in frames:
                 scores = torch.stack([a[t] @ b[u] / 0.1 for u in frames])
                 terms.append(scores.logsumexp(0) - a[t] @ b[t] / 0.1)
-    torch.testing.assert_close(space_loss(audio, video, both, both)["moments"], torch.stack(terms).mean())
+    torch.testing.assert_close(
+        space_loss(audio, video, both, both)["moments"], torch.stack(terms).mean()
+    )
 
 
-# ----------------------------------------------------------------------------------------------------- the whole batch
+# ---------------------------------------------------------------------------------- the whole batch
 
 
 @pytest.mark.parametrize("progress", [0.0, 1.0])
@@ -198,11 +209,17 @@ def test_every_batch_has_finite_losses_and_gradients(
     gradients = {name: p.grad for name, p in objective.named_parameters() if p.grad is not None}
     assert all(torch.isfinite(gradient).all() for gradient in gradients.values())
     assert any("audio_frontend" in name for name in gradients)
-    seen = [gradient.abs().sum() for name, gradient in gradients.items() if "video_frontend.stem" in name]
+    seen = [
+        gradient.abs().sum()
+        for name, gradient in gradients.items()
+        if "video_frontend.stem" in name
+    ]
     assert (sum(seen) > 0) == video
 
 
-def test_a_batch_in_which_nobody_speaks_has_finite_losses(corpus: Callable[..., Path], objective: Objective) -> None:
+def test_a_batch_in_which_nobody_speaks_has_finite_losses(
+    corpus: Callable[..., Path], objective: Objective
+) -> None:
     batch = batch_of(corpus())
     batch.target_lens[:] = 0
     batch.frame_targets[:] = 0
@@ -216,7 +233,9 @@ def test_without_weight_the_space_costs_nothing(corpus: Callable[..., Path]) -> 
     assert not {"moments", "clips"} & objective(batch_of(corpus()), 0.0).keys()
 
 
-def test_word_errors_count_once_the_streams_are_fused_and_only_where_asked_for(corpus: Callable[..., Path]) -> None:
+def test_word_errors_count_once_the_streams_are_fused_and_only_where_asked_for(
+    corpus: Callable[..., Path],
+) -> None:
     batch = batch_of(corpus())
     assert "word_errors" not in Objective(AVSR(MODEL), LossConfig())(batch, 1.0)
     objective = Objective(AVSR(MODEL), LossConfig(word_errors=1.0))
@@ -240,7 +259,7 @@ def test_the_formants_of_a_batch_reach_the_ear_and_not_the_eye(
     assert plain["video_stream"] == moved["video_stream"]
 
 
-# ----------------------------------------------------------------------------------------------- lips that do not fit
+# ----------------------------------------------------------------------------- lips that do not fit
 
 
 @pytest.mark.parametrize("progress", [0.3, 1.0])
@@ -260,9 +279,14 @@ def test_lips_that_do_not_fit_teach_the_eye_nothing(
     assert not {"distil", "distil_fused", "moments", "clips"} & losses.keys()
     assert all(torch.isfinite(value) for value in losses.values())
     losses["total"].backward()
-    touched = {name for name, p in objective.named_parameters() if p.grad is not None and p.grad.any()}
+    touched = {
+        name for name, p in objective.named_parameters() if p.grad is not None and p.grad.any()
+    }
     assert any(name.startswith("model.audio_stream.head") for name in touched)
-    assert not any(name.startswith(("video_frames", "model.video_space", "model.audio_space")) for name in touched)
+    assert not any(
+        name.startswith(("video_frames", "model.video_space", "model.audio_space"))
+        for name in touched
+    )
     if progress < 0.5:  # the streams learn alone: nothing else comes from the eye
         assert not any("video" in name for name in touched)
 
@@ -301,7 +325,9 @@ def test_lips_that_do_not_fit_are_never_shown_alone(
     batch = batch_of(corpus())
     batch.in_step[:] = in_step
     objective.config = LossConfig(streams_first=0, lips_only=1, sound_only=0, distil=0)
-    assert objective(batch, 1.0).keys() & {"both", "video", "audio"} == ({"video"} if in_step else {"both"})
+    assert objective(batch, 1.0).keys() & {"both", "video", "audio"} == (
+        {"video"} if in_step else {"both"}
+    )
     objective.config = LossConfig(streams_first=0, lips_only=0, sound_only=1, distil=0)
     assert objective(batch, 1.0).keys() & {"both", "video", "audio"} == {"audio"}
 
@@ -334,7 +360,7 @@ def test_the_ear_is_not_asked_for_whom_only_the_lips_can_tell(
     assert losses["video_stream"] > 0
 
 
-# ------------------------------------------------------------------------------------------------ the whole as teacher
+# ----------------------------------------------------------------------------- the whole as teacher
 
 
 @pytest.mark.parametrize(("teacher", "taught"), [("audio", False), ("full", True)])
@@ -356,7 +382,9 @@ def test_a_full_teacher_has_nothing_to_teach_who_gets_all_of_it(
     corpus: Callable[..., Path], objective: Objective
 ) -> None:
     batch = batch_of(corpus())
-    objective.config = LossConfig(streams_first=0, distil_start=0, teacher="full", lips_only=0, sound_only=0)
+    objective.config = LossConfig(
+        streams_first=0, distil_start=0, teacher="full", lips_only=0, sound_only=0
+    )
     objective.eval()
     batch.clean_audio, batch.clean_present = batch.audio, batch.audio_present
     batch.mel_keep[:] = True
@@ -366,19 +394,21 @@ def test_a_full_teacher_has_nothing_to_teach_who_gets_all_of_it(
         assert objective(batch, 1.0)["distil"] > 1e-3
 
 
-# ---------------------------------------------------------------------------------------------------------- the sum
+# ------------------------------------------------------------------------------------------ the sum
 
 
 def test_a_loss_without_a_weight_is_an_error(
     corpus: Callable[..., Path], objective: Objective, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = objective._weights
-    monkeypatch.setattr(objective, "_weights", lambda now: {k: v for k, v in known(now).items() if k != "distil"})
+    monkeypatch.setattr(
+        objective, "_weights", lambda now: {k: v for k, v in known(now).items() if k != "distil"}
+    )
     with pytest.raises(ValueError, match="no weight for distil: losses are both, "):
         objective(batch_of(corpus()), 1.0)
 
 
-# --------------------------------------------------------------------------------------- what the network is shown
+# ------------------------------------------------------------------------ what the network is shown
 
 
 class Seen(Exception):
@@ -396,7 +426,9 @@ def input_of(part: torch.nn.Module, run: Callable[..., object], *given: object) 
     return seen.value.args[0]
 
 
-def test_row_24_training_view_is_inference_view_for_every_legal_crop(corpus: Callable[..., Path]) -> None:
+def test_row_24_training_view_is_inference_view_for_every_legal_crop(
+    corpus: Callable[..., Path],
+) -> None:
     store = ClipStore([corpus([make_clip(0, "bin a", 8)])], "train", TOKENIZER)
     still = dict.fromkeys(("picture", "shift_px", "rotate_deg", "scale", "flip", "warp_px"), 0)
     config = PLAIN.model_copy(update=still)
@@ -423,12 +455,16 @@ def test_row_24_a_crop_beyond_what_is_stored_is_refused_in_one_line(crop: float)
 
 @pytest.mark.parametrize("kind", ["convolution", "whisper"])
 def test_masked_mel_holds_what_absent_sound_holds(corpus: Callable[..., Path], kind: str) -> None:
-    network = MODEL.model_copy(update={"audio_frontend": kind, "audio_width": 64, "audio_layers": 1})
+    network = MODEL.model_copy(
+        update={"audio_frontend": kind, "audio_width": 64, "audio_layers": 1}
+    )
     objective = Objective(AVSR(network), LossConfig()).eval()
     batch = batch_of(corpus())
     batch.mel_keep[:] = True
     ear = objective.model.audio_frontend
-    absent = input_of(ear, objective, replace(batch, audio_present=batch.audio_present & False), 0.0)
+    absent = input_of(
+        ear, objective, replace(batch, audio_present=batch.audio_present & False), 0.0
+    )
     batch.mel_keep[:, 10:30, 5:20] = False
     masked = input_of(ear, objective, batch, 0.0)
     assert (masked[:, 10:30, 5:20] == absent[:, 10:30, 5:20]).all()
@@ -438,22 +474,41 @@ def test_masked_mel_holds_what_absent_sound_holds(corpus: Callable[..., Path], k
 def test_the_losses_ask_the_device_for_nothing(
     corpus: Callable[..., Path], objective: Objective, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A tensor without memory cannot be read: whatever decides on its values, and so waits for the device, fails."""
+    """A tensor without memory cannot be read: whatever decides on its values, and so waits for the
+    device, fails."""
     batch = batch_of(corpus())
     with torch.device("meta"):
-        stream, head = torch.empty(len(TEXTS), FRAMES, MODEL.dim), torch.empty(len(TEXTS), FRAMES, len(MODEL.tokens))
+        stream, head = (
+            torch.empty(len(TEXTS), FRAMES, MODEL.dim),
+            torch.empty(len(TEXTS), FRAMES, len(MODEL.tokens)),
+        )
     # The picture network alone picks frames out: it spares itself those that are absent.
     monkeypatch.setattr(objective.model, "encode_video", lambda *_, **__: (stream, head))
     monkeypatch.setattr(objective.model, "encode_audio", lambda *_, **__: (stream, head))
 
-    def ctc_loss(log_probs: torch.Tensor, _: torch.Tensor, lens: torch.Tensor, target_lens: torch.Tensor, **__: object):
-        assert lens.device.type == target_lens.device.type == "cpu"  # else they are fetched from the device
+    def ctc_loss(
+        log_probs: torch.Tensor,
+        _: torch.Tensor,
+        lens: torch.Tensor,
+        target_lens: torch.Tensor,
+        **__: object,
+    ):
+        # else they are fetched from the device
+        assert lens.device.type == target_lens.device.type == "cpu"
         return log_probs.sum((0, 2))
 
     monkeypatch.setattr(F, "ctc_loss", ctc_loss)
     objective.config = LossConfig(streams_first=0, distil_start=0, teacher="full", space=1)
     losses = objective.to("meta")(batch.to(torch.device("meta")), 1.0)
-    assert losses.keys() >= {"moments", "clips", "distil", "fused", "distil_fused", "quiet_fused", "audio_frame"}
+    assert losses.keys() >= {
+        "moments",
+        "clips",
+        "distil",
+        "fused",
+        "distil_fused",
+        "quiet_fused",
+        "audio_frame",
+    }
     assert all(value.is_meta for value in losses.values())
     with pytest.raises((RuntimeError, NotImplementedError)):
         bool(losses["total"] > 0)

@@ -1,4 +1,5 @@
-"""Several processes train one model: alike to one process with all the clips, and they end together."""
+"""Several processes train one model: alike to one process with all the clips, and they end
+together."""
 
 from __future__ import annotations
 
@@ -45,10 +46,19 @@ def free_port() -> int:
 
 def objective() -> Objective:
     """Nothing is drawn in it, and nothing in it depends on which clips share a process."""
-    small = {"crop": 32, "dim": 32, "heads": 2, "video_width": 4, "audio_width": 4, "stream_layers": 1}
+    small = {
+        "crop": 32,
+        "dim": 32,
+        "heads": 2,
+        "video_width": 4,
+        "audio_width": 4,
+        "stream_layers": 1,
+    }
     model = ModelConfig(tokens=TOKENIZER.tokens, joint_layers=1, dropout=0, **small)
     torch.manual_seed(0)
-    made = Objective(AVSR(model), LossConfig(lips_only=0, sound_only=0, distil_start=0, teacher="full", space=0))
+    made = Objective(
+        AVSR(model), LossConfig(lips_only=0, sound_only=0, distil_start=0, teacher="full", space=0)
+    )
     for module in made.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()  # its statistics are those of a process
@@ -91,10 +101,12 @@ def test_gradients_of_two_processes_are_those_of_one_with_all_clips(
         assert lacking <= {"loss audio"}  # the one long clip has lips
         for name in alone.keys() - lacking:
             value = alone[name]
-            torch.testing.assert_close(found[name], value, rtol=2e-4, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}")
+            torch.testing.assert_close(
+                found[name], value, rtol=2e-4, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}"
+            )
 
 
-# ------------------------------------------------------------------------------------------------- they end together
+# -------------------------------------------------------------------------------- they end together
 
 
 def meet() -> int:
@@ -104,7 +116,9 @@ def meet() -> int:
     return rank
 
 
-def fails_in(ranks: tuple[int, ...], how: str, say: Callable[[str], object], connected: Callable[[], object]) -> None:
+def fails_in(
+    ranks: tuple[int, ...], how: str, say: Callable[[str], object], connected: Callable[[], object]
+) -> None:
     """Says its process id, then some ranks fail while the others wait for them."""
     rank = meet()
     connected()
@@ -142,7 +156,11 @@ def ended(pid: int) -> bool:
     ],
 )
 def test_row_37_one_processs_error_ends_all_and_is_told_once(
-    ranks: tuple[int, ...], how: str, error: type[Exception], told: str, capfd: pytest.CaptureFixture
+    ranks: tuple[int, ...],
+    how: str,
+    error: type[Exception],
+    told: str,
+    capfd: pytest.CaptureFixture,
 ) -> None:
     lines: list[str] = []
     began = time.monotonic()
@@ -160,7 +178,8 @@ def test_nobody_goes_on_when_the_one_who_started_them_is_killed() -> None:
         "from test_processes import fails_in, TrainConfig, run_together\n"
         "say = functools.partial(print, flush=True)\n"
         "if __name__ == '__main__':\n"
-        "    run_together(functools.partial(fails_in, (1,), 'sleeps'), TrainConfig(devices=2), say)\n"
+        "    run_together(functools.partial(fails_in, (1,), 'sleeps'), TrainConfig(devices=2), "
+        "say)\n"
     )
     victim = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert victim.stdout is not None
@@ -183,15 +202,20 @@ def test_row_37_nodes_that_are_not_there_are_said_at_once(monkeypatch: pytest.Mo
         monkeypatch.delenv(name, raising=False)
     for devices in (1, 2):
         with pytest.raises(
-            AvsrError, match=r"^nodes = 5: this is one machine\. .*torchrun or srun.*--set nodes=1 trains"
+            AvsrError,
+            match=r"^nodes = 5: this is one machine\. .*torchrun or srun.*--set nodes=1 trains",
         ):
             run_together(never, TrainConfig(nodes=5, devices=devices), print)
 
 
-def test_row_37_more_devices_than_there_are_start_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_row_37_more_devices_than_there_are_start_no_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(processes, "cores", lambda: 4)
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
-    with pytest.raises(AvsrError, match=r"^devices = 64: this machine has 4 cores; --set devices=4 uses them all$"):
+    with pytest.raises(
+        AvsrError, match=r"^devices = 64: this machine has 4 cores; --set devices=4 uses them all$"
+    ):
         run_together(never, TrainConfig(devices=64), print)
 
 
@@ -206,7 +230,9 @@ def test_a_node_that_does_not_come_is_said_within_a_minute(monkeypatch: pytest.M
     port, lines = free_port(), []
     for name, value in zip(processes.OPEN, ("0", "127.0.0.1", str(port)), strict=True):
         monkeypatch.setenv(name, value)
-    with pytest.raises(AvsrError, match=rf"nodes = 2: not all came to 127\.0\.0\.1:{port} within 5 s"):
+    with pytest.raises(
+        AvsrError, match=rf"nodes = 2: not all came to 127\.0\.0\.1:{port} within 5 s"
+    ):
         run_together(waits_for_a_node, TrainConfig(nodes=2), lines.append)
     assert lines == [f"waiting for 1 more nodes at 127.0.0.1:{port}"]
 
@@ -214,17 +240,38 @@ def test_a_node_that_does_not_come_is_said_within_a_minute(monkeypatch: pytest.M
 def test_as_many_processes_as_torchrun_started(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"TORCHELASTIC_RUN_ID": "x", "RANK": "1", "WORLD_SIZE": "3"}.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(AvsrError, match=r"devices = 2, nodes = 1: 3 processes were started from outside"):
+    with pytest.raises(
+        AvsrError, match=r"devices = 2, nodes = 1: 3 processes were started from outside"
+    ):
         run_together(never, TrainConfig(devices=2), print)
-    assert not run_together(lambda say: None, TrainConfig(devices=3), print)  # this one helps another
+    # this one helps another
+    assert not run_together(lambda say: None, TrainConfig(devices=3), print)
 
 
-# ---------------------------------------------------------------------------------------------------- a run of theirs
+# ---------------------------------------------------------------------------------- a run of theirs
 
 
-TINY = ["model.dim=32", "model.heads=2", "model.video_width=4", "model.audio_width=4", "model.crop=32"]
-TINY += ["model.stream_layers=1", "model.joint_layers=1", "optim.precision=32-true", "optim.warmup=5", "optim.lr=3e-3"]
-TINY += ["data.workers=0", "data.max_frames=75", "log_every=10", "save_every=100", "loss.streams_first=0"]
+TINY = [
+    "model.dim=32",
+    "model.heads=2",
+    "model.video_width=4",
+    "model.audio_width=4",
+    "model.crop=32",
+]
+TINY += [
+    "model.stream_layers=1",
+    "model.joint_layers=1",
+    "optim.precision=32-true",
+    "optim.warmup=5",
+    "optim.lr=3e-3",
+]
+TINY += [
+    "data.workers=0",
+    "data.max_frames=75",
+    "log_every=10",
+    "save_every=100",
+    "loss.streams_first=0",
+]
 
 
 def losses_of(lines: list[str]) -> dict[int, float]:
@@ -234,7 +281,9 @@ def losses_of(lines: list[str]) -> dict[int, float]:
 
 
 @pytest.mark.slow
-def test_two_processes_learn_and_go_on_as_one_and_as_two_again(corpus: Callable[..., Path], tmp_path: Path) -> None:
+def test_two_processes_learn_and_go_on_as_one_and_as_two_again(
+    corpus: Callable[..., Path], tmp_path: Path
+) -> None:
     folder, out = corpus(), tmp_path / "run"
 
     def go(steps: int, devices: int, resume: bool = True) -> list[str]:
@@ -260,7 +309,9 @@ def test_two_processes_learn_and_go_on_as_one_and_as_two_again(corpus: Callable[
 
 
 @pytest.mark.slow
-def test_row_37_two_devices_and_a_mistake_are_one_line(corpus: Callable[..., Path], tmp_path: Path) -> None:
+def test_row_37_two_devices_and_a_mistake_are_one_line(
+    corpus: Callable[..., Path], tmp_path: Path
+) -> None:
     command = [
         sys.executable,
         "-m",
@@ -274,7 +325,10 @@ def test_row_37_two_devices_and_a_mistake_are_one_line(corpus: Callable[..., Pat
     ]
     more = [*TINY, "devices=2", "freeze=['ears']"]
     done = subprocess.run(
-        [*command, *(part for value in more for part in ("--set", value))], capture_output=True, text=True, timeout=120
+        [*command, *(part for value in more for part in ("--set", value))],
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     said = [line for line in done.stderr.splitlines() if line.startswith("avsr: ")]
     assert done.returncode == 1

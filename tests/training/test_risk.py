@@ -34,7 +34,9 @@ def spelt(*paths: str) -> Tensor:
         ("______", "", 0),
     ],
 )
-def test_it_counts_substitutions_deletions_and_insertions(path: str, text: str, errors: int) -> None:
+def test_it_counts_substitutions_deletions_and_insertions(
+    path: str, text: str, errors: int
+) -> None:
     rate = expected_word_errors(spelt(path), torch.tensor([6]), [text], TOKENIZER)
     assert rate.item() == pytest.approx(errors / max(1, len(text.split())))
 
@@ -76,7 +78,8 @@ def test_of_two_places_for_a_letter_one_remains() -> None:
 
 
 def test_its_gradient_is_that_of_the_expected_errors() -> None:
-    """One output that is "a" with probability p: the expected errors are 1 - p, their slope -p (1 - p)."""
+    """One output that is "a" with probability p: the expected errors are 1 - p, their slope -p (1 -
+    p)."""
     logits = torch.tensor([[[0.3, -9.0, 0.0, -9.0]]], requires_grad=True)
     torch.manual_seed(0)
     loss = expected_word_errors(

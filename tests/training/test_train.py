@@ -82,10 +82,29 @@ def one_step() -> dict[str, Path]:
 def quiet(_: str) -> None: ...
 
 
-def test_overfits_a_handful_of_clips_to_no_error(recipe: str, corpus: Callable[..., Path], tmp_path: Path) -> None:
-    plain = ["augment.speed=0", "augment.noise=0", "augment.equalise=0", "augment.spans=0", "augment.silent=0"]
-    plain += ["augment.mel_masks=0", "augment.video_masks=0", "augment.shift_px=0", "augment.rotate_deg=0"]
-    plain += ["data.join=0", "augment.nothing=0", "augment.formants=0", "augment.scale=0", "augment.flip=0"]
+def test_overfits_a_handful_of_clips_to_no_error(
+    recipe: str, corpus: Callable[..., Path], tmp_path: Path
+) -> None:
+    plain = [
+        "augment.speed=0",
+        "augment.noise=0",
+        "augment.equalise=0",
+        "augment.spans=0",
+        "augment.silent=0",
+    ]
+    plain += [
+        "augment.mel_masks=0",
+        "augment.video_masks=0",
+        "augment.shift_px=0",
+        "augment.rotate_deg=0",
+    ]
+    plain += [
+        "data.join=0",
+        "augment.nothing=0",
+        "augment.formants=0",
+        "augment.scale=0",
+        "augment.flip=0",
+    ]
     plain += [
         "augment.voice=0",
         "augment.wrong_lips=0",
@@ -143,12 +162,19 @@ train({recipe!r}, [{str(folder)!r}], {str(out)!r}, say=say)
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("more", [[], ['freeze=["video_frontend", "audio_stream"]', "data.use=video"]])
+@pytest.mark.parametrize(
+    "more", [[], ['freeze=["video_frontend", "audio_stream"]', "data.use=video"]]
+)
 def test_a_run_that_is_interrupted_and_resumed_ends_with_the_same_weights(
     recipe: str, corpus: Callable[..., Path], tmp_path: Path, more: list[str]
 ) -> None:
     """Also one with every new thing that is drawn: followers, voices, lips that do not fit."""
-    drawn = ["augment.voice=0.5", "augment.wrong_lips=0.3", "augment.out_of_step=0.3", "data.join=0.5"]
+    drawn = [
+        "augment.voice=0.5",
+        "augment.wrong_lips=0.3",
+        "augment.out_of_step=0.3",
+        "data.join=0.5",
+    ]
     overrides = ["optim.steps=7", *drawn, *more]
     folder, out = corpus(), tmp_path / "stopped"
 
@@ -182,16 +208,30 @@ def test_row_21_a_resumed_run_may_be_longer_and_its_optimiser_another(
 ) -> None:
     folder, out, lines = corpus(), tmp_path / "run", []
     train(recipe, [folder], out, overrides=["optim.steps=4"], say=quiet)
-    more = ["optim.steps=6", "optim.lr=5e-4", "optim.weight_decay=0", "data.workers=1", "data.cache_gb=0"]
+    more = [
+        "optim.steps=6",
+        "optim.lr=5e-4",
+        "optim.weight_decay=0",
+        "data.workers=1",
+        "data.cache_gb=0",
+    ]
     path = train(recipe, [folder], out, resume=True, overrides=more, say=lines.append)
-    assert lines[:2] == ["resumed with data.cache_gb = 0.0 (was 1.0)", "resumed with data.workers = 1 (was 0)"]
+    assert lines[:2] == [
+        "resumed with data.cache_gb = 0.0 (was 1.0)",
+        "resumed with data.workers = 1 (was 0)",
+    ]
     assert "resumed with optim.lr = 0.0005 (was 0.001)" in lines
-    assert any(line.startswith("resumed with optim.steps = 6 (was 4): learning rate and ") for line in lines)
+    assert any(
+        line.startswith("resumed with optim.steps = 6 (was 4): learning rate and ")
+        for line in lines
+    )
     assert [line.split()[1] for line in lines if line.startswith("step ")] == ["5/6", "6/6"]
     rate = learning_rate(4, load_recipe(recipe, more))
     assert f"lr {rate:.1e}" in next(line for line in lines if line.startswith("step 5/6"))
     assert checkpoint.load(path)[1]["step"] == 6
-    with pytest.raises(AvsrError, match=r"optim.steps = 3, but .* has trained 6 steps already: ask for more"):
+    with pytest.raises(
+        AvsrError, match=r"optim.steps = 3, but .* has trained 6 steps already: ask for more"
+    ):
         train(recipe, [folder], out, resume=True, overrides=[*more, "optim.steps=3"], say=quiet)
 
 
@@ -201,7 +241,9 @@ def test_a_run_is_not_resumed_on_other_clips_nor_from_the_state_of_something_els
     folder, out, two = corpus(), tmp_path / "run", ["optim.steps=1"]
     train(recipe, [folder], out, overrides=two, say=quiet)
     more = corpus([make_clip(60, "zoo a"), make_clip(61, "set b")])
-    with pytest.raises(AvsrError, match="was trained on other clips: resume it with the same --data"):
+    with pytest.raises(
+        AvsrError, match="was trained on other clips: resume it with the same --data"
+    ):
         train(recipe, [folder, more], out, resume=True, overrides=two, say=quiet)
     torch.save({"epoch": 3}, out / module.STATE)
     with pytest.raises(AvsrError, match="not a saved state of this version"):
@@ -215,7 +257,10 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(
     recipe: str, corpus: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(self: object, batch: object, progress: float) -> dict:
-        return {"both": torch.tensor(torch.nan), "total": torch.tensor(torch.nan, requires_grad=True)}
+        return {
+            "both": torch.tensor(torch.nan),
+            "total": torch.tensor(torch.nan, requires_grad=True),
+        }
 
     monkeypatch.setattr(module.Objective, "forward", broken)
     with pytest.raises(AvsrError, match=r"step 0: loss not finite \(both, total\)"):
@@ -254,12 +299,21 @@ def infinite_weight(losses: dict[str, torch.Tensor], objective: Objective) -> No
 
 @pytest.mark.parametrize(
     ("fault", "told"),
-    [(root_of_nothing, "gradient not finite, though the loss is"), (infinite_weight, "audio_space.weight not finite")],
+    [
+        (root_of_nothing, "gradient not finite, though the loss is"),
+        (infinite_weight, "audio_space.weight not finite"),
+    ],
 )
 def test_row_23_what_is_not_finite_stops_the_run_before_anything_is_saved_over(
-    recipe: str, corpus: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Any, told: str
+    recipe: str,
+    corpus: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Any,
+    told: str,
 ) -> None:
-    """At step 4 of 7, where step 3 was saved; without the fault the run then ends as if nothing had been."""
+    """At step 4 of 7, where step 3 was saved; without the fault the run then ends as if nothing had
+    been."""
     folder, out = corpus(), tmp_path / "run"
     overrides = ["optim.steps=7", "log_every=5", "save_every=3", "loss.space=0"]
     whole = load_file(train(recipe, [folder], tmp_path / "whole", overrides=overrides, say=quiet))
@@ -269,14 +323,18 @@ def test_row_23_what_is_not_finite_stops_the_run_before_anything_is_saved_over(
         losses = sound(self, batch, progress)
         if progress == 4 / 7:
             kept.update(
-                batch=batch, state=(out / "state.ckpt").read_bytes(), model=(out / "model.safetensors").read_bytes()
+                batch=batch,
+                state=(out / "state.ckpt").read_bytes(),
+                model=(out / "model.safetensors").read_bytes(),
             )
             fault(losses, self)
         return losses
 
     with monkeypatch.context() as broken:
         broken.setattr(Objective, "forward", faulty)
-        with pytest.raises(AvsrError, match=rf"^step [45]: .*{told}.*; the batch is in .*--resume") as error:
+        with pytest.raises(
+            AvsrError, match=rf"^step [45]: .*{told}.*; the batch is in .*--resume"
+        ) as error:
             train(recipe, [folder], out, overrides=overrides, say=quiet)
     assert "\n" not in str(error.value)
     assert (out / "state.ckpt").read_bytes() == kept["state"]
@@ -291,10 +349,22 @@ def test_row_23_what_is_not_finite_stops_the_run_before_anything_is_saved_over(
 
 @pytest.mark.parametrize("resume", [False, True])
 @pytest.mark.parametrize(
-    "name", ["tensorboard", "config.json", "dropped.txt", "state.ckpt", "model.safetensors", "bad_batch.safetensors"]
+    "name",
+    [
+        "tensorboard",
+        "config.json",
+        "dropped.txt",
+        "state.ckpt",
+        "model.safetensors",
+        "bad_batch.safetensors",
+    ],
 )
 def test_a_folder_that_cannot_be_written_to_is_told_before_any_work(
-    run_of_one_step: tuple[str, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, resume: bool
+    run_of_one_step: tuple[str, Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    resume: bool,
 ) -> None:
     recipe, folder, out = run_of_one_step
     out = out if resume else tmp_path / "new"
@@ -305,7 +375,9 @@ def test_a_folder_that_cannot_be_written_to_is_told_before_any_work(
     out.mkdir(exist_ok=True)
     path.touch() if name == "tensorboard" else path.mkdir()
     monkeypatch.setattr(module, "Run", None)
-    with pytest.raises(AvsrError, match=rf"{name} is there already and is no (file|folder)") as error:
+    with pytest.raises(
+        AvsrError, match=rf"{name} is there already and is no (file|folder)"
+    ) as error:
         train(recipe, [folder], out, resume=resume, overrides=["optim.steps=2"], say=quiet)
     assert "\n" not in str(error.value)
 
@@ -316,7 +388,9 @@ def test_an_out_that_is_a_file_or_below_one_is_told_before_any_work(
     monkeypatch.setattr(module, "Run", None)
     (tmp_path / "file").touch()
     for out in (tmp_path / "file", tmp_path / "file" / "below" / "it"):
-        with pytest.raises(AvsrError, match=r"file is there already and is no folder: choose another --out"):
+        with pytest.raises(
+            AvsrError, match=r"file is there already and is no folder: choose another --out"
+        ):
             train(recipe, [corpus()], out, say=quiet)
     with pytest.raises(AvsrError, match=r"cannot be written to .*: choose another --out"):
         train(recipe, [corpus()], tmp_path / ("x" * 300), say=quiet)
@@ -328,7 +402,8 @@ def test_an_out_that_is_a_file_or_below_one_is_told_before_any_work(
 def test_resume_begins_where_nothing_was_saved_and_says_so(
     recipe: str, corpus: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """A script that always resumes: its first start, one that was stopped before the first save, and a later one."""
+    """A script that always resumes: its first start, one that was stopped before the first save,
+    and a later one."""
     folder, out, lines = corpus(), tmp_path / "run", []
 
     def stop(line: str) -> None:
@@ -339,7 +414,9 @@ def test_resume_begins_where_nothing_was_saved_and_says_so(
     with pytest.raises(KeyboardInterrupt):
         train(recipe, [folder], out, resume=True, overrides=["optim.steps=2"], say=stop)
     train(recipe, [folder], out, resume=True, overrides=["optim.steps=2"], say=lines.append)
-    told = [line for line in lines if "no saved state to resume from: the run begins at step 0" in line]
+    told = [
+        line for line in lines if "no saved state to resume from: the run begins at step 0" in line
+    ]
     assert len(told) == 2
     later: list[str] = []
     train(recipe, [folder], out, resume=True, overrides=["optim.steps=3"], say=later.append)
@@ -357,7 +434,15 @@ def test_row_37_a_state_that_cannot_be_used_is_named_in_one_line(
     flipped = bytearray(whole)
     flipped[len(whole) // 2] ^= 1  # in the middle of a tensor
     foreign = pickle.dumps({"objective": {}, "print": print})
-    for content in (b"", b"nonsense", b"\x80\x02}q\x00.", foreign, whole[:1000], whole[:-1000], bytes(flipped)):
+    for content in (
+        b"",
+        b"nonsense",
+        b"\x80\x02}q\x00.",
+        foreign,
+        whole[:1000],
+        whole[:-1000],
+        bytes(flipped),
+    ):
         path.write_bytes(content)
         with pytest.raises(
             AvsrError, match=r"state.ckpt: (empty|damaged, or not a saved state): .* --set init="
@@ -413,37 +498,87 @@ def recipe_without(key: str) -> Any:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        *((lack(key), f"no '{key}' in it") for key in ("objective", "optimizer", "average", "step", "config", "data")),
+        *(
+            (lack(key), f"no '{key}' in it")
+            for key in ("objective", "optimizer", "average", "step", "config", "data")
+        ),
         (lack("objective", "audio_frames.weight"), "had no audio_frames.weight"),
         (lambda state: state["objective"].update(more=torch.zeros(1)), "had more"),
         (lack("average", "head.bias"), "had no head.bias"),
-        (lambda state: state["average"].update({"head.bias": torch.zeros(3)}), r"\(head.bias\) has another shape"),
+        (
+            lambda state: state["average"].update({"head.bias": torch.zeros(3)}),
+            r"\(head.bias\) has another shape",
+        ),
         (lack("optimizer", "state"), "kept no 'param_groups'"),
         (lack("optimizer", "param_groups", "share"), "had no share"),
         (lack("optimizer", "state", 0, "exp_avg"), "had another exp_avg"),
         (lambda state: state["optimizer"]["param_groups"].pop(), "other groups of parameters"),
         *(
-            (lambda state, wrong=wrong: state["optimizer"].update(param_groups=wrong), "'param_groups'")
-            for wrong in ([1, 2], [], {}, "x", [{"params": 3}], [{"params": torch.zeros(2)}], [[]] * 4)
+            (
+                lambda state, wrong=wrong: state["optimizer"].update(param_groups=wrong),
+                "'param_groups'",
+            )
+            for wrong in (
+                [1, 2],
+                [],
+                {},
+                "x",
+                [{"params": 3}],
+                [{"params": torch.zeros(2)}],
+                [[]] * 4,
+            )
         ),
         *(
             (lambda state, wrong=wrong: state["optimizer"].update(state=wrong), "'state'")
             for wrong in ([1], {}, {"x": {}}, {0: 5}, None)
         ),
-        (lambda state: state["optimizer"]["state"].pop(0), "damaged .* in 'state' of its optimiser"),
-        (of_state("objective", "model.head.bias", torch.Tensor.int), r"\(model.head.bias\) has another type"),
-        (of_state("average", "head.weight", torch.Tensor.double), r"\(head.weight\) has another type"),
-        (of_state("average", "head.weight", torch.Tensor.to_sparse), r"\(head.weight\) has another type"),
-        (of_state("objective", "model.head.bias", not_a_number), r"damaged \(model.head.bias not finite"),
-        (of_state("average", "head.bias", not_a_number), r"damaged \(averaged head.bias not finite"),
-        (of_state("optimizer", "state", 0, "exp_avg", not_a_number), "damaged .*exp_avg of parameter 0 not finite"),
-        (of_state("optimizer", "state", 0, "exp_avg_sq", below_zero), "damaged .*exp_avg_sq of parameter 0 below 0"),
-        (of_state("optimizer", "state", 0, "exp_avg_sq", torch.Tensor.int), "had another exp_avg_sq"),
-        (of_state("optimizer", "state", 0, "step", below_zero), "damaged .*step of parameter 0 below 0"),
+        (
+            lambda state: state["optimizer"]["state"].pop(0),
+            "damaged .* in 'state' of its optimiser",
+        ),
+        (
+            of_state("objective", "model.head.bias", torch.Tensor.int),
+            r"\(model.head.bias\) has another type",
+        ),
+        (
+            of_state("average", "head.weight", torch.Tensor.double),
+            r"\(head.weight\) has another type",
+        ),
+        (
+            of_state("average", "head.weight", torch.Tensor.to_sparse),
+            r"\(head.weight\) has another type",
+        ),
+        (
+            of_state("objective", "model.head.bias", not_a_number),
+            r"damaged \(model.head.bias not finite",
+        ),
+        (
+            of_state("average", "head.bias", not_a_number),
+            r"damaged \(averaged head.bias not finite",
+        ),
+        (
+            of_state("optimizer", "state", 0, "exp_avg", not_a_number),
+            "damaged .*exp_avg of parameter 0 not finite",
+        ),
+        (
+            of_state("optimizer", "state", 0, "exp_avg_sq", below_zero),
+            "damaged .*exp_avg_sq of parameter 0 below 0",
+        ),
+        (
+            of_state("optimizer", "state", 0, "exp_avg_sq", torch.Tensor.int),
+            "had another exp_avg_sq",
+        ),
+        (
+            of_state("optimizer", "state", 0, "step", below_zero),
+            "damaged .*step of parameter 0 below 0",
+        ),
         (lambda state: state["average"].update({7: torch.zeros(1), "more": 1}), "had 7"),
         (recipe_without("augment.picture"), "recipes had no augment.picture"),
         (recipe_without("optim.ema"), "recipes had no optim.ema"),
-        (lambda state: state.update(config=state["config"].replace('"ema"', '"emma"')), "recipes had"),
+        (
+            lambda state: state.update(config=state["config"].replace('"ema"', '"emma"')),
+            "recipes had",
+        ),
         (lambda state: state.update(step=-1), r"damaged \(-1 steps"),
         (lambda state: state.update(step=True), r"damaged \(True steps"),
         (lambda state: state.update(batches=-5), "damaged .* -5 batches"),
@@ -457,12 +592,16 @@ def test_a_state_of_another_version_is_known_by_whatever_it_lacks_or_has(
     state = torch.load(out / "state.ckpt", weights_only=True)
     change(state)
     torch.save(state, out / "state.ckpt")
-    with pytest.raises(AvsrError, match=rf"{named}.*: go on from its weights with --set init=.*model\.saf") as error:
+    with pytest.raises(
+        AvsrError, match=rf"{named}.*: go on from its weights with --set init=.*model\.saf"
+    ) as error:
         train(recipe, [folder], out, resume=True, overrides=["optim.steps=2"], say=quiet)
     assert "\n" not in str(error.value)
 
 
-def test_a_state_that_does_not_say_how_much_was_trained_is_resumed(run_of_one_step: tuple[str, Path, Path]) -> None:
+def test_a_state_that_does_not_say_how_much_was_trained_is_resumed(
+    run_of_one_step: tuple[str, Path, Path],
+) -> None:
     recipe, folder, out = run_of_one_step
     state = torch.load(out / "state.ckpt", weights_only=True)
     del state["trained"]
@@ -471,11 +610,19 @@ def test_a_state_that_does_not_say_how_much_was_trained_is_resumed(run_of_one_st
     assert checkpoint.load(path)[1]["step"] == 2
 
 
-def test_the_log_says_what_is_going_on(recipe: str, corpus: Callable[..., Path], tmp_path: Path) -> None:
+def test_the_log_says_what_is_going_on(
+    recipe: str, corpus: Callable[..., Path], tmp_path: Path
+) -> None:
     lines: list[str] = []
     val = corpus([make_clip(50, "bin a"), make_clip(51, "set b")], split="val")
     clips = [*(make_clip(i, text) for i, text in enumerate(TEXTS)), make_clip(9, "bin a", frames=2)]
-    train(recipe, [corpus(clips), val], tmp_path / "run", overrides=["optim.steps=2", "val_every=2"], say=lines.append)
+    train(
+        recipe,
+        [corpus(clips), val],
+        tmp_path / "run",
+        overrides=["optim.steps=2", "val_every=2"],
+        say=lines.append,
+    )
     text = "\n".join(lines)
     assert "dropped clip9" in text
     assert "step 2/2 total" in text
@@ -492,23 +639,38 @@ def test_a_run_of_a_size_that_has_changed_is_not_resumed_but_started_from(
     with monkeypatch.context() as before:
         before.setitem(SIZES, "grid-tiny", {})  # one output a frame, as it once was
         old = train(recipe, [folder], tmp_path / "old", overrides=["optim.steps=1"], say=quiet)
-    with pytest.raises(AvsrError, match=r"another shape: go on from its weights with --set init=.*model\.safetensors"):
-        train(recipe, [folder], tmp_path / "old", overrides=["optim.steps=1"], resume=True, say=quiet)
+    with pytest.raises(
+        AvsrError,
+        match=r"another shape: go on from its weights with --set init=.*model\.safetensors",
+    ):
+        train(
+            recipe, [folder], tmp_path / "old", overrides=["optim.steps=1"], resume=True, say=quiet
+        )
     lines: list[str] = []
-    new = train(recipe, [folder], tmp_path / "new", overrides=["optim.steps=1", f"init={old}"], say=lines.append)
+    new = train(
+        recipe,
+        [folder],
+        tmp_path / "new",
+        overrides=["optim.steps=1", f"init={old}"],
+        say=lines.append,
+    )
     taken, _, whole, *_ = next(line for line in lines if "tensors taken" in line).split()
     assert taken == whole  # the heads too
     assert checkpoint.load(new)[0].config.outputs_per_frame == 2
 
 
-def test_starting_from_a_model_keeps_its_vocabulary(recipe: str, corpus: Callable[..., Path], tmp_path: Path) -> None:
+def test_starting_from_a_model_keeps_its_vocabulary(
+    recipe: str, corpus: Callable[..., Path], tmp_path: Path
+) -> None:
     path = train(recipe, [corpus()], tmp_path / "a", overrides=["optim.steps=1"], say=quiet)
     few = corpus([make_clip(0, "bin a")])
-    tuned = train(recipe, [few], tmp_path / "b", overrides=["optim.steps=1", f"init={path}"], say=quiet)
+    tuned = train(
+        recipe, [few], tmp_path / "b", overrides=["optim.steps=1", f"init={path}"], say=quiet
+    )
     assert checkpoint.load(tuned)[0].config.tokens == checkpoint.load(path)[0].config.tokens
 
 
-# ----------------------------------------------------------------------------------------------- parts of the network
+# ----------------------------------------------------------------------------- parts of the network
 
 
 def weights_of(path: Path, part: str) -> dict[str, torch.Tensor]:
@@ -536,24 +698,40 @@ def test_frozen_parts_keep_their_weights_and_their_statistics(
     end = train(recipe, [folder], second, overrides=more, say=quiet)
     assert end is not None
     before, after = load_file(start), load_file(end)  # averages
-    frozen = [name for name in before if name.startswith(("video_frontend.stem.", "video_frontend.stages."))]
+    frozen = [
+        name
+        for name in before
+        if name.startswith(("video_frontend.stem.", "video_frontend.stages."))
+    ]
     assert any("running_mean" in name for name in frozen)
     assert any("num_batches_tracked" in name for name in frozen)
     for name in frozen:
         assert torch.equal(after[name], before[name])
         assert torch.equal(weights_of(second, "video_frontend")[f"model.{name}"], before[name])
-    assert not same(weights_of(first, "video_stream"), weights_of(second, "video_stream"))  # is trained
+    # is trained
+    assert not same(weights_of(first, "video_stream"), weights_of(second, "video_stream"))
     torch.manual_seed(1)
     fresh = AVSR(checkpoint.load(end)[0].config)
-    kept = {f"model.audio_frontend.{name}": value for name, value in fresh.audio_frontend.state_dict().items()}
-    assert same(weights_of(second, "audio_frontend"), kept)  # frozen as it started: not taken, not trained
+    kept = {
+        f"model.audio_frontend.{name}": value
+        for name, value in fresh.audio_frontend.state_dict().items()
+    }
+    # frozen as it started: not taken, not trained
+    assert same(weights_of(second, "audio_frontend"), kept)
     assert not same(weights_of(first, "audio_frontend"), kept)
 
 
 def test_only_the_parts_that_are_named_are_taken() -> None:
     def model(seed: int, **changes: int) -> AVSR:
         torch.manual_seed(seed)
-        small = {"dim": 32, "heads": 2, "video_width": 4, "audio_width": 4, "crop": 32, "stream_layers": 1}
+        small = {
+            "dim": 32,
+            "heads": 2,
+            "video_width": 4,
+            "audio_width": 4,
+            "crop": 32,
+            "stream_layers": 1,
+        }
         return AVSR(ModelConfig(tokens=(BLANK, "a"), **small | changes))
 
     source, fresh = model(1).state_dict(), model(2).state_dict()
@@ -564,14 +742,18 @@ def test_only_the_parts_that_are_named_are_taken() -> None:
         assert len(taken) == sum(not parts or name.split(".")[0] in parts for name in fresh)
         for name, value in own.state_dict().items():
             named = not parts or name.split(".")[0] in parts
-            torch.testing.assert_close(value, source[name] if named else fresh[name], atol=0, rtol=0)
+            torch.testing.assert_close(
+                value, source[name] if named else fresh[name], atol=0, rtol=0
+            )
     own = model(2)
     blocks = {name for name in fresh if name.startswith("video_stream.blocks.")}
     assert load_matching(own, model(1), ("video_stream.blocks",))[0] == blocks
     other = model(2, audio_width=6)
     load_matching(other, model(1))  # what has another shape keeps its fresh start
     assert other.audio_frontend.conv1.weight.shape[0] == 6
-    torch.testing.assert_close(other.audio_frontend.absent, source["audio_frontend.absent"], atol=0, rtol=0)
+    torch.testing.assert_close(
+        other.audio_frontend.absent, source["audio_frontend.absent"], atol=0, rtol=0
+    )
     with pytest.raises(AvsrError, match="audio_frontend cannot be taken from init"):
         load_matching(model(2, audio_width=6), model(1), ("video_frontend", "audio_frontend"))
     with pytest.raises(AvsrError, match="joint cannot be taken from init"):
@@ -591,7 +773,13 @@ def test_a_frozen_part_that_init_does_not_hold_ends_the_run_before_it_begins(
     with pytest.raises(AvsrError, match=r"freeze: audio_frontend of .* has another shape"):
         train(recipe, [corpus()], tmp_path / "b", overrides=more, say=quiet)
     with pytest.raises(AvsrError, match=r"freeze: joint of .* has another shape"):
-        train(recipe, [corpus()], tmp_path / "b", overrides=[f"init={start}", "freeze=['joint']"], say=quiet)
+        train(
+            recipe,
+            [corpus()],
+            tmp_path / "b",
+            overrides=[f"init={start}", "freeze=['joint']"],
+            say=quiet,
+        )
 
 
 def test_what_a_model_owes_to_others_goes_with_its_weights(
@@ -600,7 +788,11 @@ def test_what_a_model_owes_to_others_goes_with_its_weights(
     start = train(recipe, [corpus()], tmp_path / "a", overrides=["optim.steps=1"], say=quiet)
     assert start is not None
     model, info = checkpoint.load(start)
-    checkpoint.save(tmp_path / "ear.safetensors", model, info | {"ear": "Whisper's", "license": "MIT", "card": "old"})
+    checkpoint.save(
+        tmp_path / "ear.safetensors",
+        model,
+        info | {"ear": "Whisper's", "license": "MIT", "card": "old"},
+    )
     more = ["optim.steps=1", f"init={tmp_path / 'ear.safetensors'}"]
     end = train(recipe, [corpus()], tmp_path / "b", overrides=more, say=quiet)
     assert end is not None
@@ -608,7 +800,12 @@ def test_what_a_model_owes_to_others_goes_with_its_weights(
     assert info["license"] == "MIT"
     assert "ear" not in info  # this network has none of Whisper's
     assert "card" not in info
-    shape = ["model.audio_frontend=whisper", "model.audio_width=64", "model.audio_layers=1", "optim.steps=1"]
+    shape = [
+        "model.audio_frontend=whisper",
+        "model.audio_width=64",
+        "model.audio_layers=1",
+        "optim.steps=1",
+    ]
     start = train(recipe, [corpus()], tmp_path / "c", overrides=shape, say=quiet)
     assert start is not None
     checkpoint.save(tmp_path / "ear.safetensors", checkpoint.load(start)[0], {"ear": "Whisper's"})
@@ -625,12 +822,14 @@ def test_an_unknown_part_is_named_in_one_line(
 ) -> None:
     start = train(recipe, [corpus()], tmp_path / "a", overrides=["optim.steps=1"], say=quiet)
     more = [f"init={start}", f"{key}=['video_frontend', 'ears']"]
-    with pytest.raises(AvsrError, match=r"no part 'ears' in the network: choose among audio_frontend, ") as error:
+    with pytest.raises(
+        AvsrError, match=r"no part 'ears' in the network: choose among audio_frontend, "
+    ) as error:
         train(recipe, [corpus()], tmp_path / "b", overrides=more, say=quiet)
     assert "\n" not in str(error.value)
 
 
-# --------------------------------------------------------------------------------------------------------- specialists
+# -------------------------------------------------------------------------------------- specialists
 
 
 @pytest.mark.parametrize("use", ["audio", "video"])
@@ -638,10 +837,18 @@ def test_a_specialist_learns_from_one_modality(
     recipe: str, corpus: Callable[..., Path], tmp_path: Path, use: str
 ) -> None:
     lines: list[str] = []
-    more = [f"data.use={use}", "optim.steps=3", "loss.streams_first=0.5", "loss.distil_start=0", "augment.nothing=0"]
+    more = [
+        f"data.use={use}",
+        "optim.steps=3",
+        "loss.streams_first=0.5",
+        "loss.distil_start=0",
+        "augment.nothing=0",
+    ]
     train(recipe, [corpus()], tmp_path / "run", overrides=more, say=lines.append)
     shown = next(line for line in lines if line.startswith("step 3/")).split()
-    losses = {name: float(shown[shown.index(name) + 1]) for name in ("audio_stream", "video_stream", use)}
+    losses = {
+        name: float(shown[shown.index(name) + 1]) for name in ("audio_stream", "video_stream", use)
+    }
     other = "video" if use == "audio" else "audio"
     assert losses[f"{use}_stream"] > 0
     assert losses[use] > 0
@@ -653,28 +860,46 @@ def test_a_specialist_learns_from_one_modality(
 def test_nobody_learns_from_what_is_not_there(
     recipe: str, corpus: Callable[..., Path], tmp_path: Path, use: str, missing: str
 ) -> None:
-    clips = [make_clip(i, text, video=use != "video", audio=use != "audio") for i, text in enumerate(TEXTS)]
+    clips = [
+        make_clip(i, text, video=use != "video", audio=use != "audio")
+        for i, text in enumerate(TEXTS)
+    ]
     lines: list[str] = []
-    with pytest.raises(AvsrError, match=rf"no clip of split 'train' can be used: 6 are left out \(no {missing}"):
-        train(recipe, [corpus(clips)], tmp_path / "run", overrides=[f"data.use={use}"], say=lines.append)
-    assert [line.rpartition(": ")[2] for line in lines] == [f"no {missing}, and data.use is {use}"] * len(TEXTS)
+    with pytest.raises(
+        AvsrError, match=rf"no clip of split 'train' can be used: 6 are left out \(no {missing}"
+    ):
+        train(
+            recipe,
+            [corpus(clips)],
+            tmp_path / "run",
+            overrides=[f"data.use={use}"],
+            say=lines.append,
+        )
+    assert [line.rpartition(": ")[2] for line in lines] == [
+        f"no {missing}, and data.use is {use}"
+    ] * len(TEXTS)
 
 
 @pytest.mark.filterwarnings("ignore:.*fp16 is not supported on CPU")
 def test_with_a_gradient_scaler_the_optimiser_lets_gradients_be_clipped(
     recipe: str, corpus: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """Lightning clips no gradients of an optimiser that unscales them itself, as the fused one does."""
+    """Lightning clips no gradients of an optimiser that unscales them itself, as the fused one
+    does."""
     config = load_recipe(recipe, ["optim.precision=16-mixed"])
     run = Run(config, [corpus()], tmp_path / "run", quiet)
     assert not getattr(run.optimizer.optimizer, "_step_supports_amp_scaling", False)
 
 
 @pytest.mark.parametrize("split", ["nowhere", "train"])
-def test_nothing_to_train_on_is_said(recipe: str, corpus: Callable[..., Path], tmp_path: Path, split: str) -> None:
+def test_nothing_to_train_on_is_said(
+    recipe: str, corpus: Callable[..., Path], tmp_path: Path, split: str
+) -> None:
     folder = corpus([make_clip(0, "bin a", frames=2)])
     with pytest.raises(AvsrError, match=split):
-        train(recipe, [folder], tmp_path / "run", overrides=[f"data.train_split={split}"], say=quiet)
+        train(
+            recipe, [folder], tmp_path / "run", overrides=[f"data.train_split={split}"], say=quiet
+        )
 
 
 def test_learning_rate_warms_up_and_falls_to_zero() -> None:
@@ -702,7 +927,14 @@ def test_a_student_who_agrees_has_nothing_to_learn() -> None:
 
 
 def test_a_whisper_encoder_learns_at_a_rate_of_its_own() -> None:
-    shape = {"audio_frontend": "whisper", "audio_width": 64, "audio_layers": 1, "dim": 32, "heads": 2, "video_width": 4}
+    shape = {
+        "audio_frontend": "whisper",
+        "audio_width": 64,
+        "audio_layers": 1,
+        "dim": 32,
+        "heads": 2,
+        "video_width": 4,
+    }
     objective = Objective(AVSR(ModelConfig(tokens=(BLANK, "a"), **shape)), LossConfig())
     groups = parameter_groups(objective, load_recipe("grid-tiny", ["optim.encoder_lr=0.1"]))
     shares = {id(p): group["share"] for group in groups for p in group["params"]}
@@ -710,7 +942,9 @@ def test_a_whisper_encoder_learns_at_a_rate_of_its_own() -> None:
     assert [shares[id(p)] for p in encoder] == [0.1] * len(encoder)
     assert len(shares) == len(list(objective.parameters()))
     assert sum(share == 1.0 for share in shares.values()) == len(shares) - len(encoder)
-    assert all(group["weight_decay"] == 0 for group in groups for p in group["params"] if p.ndim <= 1)
+    assert all(
+        group["weight_decay"] == 0 for group in groups for p in group["params"] if p.ndim <= 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -724,7 +958,10 @@ def test_a_whisper_encoder_learns_at_a_rate_of_its_own() -> None:
     ids=["French", "Chinese", "German", "capitals"],
 )
 def test_row_16_texts_of_another_alphabet_extend_the_vocabulary_of_init(
-    run_of_one_step: tuple[str, Path, Path], corpus: Callable[..., Path], tmp_path: Path, texts: list[str]
+    run_of_one_step: tuple[str, Path, Path],
+    corpus: Callable[..., Path],
+    tmp_path: Path,
+    texts: list[str],
 ) -> None:
     recipe, _, begun = run_of_one_step
     init, lines = begun / "model.safetensors", []
@@ -761,10 +998,19 @@ def test_row_16_a_run_that_would_lose_most_of_its_clips_does_not_start(
     recipe: str, corpus: Callable[..., Path], tmp_path: Path, lost: str
 ) -> None:
     bad = [
-        make_clip(i, text, frames=2) if lost == "short" else make_clip(i, "\u200b") for i, text in enumerate(TEXTS[:3])
+        make_clip(i, text, frames=2) if lost == "short" else make_clip(i, "\u200b")
+        for i, text in enumerate(TEXTS[:3])
     ]
     folder = corpus([*bad, *(make_clip(i, text) for i, text in enumerate(TEXTS[3:], 3))])
-    with pytest.raises(AvsrError, match=r"3 of 6 clips .* or set data.max_dropped=0.5 to train on the rest"):
+    with pytest.raises(
+        AvsrError, match=r"3 of 6 clips .* or set data.max_dropped=0.5 to train on the rest"
+    ):
         train(recipe, [folder], tmp_path / "a", overrides=["optim.steps=1"], say=quiet)
     assert len((tmp_path / "a" / "dropped.txt").read_text().splitlines()) == 3
-    train(recipe, [folder], tmp_path / "a", overrides=["optim.steps=1", "data.max_dropped=0.5"], say=quiet)
+    train(
+        recipe,
+        [folder],
+        tmp_path / "a",
+        overrides=["optim.steps=1", "data.max_dropped=0.5"],
+        say=quiet,
+    )

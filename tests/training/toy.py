@@ -1,4 +1,5 @@
-"""Clips made from noise that is different for every text: all there is to learn is which noise says what."""
+"""Clips made from noise that is different for every text: all there is to learn is which noise says
+what."""
 
 from __future__ import annotations
 
@@ -10,7 +11,9 @@ TEXTS = ["bin a", "set b", "lay c", "put d", "bin d", "set a"]
 FRAMES = 16
 
 
-def make_clip(number: int, text: str, frames: int = FRAMES, video: bool = True, audio: bool = True) -> Clip:
+def make_clip(
+    number: int, text: str, frames: int = FRAMES, video: bool = True, audio: bool = True
+) -> Clip:
     rng = np.random.default_rng(number)
     return Clip(
         id=f"clip{number}",

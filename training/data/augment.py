@@ -24,7 +24,8 @@ CODEC_KBPS = {"opus": (6, 24), "mp3": (8, 32), "amr-nb": (4.75, 12.2), "aac": (1
 
 @dataclass(frozen=True)
 class Sample:
-    """A clip on its way to the network: audio (N,) float32, lips (T, 96, 96) uint8, masks (T,) bool, words or None."""
+    """A clip on its way to the network: audio (N,) float32, lips (T, 96, 96) uint8, masks (T,)
+    bool, words or None."""
 
     id: str
     text: str
@@ -41,10 +42,11 @@ class Sample:
 
 
 def splice(sample: Sample, donors: Sequence[Sample], rng: Generator) -> Sample:
-    """A new sentence from stretches of clips of one speaker, sound and lips together, cut between words.
+    """A new sentence from stretches of clips of one speaker, sound and lips together, cut between
+    words.
 
-    Word k comes from a clip's word k, so a corpus with a fixed grammar keeps it. The cuts lie on video frames, which
-    keeps the two streams in step.
+    Word k comes from a clip's word k, so a corpus with a fixed grammar keeps it. The cuts lie on
+    video frames, which keeps the two streams in step.
 
     Args:
         sample: gives the first stretch.
@@ -65,7 +67,9 @@ def splice(sample: Sample, donors: Sequence[Sample], rng: Generator) -> Sample:
         words += [(word, a + shift, b + shift) for word, a, b in source.words[first:last]]
         pieces.append((source, begin, end))
         start += end - begin
-    audio = np.concatenate([s.audio[b * SAMPLES_PER_FRAME : e * SAMPLES_PER_FRAME] for s, b, e in pieces])
+    audio = np.concatenate(
+        [s.audio[b * SAMPLES_PER_FRAME : e * SAMPLES_PER_FRAME] for s, b, e in pieces]
+    )
     joint = 0
     for _, b, e in pieces[:-1]:
         joint += (e - b) * SAMPLES_PER_FRAME
@@ -79,7 +83,8 @@ def splice(sample: Sample, donors: Sequence[Sample], rng: Generator) -> Sample:
 
 
 def join(first: Sample, second: Sample, rng: Generator) -> Sample:
-    """One sentence after the other, as in any recording longer than a sentence; some of the pause between them is cut.
+    """One sentence after the other, as in any recording longer than a sentence; some of the pause
+    between them is cut.
 
     Args:
         first: must have words.
@@ -88,7 +93,9 @@ def join(first: Sample, second: Sample, rng: Generator) -> Sample:
     """
     assert first.words is not None
     assert second.words is not None
-    end = int(rng.integers(min(_frame(first.words[-1][2], first) + 1, first.frames), first.frames + 1))
+    end = int(
+        rng.integers(min(_frame(first.words[-1][2], first) + 1, first.frames), first.frames + 1)
+    )
     begin = int(rng.integers(0, max(_frame(second.words[0][1], second), 1)))
     shift = (end - begin) / FPS
     words = first.words + [(word, a + shift, b + shift) for word, a, b in second.words]
@@ -96,10 +103,14 @@ def join(first: Sample, second: Sample, rng: Generator) -> Sample:
         name: np.concatenate([getattr(first, name)[:end], getattr(second, name)[begin:]])
         for name in ("lips", "audio_present", "video_present")
     }
-    audio = np.concatenate([first.audio[: end * SAMPLES_PER_FRAME], second.audio[begin * SAMPLES_PER_FRAME :]])
+    audio = np.concatenate(
+        [first.audio[: end * SAMPLES_PER_FRAME], second.audio[begin * SAMPLES_PER_FRAME :]]
+    )
     _soften(audio, end * SAMPLES_PER_FRAME)
     text = f"{first.text} {second.text}"
-    return replace(first, id=f"{first.id}+{second.id}", text=text, audio=audio, words=words, **joined)
+    return replace(
+        first, id=f"{first.id}+{second.id}", text=text, audio=audio, words=words, **joined
+    )
 
 
 def with_lips_of(sample: Sample, other: Sample) -> Sample:
@@ -116,7 +127,8 @@ def whole(sample: Sample, place: int) -> bool:
 
 
 def with_lips_of_a_word(sample: Sample, place: int, other: Sample) -> Sample:
-    """The clip with the lips of one word those of the word in the same place of another clip, stretched to its length.
+    """The clip with the lips of one word those of the word in the same place of another clip,
+    stretched to its length.
 
     Args:
         sample: has words.
@@ -126,7 +138,9 @@ def with_lips_of_a_word(sample: Sample, place: int, other: Sample) -> Sample:
     assert sample.words is not None
     assert other.words is not None
     (_, *here), (_, *there) = sample.words[place], other.words[place]
-    (begin, end), (first, last) = ((_frame(a, s), _frame(b, s)) for (a, b), s in ((here, sample), (there, other)))
+    (begin, end), (first, last) = (
+        (_frame(a, s), _frame(b, s)) for (a, b), s in ((here, sample), (there, other))
+    )
     if end <= begin or last <= first:
         return sample
     picks = first + (np.arange(end - begin) * (last - first)) // (end - begin)
@@ -136,7 +150,8 @@ def with_lips_of_a_word(sample: Sample, place: int, other: Sample) -> Sample:
 
 
 def out_of_step(sample: Sample, frames: int) -> Sample:
-    """The clip with its lips late by a number of frames, or early by a negative one; the frame at the end is held."""
+    """The clip with its lips late by a number of frames, or early by a negative one; the frame at
+    the end is held."""
     picks = np.clip(np.arange(sample.frames) - frames, 0, sample.frames - 1)
     return replace(sample, lips=sample.lips[picks], video_present=sample.video_present[picks])
 
@@ -144,8 +159,9 @@ def out_of_step(sample: Sample, frames: int) -> Sample:
 def change_voice(audio: np.ndarray, pitch: float, formants: float) -> np.ndarray:
     """The same words at the same time in another voice: (N,) float32 -> (N,) float32.
 
-    A phase vocoder stretches the sound by ``pitch`` and resampling brings it back to its length, which moves pitch and
-    formants alike; the spectral envelope (from the cepstrum) is moved beforehand so that formants end up where wanted.
+    A phase vocoder stretches the sound by ``pitch`` and resampling brings it back to its length,
+    which moves pitch and formants alike; the spectral envelope (from the cepstrum) is moved
+    beforehand so that formants end up where wanted.
 
     Args:
         audio: 16 kHz.
@@ -157,27 +173,35 @@ def change_voice(audio: np.ndarray, pitch: float, formants: float) -> np.ndarray
     spectrum = librosa.stft(audio, n_fft=512, hop_length=160)  # (257, frames)
     log_magnitude = np.log(np.abs(spectrum) + 1e-6)
     cepstrum = np.fft.irfft(log_magnitude, axis=0)
-    cepstrum[40:-39] = 0  # what repeats faster than every 2.5 ms is the voice's pitch, the rest its envelope
+    # what repeats faster than every 2.5 ms is the voice's pitch, the rest its envelope
+    cepstrum[40:-39] = 0
     envelope = np.fft.rfft(cepstrum, axis=0).real
     bins = np.arange(len(envelope)) * (pitch / formants)
     low = np.minimum(bins.astype(int), len(envelope) - 2)
     share = np.minimum(bins - low, 1.0)[:, None]
     moved = envelope[low] * (1 - share) + envelope[low + 1] * share
     spectrum = spectrum * np.exp(np.clip(moved - envelope, -6, 6))
-    stretched = librosa.istft(librosa.phase_vocoder(spectrum, rate=1 / pitch, hop_length=160), hop_length=160)
+    stretched = librosa.istft(
+        librosa.phase_vocoder(spectrum, rate=1 / pitch, hop_length=160), hop_length=160
+    )
     if pitch > 1:  # what would fold back
         size = next_fast_len(len(stretched), real=True)
         low_pass = np.fft.rfft(stretched, size)
         low_pass[int(len(low_pass) / pitch) :] = 0
         stretched = np.fft.irfft(low_pass, size)
     times = np.arange(len(audio), dtype=np.float32) * np.float32(pitch)
-    return np.interp(times, np.arange(len(stretched), dtype=np.float32), stretched).astype(np.float32)
+    return np.interp(times, np.arange(len(stretched), dtype=np.float32), stretched).astype(
+        np.float32
+    )
 
 
 def nothing(sample: Sample, noise: np.ndarray, rng: Generator) -> Sample:
-    """The clip with nobody speaking: silence or faint noise (N,), over one still frame, a black picture or none."""
+    """The clip with nobody speaking: silence or faint noise (N,), over one still frame, a black
+    picture or none."""
     level = 0.0 if rng.random() < 0.4 else 10 ** rng.uniform(-4, -1.5) / (float(noise.std()) + 1e-9)
-    still = np.repeat(sample.lips[:1] if rng.random() < 0.5 else np.zeros_like(sample.lips[:1]), sample.frames, 0)
+    still = np.repeat(
+        sample.lips[:1] if rng.random() < 0.5 else np.zeros_like(sample.lips[:1]), sample.frames, 0
+    )
     return replace(sample, text="", audio=(noise * level).astype(np.float32), lips=still, words=[])
 
 
@@ -197,22 +221,28 @@ def change_speed(sample: Sample, factor: float, course: np.ndarray | None = None
     Args:
         sample: a clip of T frames.
         factor: how many times as fast as a whole.
-        course: (K,) relative speeds at evenly spaced moments, straight lines between: people slow down and hurry
-            within a sentence. Even where not given.
+        course: (K,) relative speeds at evenly spaced moments, straight lines between: people slow
+            down and hurry within a sentence. Even where not given.
     """
     time, steps = np.arange(sample.frames + 1), np.ones(sample.frames)
     if course is not None:
         steps /= np.interp(time[:-1] + 0.5, np.linspace(0, sample.frames, len(course)), course)
         steps *= sample.frames / steps.sum()
-    new = np.append(0, np.cumsum(steps / factor))  # where the edges of the frames come to lie, in frames
+    # where the edges of the frames come to lie, in frames
+    new = np.append(0, np.cumsum(steps / factor))
     frames = max(1, round(new[-1]))
     picks = np.minimum(np.interp(np.arange(frames) + 0.5, new, time).astype(int), sample.frames - 1)
-    at = np.interp(np.arange(frames * SAMPLES_PER_FRAME) / SAMPLES_PER_FRAME, new, time) * SAMPLES_PER_FRAME
+    at = (
+        np.interp(np.arange(frames * SAMPLES_PER_FRAME) / SAMPLES_PER_FRAME, new, time)
+        * SAMPLES_PER_FRAME
+    )
     audio = np.interp(at, np.arange(len(sample.audio)), sample.audio).astype(np.float32)
     words = sample.words
     if words:
         moments = np.interp([[a * FPS, b * FPS] for _, a, b in words], time, new) / FPS
-        words = [(word, float(a), float(b)) for (word, _, _), (a, b) in zip(words, moments, strict=True)]
+        words = [
+            (word, float(a), float(b)) for (word, _, _), (a, b) in zip(words, moments, strict=True)
+        ]
     return replace(
         sample,
         audio=audio,
@@ -232,7 +262,8 @@ def add_noise(audio: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray
 
 
 def coloured_noise(samples: int, slope: float, rng: Generator) -> np.ndarray:
-    """Gaussian noise whose power falls with frequency to the power ``slope``: 0 white, 1 pink, 2 brown."""
+    """Gaussian noise whose power falls with frequency to the power ``slope``: 0 white, 1 pink, 2
+    brown."""
     spectrum = np.fft.rfft(rng.standard_normal(samples, dtype=np.float32))
     spectrum /= np.maximum(np.arange(len(spectrum)), 1) ** (slope / 2)
     return np.fft.irfft(spectrum, samples).astype(np.float32)
@@ -246,12 +277,16 @@ def fit(audio: np.ndarray, samples: int, rng: Generator) -> np.ndarray:
     return audio[start : start + samples]
 
 
-def channel(audio: np.ndarray, rir: np.ndarray | None, equalise: bool, rng: Generator) -> np.ndarray:
-    """Passes audio (N,) through a room and a coloured, perhaps band-limited, channel; one transform for all of it."""
+def channel(
+    audio: np.ndarray, rir: np.ndarray | None, equalise: bool, rng: Generator
+) -> np.ndarray:
+    """Passes audio (N,) through a room and a coloured, perhaps band-limited, channel; one transform
+    for all of it."""
     size = next_fast_len(len(audio) + (len(rir) if rir is not None else 0), real=True)
     spectrum = np.fft.rfft(audio, size)
     if rir is not None:
-        rir = rir[int(np.argmax(np.abs(rir))) :]  # the direct sound stays where it was: lips and voice keep in step
+        # the direct sound stays where it was: lips and voice keep in step
+        rir = rir[int(np.argmax(np.abs(rir))) :]
         spectrum *= np.fft.rfft(rir / np.sqrt(np.sum(rir**2)), size)
     if equalise:
         hz = np.linspace(0, SAMPLE_RATE / 2, len(spectrum))
@@ -271,7 +306,8 @@ def codec(audio: np.ndarray, rng: Generator) -> np.ndarray:
 
 
 def spans(frames: int, rng: Generator) -> np.ndarray:
-    """(T,) bool, true inside one to three spans that cover a random share of the clip, now and then all of it."""
+    """(T,) bool, true inside one to three spans that cover a random share of the clip, now and then
+    all of it."""
     out = np.zeros(frames, bool)
     count = int(rng.integers(1, 4))
     share = rng.uniform(0.1, 1.0) / count
@@ -283,7 +319,8 @@ def spans(frames: int, rng: Generator) -> np.ndarray:
 
 
 def absences(frames: int, rng: Generator) -> np.ndarray:
-    """(T,) bool, true where a stream is gone: in spans, in frames lost at random, or every so many frames."""
+    """(T,) bool, true where a stream is gone: in spans, in frames lost at random, or every so many
+    frames."""
     kind = rng.random()
     if kind < 0.6:
         return spans(frames, rng)
@@ -305,12 +342,15 @@ def short_masks(frames: int, count: int, longest: int, rng: Generator) -> np.nda
 
 
 def warp_mel(mel: Tensor, factors: Tensor) -> Tensor:
-    """Moves the formants of log-mels (B, S, M) by factors (B,): another vocal tract (Jaitly & Hinton 2013).
+    """Moves the formants of log-mels (B, S, M) by factors (B,): another vocal tract (Jaitly &
+    Hinton 2013).
 
-    A factor above 1 stands for a longer one: every bin shows what stood higher, so formants come out lower.
+    A factor above 1 stands for a longer one: every bin shows what stood higher, so formants come
+    out lower.
     """
     centres = torch.arange(1, mel.shape[2] + 1, device=mel.device) / (mel.shape[2] + 1)
-    places = hz_to_mel(mel_to_hz(centres) * factors[:, None]) * (mel.shape[2] + 1) - 1  # bin each bin is read from
+    # bin each bin is read from
+    places = hz_to_mel(mel_to_hz(centres) * factors[:, None]) * (mel.shape[2] + 1) - 1
     places = places.clamp(0, mel.shape[2] - 1)
     low = places.floor().long().clamp_max(mel.shape[2] - 2)
     share = (places - low)[:, None]
@@ -328,7 +368,8 @@ def mel_keep(frames: int, n_mels: int, masks: int, rng: Generator) -> np.ndarray
 
 
 def picture(lips: np.ndarray, size: int, config: AugmentConfig, rng: Generator) -> np.ndarray:
-    """Geometry and light of one clip's crops: (T, 96, 96) uint8 -> (T, size, size) uint8, alike for all frames."""
+    """Geometry and light of one clip's crops: (T, 96, 96) uint8 -> (T, size, size) uint8, alike for
+    all frames."""
     import cv2
 
     zoom = VIEW / CROP_SIZE * np.exp(rng.uniform(-config.scale, config.scale))
@@ -337,10 +378,16 @@ def picture(lips: np.ndarray, size: int, config: AugmentConfig, rng: Generator) 
     shift = rng.uniform(-config.shift_px, config.shift_px, 2) * 2 / CROP_SIZE
     mirror = -1.0 if rng.random() < config.flip else 1.0
     cos, sin = zoom * np.cos(angle), zoom * np.sin(angle)
-    affine = [[mirror * wide * cos, -sin / wide, shift[0]], [mirror * wide * sin, cos / wide, shift[1]]]
+    affine = [
+        [mirror * wide * cos, -sin / wide, shift[0]],
+        [mirror * wide * sin, cos / wide, shift[1]],
+    ]
     bend = rng.normal(0, rng.uniform(0, config.warp_px) * 2 / CROP_SIZE, (4, 4, 2))
     warp = cv2.resize(bend, (size, size), interpolation=cv2.INTER_CUBIC)
-    places = view_grid(size, torch.tensor([affine], dtype=torch.float32)) + torch.from_numpy(warp).float()
+    places = (
+        view_grid(size, torch.tensor([affine], dtype=torch.float32))
+        + torch.from_numpy(warp).float()
+    )
     out = view_lips(torch.from_numpy(lips)[None], size, places)[0].round_().to(torch.uint8).numpy()
     if rng.random() < config.picture:
         curve = 255 * (np.arange(256) / 255) ** np.exp(rng.uniform(-0.5, 0.5))
@@ -349,7 +396,8 @@ def picture(lips: np.ndarray, size: int, config: AugmentConfig, rng: Generator) 
         sigma = rng.uniform(0.4, 1.5)
         out = np.stack([cv2.GaussianBlur(frame, (0, 0), sigma) for frame in out])
     if rng.random() < config.picture / 2:
-        grain = rng.normal(0, rng.uniform(2, 12), out.shape[1:])  # sensor noise, shifted about from frame to frame
+        # sensor noise, shifted about from frame to frame
+        grain = rng.normal(0, rng.uniform(2, 12), out.shape[1:])
         moves = rng.integers(0, size, (len(out), 2))
         noise = np.stack([np.roll(grain, move, (0, 1)) for move in moves])
         out = np.clip(out + noise, 0, 255).astype(np.uint8)

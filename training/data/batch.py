@@ -29,7 +29,8 @@ class Batch:
         mel_keep: (B, S, M) bool.
         formants: (B,) float32, factors of the vocal tract length.
         in_step: (B,) bool, false where the lips are another clip's or come too early or too late.
-        lips_needed: (B,) bool, true where one other voice is the louder one and only the lips tell who is meant.
+        lips_needed: (B,) bool, true where one other voice is the louder one and only the lips tell
+            who is meant.
         lens: (B,) int64 frames.
         targets: (B, L) int64 token ids.
         target_lens: (B,) int64.
@@ -67,11 +68,14 @@ class Batch:
 
     @property
     def tokens(self) -> Tensor:
-        """(B,) float, what a clip counts in a loss per token: its tokens, or what would fit where it has none."""
+        """(B,) float, what a clip counts in a loss per token: its tokens, or what would fit where
+        it has none."""
         return torch.where(self.target_lens > 0, self.target_lens, self.lens / FRAMES_PER_TOKEN)
 
     def to(self, device: torch.device) -> Batch:
-        moved: dict[str, Any] = {name: value.to(device, non_blocking=True) for name, value in self.tensors()}
+        moved: dict[str, Any] = {
+            name: value.to(device, non_blocking=True) for name, value in self.tensors()
+        }
         return Batch(**moved, ids=self.ids, origin=self.on_host)
 
     def pin_memory(self) -> Batch:
@@ -87,7 +91,9 @@ class Batch:
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """All tensors by name."""
         return (
-            (field.name, getattr(self, field.name)) for field in fields(self) if field.name not in ("ids", "origin")
+            (field.name, getattr(self, field.name))
+            for field in fields(self)
+            if field.name not in ("ids", "origin")
         )
 
 
@@ -104,7 +110,15 @@ def collate(items: list[dict]) -> Batch:
         return torch.from_numpy(out)
 
     sizes = {"audio": SAMPLES_PER_FRAME, "clean_audio": SAMPLES_PER_FRAME, "mel_keep": 4}
-    names = ("audio", "clean_audio", "lips", "audio_present", "clean_present", "video_present", "mel_keep")
+    names = (
+        "audio",
+        "clean_audio",
+        "lips",
+        "audio_present",
+        "clean_present",
+        "video_present",
+        "mel_keep",
+    )
     padded: dict[str, Any] = {name: pad(name, frames * sizes.get(name, 1)) for name in names}
     return Batch(
         **padded,

@@ -1,4 +1,5 @@
-"""Decoded clips in memory that all processes of a run on one machine share: loader workers and ranks."""
+"""Decoded clips in memory that all processes of a run on one machine share: loader workers and
+ranks."""
 
 from __future__ import annotations
 
@@ -31,9 +32,9 @@ Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray | None
 class ClipCache:
     """The arrays of clips, each put there by whichever process needs it first.
 
-    The memory is a file without a name, so nothing is left behind whatever ends the run. Forked workers inherit it,
-    spawned ones are handed its descriptor, other ranks of the machine open it (``share``). A copy that is pickled for
-    anything else begins empty.
+    The memory is a file without a name, so nothing is left behind whatever ends the run. Forked
+    workers inherit it, spawned ones are handed its descriptor, other ranks of the machine open it
+    (``share``). A copy that is pickled for anything else begins empty.
 
     Args:
         frames: of each clip.
@@ -47,8 +48,8 @@ class ClipCache:
         self._begin()
 
     def get(self, i: int) -> Arrays | None:
-        """Lips (T, 96, 96) uint8, audio (N,) float32, audio_present and video_present (T,) bool, times of the words
-        (words, 2) float64 or None; None for a clip that nobody has put there."""
+        """Lips (T, 96, 96) uint8, audio (N,) float32, audio_present and video_present (T,) bool,
+        times of the words (words, 2) float64 or None; None for a clip that nobody has put there."""
         state = self._state[i]
         return None if state == EMPTY else self._views(i, timed=bool(state == WITH_TIMES))
 
@@ -61,13 +62,15 @@ class ClipCache:
         self._state[i] = WITH_TIMES if timed else WITHOUT_TIMES  # last: from now on it is read
 
     def share(self, fabric: Any) -> None:
-        """Lets the ranks of one machine use one memory, that of the first of them. All ranks must call it.
+        """Lets the ranks of one machine use one memory, that of the first of them. All ranks must
+        call it.
 
         Where it cannot be opened, as from another container, a rank keeps its own.
         """
         machine = zlib.crc32(socket.gethostname().encode())
         mine = torch.tensor([machine, os.getpid(), self._descriptor, int(self._token[0])])
-        with warnings.catch_warnings(action="ignore"):  # Lightning's gathering is written for an older torch
+        # Lightning's gathering is written for an older torch
+        with warnings.catch_warnings(action="ignore"):
             ranks = fabric.all_gather(mine).reshape(-1, 4)
         _, process, descriptor, token = ranks[ranks[:, 0] == machine][0].tolist()
         if token != self._token[0]:
@@ -76,7 +79,8 @@ class ClipCache:
         fabric.barrier()  # until then the first one's is open
 
     def __del__(self) -> None:
-        if self._descriptor >= 0:  # an open descriptor would keep the memory for as long as the process lives
+        # an open descriptor would keep the memory for as long as the process lives
+        if self._descriptor >= 0:
             os.close(self._descriptor)
 
     def _join(self, descriptor: int, token: int) -> None:
@@ -105,7 +109,8 @@ class ClipCache:
         self._state = np.ndarray((len(self._frames),), np.uint8, self._memory, TOKEN_BYTES)
 
     def _layout(self) -> np.ndarray:
-        """(clips + 1,) first byte of each clip, behind the token and a byte of state for each; and the end."""
+        """(clips + 1,) first byte of each clip, behind the token and a byte of state for each; and
+        the end."""
         clips = self._frames * FRAME_BYTES + self._words * WORD_BYTES
         blocks = np.concatenate([[TOKEN_BYTES + len(clips)], clips])
         return np.cumsum(-(-blocks // ALIGN) * ALIGN)
@@ -122,7 +127,8 @@ class ClipCache:
             place += array.nbytes
             return array
 
-        times = view((int(self._words[i]), 2), np.float64)  # what has the largest numbers comes first: alignment
+        # what has the largest numbers comes first: alignment
+        times = view((int(self._words[i]), 2), np.float64)
         audio = view((frames * SAMPLES_PER_FRAME,), np.float32)
         lips = view((frames, CROP_SIZE, CROP_SIZE), np.uint8)
         present = view((2, frames), np.bool_)
@@ -130,7 +136,8 @@ class ClipCache:
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = {"frames": self._frames, "words": self._words, "descriptor": None}
-        if get_spawning_popen() is not None and hasattr(reduction, "DupFd"):  # for a child of this process
+        # for a child of this process
+        if get_spawning_popen() is not None and hasattr(reduction, "DupFd"):
             state["descriptor"] = reduction.DupFd(self._descriptor)
         return state
 
@@ -143,7 +150,8 @@ class ClipCache:
 
 
 def _nameless_file() -> int:
-    """Descriptor of a file that is gone when nobody has it open; in memory where the system can do that."""
+    """Descriptor of a file that is gone when nobody has it open; in memory where the system can do
+    that."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("avsr-clips")
     with tempfile.TemporaryFile() as file:

@@ -38,7 +38,8 @@ __all__ = [
 
 
 def frame_targets(sample: Sample, tokenizer: Tokenizer) -> np.ndarray:
-    """(T,) int64: letters spread evenly over each word's span, blank outside words; -1 where no alignment is known."""
+    """(T,) int64: letters spread evenly over each word's span, blank outside words; -1 where no
+    alignment is known."""
     if sample.words is None:
         return np.full(sample.frames, -1, np.int64)
     out = np.zeros(sample.frames, np.int64)
@@ -70,7 +71,8 @@ class Scene:
 
 
 class TrainSet(Dataset):
-    """Augmented clips; item (epoch, i, follower or -1) is the same whenever and wherever it is asked for."""
+    """Augmented clips; item (epoch, i, follower or -1) is the same whenever and wherever it is
+    asked for."""
 
     def __init__(
         self,
@@ -81,7 +83,13 @@ class TrainSet(Dataset):
         seed: int,
         use: Literal["both", "audio", "video"] = "both",
     ) -> None:
-        self.store, self.tokenizer, self.model, self.config, self.seed = store, tokenizer, model, config, seed
+        self.store, self.tokenizer, self.model, self.config, self.seed = (
+            store,
+            tokenizer,
+            model,
+            config,
+            seed,
+        )
         self.use = use
         self.noises = read_recordings(config.noise_dir)
         self.rooms = read_recordings(config.rir_dir)
@@ -89,11 +97,16 @@ class TrainSet(Dataset):
         for group in map(canonical, config.lookalike_groups):
             for word in group.split():
                 self.lookalikes[word] |= set(group.split()) - {word}
-        said = {word for i in store.seen for word in store.text(i).split()} if config.lookalike else set()
+        said = (
+            {word for i in store.seen for word in store.text(i).split()}
+            if config.lookalike
+            else set()
+        )
         if said and not said & set(self.lookalikes):
             raise AvsrError(
                 f"augment.lookalike is {config.lookalike}, but no clip with lips says any of "
-                f"augment.lookalike_groups: name words of this corpus, in its spelling, or set augment.lookalike=0"
+                "augment.lookalike_groups: name words of this corpus, in its spelling, or set "
+                "augment.lookalike=0"
             )
 
     def __len__(self) -> int:
@@ -104,7 +117,9 @@ class TrainSet(Dataset):
         config, rng = self.config, default_rng([self.seed, epoch, i])
         scene = self._scene(self._used(self._speech(i, follower, rng)), i, epoch, rng)
         sample, frames = scene.sample, scene.sample.frames
-        audio, lips, audio_present, video_present = self._taken_away(scene, self._picture(sample, rng), rng)
+        audio, lips, audio_present, video_present = self._taken_away(
+            scene, self._picture(sample, rng), rng
+        )
         return {
             "audio": audio,
             "clean_audio": sample.audio,
@@ -113,7 +128,9 @@ class TrainSet(Dataset):
             "clean_present": sample.audio_present,
             "video_present": video_present,
             "mel_keep": augment.mel_keep(frames, self.model.n_mels, config.mel_masks, rng),
-            "formants": np.exp(rng.uniform(-config.formants, config.formants)) if rng.random() < 0.5 else 1.0,
+            "formants": np.exp(rng.uniform(-config.formants, config.formants))
+            if rng.random() < 0.5
+            else 1.0,
             "in_step": scene.in_step,
             "lips_needed": scene.lips_needed,
             "targets": np.array(self.tokenizer.encode(sample.text), np.int64),
@@ -130,7 +147,8 @@ class TrainSet(Dataset):
         return sample
 
     def _scene(self, sample: Sample, i: int, epoch: int, rng: Generator) -> Scene:
-        """Clip i, changed so far, with nobody speaking, or with lips that may not fit and sound that may be noisy."""
+        """Clip i, changed so far, with nobody speaking, or with lips that may not fit and sound
+        that may be noisy."""
         config = self.config
         mismatch = rng.random()
         if rng.random() < config.nothing:
@@ -142,7 +160,9 @@ class TrainSet(Dataset):
         audio, lips_needed = self._heard(shown, i, rng, ramp, lips_help, least_db)
         return Scene(shown, audio, in_step, other_lips, lips_needed)
 
-    def _shown(self, sample: Sample, i: int, mismatch: float, rng: Generator) -> tuple[Sample, bool, bool, float]:
+    def _shown(
+        self, sample: Sample, i: int, mismatch: float, rng: Generator
+    ) -> tuple[Sample, bool, bool, float]:
         """The lips that go with the sound of clip i, changed so far.
 
         Args:
@@ -152,8 +172,8 @@ class TrainSet(Dataset):
             rng: draws the rest.
 
         Returns:
-            The clip with these lips; whether they are in step; whether some are another clip's; noise is at most as
-            loud as this signal-to-noise ratio, so that the words can be told.
+            The clip with these lips; whether they are in step; whether some are another clip's;
+            noise is at most as loud as this signal-to-noise ratio, so that the words can be told.
         """
         config = self.config
         if not _paired(sample):  # one alone disagrees with nothing
@@ -182,7 +202,8 @@ class TrainSet(Dataset):
         """What is left of sound and lips after short masks and longer absences, marked or not.
 
         Returns:
-            audio (N,), lips (T, crop, crop), audio_present (T,), video_present (T,). Lips are changed in place.
+            audio (N,), lips (T, crop, crop), audio_present (T,), video_present (T,). Lips are
+            changed in place.
         """
         config, sample, audio, needed = self.config, scene.sample, scene.audio, scene.lips_needed
         audio_present, video_present = sample.audio_present.copy(), sample.video_present.copy()
@@ -203,7 +224,8 @@ class TrainSet(Dataset):
         return audio, lips, audio_present, video_present
 
     def _speech(self, i: int, follower: int, rng: Generator) -> Sample:
-        """Clip i, spliced, followed by another, faster or slower, as may be; unchanged where CTC would not fit."""
+        """Clip i, spliced, followed by another, faster or slower, as may be; unchanged where CTC
+        would not fit."""
         original = sample = self.store.sample(i)
         others = self.store.group.get(i, [])
         count = len(sample.words or ())
@@ -213,14 +235,20 @@ class TrainSet(Dataset):
                 sample = augment.join(sample, second, rng)
                 original = sample if self._fits(sample) else original
         elif count > 1 and len(others) > 3 and rng.random() < self.config.splice:
-            donors = [self.store.sample(int(j)) for j in rng.choice(others, int(rng.integers(1, 4)))]
+            donors = [
+                self.store.sample(int(j)) for j in rng.choice(others, int(rng.integers(1, 4)))
+            ]
             donors = [donor for donor in donors if donor.words and len(donor.words) == count]
             if donors:
                 sample = augment.splice(sample, donors, rng)
         if self.config.speed and rng.random() < 0.5:
             factor = float(np.exp(rng.uniform(-self.config.speed, self.config.speed)))
             knots = 2 + sample.frames // 15  # one every 0.6 s, two or three words
-            course = np.exp(self.config.uneven * rng.uniform(-1, 1, knots)) if self.config.uneven else None
+            course = (
+                np.exp(self.config.uneven * rng.uniform(-1, 1, knots))
+                if self.config.uneven
+                else None
+            )
             sample = augment.change_speed(sample, factor, course)
         return sample if self._fits(sample) else original
 
@@ -229,15 +257,20 @@ class TrainSet(Dataset):
         return outputs >= outputs_needed(self.tokenizer.encode(sample.text))
 
     def _lookalike(self, sample: Sample, i: int, rng: Generator) -> Sample:
-        """Clip i, changed so far, with the lips of one word those of one that looks like it; the same where none is.
+        """Clip i, changed so far, with the lips of one word those of one that looks like it; the
+        same where none is.
 
-        Short words are drawn more often. On clips that it has learnt by heart the eye tells such words apart, and the
-        fused part would learn that it always does.
+        Short words are drawn more often. On clips that it has learnt by heart the eye tells such
+        words apart, and the fused part would learn that it always does.
         """
         words = sample.words or []
-        if len(words) != len(self.store.sample(i).words or ()):  # another sentence follows: places are not the same
+        # another sentence follows: places are not the same
+        if len(words) != len(self.store.sample(i).words or ()):
             return sample
-        chances = np.array([len(self.lookalikes.get(word, ())) > 0 and 1 / len(word) for word, _, _ in words], float)
+        chances = np.array(
+            [len(self.lookalikes.get(word, ())) > 0 and 1 / len(word) for word, _, _ in words],
+            float,
+        )
         if not chances.any():
             return sample
         place = int(rng.choice(len(words), p=chances / chances.sum()))
@@ -252,20 +285,23 @@ class TrainSet(Dataset):
     def _other_lips(self, i: int, rng: Generator) -> Sample:
         """Another clip with a picture."""
         others = self.store.seen
-        return self.store.sample(others[(others.index(i) + int(rng.integers(1, len(others)))) % len(others)])
+        return self.store.sample(
+            others[(others.index(i) + int(rng.integers(1, len(others)))) % len(others)]
+        )
 
     def _heard(
         self, sample: Sample, i: int, rng: Generator, ramp: float, lips_help: bool, least_db: float
     ) -> tuple[np.ndarray, bool]:
-        """The sound (N,) float32 of clip i in another voice, through a room and a channel, with noise and compressed.
+        """The sound (N,) float32 of clip i in another voice, through a room and a channel, with
+        noise and compressed.
 
         Args:
             sample: the clip, changed so far.
             i: its number.
             rng: draws all of it.
             ramp: factor of the probability of noise.
-            lips_help: it comes with lips that tell which of two voices is meant; without, the other one is never the
-                louder of the two.
+            lips_help: it comes with lips that tell which of two voices is meant; without, the other
+                one is never the louder of the two.
             least_db: noise is at most as loud as this signal-to-noise ratio.
 
         Returns:
@@ -273,7 +309,8 @@ class TrainSet(Dataset):
         """
         config, audio, louder = self.config, sample.audio, False
         if rng.random() < config.voice:
-            formants = float(np.exp(rng.uniform(-0.1, 0.2)))  # from a man's; women's and children's are shorter
+            # from a man's; women's and children's are shorter
+            formants = float(np.exp(rng.uniform(-0.1, 0.2)))
             audio = augment.change_voice(audio, float(np.exp(rng.uniform(-0.25, 0.6))), formants)
         room = None
         if self.rooms and rng.random() < config.room:
@@ -283,13 +320,19 @@ class TrainSet(Dataset):
             audio = augment.channel(audio, room, equalise, rng)
         if rng.random() < config.noise * ramp:
             noise, talkers = self._noise(len(audio), i, rng)
-            low = max(config.snr_low_db, least_db, 0.0 if talkers == 1 and not lips_help else -np.inf)
+            low = max(
+                config.snr_low_db, least_db, 0.0 if talkers == 1 and not lips_help else -np.inf
+            )
             snr_db = float(rng.uniform(low, max(low, config.snr_high_db)))
-            audio, louder = augment.add_noise(audio, noise, snr_db), talkers == 1 and snr_db < 0 and bool(noise.any())
+            audio, louder = (
+                augment.add_noise(audio, noise, snr_db),
+                talkers == 1 and snr_db < 0 and bool(noise.any()),
+            )
         return (augment.codec(audio, rng) if rng.random() < config.codec else audio), louder
 
     def _noise(self, samples: int, i: int, rng: Generator) -> tuple[np.ndarray, int]:
-        """Noise for clip i and how many talk in it: babble of training clips, one talker, a recording, plain noise."""
+        """Noise for clip i and how many talk in it: babble of training clips, one talker, a
+        recording, plain noise."""
         config, kind = self.config, rng.random()
         if kind >= config.talker + config.babble or len(self.store) < 2:
             return self._background(samples, rng), 0
@@ -326,7 +369,8 @@ def loader(
         plan: says which.
         workers: processes; 0 makes the batches here.
         pinned: batches lie in memory from which a GPU copies while the CPU goes on.
-        multiprocessing_context: how workers start: fork, spawn or forkserver; by default as this Python does.
+        multiprocessing_context: how workers start: fork, spawn or forkserver; by default as this
+            Python does.
 
     Raises:
         AvsrError: a clip cannot be read.
@@ -348,7 +392,8 @@ def loader(
 
 
 class _Told(Dataset):
-    """The same items, and errors as items: raised in a worker, torch would wrap them into its traceback."""
+    """The same items, and errors as items: raised in a worker, torch would wrap them into its
+    traceback."""
 
     def __init__(self, dataset: TrainSet) -> None:
         self.dataset = dataset

@@ -14,10 +14,12 @@ Key = tuple[int, int, int]  # epoch, clip, the clip that follows it or -1
 
 
 def plan_epoch(store: ClipStore, config: DataConfig, seed: int, epoch: int) -> list[list[Key]]:
-    """The batches of an epoch: every clip with video once, some with another one after it, and a share without video.
+    """The batches of an epoch: every clip with video once, some with another one after it, and a
+    share without video.
 
-    Clips of like length go together and batches come in random order. A batch holds at most ``max_frames`` frames,
-    padding and the slowest change of speed included only in so far as the lengths in the index tell.
+    Clips of like length go together and batches come in random order. A batch holds at most
+    ``max_frames`` frames, padding and the slowest change of speed included only in so far as the
+    lengths in the index tell.
     """
     rng = default_rng([seed, epoch])
     seen = [i for i in range(len(store)) if store.has_video(i)]
@@ -25,7 +27,10 @@ def plan_epoch(store: ClipStore, config: DataConfig, seed: int, epoch: int) -> l
     if seen and heard:
         wanted = round(len(seen) * config.audio_only_share / (1 - config.audio_only_share))
         heard = [int(i) for i in rng.choice(heard, min(wanted, len(heard)), replace=False)]
-    keys = [(epoch, i, store.another(i, rng) if rng.random() < config.join else -1) for i in seen + heard]
+    keys = [
+        (epoch, i, store.another(i, rng) if rng.random() < config.join else -1)
+        for i in seen + heard
+    ]
     frames = [store.frames(i) + (store.frames(j) if j >= 0 else 0) for _, i, j in keys]
     # A little noise on the lengths, so that the same clips do not always meet.
     order = np.argsort(np.array(frames) * rng.uniform(0.85, 1.15, len(frames)))
@@ -43,8 +48,8 @@ def plan_epoch(store: ClipStore, config: DataConfig, seed: int, epoch: int) -> l
 class Plan:
     """Batches of the steps from ``first`` to before ``last``; rank r of w takes every w-th.
 
-    Resuming is starting at a later step: ``begun`` batches were taken before it, by all ranks, as many as these would
-    have taken by default.
+    Resuming is starting at a later step: ``begun`` batches were taken before it, by all ranks, as
+    many as these would have taken by default.
     """
 
     def __init__(

@@ -1,4 +1,5 @@
-"""Recordings of noise and rooms: listed at once, read when they are drawn, kept only where all of them fit."""
+"""Recordings of noise and rooms: listed at once, read when they are drawn, kept only where all of
+them fit."""
 
 from __future__ import annotations
 
@@ -22,8 +23,8 @@ READABLE = "name a folder of wav, flac, ogg or mp3 recordings"
 class Recordings:
     """The sound files of a folder, as 16 kHz mono.
 
-    A folder of up to KEPT_BYTES is kept in memory. Of a larger one, of any size, only the stretch that is drawn is
-    read. Copies for other processes begin without the samples.
+    A folder of up to KEPT_BYTES is kept in memory. Of a larger one, of any size, only the stretch
+    that is drawn is read. Copies for other processes begin without the samples.
 
     Raises:
         AvsrError: the folder holds none, one of them cannot be read, or one that is kept is silent.
@@ -32,7 +33,8 @@ class Recordings:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         files = sorted(path for path in self.folder.glob("*") if path.suffix.lower() in SUFFIXES)
-        if odd := [path for path in files if path.exists() and not path.is_file()]:  # a pipe would be waited for
+        # a pipe would be waited for
+        if odd := [path for path in files if path.exists() and not path.is_file()]:
             raise AvsrError(f"{odd[0]}: is no file; remove it")
         if not files:
             raise AvsrError(f"{folder}: no wav, flac, ogg or mp3 files there; {READABLE}")
@@ -57,7 +59,9 @@ class Recordings:
             return self._kept[k]
         recording = self._read(k, 0, int(self.lengths[k]))
         if not recording.any():
-            raise AvsrError(f"{self.folder / self.names[k]}: silent, of no use as noise or as a room; remove it")
+            raise AvsrError(
+                f"{self.folder / self.names[k]}: silent, of no use as noise or as a room; remove it"
+            )
         if self.fits:
             self._kept[k] = recording
         return recording
@@ -96,7 +100,8 @@ class Recordings:
 
     @staticmethod
     def _length(path: Path) -> int:
-        """Samples at 16 kHz by the file's header, in whole frames as of any media file; silence fills the last."""
+        """Samples at 16 kHz by the file's header, in whole frames as of any media file; silence
+        fills the last."""
         try:
             about = soundfile.info(path)
         except (OSError, RuntimeError) as error:

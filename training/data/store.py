@@ -1,4 +1,5 @@
-"""The clips that a run trains on: which of a corpus can be used, what they say, and reading them once."""
+"""The clips that a run trains on: which of a corpus can be used, what they say, and reading them
+once."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ def outputs_needed(ids: Sequence[int]) -> int:
 
 
 class ClipStore:
-    """Training clips of several prepared folders, read on demand and kept decoded in memory where they fit.
+    """Training clips of several prepared folders, read on demand and kept decoded in memory where
+    they fit.
 
     Args:
         folders: prepared corpora.
@@ -44,7 +46,8 @@ class ClipStore:
         tokenizer: decides which texts can be written.
         cache_gb: clips are kept decoded if all of them fit into this size.
         use: clips without this modality are dropped; both drops none.
-        per_frame: CTC outputs of the model for each frame; too short a clip for its text is dropped.
+        per_frame: CTC outputs of the model for each frame; too short a clip for its text is
+            dropped.
 
     Attributes:
         entries: (index, place in it, entry) of every clip that can be trained on.
@@ -53,7 +56,8 @@ class ClipStore:
         losses: the names of those dropped for a reason that nobody asked for, by kind of reason.
         unknown: characters that the vocabulary lacks.
         seen: numbers of the clips with lips.
-        group: for a clip that may be spliced, all clips that it may be spliced with, itself among them.
+        group: for a clip that may be spliced, all clips that it may be spliced with, itself among
+            them.
     """
 
     def __init__(
@@ -96,7 +100,8 @@ class ClipStore:
                 self.losses[kind].append(entry.id)
 
     def _unusable(self, entry: ShardEntry, text: str) -> tuple[str, str]:
-        """Why a clip of an index cannot be trained on: the kind of reason and the reason; empty where it can."""
+        """Why a clip of an index cannot be trained on: the kind of reason and the reason; empty
+        where it can."""
         if self.use == "audio" and not entry.audio_present:
             return ASKED, "no sound, and data.use is audio"
         if self.use == "video" and not entry.video_present:
@@ -132,16 +137,29 @@ class ClipStore:
         lost = sum(len(names) for names in self.losses.values())
         total = lost + len(self)
         if not total:
-            why = f"{len(self.dropped)} are left out ({self.dropped[0][1]})" if self.dropped else "there are none"
-            raise AvsrError(f"no clip of split {self.split!r} can be used: {why}; name others, or change data.use")
+            why = (
+                f"{len(self.dropped)} are left out ({self.dropped[0][1]})"
+                if self.dropped
+                else "there are none"
+            )
+            raise AvsrError(
+                f"no clip of split {self.split!r} can be used: {why}; name others, or change "
+                "data.use"
+            )
         if len(self) and lost <= most * total:
             return
-        parts = [f"{len(names)} {kind} ({self._example(kind)})" for kind, names in self.losses.items()]
+        parts = [
+            f"{len(names)} {kind} ({self._example(kind)})" for kind, names in self.losses.items()
+        ]
         advice = [LOSSES[kind] for kind in self.losses]
         if len(self):
-            advice.append(f"or set data.max_dropped={math.ceil(100 * lost / total) / 100:g} to train on the rest")
+            advice.append(
+                f"or set data.max_dropped={math.ceil(100 * lost / total) / 100:g} to train on the "
+                "rest"
+            )
         raise AvsrError(
-            f"{lost} of {total} clips of split {self.split!r} cannot be trained on: {', '.join(parts)}. To do: "
+            f"{lost} of {total} clips of split {self.split!r} cannot be trained on: "
+            f"{', '.join(parts)}. To do: "
             f"{'; '.join(advice)}"
         )
 
@@ -164,7 +182,8 @@ class ClipStore:
         return self.entries[i][2].video_present > 0
 
     def others(self, i: int) -> list[int]:
-        """The other clips with lips of the same speaker and the same number of words; none for a clip without lips."""
+        """The other clips with lips of the same speaker and the same number of words; none for a
+        clip without lips."""
         return [j for j in self.group.get(i, ()) if j != i]
 
     def another(self, i: int, rng: Generator) -> int:
@@ -177,7 +196,8 @@ class ClipStore:
         return [j for j in self.others(i) if self.text(j).split()[place] in words]
 
     def share(self, fabric: Any) -> None:
-        """Lets the ranks of one machine share the clips that any of them has decoded. All ranks must call it."""
+        """Lets the ranks of one machine share the clips that any of them has decoded. All ranks
+        must call it."""
         if self._cache is not None:
             self._cache.share(fabric)
 
@@ -196,17 +216,26 @@ class ClipStore:
         lips, audio, audio_present, video_present, times = arrays
         words = None
         if times is not None:
-            words = [(word, a, b) for word, (a, b) in zip(text.split(), times.tolist(), strict=True)]
-        return Sample(entry.id, text, entry.speaker, audio, lips, audio_present, video_present, words)
+            words = [
+                (word, a, b) for word, (a, b) in zip(text.split(), times.tolist(), strict=True)
+            ]
+        return Sample(
+            entry.id, text, entry.speaker, audio, lips, audio_present, video_present, words
+        )
 
-    def _read(self, i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
-        """The arrays of clip i, see ClipCache. Times are dropped where they are not those of its words."""
+    def _read(
+        self, i: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+        """The arrays of clip i, see ClipCache. Times are dropped where they are not those of its
+        words."""
         index, position, _ = self.entries[i]
         clip, meta = index.load(position), index.meta(position)
         spelt = self.texts[i].split()
         try:
             # Times may come in another letter case, and with words of which nothing can be seen.
-            spans = [[float(a), float(b)] for word, a, b in meta.get("words") or () if canonical(word)]
+            spans = [
+                [float(a), float(b)] for word, a, b in meta.get("words") or () if canonical(word)
+            ]
         except (TypeError, ValueError) as error:
             raise AvsrError(
                 f"{index.location}/{self.entries[i][2].shard}: clip {clip.id!r}: its words are not "
@@ -218,8 +247,12 @@ class ClipStore:
 
 def shown(characters: Sequence[str], most: int = 20) -> str:
     """Characters for a line of the log; what has no width of its own by its number."""
-    names = [f"U+{ord(c):04X}" if unicodedata.category(c)[0] in "MCZ" else c for c in characters[:most]]
-    return " ".join(names) + (f" and {len(characters) - most} more" if len(characters) > most else "")
+    names = [
+        f"U+{ord(c):04X}" if unicodedata.category(c)[0] in "MCZ" else c for c in characters[:most]
+    ]
+    return " ".join(names) + (
+        f" and {len(characters) - most} more" if len(characters) > most else ""
+    )
 
 
 def vocabulary(data: Sequence[Path], split: str) -> Tokenizer:
@@ -236,5 +269,9 @@ def vocabulary(data: Sequence[Path], split: str) -> Tokenizer:
     if split in texts:
         return Tokenizer.from_texts(texts[split])
     others = ", ".join(f"{name} ({len(texts[name])})" for name in sorted(texts))
-    do = f"set data.train_split to one of {others}" if others else "prepare recordings with their texts"
+    do = (
+        f"set data.train_split to one of {others}"
+        if others
+        else "prepare recordings with their texts"
+    )
     raise AvsrError(f"no clip of split {split!r} with a text in {', '.join(map(str, data))}; {do}")

@@ -1,6 +1,7 @@
 """Averages of weights: over the steps of a run, and between two checkpoints of one network.
 
-The mean of a checkpoint and one trained on from it has what the second leg won, without all that it lost:
+The mean of a checkpoint and one trained on from it has what the second leg won, without all that it
+lost:
 
     python -m avsr.training.tools.average FIRST SECOND OUT --share 0.5
 
@@ -38,7 +39,9 @@ class Follower:
     @torch.no_grad()
     def follow(self, share: float) -> None:
         """Moves every weight by this share of its distance; counters are the model's."""
-        torch._foreach_lerp_([mean for mean, _ in self.weights], [value for _, value in self.weights], share)
+        torch._foreach_lerp_(
+            [mean for mean, _ in self.weights], [value for _, value in self.weights], share
+        )
         for mean, value in self.counters:
             mean.copy_(value)
 
@@ -48,7 +51,8 @@ def average(first: AVSR, second: AVSR, share: float) -> AVSR:
 
     Args:
         first: is left as it is.
-        second: trained on from the first, perhaps with more outputs a frame: weights of separate runs do not fit.
+        second: trained on from the first, perhaps with more outputs a frame: weights of separate
+            runs do not fit.
         share: of the second, 0 to 1.
 
     Raises:
@@ -60,7 +64,10 @@ def average(first: AVSR, second: AVSR, share: float) -> AVSR:
     if second.config.outputs_per_frame % first.config.outputs_per_frame == 0:
         first = with_outputs(first, second.config.outputs_per_frame)
     if first.config.model_copy(update={"name": second.config.name}) != second.config:
-        raise AvsrError("the two networks differ in size or vocabulary: average a checkpoint and one trained from it")
+        raise AvsrError(
+            "the two networks differ in size or vocabulary: average a checkpoint and one trained "
+            "from it"
+        )
     between = AVSR(second.config).eval()
     old, new = first.state_dict(), second.state_dict()
     # Counters, the only whole numbers, are the second's.
@@ -71,11 +78,17 @@ def average(first: AVSR, second: AVSR, share: float) -> AVSR:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = ToolParser(prog="python -m avsr.training.tools.average", description="Average two checkpoints.")
+    parser = ToolParser(
+        prog="python -m avsr.training.tools.average", description="Average two checkpoints."
+    )
     parser.add_argument("first", metavar="FIRST", help="a checkpoint")
     parser.add_argument("second", metavar="SECOND", help="one that was trained on from it")
-    parser.add_argument("out", metavar="OUT", type=weights_file, help="the .safetensors file to write")
-    parser.add_argument("--share", type=float, default=0.5, metavar="S", help="of the second (default %(default)s)")
+    parser.add_argument(
+        "out", metavar="OUT", type=weights_file, help="the .safetensors file to write"
+    )
+    parser.add_argument(
+        "--share", type=float, default=0.5, metavar="S", help="of the second (default %(default)s)"
+    )
     output_options(parser)
     options = parser.parse_args(arguments)
 
@@ -83,7 +96,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         inputs = [checkpoint.resolve(name) for name in (options.first, options.second)]
         outputs.refuse([options.out], inputs, overwrite=options.overwrite)
         (first, _), (second, info) = checkpoint.load(options.first), checkpoint.load(options.second)
-        checkpoint.save(options.out, average(first, second, options.share), {**info, "averaged_share": options.share})
+        checkpoint.save(
+            options.out,
+            average(first, second, options.share),
+            {**info, "averaged_share": options.share},
+        )
         print(options.out)
 
     return run_tool(make)

@@ -1,9 +1,10 @@
-"""How fast a recipe trains on this machine, where the time goes, and how far that is from what arithmetic allows.
+"""How fast a recipe trains on this machine, where the time goes, and how far that is from what
+arithmetic allows.
 
     python -m avsr.training.tools.speed grid-whisper-2 --data data/grid --data data/voices-shards
 
-One process, whatever the recipe says, with the threads that torch takes (``OMP_NUM_THREADS``). Nothing is kept of the
-few steps that it trains.
+One process, whatever the recipe says, with the threads that torch takes (``OMP_NUM_THREADS``).
+Nothing is kept of the few steps that it trains.
 """
 
 from __future__ import annotations
@@ -46,7 +47,18 @@ KINDS = {
     "dropout": ("dropout", "bernoulli"),
     "pooling, resampling": ("pool", "grid_sampler", "upsample", "interpolate"),
     "log-mel": ("fft", "stft"),
-    "copies, casts": ("copy", "aten::to", "clone", "contiguous", "cat", "fill", "zero", "pad", "memcpy", "memset"),
+    "copies, casts": (
+        "copy",
+        "aten::to",
+        "clone",
+        "contiguous",
+        "cat",
+        "fill",
+        "zero",
+        "pad",
+        "memcpy",
+        "memset",
+    ),
     "other arithmetic": ("",),
 }
 
@@ -58,8 +70,8 @@ class TrainingSpeed:
     Attributes:
         machine: device, threads and version of torch.
         recipe: its name.
-        clips_per_s: by step: reading, augmentation (with what it reads, where the corpus does not fit the cache),
-            network (forward, backward, update).
+        clips_per_s: by step: reading, augmentation (with what it reads, where the corpus does not
+            fit the cache), network (forward, backward, update).
         seconds_per_clip: of media, on average.
         gflop: of one clip, forward and backward.
         peak_gflops: of a large matrix product in the recipe's precision.
@@ -88,15 +100,19 @@ class TrainingSpeed:
         lines = [
             f"{self.recipe} on {self.machine}, clips of {self.seconds_per_clip:.1f} s",
             *speeds,
-            f"{self.gflop:.1f} GFLOP a clip, forward and backward; products of matrices reach {self.peak_gflops:,.0f}",
+            f"{self.gflop:.1f} GFLOP a clip, forward and backward; products of matrices reach "
+            f"{self.peak_gflops:,.0f}",
             f"GFLOP/s here, which would allow {self.floor:,.0f} clips/s: the network runs at "
-            f"{self.clips_per_s['network'] / self.floor:.1%} of that. Its time by kind of operation:",
+            f"{self.clips_per_s['network'] / self.floor:.1%} of that. Its time by kind of "
+            "operation:",
             *(f"{kind:<36}{100 * share:9.1f} %" for kind, share in kinds),
         ]
         return "\n".join(lines)
 
 
-def measure(recipe: str, data: Sequence[Path], overrides: Sequence[str] = (), batches: int = 6) -> TrainingSpeed:
+def measure(
+    recipe: str, data: Sequence[Path], overrides: Sequence[str] = (), batches: int = 6
+) -> TrainingSpeed:
     """Times a recipe's steps on its first batches; the first one only warms up.
 
     Args:
@@ -115,12 +131,15 @@ def measure(recipe: str, data: Sequence[Path], overrides: Sequence[str] = (), ba
         run = Run(config, list(data), Path(scratch), lambda _: None)
         device, store, warm = run.fabric.device, run.store, config.augment.noise_warmup
         plan = Plan(store, config.data, config.seed, 0, batches)
-        keys = [[(max(epoch, warm), i, j) for epoch, i, j in batch] for batch in plan]  # with all of the noise
+        # with all of the noise
+        keys = [[(max(epoch, warm), i, j) for epoch, i, j in batch] for batch in plan]
         flat = [key for batch in keys for key in batch]
         read_s = seconds(lambda: [store.sample(i) for _, i, _ in flat], device)[1]
         for key in flat:
             run.dataset[key]  # reads all that takes part, as a run does before it begins
-        items, change_s = seconds(lambda: [[run.dataset[key] for key in batch] for batch in keys], device)
+        items, change_s = seconds(
+            lambda: [[run.dataset[key] for key in batch] for batch in keys], device
+        )
         first, *rest = (collate(batch).to(device) for batch in items)
 
         def step(batch: Batch) -> None:
@@ -143,7 +162,11 @@ def measure(recipe: str, data: Sequence[Path], overrides: Sequence[str] = (), ba
         return TrainingSpeed(
             f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}",
             recipe,
-            {"reading": len(flat) / read_s, "augmentation": len(flat) / change_s, "network": clips / network_s},
+            {
+                "reading": len(flat) / read_s,
+                "augmentation": len(flat) / change_s,
+                "network": clips / network_s,
+            },
             frames / FPS / clips,
             flops(steps) / clips / 1e9,
             peak_gflops(device, PRECISIONS[config.optim.precision]),
@@ -161,20 +184,26 @@ def seconds(work: Callable[[], T], device: torch.device) -> tuple[T, float]:
 
 
 def flops(work: Callable[[], object]) -> int:
-    """Floating-point operations of matrix products, convolutions and attention, 2 for a multiplication and addition."""
+    """Floating-point operations of matrix products, convolutions and attention, 2 for a
+    multiplication and addition."""
     with FlopCounterMode(display=False, custom_mapping=COUNTED) as counter:
         work()
     return counter.get_total_flops()
 
 
-def _convolution_backward(grad: list, x: list, weight: list, *rest: Any, out_shape: Any = None, **_: Any) -> int:
-    """Twice the forward pass, or once where only one gradient is asked for; torch's own formula forgets the groups."""
+def _convolution_backward(
+    grad: list, x: list, weight: list, *rest: Any, out_shape: Any = None, **_: Any
+) -> int:
+    """Twice the forward pass, or once where only one gradient is asked for; torch's own formula
+    forgets the groups."""
     asked, transposed = rest[-1], rest[4]
     positions = math.prod(grad[2:]) if not transposed else math.prod(x[2:])
     return 2 * grad[0] * positions * math.prod(weight) * (asked[0] + asked[1])
 
 
-def _attention(query: list, key: list, value: list, *_: Any, out_shape: Any = None, **__: Any) -> int:
+def _attention(
+    query: list, key: list, value: list, *_: Any, out_shape: Any = None, **__: Any
+) -> int:
     """Scores and their use."""
     return 2 * math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
 
@@ -200,7 +229,11 @@ def shares_by_kind(profiled: profile, cuda: bool) -> dict[str, float]:
         if event.device_type != DeviceType.CPU:
             continue  # a kernel: its time is that of the operation that called it, too
         took = event.self_device_time_total if cuda else event.self_cpu_time_total
-        kind = next(kind for kind, parts in KINDS.items() if any(part in event.key.lower() for part in parts))
+        kind = next(
+            kind
+            for kind, parts in KINDS.items()
+            if any(part in event.key.lower() for part in parts)
+        )
         times[kind] += took
     total = sum(times.values())
     return {kind: took / total for kind, took in times.items()}
@@ -208,13 +241,32 @@ def shares_by_kind(profiled: profile, cuda: bool) -> dict[str, float]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = ToolParser(prog="python -m avsr.training.tools.speed", description="Time a recipe on this machine.")
+    parser = ToolParser(
+        prog="python -m avsr.training.tools.speed", description="Time a recipe on this machine."
+    )
     parser.add_argument("recipe", metavar="RECIPE", help="a recipe that ships, or a .toml file")
-    parser.add_argument("--data", metavar="FOLDER", type=Path, action="append", required=True, help="may be repeated")
-    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="change a value of the recipe")
-    parser.add_argument("--batches", type=positive, default=6, metavar="N", help="to time (default %(default)s)")
+    parser.add_argument(
+        "--data",
+        metavar="FOLDER",
+        type=Path,
+        action="append",
+        required=True,
+        help="may be repeated",
+    )
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="change a value of the recipe",
+    )
+    parser.add_argument(
+        "--batches", type=positive, default=6, metavar="N", help="to time (default %(default)s)"
+    )
     options = parser.parse_args(arguments)
-    return run_tool(lambda: print(measure(options.recipe, options.data, options.set, options.batches)))
+    return run_tool(
+        lambda: print(measure(options.recipe, options.data, options.set, options.batches))
+    )
 
 
 if __name__ == "__main__":

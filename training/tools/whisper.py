@@ -1,11 +1,13 @@
-"""Gives a network the ear of Whisper: its encoder's weights, from the files that faster-whisper uses.
+"""Gives a network the ear of Whisper: its encoder's weights, from the files that faster-whisper
+uses.
 
-    python -m avsr.training.tools.whisper WHISPER OUT --init MODEL        all but the ear's front end is MODEL's
-    python -m avsr.training.tools.whisper WHISPER OUT --data FOLDER...    the rest starts anew, for these texts
+    python -m avsr.training.tools.whisper WHISPER OUT --init MODEL        all but the ear's front
+    end is MODEL's python -m avsr.training.tools.whisper WHISPER OUT --data FOLDER...    the rest
+    starts anew, for these texts
 
-WHISPER is a folder with CTranslate2's ``model.bin`` of tiny or tiny.en, as faster-whisper downloads it. A run starts
-from what is written: ``avsr train grid-whisper --set init=OUT``. Whisper (Radford et al. 2022, "Robust speech
-recognition via large-scale weak supervision") is under the MIT licence.
+WHISPER is a folder with CTranslate2's ``model.bin`` of tiny or tiny.en, as faster-whisper downloads
+it. A run starts from what is written: ``avsr train grid-whisper --set init=OUT``. Whisper (Radford
+et al. 2022, "Robust speech recognition via large-scale weak supervision") is under the MIT licence.
 """
 
 from __future__ import annotations
@@ -44,7 +46,9 @@ def read_ctranslate2(path: Path) -> dict[str, np.ndarray]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise AvsrError(f"{path}: cannot be read ({error.strerror}): name a folder with CTranslate2 weights") from error
+        raise AvsrError(
+            f"{path}: cannot be read ({error.strerror}): name a folder with CTranslate2 weights"
+        ) from error
     place = 0
 
     def number(kind: str) -> int:
@@ -63,18 +67,23 @@ def read_ctranslate2(path: Path) -> dict[str, np.ndarray]:
     try:
         version, _, _, count = number("I"), text(), number("I"), number("I")
         if version != VERSION:
-            raise AvsrError(f"{path}: format {version} of CTranslate2, not {VERSION}: convert the model again")
+            raise AvsrError(
+                f"{path}: format {version} of CTranslate2, not {VERSION}: convert the model again"
+            )
         for _ in range(count):
             name = text()
             shape = [number("I") for _ in range(number("B"))]
             code, size = number("B"), number("I")
             kind = np.dtype(TYPES.get(code, np.uint8))
             if code not in TYPES:
-                shape = [-1]  # a type that numpy lacks, such as bfloat16: refused where it is needed
+                # a type that numpy lacks, such as bfloat16: refused where it is needed
+                shape = [-1]
             arrays[name] = np.frombuffer(data, kind, size // kind.itemsize, place).reshape(shape)
             place += size
     except (struct.error, UnicodeDecodeError, KeyError, ValueError) as error:
-        raise AvsrError(f"{path}: not a model file of CTranslate2, or cut short: fetch it again") from error
+        raise AvsrError(
+            f"{path}: not a model file of CTranslate2, or cut short: fetch it again"
+        ) from error
     return arrays
 
 
@@ -88,7 +97,8 @@ def encoder_weights(arrays: dict[str, np.ndarray], layers: int) -> dict[str, Ten
     for i in range(layers):
         names |= {
             f"encoder/layer_{i}/self_attention/layer_norm": f"blocks.{i}.attention_norm",
-            f"encoder/layer_{i}/self_attention/linear_0": f"blocks.{i}.attention",  # query, key and value in one
+            # query, key and value in one
+            f"encoder/layer_{i}/self_attention/linear_0": f"blocks.{i}.attention",
             f"encoder/layer_{i}/self_attention/linear_1": f"blocks.{i}.attention.out",
             f"encoder/layer_{i}/ffn/layer_norm": f"blocks.{i}.ff.0",
             f"encoder/layer_{i}/ffn/linear_0": f"blocks.{i}.ff.1",
@@ -99,12 +109,19 @@ def encoder_weights(arrays: dict[str, np.ndarray], layers: int) -> dict[str, Ten
     weights: dict[str, Tensor] = {}
     for theirs, ours in names.items():
         for kind, known in (("weight", ("weight", "gamma")), ("bias", ("bias", "beta"))):
-            array = next((arrays[f"{theirs}/{k}"] for k in known if f"{theirs}/{k}" in arrays), None)
+            array = next(
+                (arrays[f"{theirs}/{k}"] for k in known if f"{theirs}/{k}" in arrays), None
+            )
             if array is None or array.dtype not in (np.float16, np.float32):
-                raise AvsrError(f"{theirs}: missing or quantised: take float16 or float32 weights of a Whisper model")
+                raise AvsrError(
+                    f"{theirs}: missing or quantised: take float16 or float32 weights of a Whisper "
+                    "model"
+                )
             value = torch.from_numpy(array.astype(np.float32))
             if not value.isfinite().all():
-                raise AvsrError(f"{theirs}: holds values that are not finite: fetch the model again")
+                raise AvsrError(
+                    f"{theirs}: holds values that are not finite: fetch the model again"
+                )
             if ours.endswith(".attention"):
                 query, key_value = value.tensor_split([len(value) // 3])
                 weights |= {f"{ours}.query.{kind}": query, f"{ours}.key_value.{kind}": key_value}
@@ -119,14 +136,19 @@ def with_ear(model: AVSR, arrays: dict[str, np.ndarray]) -> AVSR:
     What joins the two, the projection behind the encoder, starts anew.
     """
     if model.config.n_mels != MELS:
-        raise AvsrError(f"the model has {model.config.n_mels} mel bins and Whisper {MELS}: start from another one")
+        raise AvsrError(
+            f"the model has {model.config.n_mels} mel bins and Whisper {MELS}: start from another "
+            "one"
+        )
     ear = {key: SIZES[SIZE][key] for key in ("audio_frontend", "audio_width", "audio_layers")}
     config = model.config.model_copy(update={**ear, "name": SIZE})
     if config != ModelConfig(tokens=config.tokens, name=SIZE, **SIZES[SIZE]):
         config = config.model_copy(update={"name": f"{model.config.name[:52]}+whisper"})
     network = AVSR(config)
     weights = network.state_dict() | {
-        name: value for name, value in model.state_dict().items() if not name.startswith("audio_frontend.")
+        name: value
+        for name, value in model.state_dict().items()
+        if not name.startswith("audio_frontend.")
     }
     network.load_state_dict(weights)
     assert isinstance(network.audio_frontend.encoder, WhisperEncoder)
@@ -134,23 +156,41 @@ def with_ear(model: AVSR, arrays: dict[str, np.ndarray]) -> AVSR:
         network.audio_frontend.encoder.load_state_dict(encoder_weights(arrays, config.audio_layers))
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
-        raise AvsrError(f"these weights are not shaped as Whisper tiny's ({reason}): take tiny or tiny.en") from error
+        raise AvsrError(
+            f"these weights are not shaped as Whisper tiny's ({reason}): take tiny or tiny.en"
+        ) from error
     return network
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = ToolParser(prog="python -m avsr.training.tools.whisper", description="Give a network the ear of Whisper.")
-    parser.add_argument("whisper", metavar="WHISPER", type=Path, help=f"folder with the {FILE} of tiny or tiny.en")
-    parser.add_argument("out", metavar="OUT", type=weights_file, help="the .safetensors file to write")
+    parser = ToolParser(
+        prog="python -m avsr.training.tools.whisper",
+        description="Give a network the ear of Whisper.",
+    )
+    parser.add_argument(
+        "whisper", metavar="WHISPER", type=Path, help=f"folder with the {FILE} of tiny or tiny.en"
+    )
+    parser.add_argument(
+        "out", metavar="OUT", type=weights_file, help="the .safetensors file to write"
+    )
     rest = parser.add_mutually_exclusive_group(required=True)
     rest.add_argument("--init", metavar="MODEL", help="all else comes from this model")
-    rest.add_argument("--data", metavar="FOLDER", type=Path, nargs="+", help="all else starts anew, for these texts")
+    rest.add_argument(
+        "--data",
+        metavar="FOLDER",
+        type=Path,
+        nargs="+",
+        help="all else starts anew, for these texts",
+    )
     output_options(parser)
     options = parser.parse_args(arguments)
 
     def make() -> None:
-        inputs = [options.whisper / FILE, *([checkpoint.resolve(options.init)] if options.init else [])]
+        inputs = [
+            options.whisper / FILE,
+            *([checkpoint.resolve(options.init)] if options.init else []),
+        ]
         outputs.refuse([options.out], inputs, overwrite=options.overwrite)
         arrays = read_ctranslate2(options.whisper / FILE)
         about: dict[str, Any] = {}

@@ -1,4 +1,5 @@
-"""An iterator in a thread of its own: same items, same errors, never further ahead than allowed, ends when left."""
+"""An iterator in a thread of its own: same items, same errors, never further ahead than allowed,
+ends when left."""
 
 from __future__ import annotations
 

@@ -44,7 +44,9 @@ def test_a_gigabyte_without_a_line_break_is_no_ngram_model(tmp_path: Path):
         read_arpa(tmp_path / "zeros.arpa")
 
 
-def test_install_commands_work_from_a_clone_and_from_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_install_commands_work_from_a_clone_and_from_a_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     assert inputs.install("train") == f"pip install '{inputs.ROOT}[train]'"
     assert (inputs.ROOT / "pyproject.toml").is_file()
     monkeypatch.setattr(inputs, "ROOT", tmp_path)  # as site-packages: no sources of ours there

@@ -39,7 +39,9 @@ def test_another_way_to_the_same_output_is_ours(tmp_path: Path, monkeypatch: pyt
     outputs.refuse(["link/a.txt", "out/../out/a.txt", tmp_path / "out" / "a.txt"])
 
 
-@pytest.mark.parametrize("kind", ["itself", "symbolic link", "hard link", "dots", "output is a link"])
+@pytest.mark.parametrize(
+    "kind", ["itself", "symbolic link", "hard link", "dots", "output is a link"]
+)
 def test_row_27_an_input_is_never_replaced_whatever_it_is_called(tmp_path: Path, kind: str):
     film = tmp_path / "film.txt"
     film.write_text("a recording")

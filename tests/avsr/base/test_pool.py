@@ -1,4 +1,5 @@
-"""The queue of jobs; what a job may do to its process is tested with `prepare`, which works through it."""
+"""The queue of jobs; what a job may do to its process is tested with `prepare`, which works through
+it."""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ from avsr.base.threads import SMALL_FRAMES, enough_threads, useful
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """A machine of so many cores, of which we may use our own alone, on which so many other threads want to run."""
+    """A machine of so many cores, of which we may use our own alone, on which so many other threads
+    want to run."""
 
     def make(cores: int, others: int, own: int | None = None) -> None:
         load = tmp_path / "loadavg"
@@ -30,16 +31,28 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("cores", "others", "most", "expected"),
-    [(2, 0, 2, 2), (2, 1, 2, 1), (2, 4, 2, 1), (8, 3, 8, 5), (8, 0, 2, 2), (8, 0, 1, 1), (1, 0, 4, 1)],
+    [
+        (2, 0, 2, 2),
+        (2, 1, 2, 1),
+        (2, 4, 2, 1),
+        (8, 3, 8, 5),
+        (8, 0, 2, 2),
+        (8, 0, 1, 1),
+        (1, 0, 4, 1),
+    ],
 )
-def test_row_32_as_many_threads_as_cores_are_free(machine, cores: int, others: int, most: int, expected: int):
+def test_row_32_as_many_threads_as_cores_are_free(
+    machine, cores: int, others: int, most: int, expected: int
+):
     machine(cores, others)
     assert useful(500, most) == expected
     assert useful(SMALL_FRAMES, most) == 1
 
 
 @pytest.mark.parametrize(("others", "expected"), [(0, 2), (30, 2), (63, 1), (99, 1)])
-def test_row_32_work_on_cores_that_are_not_ours_is_no_reason_to_wait(machine, others: int, expected: int):
+def test_row_32_work_on_cores_that_are_not_ours_is_no_reason_to_wait(
+    machine, others: int, expected: int
+):
     machine(64, others, own=2)
     assert useful(500, 8) == expected
 
@@ -86,8 +99,11 @@ def test_row_32_computations_side_by_side_give_it_back_too(machine):
     assert torch.get_num_threads() == 2
 
 
-def test_our_own_work_of_the_last_minute_is_not_that_of_others(machine, monkeypatch: pytest.MonkeyPatch):
+def test_our_own_work_of_the_last_minute_is_not_that_of_others(
+    machine, monkeypatch: pytest.MonkeyPatch
+):
     machine(4, 0)
-    monkeypatch.setattr(threads, "_LOAD", Path("/nowhere/loadavg"))  # as on macOS, where only an average is told
+    # as on macOS, where only an average is told
+    monkeypatch.setattr(threads, "_LOAD", Path("/nowhere/loadavg"))
     monkeypatch.setattr(threads.os, "getloadavg", lambda: (3.2, 0.0, 0.0), raising=False)
     assert useful(500, 4) == 4

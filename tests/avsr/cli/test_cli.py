@@ -1,4 +1,5 @@
-"""The command line as its user meets it: exit statuses, one-line errors, what goes to which stream."""
+"""The command line as its user meets it: exit statuses, one-line errors, what goes to which
+stream."""
 
 from __future__ import annotations
 
@@ -53,7 +54,20 @@ def test_odd_file_names_keep_one_line_a_result(avsr, recogniser):
 
 
 def test_options_reach_the_recogniser(avsr, recogniser):
-    options = ("--modality", "video", "--model", "m", "--beam", "7", "--face", "left", "--device", "cpu", "-f", "json")
+    options = (
+        "--modality",
+        "video",
+        "--model",
+        "m",
+        "--beam",
+        "7",
+        "--face",
+        "left",
+        "--device",
+        "cpu",
+        "-f",
+        "json",
+    )
     status, out, _ = avsr("transcribe", "a.mp4", *options)
     assert status == 0
     assert json.loads(out)["file"] == "a.mp4"
@@ -79,7 +93,9 @@ def test_languages_reach_the_recogniser(avsr, recogniser, tmp_path: Path):
         assert message in one_line(err)
 
 
-def test_a_beam_that_is_of_no_use_is_wrong_usage(avsr, recogniser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_beam_that_is_of_no_use_is_wrong_usage(
+    avsr, recogniser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     from avsr.decoding.language import Decoding
 
     arpa = tmp_path / "m.arpa"
@@ -97,15 +113,21 @@ def test_a_beam_that_is_of_no_use_is_wrong_usage(avsr, recogniser, tmp_path: Pat
 
 
 @pytest.mark.parametrize("closed", [("stdout",), ("stderr",), ("stdout", "stderr")])
-def test_closed_streams_are_no_error(recogniser, monkeypatch: pytest.MonkeyPatch, closed: tuple[str, ...]):
+def test_closed_streams_are_no_error(
+    recogniser, monkeypatch: pytest.MonkeyPatch, closed: tuple[str, ...]
+):
     for name in closed:
         monkeypatch.setattr(sys, name, None)  # what Python makes of >&- and 2>&-
     assert cli.main(["transcribe", "faceless.mp4"]) == 0
 
 
-def test_what_the_library_warns_of_looks_like_every_line(avsr, recogniser, monkeypatch: pytest.MonkeyPatch):
+def test_what_the_library_warns_of_looks_like_every_line(
+    avsr, recogniser, monkeypatch: pytest.MonkeyPatch
+):
     def transcribe(path: Path, **_: object) -> Transcript:
-        logging.getLogger("avsr.preprocessing.media.streams").warning("%s: skipped 2 damaged packets", path)
+        logging.getLogger("avsr.preprocessing.media.streams").warning(
+            "%s: skipped 2 damaged packets", path
+        )
         return Transcript(str(path), "fake", 1.0, [Segment(0.0, 1.0, "a", 0.9, None, 1.0, 1.0, [])])
 
     monkeypatch.setattr(recogniser, "transcribe", transcribe)
@@ -114,14 +136,20 @@ def test_what_the_library_warns_of_looks_like_every_line(avsr, recogniser, monke
 
 
 def test_folder_gets_every_format_named_by_stem(avsr, recogniser, tmp_path: Path):
-    status, out, _ = avsr("transcribe", "a.mp4", "b.c.mkv", "-o", tmp_path / "new" / "deep", "-f", "all")
+    status, out, _ = avsr(
+        "transcribe", "a.mp4", "b.c.mkv", "-o", tmp_path / "new" / "deep", "-f", "all"
+    )
     assert (status, out) == (0, "")
     names = sorted(os.listdir(tmp_path / "new" / "deep"))
-    assert names == sorted(f"{stem}.{ext}" for stem in ("a", "b.c") for ext in ("txt", "srt", "vtt", "tsv", "json"))
+    assert names == sorted(
+        f"{stem}.{ext}" for stem in ("a", "b.c") for ext in ("txt", "srt", "vtt", "tsv", "json")
+    )
 
 
 def test_what_fails_is_named_and_the_rest_is_done(avsr, recogniser, tmp_path: Path):
-    status, out, err = avsr("transcribe", "a.mp4", "missing.mp4", "bug.mp4", "b.mp4", "-o", tmp_path)
+    status, out, err = avsr(
+        "transcribe", "a.mp4", "missing.mp4", "bug.mp4", "b.mp4", "-o", tmp_path
+    )
     assert (status, out) == (1, "")
     assert sorted(os.listdir(tmp_path)) == ["a.txt", "b.txt"]
     assert err.splitlines() == [
@@ -262,7 +290,19 @@ def test_train_passes_everything_on(avsr, monkeypatch: pytest.MonkeyPatch):
 
     stub(monkeypatch, "avsr.training.train", train=train)
     assert avsr("train", "grid-tiny") == (0, "o/model.safetensors\n", "step 1\n")
-    options = ("--data", "d", "--data", "e", "--out", "o", "--resume", "--set", "optim.steps=5", "--set", "size=grid")
+    options = (
+        "--data",
+        "d",
+        "--data",
+        "e",
+        "--out",
+        "o",
+        "--resume",
+        "--set",
+        "optim.steps=5",
+        "--set",
+        "size=grid",
+    )
     assert avsr("train", "my.toml", *options)[0] == 0
     assert calls == [
         ("grid-tiny", [], Path("runs/grid-tiny"), False, []),
@@ -289,23 +329,69 @@ def test_evaluate_passes_everything_on(avsr, monkeypatch: pytest.MonkeyPatch):
         return {"wer": 0}
 
     stub(monkeypatch, "avsr.eval.run.evaluate", evaluate=evaluate)
-    stub(monkeypatch, "avsr.eval.report.markdown", to_markdown=lambda results: f"table of {results}\n")
+    stub(
+        monkeypatch,
+        "avsr.eval.report.markdown",
+        to_markdown=lambda results: f"table of {results}\n",
+    )
     assert avsr("evaluate", "m", "d") == (0, "table of {'wer': 0}\n", "")
-    options = ("--suite", "masked", "--out", "o", "--split", "val", "--limit", "3", "--seeds", "29, 43")
+    options = (
+        "--suite",
+        "masked",
+        "--out",
+        "o",
+        "--split",
+        "val",
+        "--limit",
+        "3",
+        "--seeds",
+        "29, 43",
+    )
     options += ("--device", "cpu", "--normalizer", "grid")
-    options += ("--conditions", "video missing", "--workers", "2", "--noise-dir", "n", "--rir-dir", "r")
+    options += (
+        "--conditions",
+        "video missing",
+        "--workers",
+        "2",
+        "--noise-dir",
+        "n",
+        "--rir-dir",
+        "r",
+    )
     assert avsr("evaluate", "python:m:f", "d", *options)[0] == 0
-    plain = {"split": None, "limit": None, "seeds": [17], "conditions": None, "out": None, "noise_dir": None}
+    plain = {
+        "split": None,
+        "limit": None,
+        "seeds": [17],
+        "conditions": None,
+        "out": None,
+        "noise_dir": None,
+    }
     plain |= {"rir_dir": None, "workers": 1, "device": "auto", "normalizer": "basic"}
-    given = {"split": "val", "limit": 3, "seeds": [29, 43], "conditions": "video missing", "out": Path("o")}
-    given |= {"noise_dir": Path("n"), "rir_dir": Path("r"), "workers": 2, "device": "cpu", "normalizer": "grid"}
+    given = {
+        "split": "val",
+        "limit": 3,
+        "seeds": [29, 43],
+        "conditions": "video missing",
+        "out": Path("o"),
+    }
+    given |= {
+        "noise_dir": Path("n"),
+        "rir_dir": Path("r"),
+        "workers": 2,
+        "device": "cpu",
+        "normalizer": "grid",
+    }
     assert calls == [("m", "d", "clean", plain), ("python:m:f", "d", "masked", given)]
 
 
 def test_requirements_are_a_gate(avsr, monkeypatch: pytest.MonkeyPatch):
     counts = {"substitutions": 3, "deletions": 0, "insertions": 0, "words": 100}
     row = {"label": "clean", "modality": "av", **counts}
-    results = {"rows": [row], "predicates": {"R_V": {"pass": True}, "R_A": {"pass": None, "checks": []}}}
+    results = {
+        "rows": [row],
+        "predicates": {"R_V": {"pass": True}, "R_A": {"pass": None, "checks": []}},
+    }
     stub(monkeypatch, "avsr.eval.run.evaluate", evaluate=lambda *_, **options: results)
     stub(monkeypatch, "avsr.eval.report.markdown", to_markdown=lambda _: "report\n")
     assert avsr("evaluate", "m", "d", "--require", "R_V,wer:clean<=3") == (0, "report\n", "")
@@ -333,7 +419,9 @@ def test_models_lists_name_size_and_hash(avsr, tmp_path: Path, monkeypatch: pyte
     entry = checkpoint.ModelFile(
         "mine", tmp_path, "cached", 2_000_000, "ab" * 32, 28, 1234, {"knows": "51 [GRID] words"}
     )
-    broken = checkpoint.ModelFile("sad", tmp_path, "cached", 5, "cd" * 32, problem="not a model file")
+    broken = checkpoint.ModelFile(
+        "sad", tmp_path, "cached", 5, "cd" * 32, problem="not a model file"
+    )
     monkeypatch.setattr(checkpoint, "list_models", lambda: [entry, broken])
     status, out, _ = avsr("models")
     assert status == 0
@@ -342,7 +430,9 @@ def test_models_lists_name_size_and_hash(avsr, tmp_path: Path, monkeypatch: pyte
     assert "not a model file" in out
 
 
-def test_demo_shows_all_three_ways(avsr, recogniser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_demo_shows_all_three_ways(
+    avsr, recogniser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     made = []
 
     def make_clip(path, *, seed):
@@ -378,7 +468,9 @@ def test_every_option_is_read():
 def test_every_option_is_in_the_help():
     command = typer.main.get_command(app)
     for name, found in command.commands.items():
-        result = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"})
+        result = CliRunner().invoke(
+            app, [name, "--help"], env={"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"}
+        )
         assert result.exit_code == 0
         for parameter in found.params:
             for option in parameter.opts:
@@ -402,12 +494,16 @@ def test_unexpected_errors_name_their_type(avsr, monkeypatch: pytest.MonkeyPatch
     assert status == 1
     assert "unexpected ZeroDivisionError: by zero" in one_line(err)
     monkeypatch.setattr(
-        sys.modules["avsr.eval.metrics.speed"], "bench", lambda *_, **__: (_ for _ in ()).throw(AvsrError("no"))
+        sys.modules["avsr.eval.metrics.speed"],
+        "bench",
+        lambda *_, **__: (_ for _ in ()).throw(AvsrError("no")),
     )
     assert avsr("bench")[2] == "avsr: no\n"
 
 
-def test_trouble_with_a_disk_is_one_line_without_a_type(avsr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_trouble_with_a_disk_is_one_line_without_a_type(
+    avsr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     (tmp_path / "file").touch()
 
     def train(*_: object, **__: object) -> None:
@@ -424,13 +520,20 @@ def test_trouble_with_a_disk_is_one_line_without_a_type(avsr, tmp_path: Path, mo
 
 def program(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "avsr", *arguments], capture_output=True, text=True, timeout=120, check=False, **options
+        [sys.executable, "-m", "avsr", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        **options,
     )
 
 
 def test_help_imports_nothing_heavy():
     code = "import sys, avsr.cli; avsr.cli.main(['--help']); print(sorted(sys.modules), file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
     loaded = done.stderr
     for heavy in ("torch", "mediapipe", "cv2", "librosa", "lightning", "matplotlib", "pydantic"):
         assert f"'{heavy}'" not in loaded, heavy
@@ -447,7 +550,12 @@ def test_exit_statuses_of_the_program(tmp_path: Path):
 
 def test_closed_pipe_is_quiet():
     done = subprocess.run(
-        ["bash", "-c", f"set -o pipefail; PYTHONUNBUFFERED=1 {sys.executable} -m avsr transcribe --help | true"],
+        [
+            "bash",
+            "-c",
+            f"set -o pipefail; PYTHONUNBUFFERED=1 {sys.executable} -m avsr transcribe --help | "
+            "true",
+        ],
         capture_output=True,
         text=True,
         timeout=60,
@@ -476,14 +584,17 @@ def test_closed_pipe_is_quiet():
 def test_control_c_is_one_line():
     code = (
         "import avsr.cli.program, signal, sys, time\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs ignore it
+        # a shell's background jobs ignore it
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "@avsr.cli.program.app.command()\n"
         "def wait() -> None:\n"
         "    print('waiting', flush=True)\n"
         "    time.sleep(60)\n"
         "sys.exit(avsr.cli.main(['wait']))"
     )
-    running = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    running = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     assert running.stdout is not None
     assert running.stdout.readline() == "waiting\n"
     running.send_signal(signal.SIGINT)
@@ -493,7 +604,8 @@ def test_control_c_is_one_line():
 
 
 def test_real_clip_puts_only_the_transcript_on_standard_output(shared: Path, tmp_path: Path):
-    """mediapipe and its libraries log from C++; none of it may land among the results, nor a progress bar in a log."""
+    """mediapipe and its libraries log from C++; none of it may land among the results, nor a
+    progress bar in a log."""
     import torch
 
     from avsr.model import checkpoint
@@ -501,14 +613,29 @@ def test_real_clip_puts_only_the_transcript_on_standard_output(shared: Path, tmp
     from avsr.model.network import AVSR
 
     config = ModelConfig(
-        tokens=("<blank>", " ", "a"), dim=16, heads=2, video_width=4, audio_width=4, stream_layers=1, joint_layers=1
+        tokens=("<blank>", " ", "a"),
+        dim=16,
+        heads=2,
+        video_width=4,
+        audio_width=4,
+        stream_layers=1,
+        joint_layers=1,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         checkpoint.save(tmp_path / "tiny.safetensors", AVSR(config), {})
     clips = sorted((shared / "data" / "grid" / "s1").glob("*.mp4"))[:1]
     environment = {**os.environ, "AVSR_FACE_MODEL": str(shared / "models" / "face_landmarker.task")}
-    arguments = ("-f", "json", "--model", str(tmp_path / "tiny.safetensors"), "--device", "cpu", "--modality", "av")
+    arguments = (
+        "-f",
+        "json",
+        "--model",
+        str(tmp_path / "tiny.safetensors"),
+        "--device",
+        "cpu",
+        "--modality",
+        "av",
+    )
     done = program("transcribe", *map(str, clips), *arguments, env=environment)
     assert done.returncode == 0, done.stderr
     body = json.loads(done.stdout)
@@ -516,7 +643,9 @@ def test_real_clip_puts_only_the_transcript_on_standard_output(shared: Path, tmp
     assert [line for line in done.stderr.splitlines() if not line.startswith("avsr: ")] == []
 
 
-def test_section_3_many_files_one_of_them_broken(avsr, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_section_3_many_files_one_of_them_broken(
+    avsr, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     from avsr.model.network import AVSR
 
     clips = sorted((shared / "data" / "grid" / "s1").glob("*.mp4"))[:6]
@@ -528,19 +657,28 @@ def test_section_3_many_files_one_of_them_broken(avsr, shared: Path, tmp_path: P
     assert alone == [0, 0, 0, 1, 0, 0, 0]
     passes: list[int] = []
     forward = AVSR.forward
-    monkeypatch.setattr(AVSR, "forward", lambda self, *x: passes.append(len(x[0])) or forward(self, *x))
+    monkeypatch.setattr(
+        AVSR, "forward", lambda self, *x: passes.append(len(x[0])) or forward(self, *x)
+    )
     status, out, err = avsr("transcribe", *files, *options, tmp_path / "many")
     assert (status, out) == (1, "")
     assert one_line(err).startswith(f"avsr: {bad}: ")
     assert sum(passes) == len(clips)
     assert len(passes) < len(clips)  # some shared a forward pass
-    folders = [{path.name: path.read_text() for path in (tmp_path / name).iterdir()} for name in ("alone", "many")]
+    folders = [
+        {path.name: path.read_text() for path in (tmp_path / name).iterdir()}
+        for name in ("alone", "many")
+    ]
     assert folders[0] == folders[1]
     assert sorted(folders[1]) == [f"{clip.stem}.txt" for clip in clips]
 
 
-def test_section_3_many_files_are_written_as_they_are_ready_and_stay(avsr, recogniser, tmp_path: Path):
-    status, _, err = avsr("transcribe", "a.mp4", "missing.mp4", "faceless.mp4", "stop.mp4", "b.mp4", "-o", tmp_path)
+def test_section_3_many_files_are_written_as_they_are_ready_and_stay(
+    avsr, recogniser, tmp_path: Path
+):
+    status, _, err = avsr(
+        "transcribe", "a.mp4", "missing.mp4", "faceless.mp4", "stop.mp4", "b.mp4", "-o", tmp_path
+    )
     assert status == 130
     assert err.splitlines() == [
         "avsr: missing.mp4: no such file",

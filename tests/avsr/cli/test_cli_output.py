@@ -20,7 +20,9 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])
-def test_row_27_input_is_never_overwritten(avsr, recogniser, tmp_path: Path, monkeypatch, overwrite):
+def test_row_27_input_is_never_overwritten(
+    avsr, recogniser, tmp_path: Path, monkeypatch, overwrite
+):
     monkeypatch.chdir(tmp_path)
     for name in ("foo.txt", "a.mp4", "a.json", "words.vtt"):
         (tmp_path / name).write_text(f"the user's {name}")
@@ -83,7 +85,9 @@ def test_row_27_a_file_made_while_we_work_is_kept(avsr, recogniser, tmp_path: Pa
 
 @pytest.mark.parametrize("again", ["x.mp4", "./x.mp4", "here/x.mp4"])
 @pytest.mark.parametrize("out", [(), ("-o", "out")])
-def test_row_39_the_same_file_named_twice_is_said(avsr, recogniser, tmp_path: Path, monkeypatch, again, out):
+def test_row_39_the_same_file_named_twice_is_said(
+    avsr, recogniser, tmp_path: Path, monkeypatch, again, out
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x.mp4").touch()
     (tmp_path / "here").symlink_to(".")
@@ -116,7 +120,9 @@ def test_row_39_a_name_too_long_to_write_is_told_before_work(avsr, recogniser, t
     assert "too long" in one_line(err)
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="needs a folder that cannot be written")
+@pytest.mark.skipif(
+    os.name != "posix" or os.geteuid() == 0, reason="needs a folder that cannot be written"
+)
 def test_a_folder_that_cannot_be_written_is_told_before_work(avsr, recogniser, tmp_path: Path):
     tmp_path.chmod(0o555)
     assert avsr("transcribe", "a.mp4", "-o", tmp_path)[0] == 1

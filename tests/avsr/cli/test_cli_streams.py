@@ -1,4 +1,5 @@
-"""The command line as a program of its own: encodings, closed pipes, full disks, signals at any moment."""
+"""The command line as a program of its own: encodings, closed pipes, full disks, signals at any
+moment."""
 
 from __future__ import annotations
 
@@ -33,7 +34,9 @@ sys.exit(cli.main(sys.argv[1:]))
 def show(*files: str, **environment: str) -> tuple[int, bytes, bytes]:
     plain = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "LC_", "LANG"))}
     command = [sys.executable, "-c", SHOW, "show", *files]
-    done = subprocess.run(command, capture_output=True, timeout=60, check=False, env=plain | environment)
+    done = subprocess.run(
+        command, capture_output=True, timeout=60, check=False, env=plain | environment
+    )
     return done.returncode, done.stdout, done.stderr
 
 
@@ -57,7 +60,9 @@ def test_row_17_what_is_redirected_is_utf_8_in_any_locale(utf8: str):
 def test_row_17_a_full_disk_is_one_line(arguments: tuple[str, ...]):
     command = [sys.executable, "-m", "avsr", *arguments]
     with open("/dev/full", "w") as full:
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=60, check=False, text=True)
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, timeout=60, check=False, text=True
+        )
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1, done.stderr
     assert "No space left" in done.stderr
@@ -67,7 +72,11 @@ def test_nobody_to_tell_is_no_error():
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run(
-        [sys.executable, "-c", SHOW, "show", "a"], stdout=subprocess.PIPE, stderr=write, timeout=60, check=False
+        [sys.executable, "-c", SHOW, "show", "a"],
+        stdout=subprocess.PIPE,
+        stderr=write,
+        timeout=60,
+        check=False,
     )
     os.close(write)
     assert (done.returncode, done.stdout) == (0, b"a\n")
@@ -85,9 +94,13 @@ def test_row_39_control_characters_of_a_name_are_shown_and_not_obeyed():
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX")
-@pytest.mark.parametrize(("number", "line"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
+@pytest.mark.parametrize(
+    ("number", "line"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")]
+)
 @pytest.mark.parametrize("wait_s", [0.0, 0.1, 0.2, 0.4, 0.8])
-def test_row_35_a_signal_at_any_moment_is_one_line(number: signal.Signals, line: str, wait_s: float, tmp_path: Path):
+def test_row_35_a_signal_at_any_moment_is_one_line(
+    number: signal.Signals, line: str, wait_s: float, tmp_path: Path
+):
     """From the first line of the program on: before that it is Python alone that runs."""
     code = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
@@ -95,7 +108,10 @@ def test_row_35_a_signal_at_any_moment_is_one_line(number: signal.Signals, line:
     )
     arguments = ["transcribe", str(tmp_path / "none.mp4"), str(tmp_path / "none.wav")]
     running = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert running.stdout is not None
     running.stdout.readline()
@@ -113,19 +129,23 @@ def test_row_35_a_signal_at_any_moment_is_one_line(number: signal.Signals, line:
     "swallow",
     [
         "try: time.sleep(9)\n    except BaseException: raise ImportError('libraries do that')",
-        "class A:\n        def __del__(self): time.sleep(9)\n    del_ = A()\n    del del_\n    time.sleep(9)",
+        "class A:\n        def __del__(self): time.sleep(9)\n    del_ = A()\n    del del_\n    "
+        "time.sleep(9)",
     ],
 )
 def test_row_35_an_interrupt_that_a_library_swallows_ends_all_the_same(swallow: str):
     code = (
         "import signal, sys, time; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from avsr import cli\nfrom avsr.cli.program import app\nfrom avsr.base.console import failing_alone\n"
+        "from avsr import cli\nfrom avsr.cli.program import app\nfrom avsr.base.console import "
+        "failing_alone\n"
         "@app.command()\ndef work() -> None:\n  print('works', flush=True)\n"
         f"  with failing_alone('a.mp4'):\n    {swallow}\n"
         "  time.sleep(9)\n"
         "sys.exit(cli.main(['work']))"
     )
-    running = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    running = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     assert running.stdout is not None
     running.stdout.readline()
     time.sleep(0.1)

@@ -22,7 +22,9 @@ def texts(tmp_path: Path) -> Path:
     return path
 
 
-def test_row_27_an_ngram_model_never_replaces_its_texts_or_a_file_of_others(texts: Path, tmp_path: Path, capsys):
+def test_row_27_an_ngram_model_never_replaces_its_texts_or_a_file_of_others(
+    texts: Path, tmp_path: Path, capsys
+):
     assert ngram.main([str(texts), str(texts), "--overwrite"]) == 2
     assert texts.read_text() == "bin blue\nbin red\n"
     out = tmp_path / "m.arpa"
@@ -48,7 +50,9 @@ def test_row_27_an_ngram_model_never_replaces_its_texts_or_a_file_of_others(text
         lambda mine, other, data: space.main([other, data, "--out", mine]),
     ],
 )
-def test_row_27_tools_refuse_before_they_work(call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+def test_row_27_tools_refuse_before_they_work(
+    call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+):
     mine = tmp_path / "mine.safetensors"
     mine.write_text("precious")
     monkeypatch.setattr(checkpoint, "load", lambda *_: pytest.fail("worked before it refused"))

@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avsr.base.errors import AvsrError
-from avsr.decoding.alignment import LETTER_GAP, Timing, forced_align, forced_align_batch, without_echoes, word_times
+from avsr.decoding.alignment import (
+    LETTER_GAP,
+    Timing,
+    forced_align,
+    forced_align_batch,
+    without_echoes,
+    word_times,
+)
 from avsr.transcribing.transcript import join
 
 TAIL_FRAMES = Timing().tail_frames
@@ -43,12 +50,16 @@ def test_doubled_letters_are_parted_by_their_blank():
 @given(st.integers(0, 10_000), st.lists(st.integers(1, 2), max_size=3), st.integers(0, 2))
 def test_path_is_the_best_of_all(seed, text, spare):
     frames = max(1, len(text) + sum(a == b for a, b in itertools.pairwise(text)) + spare)
-    log_probs = torch.randn(frames, 3, generator=torch.Generator().manual_seed(seed)).log_softmax(-1)
+    log_probs = torch.randn(frames, 3, generator=torch.Generator().manual_seed(seed)).log_softmax(
+        -1
+    )
 
     def score(path: tuple[int, ...]) -> float:
         return sum(log_probs[t, token].item() for t, token in enumerate(path))
 
-    best = max((p for p in itertools.product(range(3), repeat=frames) if collapse(p) == text), key=score)
+    best = max(
+        (p for p in itertools.product(range(3), repeat=frames) if collapse(p) == text), key=score
+    )
     spans = forced_align(log_probs, text)
     found = [0] * frames
     for token, (first, last) in zip(text, spans.tolist(), strict=True):
@@ -72,7 +83,10 @@ def one_by_one(log_probs: torch.Tensor, ids: list[int]) -> list[list[int]]:
             moves.append(ways.index(max(ways)))
             score.append(float(torch.tensor(max(ways)) + frame[token]))
         back.append(moves)
-    state, path = len(states) - 1 if len(states) == 1 or score[-1] >= score[-2] else len(states) - 2, []
+    state, path = (
+        len(states) - 1 if len(states) == 1 or score[-1] >= score[-2] else len(states) - 2,
+        [],
+    )
     for moves in reversed(back):
         path.insert(0, state)
         state -= moves[state]
@@ -82,12 +96,17 @@ def one_by_one(log_probs: torch.Tensor, ids: list[int]) -> list[list[int]]:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.tuples(st.lists(st.integers(1, 3), max_size=6), st.integers(0, 6)), min_size=1, max_size=4),
+    st.lists(
+        st.tuples(st.lists(st.integers(1, 3), max_size=6), st.integers(0, 6)),
+        min_size=1,
+        max_size=4,
+    ),
     st.integers(0, 10_000),
     st.booleans(),
 )
 def test_clips_aligned_together_are_aligned_as_one_by_one(texts, seed, coarse):
-    """Whatever else is in the batch; coarse: many paths are equally good, and the same one must win."""
+    """Whatever else is in the batch; coarse: many paths are equally good, and the same one must
+    win."""
     generator = torch.Generator().manual_seed(seed)
     clips = []
     for text, spare in texts:
@@ -170,7 +189,8 @@ def test_a_word_ends_before_the_next_one_and_before_the_clip():
     [
         (Timing(0, 0), [(5, 7), (8, 9), (15, 16)]),
         (Timing(1, 2), [(4, 7), (7, 11), (14, 18)]),
-        (Timing(10, 10), [(0, 7), (7, 9), (9, 20)]),  # up to the neighbours' letters; what is shared is the later one's
+        # up to the neighbours' letters; what is shared is the later one's
+        (Timing(10, 10), [(0, 7), (7, 9), (9, 20)]),
     ],
 )
 def test_words_reach_beyond_their_letters_as_far_as_their_neighbours_let_them(timing, expected):

@@ -14,7 +14,12 @@ def span(word: str, confidence: float, weakest: float) -> WordSpan:
 
 
 def test_features_of_a_word_are_its_own_and_its_neighbours():
-    words = [span("bin", 0.9, 0.8), span("f", 0.5, 0.5), span("two", 0.9, 0.2), span("now", 1.0, 0.5)]
+    words = [
+        span("bin", 0.9, 0.8),
+        span("f", 0.5, 0.5),
+        span("two", 0.9, 0.2),
+        span("now", 1.0, 0.5),
+    ]
     found = word_features(words, [1.0, 0.5, 0.25, 0.0])
     assert found[1] == pytest.approx((0.0, (logit(0.8) + logit(0.2) + logit(0.5)) / 3, 1.0, 0.5))
     assert found[0] == pytest.approx((logit(0.9), (logit(0.5) + logit(0.2)) / 2, 0.0, 1.0))
@@ -38,7 +43,9 @@ def test_the_map_is_logistic_and_never_overflows():
 
 def test_it_travels_in_the_models_info():
     calibration = Calibration((1.5, 0.5, -1.0, 0.25), -0.5)
-    assert Calibration.from_info({"calibration": calibration.to_info() | {"ece": {}}}) == calibration
+    assert (
+        Calibration.from_info({"calibration": calibration.to_info() | {"ece": {}}}) == calibration
+    )
     assert Calibration.from_info({}) is None
 
 

@@ -15,7 +15,12 @@ from avsr.decoding.ctc import beam_search, greedy
 
 def frames(*tokens: int, vocabulary: int = 4) -> torch.Tensor:
     """(T, U) log posteriors that are nearly sure of one token a frame."""
-    return torch.nn.functional.one_hot(torch.tensor(tokens), vocabulary).float().mul(20).log_softmax(-1)
+    return (
+        torch.nn.functional.one_hot(torch.tensor(tokens), vocabulary)
+        .float()
+        .mul(20)
+        .log_softmax(-1)
+    )
 
 
 def collapse(path: tuple[int, ...]) -> tuple[int, ...]:
@@ -28,7 +33,9 @@ def all_texts(log_probs: torch.Tensor) -> dict[tuple[int, ...], float]:
     probs = log_probs.exp().tolist()
     for path in itertools.product(range(log_probs.shape[1]), repeat=len(log_probs)):
         text = collapse(path)
-        total[text] = total.get(text, 0.0) + math.prod(frame[token] for frame, token in zip(probs, path, strict=True))
+        total[text] = total.get(text, 0.0) + math.prod(
+            frame[token] for frame, token in zip(probs, path, strict=True)
+        )
     return total
 
 
@@ -54,7 +61,9 @@ def test_greedy_ignores_padding():
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 5))
 def test_wide_beam_equals_the_sum_over_all_paths(seed, length):
-    log_probs = torch.randn(length, 3, generator=torch.Generator().manual_seed(seed)).mul(2).log_softmax(-1)
+    log_probs = (
+        torch.randn(length, 3, generator=torch.Generator().manual_seed(seed)).mul(2).log_softmax(-1)
+    )
     truth = all_texts(log_probs)
     beams = beam_search(log_probs, width=1000, prune=-math.inf)
     assert {beam.ids for beam in beams} == {text for text in truth if truth[text] > 0}
@@ -107,7 +116,10 @@ def test_wide_beam_with_a_scorer_finds_the_best_sum_of_both(seed, length):
     generator = torch.Generator().manual_seed(seed)
     log_probs = torch.randn(length, 3, generator=generator).mul(2).log_softmax(-1)
     texts = ["".join(text) for n in range(length + 1) for text in itertools.product("ab", repeat=n)]
-    scores, ends = (dict(zip(texts, torch.randn(len(texts), generator=generator).tolist(), strict=True)) for _ in "12")
+    scores, ends = (
+        dict(zip(texts, torch.randn(len(texts), generator=generator).tolist(), strict=True))
+        for _ in "12"
+    )
     truth = all_texts(log_probs)
 
     def total(ids: tuple[int, ...]) -> float:
@@ -115,7 +127,9 @@ def test_wide_beam_with_a_scorer_finds_the_best_sum_of_both(seed, length):
         language = sum(scores[text[:n]] for n in range(1, len(text) + 1)) + ends[text]
         return math.log(truth[ids]) + language if truth[ids] else -math.inf
 
-    best = beam_search(log_probs, width=1000, scorer=Judge(scores, ends), prune=-math.inf, tokens="_ab")[0]
+    best = beam_search(
+        log_probs, width=1000, scorer=Judge(scores, ends), prune=-math.inf, tokens="_ab"
+    )[0]
     assert best.ids == max(truth, key=total)
     assert best.score == pytest.approx(total(best.ids), abs=1e-4)
 
@@ -128,4 +142,7 @@ def test_nothing_and_nonsense():
 
 def test_narrow_beam_on_sure_posteriors_equals_greedy():
     log_probs = frames(0, 1, 1, 0, 2, 2, 0, 2, 3)
-    assert list(beam_search(log_probs, width=1)[0].ids) == greedy(log_probs[None], torch.tensor([9]))[0]
+    assert (
+        list(beam_search(log_probs, width=1)[0].ids)
+        == greedy(log_probs[None], torch.tensor([9]))[0]
+    )

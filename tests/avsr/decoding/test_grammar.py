@@ -22,7 +22,11 @@ SMALL = ("<blank>", " ", "a", "b")
 
 def posteriors(frames: int, vocabulary: int, seed: int) -> torch.Tensor:
     """(T, U) log posteriors of nothing in particular."""
-    return torch.randn(frames, vocabulary, generator=torch.Generator().manual_seed(seed)).mul(3).log_softmax(-1)
+    return (
+        torch.randn(frames, vocabulary, generator=torch.Generator().manual_seed(seed))
+        .mul(3)
+        .log_softmax(-1)
+    )
 
 
 def sure(path: str) -> torch.Tensor:
@@ -36,7 +40,8 @@ def text(ids: list[int], tokens: tuple[str, ...] = LETTERS) -> str:
 
 
 def path_score(log_probs: torch.Tensor, sentence: str) -> float:
-    """Log probability of the best path that spells a sentence over the small alphabet; -inf where none fits."""
+    """Log probability of the best path that spells a sentence over the small alphabet; -inf where
+    none fits."""
     ids = [SMALL.index(char) for char in sentence]
     try:
         spans = forced_align(log_probs, ids).tolist()
@@ -50,7 +55,9 @@ def path_score(log_probs: torch.Tensor, sentence: str) -> float:
 
 def test_a_grammar_is_lines_of_alternatives():
     grammar = Grammar.parse(
-        "x", "# orders\nplease |  # may be left out\nturn on | turn  off\n| dim\n\nthe light | all\n| the  light\n"
+        "x",
+        "# orders\nplease |  # may be left out\nturn on | turn  off\n| dim\n\nthe light | all\n| "
+        "the  light\n",
     )
     assert grammar.slots == (("please", ""), ("turn on", "turn off", "dim"), ("the light", "all"))
 
@@ -59,7 +66,9 @@ def test_the_grid_grammar_has_grids_sentences(shared):
     grammar = load_grammar("grid")
     assert [len(slot) for slot in grammar.slots] == [4, 4, 4, 25, 10, 4]
     assert len({word for slot in grammar.slots for word in slot}) == 51
-    lists = [(shared / "data" / "grid" / name).read_text().split() for name in ("train.txt", "val.txt")]
+    lists = [
+        (shared / "data" / "grid" / name).read_text().split() for name in ("train.txt", "val.txt")
+    ]
     assert any(lists)
     from avsr.preprocessing.corpora.grid import transcript
 
@@ -73,7 +82,10 @@ def test_the_grid_grammar_has_grids_sentences(shared):
 def test_the_search_finds_the_best_sentence_of_all(seed, frames, optional):
     grammar = Grammar("x", (("a", "bb"), ("b", "", "ab") if optional else ("b", "ab")))
     one = [" ".join(filter(None, words)) for words in itertools.product(*grammar.slots)]
-    sentences = ["", *(" ".join(group) for n in (1, 2, 3, 4) for group in itertools.product(one, repeat=n))]
+    sentences = [
+        "",
+        *(" ".join(group) for n in (1, 2, 3, 4) for group in itertools.product(one, repeat=n)),
+    ]
     log_probs = posteriors(frames, 4, seed)
     found = text(grammar.decode(log_probs, SMALL), SMALL)
     assert found in sentences
@@ -84,7 +96,9 @@ def test_the_search_finds_the_best_sentence_of_all(seed, frames, optional):
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10_000), st.integers(0, 160))
 def test_no_other_sentence_ever_comes_out(seed, frames):
-    sentence = " ".join(f"({slot.strip().replace(' ', '')})" for slot in GRAMMARS["grid"].strip().splitlines())
+    sentence = " ".join(
+        f"({slot.strip().replace(' ', '')})" for slot in GRAMMARS["grid"].strip().splitlines()
+    )
     found = text(load_grammar("grid").decode(posteriors(frames, len(LETTERS), seed), LETTERS))
     assert re.fullmatch(f"({sentence}( {sentence})*)?", found)
 
@@ -94,9 +108,14 @@ def test_clear_speech_silence_and_misspelling():
     spoken = "--bin- -blue- at- -f- -two- -now--"
     twice = f"{spoken} {spoken}"
     assert text(grammar.decode(sure(spoken), LETTERS)) == "bin blue at f two now"
-    assert text(grammar.decode(sure(twice), LETTERS)) == "bin blue at f two now bin blue at f two now"
+    assert (
+        text(grammar.decode(sure(twice), LETTERS)) == "bin blue at f two now bin blue at f two now"
+    )
     assert grammar.decode(sure("-" * 50), LETTERS) == []
-    assert text(grammar.decode(sure("-bim -blu- at -f- -tho- -no--"), LETTERS)) == "bin blue at f two now"
+    assert (
+        text(grammar.decode(sure("-bim -blu- at -f- -tho- -no--"), LETTERS))
+        == "bin blue at f two now"
+    )
 
 
 def test_an_open_end_is_not_completed():
@@ -113,7 +132,9 @@ def test_sentences_are_units():
     assert grammar.units(words) == [6]
     assert grammar.units(words * 2) == [6, 6]
     assert grammar.units(words + words[:3]) == [6, 3]
-    assert Grammar.parse("x", "turn on | stop\nplease |").units(["turn", "on", "stop", "please", "stop"]) == [2, 2, 1]
+    assert Grammar.parse("x", "turn on | stop\nplease |").units(
+        ["turn", "on", "stop", "please", "stop"]
+    ) == [2, 2, 1]
 
 
 @pytest.mark.parametrize("content", ["", "# nothing\n", " | \n"])
@@ -123,7 +144,9 @@ def test_a_grammar_without_a_sentence_is_one_line(content: str):
 
 
 def test_what_cannot_be_spelt_is_one_line():
-    with pytest.raises(AvsrError, match=r"grammar x: 'gate 7' has '7', which the recogniser cannot spell"):
+    with pytest.raises(
+        AvsrError, match=r"grammar x: 'gate 7' has '7', which the recogniser cannot spell"
+    ):
         Grammar.parse("x", "gate 7").check(LETTERS)
 
 
@@ -135,5 +158,7 @@ def test_neither_name_nor_file(tmp_path):
 
 
 def test_row_20_a_grammar_is_in_canonical_form(tmp_path):
-    (tmp_path / "g.txt").write_text("\u200b\n e\u0301 te\u0301 | a\u200bb # c\n", encoding="utf-8-sig")
+    (tmp_path / "g.txt").write_text(
+        "\u200b\n e\u0301 te\u0301 | a\u200bb # c\n", encoding="utf-8-sig"
+    )
     assert load_grammar(tmp_path / "g.txt").slots == (("\u00e9 t\u00e9", "ab"),)

@@ -75,7 +75,12 @@ def test_every_way_of_decoding_reads_clear_speech(arpa: Path):
     ways = {str(Decoding()): Decoding()}
     for beam, language in ((4, None), (None, load(arpa)), (None, load(grammar="grid"))):
         ways |= {str(way := Decoding.choose(beam, language, TOKENS)): way}
-    assert list(ways) == ["greedy", "beam 4", f"n-gram {arpa}, weight {WEIGHT:g}, beam {BEAM}", "grammar grid"]
+    assert list(ways) == [
+        "greedy",
+        "beam 4",
+        f"n-gram {arpa}, weight {WEIGHT:g}, beam {BEAM}",
+        "grammar grid",
+    ]
     for way in ways.values():
         (found,) = way.ids(log_probs, torch.tensor([len(spoken)]), TOKENS)
         assert "".join(TOKENS[i] for i in found) == "bin blue at f two now"

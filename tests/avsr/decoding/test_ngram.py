@@ -1,4 +1,5 @@
-"""N-gram models: probabilities against sums done by hand, files read and refused, texts that win or lose by them."""
+"""N-gram models: probabilities against sums done by hand, files read and refused, texts that win or
+lose by them."""
 
 from __future__ import annotations
 
@@ -66,14 +67,17 @@ def file(tmp_path: Path) -> Path:
         (("<s>", "a"), "ab", -0.1),
         (("x", "y", "<s>", "a"), "ab", -0.1),  # only the last two words count
         (("ab", "a"), "ab", -0.3),  # backoff of "ab a" is not named: 0
-        (("<s>", "a"), "a", -0.0625 - 0.25 - 1.0),  # from the trigram over the bigram to the unigram
+        # from the trigram over the bigram to the unigram
+        (("<s>", "a"), "a", -0.0625 - 0.25 - 1.0),
         (("a", "ab"), "ab", -0.125 - 1.5),
         ((), "ab", -1.5),
         (("ab",), "zebra", -0.125 - 2.0),
         (("<s>",), END, -0.5 - 0.75),
     ],
 )
-def test_probabilities_with_backoff(file: Path, context: tuple[str, ...], word: str, expected: float):
+def test_probabilities_with_backoff(
+    file: Path, context: tuple[str, ...], word: str, expected: float
+):
     assert read_arpa(file).log10(context, word) == pytest.approx(expected)
 
 
@@ -115,7 +119,8 @@ ngram 3=2
         (("zebra",), [-0.7]),
         (("zebra", "a"), [-0.7, -0.05]),  # the trigram with <unk> in the middle
         (("zebra", "a", "b"), [-0.7, -0.05, -0.15]),  # and the one that begins with it
-        (("zebra", "yak"), [-0.7, -0.2 - 0.3 - 2.0]),  # no "<unk> <unk>": backoffs of "<s> <unk>" and "<unk>"
+        # no "<unk> <unk>": backoffs of "<s> <unk>" and "<unk>"
+        (("zebra", "yak"), [-0.7, -0.2 - 0.3 - 2.0]),
         (("a", "yak", "a"), [-0.5 - 1.0, -0.6, -0.4]),
         (("b", "yak", "b"), [-0.5 - 1.5, -2.0, -0.3 - 1.5]),
     ],
@@ -123,14 +128,17 @@ ngram 3=2
 def test_row_26_unknown_words_are_unk_before_others_too(
     tmp_path: Path, spelling: str, text: tuple[str, ...], log10: list[float]
 ):
-    """By hand, as KenLM scores it: every word outside the model has the index of <unk>, also in the context."""
+    """By hand, as KenLM scores it: every word outside the model has the index of <unk>, also in the
+    context."""
     (tmp_path / "m.arpa").write_text(UNKNOWN_BEFORE.replace("<unk>", spelling))
     model = read_arpa(tmp_path / "m.arpa")
     context = ["<s>"]
     for word, expected in zip(text, log10, strict=True):
         assert model.log10(context, word) == pytest.approx(expected)
         context.append(word)
-    spelt = total(Ngram("m", model, weight=1.0), " ".join(text)) - math.log(10) * model.log10(context, END)
+    spelt = total(Ngram("m", model, weight=1.0), " ".join(text)) - math.log(10) * model.log10(
+        context, END
+    )
     unknown = sum((word,) not in model.grams for word in text)
     assert spelt == pytest.approx(math.log(10) * sum(log10) + OOV_PENALTY * unknown)
 
@@ -147,7 +155,9 @@ def test_row_26_a_model_without_unk_backs_off_past_unknown_words(tmp_path: Path)
 def test_unk_written_in_the_texts_is_counted_as_a_word():
     model = estimate(["a <unk> b", "<unk> a"], order=2)
     for context in [(), ("a",), (UNKNOWN,), ("zebra",)]:
-        assert sum(10 ** model.log10(context, word) for word in ("a", "b", END, UNKNOWN)) == pytest.approx(1.0)
+        assert sum(
+            10 ** model.log10(context, word) for word in ("a", "b", END, UNKNOWN)
+        ) == pytest.approx(1.0)
     assert model.log10(("a",), "zebra") > model.log10(("a",), "a")
 
 
@@ -161,7 +171,10 @@ def test_gzipped(file: Path):
     ("content", "message"),
     [
         ("no model\n", "no ARPA file, for it has no .data. part"),
-        (b"mmap lm http://kheafield.com/code format version 5\n\x00\xff\xfe", "perhaps a binary n-gram model"),
+        (
+            b"mmap lm http://kheafield.com/code format version 5\n\x00\xff\xfe",
+            "perhaps a binary n-gram model",
+        ),
         (ARPA.replace("ngram 2=3", "ngram 2=4"), "3 2-grams where it promises 4"),
         (ARPA.partition("\\3-grams")[0], "0 3-grams where it promises 1"),
         (ARPA.replace("-0.3 a ab", "-0.3 a"), "line 17: a probability, 2 words"),
@@ -204,9 +217,13 @@ def total(language: Ngram, text: str) -> float:
         ("abc", -0.5 - 2.0 - 0.75, 1, 1),  # begins like a word, and is none
     ],
 )
-def test_texts_are_scored_word_by_word(file: Path, text: str, log10: float, words: int, unknown: int):
+def test_texts_are_scored_word_by_word(
+    file: Path, text: str, log10: float, words: int, unknown: int
+):
     language = Ngram("m", read_arpa(file), weight=2.0, word_bonus=0.5)
-    assert total(language, text) == pytest.approx(2 * math.log(10) * log10 + 0.5 * words + OOV_PENALTY * unknown)
+    assert total(language, text) == pytest.approx(
+        2 * math.log(10) * log10 + 0.5 * words + OOV_PENALTY * unknown
+    )
 
 
 def test_a_beginning_that_is_no_word_is_unknown_too(tmp_path: Path):
@@ -221,8 +238,10 @@ def test_likely_words_win_where_the_ear_is_in_doubt():
         ids = torch.tensor([0 if char == "-" else TOKENS.index(char) for char in path])
         return torch.nn.functional.one_hot(ids, len(TOKENS)).float().mul(20)
 
-    logits = torch.maximum(spelt("-a-- -ab-"), 19.5 * (spelt("-c-- -cb-") > 0))  # "c" almost as good as "a"
-    logits = torch.maximum(logits, 20.5 * (spelt("-c-- -----") > 0)[:9])  # and better in the first word
+    # "c" almost as good as "a"
+    logits = torch.maximum(spelt("-a-- -ab-"), 19.5 * (spelt("-c-- -cb-") > 0))
+    # and better in the first word
+    logits = torch.maximum(logits, 20.5 * (spelt("-c-- -----") > 0)[:9])
     log_probs = logits.log_softmax(-1)
     blind = Ngram("m", estimate(["a ab", "a ab b"]), weight=0.0)
     told = Ngram("m", estimate(["a ab", "a ab b"]), weight=1.0)
@@ -248,7 +267,8 @@ def test_a_model_made_of_texts_is_a_distribution(tmp_path: Path):
 
 
 def test_witten_bell_by_hand():
-    """Two words seen three times: c(a) = 2, c(</s>) = 1, so 2 kinds; below lies 1/3 for a, </s> and <unk>."""
+    """Two words seen three times: c(a) = 2, c(</s>) = 1, so 2 kinds; below lies 1/3 for a, </s> and
+    <unk>."""
     model = estimate(["a a"], order=1)
     assert 10 ** model.log10((), "a") == pytest.approx((2 + 2 / 3) / 5)
     assert 10 ** model.log10((), UNKNOWN) == pytest.approx((2 / 3) / 5)
@@ -290,7 +310,9 @@ def test_what_is_no_probability_is_refused(tmp_path: Path, number: str):
         read_arpa(path)
 
 
-@pytest.mark.parametrize(("name", "packed"), [("m.arpa", True), ("M.ARPA.GZ", True), ("m.gz", False)])
+@pytest.mark.parametrize(
+    ("name", "packed"), [("m.arpa", True), ("M.ARPA.GZ", True), ("m.gz", False)]
+)
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_row_26_packed_or_marked_files_are_known_by_their_content(
     tmp_path: Path, name: str, packed: bool, encoding: str
@@ -304,10 +326,18 @@ def test_row_20_words_of_a_model_and_of_texts_are_in_canonical_form(tmp_path: Pa
     path = tmp_path / "m.arpa"
     path.write_text(ARPA.replace("ab", "e\u0301").replace("-1.0 a -0.25", "-1.0 a\u200b -0.25"))
     assert read_arpa(path).log10(("<s>", "a"), "\u00e9") == -0.1
-    path.write_text(ARPA.replace("-1.5 ab -0.125", "-1.5 e\u0301\n-1.2 \u00e9").replace("1=5", "1=6"))
+    path.write_text(
+        ARPA.replace("-1.5 ab -0.125", "-1.5 e\u0301\n-1.2 \u00e9").replace("1=5", "1=6")
+    )
     assert read_arpa(path).log10((), "\u00e9") == -1.2  # the likelier of two spellings
     made = estimate(["e\u0301 a", "<s> \u00e9 \u200ba </s>"], 2)
-    assert sorted(gram for (gram, *more) in made.grams if not more) == ["</s>", "<s>", UNKNOWN, "a", "\u00e9"]
+    assert sorted(gram for (gram, *more) in made.grams if not more) == [
+        "</s>",
+        "<s>",
+        UNKNOWN,
+        "a",
+        "\u00e9",
+    ]
 
 
 def test_row_26_a_count_of_thousands_of_digits_and_a_word_that_never_comes(tmp_path: Path):

@@ -65,7 +65,9 @@ def rewrite(path: Path, change) -> None:
     weights = load_file(path)
     about = checkpoint._read_about(path)
     about = change(weights, about) or about
-    save_file(weights, path, metadata={"avsr": about if isinstance(about, str) else json.dumps(about)})
+    save_file(
+        weights, path, metadata={"avsr": about if isinstance(about, str) else json.dumps(about)}
+    )
 
 
 def test_what_is_saved_comes_back(model: AVSR, file: Path):
@@ -91,7 +93,8 @@ def test_same_output_before_and_after(model: AVSR, file: Path):
 
 def test_a_header_whose_length_looks_like_a_pickle_is_no_pickle(model: AVSR, tmp_path: Path):
     path = tmp_path / "m.safetensors"
-    for padding in range(256):  # the header's length is rounded up to eight bytes: some padding ends it in 0x80
+    # the header's length is rounded up to eight bytes: some padding ends it in 0x80
+    for padding in range(256):
         checkpoint.save(path, model, {"padding": "x" * padding})
         if path.read_bytes()[:1] == b"\x80":
             break
@@ -99,7 +102,9 @@ def test_a_header_whose_length_looks_like_a_pickle_is_no_pickle(model: AVSR, tmp
     assert checkpoint.load(path)[1] == {"padding": "x" * padding}
 
 
-def test_half_precision_is_half_the_size_and_loads_as_float32(model: AVSR, file: Path, tmp_path: Path):
+def test_half_precision_is_half_the_size_and_loads_as_float32(
+    model: AVSR, file: Path, tmp_path: Path
+):
     half = tmp_path / "half.safetensors"
     checkpoint.save(half, model, INFO, dtype=torch.float16)
     assert half.stat().st_size < 0.7 * file.stat().st_size
@@ -158,7 +163,9 @@ def test_cut_short(file: Path, size: int):
     assert "not a model file, or cut short" in refused(file)
 
 
-@pytest.mark.parametrize("content", [b"hello\n", b"\xff" * 64, b"\x10" + b"\0" * 7 + b'{"a": nonsense}'])
+@pytest.mark.parametrize(
+    "content", [b"hello\n", b"\xff" * 64, b"\x10" + b"\0" * 7 + b'{"a": nonsense}']
+)
 def test_not_a_model_file(tmp_path: Path, content: bytes):
     path = tmp_path / "x.safetensors"
     path.write_bytes(content)
@@ -248,7 +255,12 @@ def test_list_tells_size_hash_and_what_is_broken(file: Path, cache: Path):
     found = {entry.name: entry for entry in checkpoint.list_models() if entry.where == "cached"}
     assert set(found) == {"good", "bad"}
     good, bad = found["good"], found["bad"]
-    assert (good.size_bytes, good.vocabulary, good.info, good.problem) == (file.stat().st_size, 4, INFO, None)
+    assert (good.size_bytes, good.vocabulary, good.info, good.problem) == (
+        file.stat().st_size,
+        4,
+        INFO,
+        None,
+    )
     assert good.parameters > 1000
     assert len(good.sha256) == 64
     assert bad.problem is not None
@@ -303,7 +315,9 @@ def test_row_34_damaged_weights_are_refused(file: Path, tmp_path: Path, which: s
 def test_row_34_files_without_a_checksum_load_unless_they_are_no_weights(file: Path, damage):
     rewrite(file, lambda weights, about: {key: about[key] for key in ("config", "info")})
     checkpoint.load(file)
-    rewrite(file, lambda weights, about: weights.update({"head.weight": damage(weights["head.weight"])}))
+    rewrite(
+        file, lambda weights, about: weights.update({"head.weight": damage(weights["head.weight"])})
+    )
     assert "damaged" in refused(file)
 
 

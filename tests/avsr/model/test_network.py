@@ -1,4 +1,5 @@
-"""The promises of the network: masks decide, padding does not matter, absent frames cannot speak."""
+"""The promises of the network: masks decide, padding does not matter, absent frames cannot
+speak."""
 
 from __future__ import annotations
 
@@ -12,7 +13,14 @@ from avsr.model.network import AVSR, Output, attend, view_grid, view_lips, with_
 from avsr.model.tokenizer import BLANK
 
 TOKENS = (BLANK, " ", *"abcdefgh")
-SMALL = {"dim": 32, "heads": 2, "video_width": 4, "audio_width": 4, "crop": 32, "outputs_per_frame": 2}
+SMALL = {
+    "dim": 32,
+    "heads": 2,
+    "video_width": 4,
+    "audio_width": 4,
+    "crop": 32,
+    "outputs_per_frame": 2,
+}
 FUSIONS = ("cross", "early", "late")
 WHISPER = {"audio_frontend": "whisper", "audio_width": 64, "audio_layers": 2}
 VARIANTS = (*FUSIONS, "whisper")
@@ -22,7 +30,8 @@ def small_model(variant: str = "cross", seed: int = 0, **changes: int) -> AVSR:
     torch.manual_seed(seed)
     shape = WHISPER if variant == "whisper" else {"fusion": variant}
     model = AVSR(ModelConfig(**{"tokens": TOKENS, **SMALL, **shape, **changes})).eval()
-    for name, parameter in model.named_parameters():  # open the gates, or cross-modal attention would not be tested
+    # open the gates, or cross-modal attention would not be tested
+    for name, parameter in model.named_parameters():
         if name.endswith("gate"):
             torch.nn.init.normal_(parameter)
     return model
@@ -81,7 +90,9 @@ class TestPromises:
             alone |= {"audio": alone["audio"][:, : 640 * frames], "lips": alone["lips"][:, :frames]}
             alone |= {name: alone[name][:, :frames] for name in ("audio_present", "video_present")}
             for whole, single in zip(together, tensors(run(model, alone)), strict=True):
-                torch.testing.assert_close(whole[i, : len(single[0])], single[0], atol=1e-4, rtol=1e-4)
+                torch.testing.assert_close(
+                    whole[i, : len(single[0])], single[0], atol=1e-4, rtol=1e-4
+                )
 
     def test_one_pass_serves_every_mix_of_modalities(self, variant: str) -> None:
         model, batch = small_model(variant), inputs((20, 20, 20, 20))
@@ -90,7 +101,9 @@ class TestPromises:
         batch["audio_present"][3] = batch["video_present"][3] = False
         output = run(model, batch)
         assert torch.isfinite(output.log_probs).all()
-        torch.testing.assert_close(output.log_probs.exp().sum(-1), torch.ones(4, 40), atol=1e-4, rtol=0)
+        torch.testing.assert_close(
+            output.log_probs.exp().sum(-1), torch.ones(4, 40), atol=1e-4, rtol=0
+        )
         assert (output.audio_weight[1] == 1).all()
         assert (output.audio_weight[2] == 0).all()
         assert (output.audio_weight[3] == 0).all()
@@ -101,7 +114,9 @@ class TestPromises:
         with torch.inference_mode():
             audio, audio_head = model.encode_audio(batch["audio"], batch["audio_present"], valid)
             video, video_head = model.encode_video(batch["lips"], batch["video_present"], valid)
-            late, _ = model.fuse(audio, video, nothing, batch["video_present"], valid, (audio_head, video_head))
+            late, _ = model.fuse(
+                audio, video, nothing, batch["video_present"], valid, (audio_head, video_head)
+            )
         never = run(model, batch | {"audio_present": nothing})
         torch.testing.assert_close(late, never.log_probs, atol=1e-5, rtol=1e-5)
 
@@ -112,11 +127,15 @@ def test_more_outputs_a_frame_say_the_same_until_they_are_trained(fusion: str) -
     wider = with_outputs(model, 3)
     assert not wider.training
     plain, fine = run(model, batch), run(wider, batch)
-    torch.testing.assert_close(fine.log_probs, plain.log_probs.repeat_interleave(3, 1), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        fine.log_probs, plain.log_probs.repeat_interleave(3, 1), atol=1e-5, rtol=1e-5
+    )
     assert fine.lens.tolist() == [60, 27]
     assert greedy(fine.log_probs, fine.lens) == greedy(plain.log_probs, plain.lens)
     again = run(with_outputs(with_outputs(model, 2), 4), batch)
-    torch.testing.assert_close(again.log_probs, plain.log_probs.repeat_interleave(4, 1), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        again.log_probs, plain.log_probs.repeat_interleave(4, 1), atol=1e-5, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("outputs", [1, 2])
@@ -152,12 +171,15 @@ def test_open_gates_let_one_stream_change_the_other() -> None:
     x = torch.randn(1, 20, 32)
     with torch.inference_mode():
         seen, _ = model.encode_video(batch["lips"], valid, valid)
-        assert not torch.allclose(block(x, valid, seen, valid), block(x, valid, 2 * seen + 1, valid))
+        assert not torch.allclose(
+            block(x, valid, seen, valid), block(x, valid, 2 * seen + 1, valid)
+        )
         assert torch.equal(block(x, valid, seen, ~valid), block(x, valid, 2 * seen + 1, ~valid))
 
 
 @pytest.mark.parametrize(
-    ("size", "low", "high"), [("grid-tiny", 2.5e6, 4e6), ("grid-whisper", 10e6, 12e6), ("grid", 10e6, 15e6)]
+    ("size", "low", "high"),
+    [("grid-tiny", 2.5e6, 4e6), ("grid-whisper", 10e6, 12e6), ("grid", 10e6, 15e6)],
 )
 def test_sizes_are_what_they_say(size: str, low: float, high: float) -> None:
     model = AVSR(ModelConfig(tokens=TOKENS, **SIZES[size]))
@@ -166,7 +188,9 @@ def test_sizes_are_what_they_say(size: str, low: float, high: float) -> None:
 
 def test_at_full_resolution_the_view_is_the_middle_of_the_crop() -> None:
     lips = torch.randint(0, 256, (2, 3, 96, 96), dtype=torch.uint8)
-    torch.testing.assert_close(view_lips(lips, 88), lips[:, :, 4:92, 4:92].float(), atol=1e-2, rtol=0)
+    torch.testing.assert_close(
+        view_lips(lips, 88), lips[:, :, 4:92, 4:92].float(), atol=1e-2, rtol=0
+    )
 
 
 def test_each_clip_can_have_a_view_of_its_own() -> None:
@@ -178,12 +202,15 @@ def test_each_clip_can_have_a_view_of_its_own() -> None:
     torch.testing.assert_close(out[0], lips[0, :, 4:92, 4:92].float(), atol=1e-2, rtol=0)
     torch.testing.assert_close(out[1], lips[1, :, 4:92, 7:95].float(), atol=1e-2, rtol=0)
     mirrored = view_grid(88, torch.tensor([[[-88 / 96, 0, 0], [0, 88 / 96, 0]]]))
-    torch.testing.assert_close(view_lips(lips[:1], 88, mirrored), view_lips(lips[:1], 88).flip(-1), atol=1e-2, rtol=0)
+    torch.testing.assert_close(
+        view_lips(lips[:1], 88, mirrored), view_lips(lips[:1], 88).flip(-1), atol=1e-2, rtol=0
+    )
 
 
 @pytest.mark.parametrize("scale", [1.0, 30.0])
 def test_attention_written_out_is_the_kernels(scale: float) -> None:
-    """Values and gradients, also where keys are masked; a masked key has no say whatever stands in it."""
+    """Values and gradients, also where keys are masked; a masked key has no say whatever stands in
+    it."""
     generator = torch.Generator().manual_seed(0)
 
     def draw(*shape: int) -> torch.Tensor:
@@ -191,7 +218,8 @@ def test_attention_written_out_is_the_kernels(scale: float) -> None:
 
     inputs, weights = [draw(7, 8), draw(10, 8), draw(10, 8)], draw(7, 8)
     mask = torch.rand(2, 1, 1, 10, generator=generator) < 0.6
-    mask[0], mask[0, ..., 4], mask[..., -1] = False, True, True  # two keys, as where a stream is all but absent
+    # two keys, as where a stream is all but absent
+    mask[0], mask[0, ..., 4], mask[..., -1] = False, True, True
     results = []
     for attention in (attend, F.scaled_dot_product_attention):
         query, key, value = (x.clone().requires_grad_() for x in inputs)
@@ -207,7 +235,8 @@ def test_attention_written_out_is_the_kernels(scale: float) -> None:
         key[hidden], value[hidden] = 50.0, -50.0
         torch.testing.assert_close(attend(query, key, value, mask), results[0][0])
     torch.testing.assert_close(attend(query, key, value, mask), results[0][0])
-    torch.testing.assert_close(attend(*inputs, mask), results[0][0], atol=1e-5 * scale, rtol=1e-4)  # no gradients
+    # no gradients
+    torch.testing.assert_close(attend(*inputs, mask), results[0][0], atol=1e-5 * scale, rtol=1e-4)
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
@@ -219,7 +248,8 @@ def test_training_and_recognising_run_the_same_network(fusion: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"heads": 5}, {"conv_kernel": 8}, {"fusion": "middle"}, {"unknown": 1}, {"dropout": 1.5}]
+    "change",
+    [{"heads": 5}, {"conv_kernel": 8}, {"fusion": "middle"}, {"unknown": 1}, {"dropout": 1.5}],
 )
 def test_impossible_configurations_are_refused(change: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(change))):

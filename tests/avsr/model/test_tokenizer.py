@@ -18,7 +18,14 @@ def test_decoding_gives_back_what_was_encoded(text: str) -> None:
 
 
 def test_row_20_one_token_for_what_looks_the_same_and_none_for_what_cannot_be_seen() -> None:
-    texts = ["café", "cafe\u0301", "a\u200bb", "Stra\u00adße", "a\u00a0b\tc\u3000d", "\ufeffx\u200d"]
+    texts = [
+        "café",
+        "cafe\u0301",
+        "a\u200bb",
+        "Stra\u00adße",
+        "a\u00a0b\tc\u3000d",
+        "\ufeffx\u200d",
+    ]
     tokenizer = Tokenizer.from_texts(texts)
     assert tokenizer.tokens == (BLANK, " ", *"Sabcdefrtxßé")
     assert tokenizer.encode("cafe\u0301\u200b") == tokenizer.encode("café")
@@ -28,7 +35,8 @@ def test_row_20_one_token_for_what_looks_the_same_and_none_for_what_cannot_be_se
 def test_an_older_vocabulary_of_letters_and_accents_can_still_be_written() -> None:
     tokenizer = Tokenizer((BLANK, " ", *"aef\u0301", "\u200b"))
     assert tokenizer.encode("fée") == tokenizer.encode("fe\u0301e") == [4, 3, 5, 3]
-    assert tokenizer.decode([3, 5, 6, 2]) == "e\u0301\u200ba"  # what it has learnt to write stays as it was
+    # what it has learnt to write stays as it was
+    assert tokenizer.decode([3, 5, 6, 2]) == "e\u0301\u200ba"
 
 
 def test_spaces_at_the_ends_are_dropped() -> None:

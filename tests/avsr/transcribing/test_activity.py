@@ -40,7 +40,9 @@ def clicks(count: int, decay_s: float, level: float) -> np.ndarray:
     return sound
 
 
-def melody(harmonics: int, note_s: float, decay: float, vibrato: float = 0.0, chord: tuple[int, ...] = (0,)):
+def melody(
+    harmonics: int, note_s: float, decay: float, vibrato: float = 0.0, chord: tuple[int, ...] = (0,)
+):
     """Notes of the major scale, drawn at random."""
     rng = np.random.default_rng(1)
     times_s = np.arange(round(note_s * SAMPLE_RATE)) / SAMPLE_RATE
@@ -85,7 +87,9 @@ NON_SPEECH = {
     "noise that comes and goes": lambda: noise(0.1) * (0.5 + 0.5 * np.sin(2 * np.pi * 4 * TIMES_S)),
     "hum": hum,
     "sweep": lambda: 0.3 * np.sin(2 * np.pi * (100 + 345 * TIMES_S) * TIMES_S),
-    "siren": lambda: 0.3 * np.sin(2 * np.pi * np.cumsum(700 + 300 * np.sin(np.pi * TIMES_S)) / SAMPLE_RATE),
+    "siren": lambda: (
+        0.3 * np.sin(2 * np.pi * np.cumsum(700 + 300 * np.sin(np.pi * TIMES_S)) / SAMPLE_RATE)
+    ),
     "beeps": lambda: 0.3 * np.sin(2 * np.pi * 1000 * TIMES_S) * (TIMES_S % 0.5 < 0.1),
 }
 
@@ -106,7 +110,9 @@ def around_a_minute_of_zeros(path: Path) -> np.ndarray:
     return np.concatenate([sound, np.zeros(60 * SAMPLE_RATE, np.float32), sound])
 
 
-def test_row_1_a_sentence_a_minute_of_zeros_and_the_sentence_again(model: Recogniser, tmp_path: Path):
+def test_row_1_a_sentence_a_minute_of_zeros_and_the_sentence_again(
+    model: Recogniser, tmp_path: Path
+):
     make_clip(tmp_path / "demo.mp4", seed=0)
     once = model.transcribe(tmp_path / "demo.mp4", modality="audio").text
     assert len(once.split()) == 6
@@ -148,7 +154,9 @@ def test_row_2_a_mouth_at_rest_says_nothing(
     model: Recogniser, shared: Path, ffmpeg: str, tmp_path: Path, kind: str, sound: str
 ):
     clip = shared / "data" / "grid" / "s1" / "bbaf2n.mp4"
-    subprocess.run([ffmpeg, "-v", "error", "-i", clip, "-frames:v", "1", tmp_path / "still.png"], check=True)
+    subprocess.run(
+        [ffmpeg, "-v", "error", "-i", clip, "-frames:v", "1", tmp_path / "still.png"], check=True
+    )
     track = ["-f", "lavfi", "-i", "anullsrc=r=16000:cl=mono"] if sound == "zeros" else []
     picture = ["-loop", "1", "-framerate", "25", "-i", tmp_path / "still.png"]
     shape = ["-t", "3", "-vf", FILMS[kind], "-pix_fmt", "yuv420p", tmp_path / "film.mp4"]
@@ -167,9 +175,13 @@ def grid_clips(shared: Path, count: int) -> list[Clip]:
 
 @pytest.mark.parametrize("seconds", [1, 2, 3])
 def test_row_1_a_pause_without_sound_is_no_word(model: Recogniser, shared: Path, seconds: float):
-    """Pauses of editors, noise gates and black screens: zeros, without lips or with the last picture."""
+    """Pauses of editors, noise gates and black screens: zeros, without lips or with the last
+    picture."""
     folder = shared / "data" / "grid" / "s1"
-    clips = [load_clip(folder / f"{name}.mp4") for name in ("bbaf2n", "bbal7s", "bbas1s", "bbaszn", "bbaf3s")]
+    clips = [
+        load_clip(folder / f"{name}.mp4")
+        for name in ("bbaf2n", "bbal7s", "bbas1s", "bbaszn", "bbaf3s")
+    ]
     frames = round(25 * seconds)
     for modality in ("audio", "auto"):
         for standing in (False, True):
@@ -189,7 +201,9 @@ def test_a_mouth_in_another_place_after_a_black_screen_did_not_move():
     lips[:40, 40:60] = lips[40:, 60:80] = 200
     present = np.ones(80, bool)
     present[30:50] = False
-    clip = Clip("x", np.zeros(80 * SAMPLES_PER_FRAME, np.float32), lips, np.zeros(80, bool), present)
+    clip = Clip(
+        "x", np.zeros(80 * SAMPLES_PER_FRAME, np.float32), lips, np.zeros(80, bool), present
+    )
     assert not somebody(clip)[0].any()
 
 
@@ -197,10 +211,15 @@ def test_speech_that_is_soft_or_noisy_is_all_looked_at(shared: Path):
     rng = np.random.default_rng(0)
     for clip in grid_clips(shared, 8):
         level = np.sqrt((clip.audio**2).mean())
-        noisy = clip.audio + rng.normal(0, level * 10 ** (5 / 20), len(clip.audio)).astype(np.float32)  # -5 dB
+        # -5 dB
+        noisy = clip.audio + rng.normal(0, level * 10 ** (5 / 20), len(clip.audio)).astype(
+            np.float32
+        )
         for sound in (clip.audio, 0.01 * clip.audio, np.clip(noisy, -1, 1)):
             for there in (clip.video_present, np.zeros(clip.frames, bool)):
-                found, _ = somebody(replace(clip, audio=sound.astype(np.float32), video_present=there))
+                found, _ = somebody(
+                    replace(clip, audio=sound.astype(np.float32), video_present=there)
+                )
                 assert found[clip.frames // 4 : -clip.frames // 3].all()
 
 
@@ -258,7 +277,14 @@ def test_a_word_that_is_sure_is_believed_without_another_sign():
     )
     speaking = np.zeros(250, bool)
     speaking[:30] = True
-    words = [word(101, 0.1), word(103, 0.6), word(105, 0.3), word(105.4, 0.99), word(109, 0.6), word(109.95, 0.2)]
+    words = [
+        word(101, 0.1),
+        word(103, 0.6),
+        word(105, 0.3),
+        word(105.4, 0.99),
+        word(109, 0.6),
+        word(109.95, 0.2),
+    ]
     assert spoken(words, clip, speaking) == [words[0], words[2], words[3]]
     assert spoken(words, clip, speaking, sure=1.0) == [words[0]]
 

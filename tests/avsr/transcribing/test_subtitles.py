@@ -19,7 +19,9 @@ def transcript(words: list[Word]) -> Transcript:
     return Transcript("a.wav", "fake", end_s + 5.0, [segment])
 
 
-def talk(texts: list[str], pause_s: float = 0.1, word_s: float = 0.3, glued: bool = False) -> Transcript:
+def talk(
+    texts: list[str], pause_s: float = 0.1, word_s: float = 0.3, glued: bool = False
+) -> Transcript:
     words, at = [], 0.5
     for text in texts:
         words.append(Word(text, at, at + word_s, 0.9, 0.5, **({"glued": True} if glued else {})))
@@ -56,13 +58,17 @@ def test_row_7_speech_without_long_pauses_is_cut_into_cues(format: str):
     for cue in cues:  # a cue is shown while its words are said
         first = cue.plaintext.split()[0]
         assert any(
-            word.word == first and abs(word.start_s * 1000 - cue.start) < 1.01 for word in said.segments[0].words
+            word.word == first and abs(word.start_s * 1000 - cue.start) < 1.01
+            for word in said.segments[0].words
         )
 
 
 @pytest.mark.parametrize("format", ["srt", "vtt"])
 def test_row_7_cuts_are_made_in_pauses(format: str):
-    words = [Word(f"word{i}", i * 0.5 + 0.6 * (i >= 9), i * 0.5 + 0.45 + 0.6 * (i >= 9), 0.9, 0.5) for i in range(16)]
+    words = [
+        Word(f"word{i}", i * 0.5 + 0.6 * (i >= 9), i * 0.5 + 0.45 + 0.6 * (i >= 9), 0.9, 0.5)
+        for i in range(16)
+    ]
     first, second = check(transcript(words), format)
     assert first.plaintext.split()[-1] == "word8"
     assert second.plaintext.split()[0] == "word9"
@@ -79,7 +85,9 @@ def test_row_7_cuts_are_made_in_pauses(format: str):
         (["e\u0301" * 60], False),
     ],
 )
-def test_row_7_scripts_without_spaces_and_very_long_words(format: str, texts: list[str], glued: bool):
+def test_row_7_scripts_without_spaces_and_very_long_words(
+    format: str, texts: list[str], glued: bool
+):
     check(talk(texts, word_s=3.0 if not glued else 0.2, pause_s=0.0, glued=glued), format)
 
 
@@ -93,7 +101,10 @@ def test_a_word_alone_is_shown_for_a_second():
 
 
 def test_a_text_that_is_not_that_of_its_words_is_kept():
-    text = "what somebody wrote instead of what was recognised, and rather more of it than there were words in it. " * 2
+    text = (
+        "what somebody wrote instead of what was recognised, and rather more of it than there were "
+        "words in it. " * 2
+    )
     said = Transcript("a", "b", 20.0, [Segment(1.0, 19.0, text, 1.0, None, 1.0, 1.0, [])])
     check(said, "vtt")
 

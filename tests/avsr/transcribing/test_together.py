@@ -21,7 +21,11 @@ from avsr.transcribing.transcript import Transcript
 
 def words(transcript: Transcript | Exception) -> list[tuple[str, float, float]]:
     assert isinstance(transcript, Transcript)
-    return [(w.word, round(w.start_s, 2), round(w.end_s, 2)) for s in transcript.segments for w in s.words]
+    return [
+        (w.word, round(w.start_s, 2), round(w.end_s, 2))
+        for s in transcript.segments
+        for w in s.words
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +33,17 @@ def recogniser() -> Recogniser:
     return avsr.load_model(device="cpu")
 
 
-def test_real_files_together_say_what_each_says_alone(recogniser: Recogniser, shared: Path, tmp_path: Path):
+def test_real_files_together_say_what_each_says_alone(
+    recogniser: Recogniser, shared: Path, tmp_path: Path
+):
     clips = sorted((shared / "data" / "grid" / "s1").glob("*.mp4"))[:8]
     bad = tmp_path / "text.wav"
     bad.write_text("no sound")
     paths = [*clips[:3], bad, *clips[3:], tmp_path / "missing.wav"]
     batches: list[int] = []
-    hook = recogniser.model.register_forward_pre_hook(lambda _, inputs: batches.append(len(inputs[0])))
+    hook = recogniser.model.register_forward_pre_hook(
+        lambda _, inputs: batches.append(len(inputs[0]))
+    )
     found = list(recogniser.transcribe_many(paths, modality="audio"))
     hook.remove()
     assert sum(batches) == len(clips)
@@ -100,7 +108,9 @@ def test_section_3_many_files_of_which_long_ones_are_read_one_at_a_time(
         init(self, path, **options)  # type: ignore[arg-type]
 
     def begun(self: ClipReader) -> None:
-        read.append((Path(self.info.path).stem, threading.current_thread() is threading.main_thread()))
+        read.append(
+            (Path(self.info.path).stem, threading.current_thread() is threading.main_thread())
+        )
         begin(self)
 
     monkeypatch.setattr(ClipReader, "__init__", counted)
@@ -108,7 +118,11 @@ def test_section_3_many_files_of_which_long_ones_are_read_one_at_a_time(
     reader = ClipReader(paths[0])
     reader.begin()
     told: list[tuple[float, float]] = []
-    found = list(recogniser.transcribe_many(paths, reader=reader, progress=lambda done, of: told.append((done, of))))
+    found = list(
+        recogniser.transcribe_many(
+            paths, reader=reader, progress=lambda done, of: told.append((done, of))
+        )
+    )
     assert [round(transcript.duration_s) for transcript in found] == [21, 2] * 3  # type: ignore[union-attr]
     assert {name for name, here in read if here} == {path.stem for path in long}
     assert {name for name, here in read if not here} == {path.stem for path in short}

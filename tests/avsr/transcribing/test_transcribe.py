@@ -1,4 +1,5 @@
-"""Clips and files to words: masks, batches, windows, word times, and what is said about what is missing."""
+"""Clips and files to words: masks, batches, windows, word times, and what is said about what is
+missing."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ TOKENS = ("<blank>", " ", *"abcdefghijklmnopqrstuvwxyz")
 
 
 class Reader(torch.nn.Module):
-    """Stands for a network: what is spelt by the level of each sound frame, or the grey of each lip frame, it says."""
+    """Stands for a network: what is spelt by the level of each sound frame, or the grey of each lip
+    frame, it says."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,7 +76,9 @@ def play(monkeypatch: pytest.MonkeyPatch):
 
             def __init__(self, path, *, audio, video, **_) -> None:
                 self.faces = video and picture
-                self.info = SimpleNamespace(has_audio=sound, has_video=picture, duration_s=clip.duration_s)
+                self.info = SimpleNamespace(
+                    has_audio=sound, has_video=picture, duration_s=clip.duration_s
+                )
                 self.faults: list[str] = []
                 self.remarks: list[str] = []
 
@@ -90,9 +94,14 @@ def play(monkeypatch: pytest.MonkeyPatch):
             def __iter__(self) -> Iterator[Clip]:
                 if self.faces:
                     self.progress(clip.duration_s)
-                return (clip.window(i, min(i + self.size, clip.frames)) for i in range(0, clip.frames, self.size))
+                return (
+                    clip.window(i, min(i + self.size, clip.frames))
+                    for i in range(0, clip.frames, self.size)
+                )
 
-        monkeypatch.setattr(importlib.import_module("avsr.preprocessing.reader"), "ClipReader", Reader)
+        monkeypatch.setattr(
+            importlib.import_module("avsr.preprocessing.reader"), "ClipReader", Reader
+        )
 
     return use
 
@@ -110,7 +119,10 @@ def test_words_with_times_from_the_start_of_the_source(recogniser: Recogniser):
 
 def test_modality_hides_the_other_stream(recogniser: Recogniser):
     clip = spelt("ab")
-    weights = {m: recogniser.recognise([clip], m)[0].words[0].audio_weight for m in ("auto", "av", "audio", "video")}
+    weights = {
+        m: recogniser.recognise([clip], m)[0].words[0].audio_weight
+        for m in ("auto", "av", "audio", "video")
+    }
     assert weights == {"auto": 0.5, "av": 0.5, "audio": 1.0, "video": 0.0}
 
 
@@ -125,7 +137,8 @@ def test_order_is_kept_across_batches_of_like_length(recogniser: Recogniser):
 def test_batches_hold_clips_of_like_length():
     frames = [75, 2000, 800, 801, 75, 10, 800]
     batches = list(batches_by_length([0, 1, 2, 3, 4, 6], frames))
-    assert batches == [[1], [3], [2, 6], [0, 4]]  # padded frames: 2000 of a clip alone, 801, 1600, 150
+    # padded frames: 2000 of a clip alone, 801, 1600, 150
+    assert batches == [[1], [3], [2, 6], [0, 4]]
     assert list(batches_by_length([], frames)) == []
 
 
@@ -162,8 +175,12 @@ class Echo(Reader):
 
     def forward(self, audio, lips, audio_present, video_present, lens):
         out = super().forward(audio, lips, audio_present, video_present, lens)
-        ids = torch.tensor([0 if char == "-" else TOKENS.index(char) for char in "-in-- -v v- six-"])
-        out.log_probs = torch.nn.functional.one_hot(ids[None], len(TOKENS)).float().mul(30).log_softmax(-1)
+        ids = torch.tensor(
+            [0 if char == "-" else TOKENS.index(char) for char in "-in-- -v v- six-"]
+        )
+        out.log_probs = (
+            torch.nn.functional.one_hot(ids[None], len(TOKENS)).float().mul(30).log_softmax(-1)
+        )
         out.lens = 2 * lens
         return out
 
@@ -172,7 +189,11 @@ def test_an_echo_is_not_heard_unless_a_grammar_has_it(tmp_path: Path):
     recogniser = Recogniser(Echo(), "echo", {}, torch.device("cpu"))  # type: ignore[arg-type]
     clip = spelt("-" * 8)
     (found,) = recogniser.recognise([clip])
-    assert [(w.word, round(w.start_s, 2)) for w in found.words] == [("in", 0.02), ("v", 0.14), ("six", 0.24)]
+    assert [(w.word, round(w.start_s, 2)) for w in found.words] == [
+        ("in", 0.02),
+        ("v", 0.14),
+        ("six", 0.24),
+    ]
     assert recogniser.recognise([clip], beam=4) == [found]
     path = tmp_path / "twice.txt"
     path.write_text("in\nv\nv\nsix\n")
@@ -191,7 +212,10 @@ def test_word_times_are_those_the_model_says():
     info = {"word_times": {"lead_frames": 2, "tail_frames": 1}}
     recogniser = Recogniser(Reader(), "reader", info, torch.device("cpu"))  # type: ignore[arg-type]
     (found,) = recogniser.recognise([spelt("-----ab-----")])
-    assert (found.words[0].start_s, found.words[0].end_s) == (pytest.approx(3 / FPS), pytest.approx(8 / FPS))
+    assert (found.words[0].start_s, found.words[0].end_s) == (
+        pytest.approx(3 / FPS),
+        pytest.approx(8 / FPS),
+    )
 
 
 @pytest.mark.parametrize("name", ["calibration", "word_times"])
@@ -214,7 +238,9 @@ def test_wrong_options_are_one_line(recogniser: Recogniser, options: dict, messa
 
 
 def test_padding_is_absent():
-    audio, lips, audio_present, video_present, lens = collate([spelt("abc"), spelt("a", heard=False)])
+    audio, lips, audio_present, video_present, lens = collate(
+        [spelt("abc"), spelt("a", heard=False)]
+    )
     assert audio.shape == (2, 3 * SAMPLES_PER_FRAME)
     assert lips.shape == (2, 3, CROP_SIZE, CROP_SIZE)
     assert audio_present.tolist() == [[True] * 3, [False] * 3]
@@ -224,7 +250,15 @@ def test_padding_is_absent():
 
 
 def test_clip_alone_and_in_a_batch_give_the_same_words_from_a_real_network():
-    config = ModelConfig(tokens=TOKENS, dim=16, heads=2, video_width=4, audio_width=4, stream_layers=1, joint_layers=1)
+    config = ModelConfig(
+        tokens=TOKENS,
+        dim=16,
+        heads=2,
+        video_width=4,
+        audio_width=4,
+        stream_layers=1,
+        joint_layers=1,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         model = AVSR(config).eval()
@@ -260,7 +294,16 @@ def test_json_has_the_designed_keys(recogniser: Recogniser, play):
     assert (body["schema"], body["file"], body["model"]) == (1, "film.mp4", "reader")
     (segment,) = body["segments"]
     assert list(segment) == [
-        *("start_s", "end_s", "text", "confidence", "speaker", "audio_present", "video_present", "words")
+        *(
+            "start_s",
+            "end_s",
+            "text",
+            "confidence",
+            "speaker",
+            "audio_present",
+            "video_present",
+            "words",
+        )
     ]
     assert list(segment["words"][0]) == ["word", "start_s", "end_s", "confidence", "audio_weight"]
 
@@ -274,9 +317,14 @@ def test_presence_of_a_segment_is_the_fraction_of_its_frames(recogniser: Recogni
 
 
 @settings(max_examples=40, deadline=None)
-@given(words=st.lists(st.tuples(st.sampled_from(["bin", "at", "f", "nineteen"]), st.integers(1, 40)), max_size=40))
+@given(
+    words=st.lists(
+        st.tuples(st.sampled_from(["bin", "at", "f", "nineteen"]), st.integers(1, 40)), max_size=40
+    )
+)
 def test_windows_lose_and_double_no_word(words):
-    """However the windows fall, the words and their times are those of the file recognised in one piece."""
+    """However the windows fall, the words and their times are those of the file recognised in one
+    piece."""
     clip = spelt("--" + "".join(word + " " + "-" * gap for word, gap in words) + "-")
     whole = Recogniser(Reader(), "reader", {"window_s": 120}, torch.device("cpu"))  # type: ignore[arg-type]
     parts = Recogniser(Reader(), "reader", {"window_s": 3}, torch.device("cpu"))  # type: ignore[arg-type]
@@ -297,15 +345,21 @@ def test_windows_lose_and_double_no_word(words):
 
 @settings(max_examples=8, deadline=None)
 @given(gaps=st.lists(st.integers(1, 30), min_size=1, max_size=12), inside=st.integers(1, 25))
-@example(gaps=[1, 1, 1], inside=22)  # a sentence longer than a window, and no pause before or after it
+# a sentence longer than a window, and no pause before or after it
+@example(gaps=[1, 1, 1], inside=22)
 def test_windows_cut_no_sentence_of_a_grammar(gaps, inside):
-    """Even where the pauses within sentences are longer than those between them, and windows shorter than sentences."""
+    """Even where the pauses within sentences are longer than those between them, and windows
+    shorter than sentences."""
     sentence = (" " + "-" * inside).join(["bin", "blue", "at", "f", "two", "now"])
     clip = spelt("--" + "".join(sentence + " " + "-" * gap for gap in gaps) + "--")
     recogniser = Recogniser(Reader(), "reader", {"window_s": 5}, torch.device("cpu"))  # type: ignore[arg-type]
     recogniser = recogniser.with_decoding(language=load(grammar="grid"))
     stream = [clip.window(i, min(i + 125, clip.frames)) for i in range(0, clip.frames, 125)]
-    found = [word.word for _, part in recogniser._windows(stream, "auto", recogniser.decoding) for word in part.words]
+    found = [
+        word.word
+        for _, part in recogniser._windows(stream, "auto", recogniser.decoding)
+        for word in part.words
+    ]
     assert found == ["bin", "blue", "at", "f", "two", "now"] * len(gaps)
 
 
@@ -357,9 +411,23 @@ def test_silence_is_reported(recogniser: Recogniser, play):
 @pytest.mark.parametrize(
     ("modality", "heard", "seen", "sound", "picture", "message"),
     [
-        ("audio", False, True, False, True, "no sound, which modality 'audio' needs: use video or auto"),
+        (
+            "audio",
+            False,
+            True,
+            False,
+            True,
+            "no sound, which modality 'audio' needs: use video or auto",
+        ),
         ("av", False, True, False, True, "no sound, which modality 'av' needs"),
-        ("video", True, False, True, False, "no picture, which modality 'video' needs: use audio or auto"),
+        (
+            "video",
+            True,
+            False,
+            True,
+            False,
+            "no picture, which modality 'video' needs: use audio or auto",
+        ),
         ("av", True, False, True, True, "no face found, which modality 'av' needs"),
     ],
 )
@@ -387,7 +455,15 @@ def tiny(tmp_path: Path) -> Path:
     """A model file with random weights."""
     from avsr.model import checkpoint
 
-    config = ModelConfig(tokens=TOKENS, dim=16, heads=2, video_width=4, audio_width=4, stream_layers=1, joint_layers=1)
+    config = ModelConfig(
+        tokens=TOKENS,
+        dim=16,
+        heads=2,
+        video_width=4,
+        audio_width=4,
+        stream_layers=1,
+        joint_layers=1,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         checkpoint.save(tmp_path / "tiny.safetensors", AVSR(config), {"knows": "nothing"})
@@ -404,7 +480,7 @@ def test_three_lines_of_python_on_a_sound_file(tiny: Path, tmp_path: Path):
     assert isinstance(transcript, avsr.Transcript)
     assert (transcript.model, transcript.duration_s) == ("tiny", pytest.approx(1.5, abs=0.05))
     assert transcript.warnings[0] == "no picture: audio only"
-    assert avsr.transcribing.transcribe(sound, model=tiny, device="cpu").to_dict() == transcript.to_dict()
+    assert avsr.transcribe(sound, model=tiny, device="cpu").to_dict() == transcript.to_dict()
 
 
 @pytest.mark.parametrize("content", [None, b"", b"this is a text\n" * 50])
@@ -454,4 +530,7 @@ def test_rows_8_28_faults_of_the_file_are_warnings(shared: Path, tmp_path: Path)
             container.mux(stream.encode(frame))
     chosen = load_model().transcribe(tmp_path / "two.mkv", audio_track=2)
     assert chosen.text == "bin blue at f two now"
-    assert any("choose with --audio-track" in line for line in load_model().transcribe(tmp_path / "two.mkv").warnings)
+    assert any(
+        "choose with --audio-track" in line
+        for line in load_model().transcribe(tmp_path / "two.mkv").warnings
+    )

@@ -21,7 +21,8 @@ STEP = 2.0**-16  # of the level of sound that tells which frame it is
 
 
 class Script(torch.nn.Module):
-    """Stands for a network: says at each frame what is written for it, whatever window it is shown in."""
+    """Stands for a network: says at each frame what is written for it, whatever window it is shown
+    in."""
 
     def __init__(self, outputs: str, per_frame: int, tokens: tuple[str, ...]) -> None:
         super().__init__()
@@ -35,9 +36,16 @@ class Script(torch.nn.Module):
         frames = (audio[:, ::SAMPLES_PER_FRAME] / STEP).round().long()
         self.longest = max(self.longest, frames.shape[1])
         ids = (self.outputs[frames] * audio_present.unsqueeze(-1)).flatten(1)
-        log_probs = torch.nn.functional.one_hot(ids, len(self.config.tokens)).float().mul(30).log_softmax(-1)
+        log_probs = (
+            torch.nn.functional.one_hot(ids, len(self.config.tokens))
+            .float()
+            .mul(30)
+            .log_softmax(-1)
+        )
         weight = torch.ones(frames.shape)
-        return SimpleNamespace(log_probs=log_probs, audio_weight=weight, lens=lens * self.config.outputs_per_frame)
+        return SimpleNamespace(
+            log_probs=log_probs, audio_weight=weight, lens=lens * self.config.outputs_per_frame
+        )
 
 
 def recording(frames: int) -> Clip:
@@ -48,9 +56,14 @@ def recording(frames: int) -> Clip:
 
 
 def said(
-    outputs: str, per_frame: int, window_s: float, tokens: tuple[str, ...] = LATIN, piece_s: float | None = None
+    outputs: str,
+    per_frame: int,
+    window_s: float,
+    tokens: tuple[str, ...] = LATIN,
+    piece_s: float | None = None,
 ) -> list[Word]:
-    """The words of a recording in windows; the bound on their length and the tiling of the parts are checked."""
+    """The words of a recording in windows; the bound on their length and the tiling of the parts
+    are checked."""
     network = Script(outputs, per_frame, tokens)
     recogniser = Recogniser(network, "script", {"window_s": window_s}, torch.device("cpu"))  # type: ignore[arg-type]
     clip, size = recording(len(network.outputs)), round((piece_s or window_s) * FPS)
@@ -66,17 +79,22 @@ def said(
 
 
 def assert_same(found: list[Word], expected: list[Word]) -> None:
-    """The same words at the same times; only what a word reaches beyond its letters may end at the edge of a window."""
+    """The same words at the same times; only what a word reaches beyond its letters may end at the
+    edge of a window."""
     assert [word.word for word in found] == [word.word for word in expected]
     assert [word.start_s for word in found] == pytest.approx([word.start_s for word in expected])
     assert all(abs(a.end_s - b.end_s) < 0.13 for a, b in zip(expected, found, strict=True))
 
 
-def letters(lasting: st.SearchStrategy[int], apart: st.SearchStrategy[int], most: int) -> st.SearchStrategy[str]:
+def letters(
+    lasting: st.SearchStrategy[int], apart: st.SearchStrategy[int], most: int
+) -> st.SearchStrategy[str]:
     """A word in outputs: each letter lasts a while, blanks between."""
     letter = st.tuples(st.sampled_from("abcde"), lasting, apart)
     return st.lists(letter, min_size=1, max_size=most).map(
-        lambda parts: "".join(char * count + "-" * max(1, gap) for char, count, gap in parts).rstrip("-")
+        lambda parts: "".join(
+            char * count + "-" * max(1, gap) for char, count, gap in parts
+        ).rstrip("-")
     )
 
 
@@ -85,22 +103,33 @@ SLOW = letters(st.integers(1, 30), st.integers(0, 5), 6)
 WORDS = {
     "touching": (FAST, st.just("")),
     "pauses": (FAST, st.integers(0, 60).map(lambda n: "-" * n)),
-    "one-letter words": (st.integers(1, 4).map(lambda n: "?" * n), st.sampled_from(["", "-", "--"])),
+    "one-letter words": (
+        st.integers(1, 4).map(lambda n: "?" * n),
+        st.sampled_from(["", "-", "--"]),
+    ),
     "very long words": (st.one_of(FAST, SLOW), st.sampled_from(["", "-"])),
 }
 
 
 @pytest.mark.parametrize("per_frame", [1, 2, 3])
 @pytest.mark.parametrize("kind", WORDS)
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=8,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 @given(data=st.data())
-def test_row_4_words_do_not_depend_on_where_windows_fall(kind: str, per_frame: int, data: st.DataObject):
-    """Words that touch, that end within a frame, without any pause, longer than a window, one a window."""
+def test_row_4_words_do_not_depend_on_where_windows_fall(
+    kind: str, per_frame: int, data: st.DataObject
+):
+    """Words that touch, that end within a frame, without any pause, longer than a window, one a
+    window."""
     word, gap = WORDS[kind]
     pieces = data.draw(st.lists(st.tuples(word, gap), min_size=1, max_size=20))
     repeats = data.draw(st.integers(1, 12))
     outputs = "".join(
-        f"{word.replace('?', 'abcdefg'[n % 7])} {gap}"  # never the same letter twice: that would be an echo
+        # never the same letter twice: that would be an echo
+        f"{word.replace('?', 'abcdefg'[n % 7])} {gap}"
         for n, (word, gap) in enumerate(pieces * repeats)
     )[: 119 * FPS * per_frame]
     window_s = data.draw(st.sampled_from([2.0, 3.0, 5.0, 8.0, 20.0]))
@@ -113,7 +142,8 @@ def test_row_4_words_do_not_depend_on_where_windows_fall(kind: str, per_frame: i
 
 
 def test_row_4_a_word_that_begins_half_a_frame_before_the_cut():
-    """Touching words, each an odd number of outputs, two to a frame: the seams of 3 s windows fall within frames."""
+    """Touching words, each an odd number of outputs, two to a frame: the seams of 3 s windows fall
+    within frames."""
     outputs = "".join(f"{'a' * n}{'b' * n}{'c' * (n + 1)} " for n in [2, 3, 4, 5, 6, 7] * 20)
     expected = said(outputs, 2, 120)
     assert len(expected) == 120
@@ -144,19 +174,24 @@ def test_silence_takes_few_windows():
     assert len(calls) <= 4003 / 250 * 4 / 3 + 2
 
 
-# ------------------------------------------------------------------------------------------- scripts without spaces
+# --------------------------------------------------------------------------- scripts without spaces
 
 
 @pytest.mark.parametrize("per_frame", [1, 2])
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     pieces=st.lists(
-        st.tuples(st.sampled_from("今天气很好我们去公园"), st.integers(1, 6), st.integers(1, 40)), min_size=5
+        st.tuples(st.sampled_from("今天气很好我们去公园"), st.integers(1, 6), st.integers(1, 40)),
+        min_size=5,
     ),
     window_s=st.sampled_from([3.0, 5.0, 20.0]),
 )
-def test_row_5_a_chinese_text_has_a_timed_unit_for_each_letter(per_frame: int, pieces, window_s: float):
-    outputs = "".join(char * lasts + "-" * gap for char, lasts, gap in pieces * 8)[: 119 * FPS * per_frame]
+def test_row_5_a_chinese_text_has_a_timed_unit_for_each_letter(
+    per_frame: int, pieces, window_s: float
+):
+    outputs = "".join(char * lasts + "-" * gap for char, lasts, gap in pieces * 8)[
+        : 119 * FPS * per_frame
+    ]
     expected = said(outputs, per_frame, 120, HAN)
     found = said(outputs, per_frame, window_s, HAN)
     assert_same(found, expected)
@@ -167,7 +202,9 @@ def test_row_5_a_chinese_text_has_a_timed_unit_for_each_letter(per_frame: int, p
 @pytest.mark.parametrize("pause", [0, 1, 5, 12, 30])
 def test_row_5_latin_letters_without_spaces_are_parted_at_pauses(pause: int):
     """Passages are timed by themselves, whatever the window, and every one comes once."""
-    passages = [f"bin{colour}at{letter}now" for colour in ("blue", "green", "red") for letter in "abcdefgh"]
+    passages = [
+        f"bin{colour}at{letter}now" for colour in ("blue", "green", "red") for letter in "abcdefgh"
+    ]
     outputs = ("-" * pause).join("-".join(char * 2 for char in passage) for passage in passages * 2)
     expected = said(outputs, 1, 120)
     assert "".join(word.word for word in expected) == "".join(passages * 2)
@@ -176,7 +213,9 @@ def test_row_5_latin_letters_without_spaces_are_parted_at_pauses(pause: int):
         found = said(outputs, 1, window_s)
         assert "".join(word.word for word in found) == "".join(passages * 2)
         assert join(found) == join(expected)
-        assert [word.start_s for word in found] == pytest.approx([word.start_s for word in expected])
+        assert [word.start_s for word in found] == pytest.approx(
+            [word.start_s for word in expected]
+        )
 
 
 def test_row_5_a_passage_begins_where_it_is_spoken():

@@ -26,7 +26,11 @@ TRANSCRIPT = Transcript(
             speaker=None,
             audio_present=1.0,
             video_present=0.5,
-            words=[Word("bin", 0.04, 0.44, 0.9, 0.25), Word("-->", 0.5, 0.6, 1.0, 1 / 3), Word("blue", 0.6, 1.2, 0, 0)],
+            words=[
+                Word("bin", 0.04, 0.44, 0.9, 0.25),
+                Word("-->", 0.5, 0.6, 1.0, 1 / 3),
+                Word("blue", 0.6, 1.2, 0, 0),
+            ],
         ),
         Segment(3661.0004, 3725.4996, "a < b &\tü\n\nnow", 1.0, "s1", 0.0, 1.0, []),
     ],
@@ -36,7 +40,10 @@ EMPTY = Transcript("b.wav", "grid-tiny", 0.0, [])
 
 GOLDEN = {
     "txt": "bin --> blue\na < b & ü now\n",
-    "srt": ("1\n00:00:00,040 --> 00:00:01,200\nbin -> blue\n\n2\n01:01:01,000 --> 01:02:05,500\na < b & ü now\n"),
+    "srt": (
+        "1\n00:00:00,040 --> 00:00:01,200\nbin -> blue\n\n2\n01:01:01,000 --> 01:02:05,500\na < b "
+        "& ü now\n"
+    ),
     "vtt": (
         "WEBVTT\n\n00:00:00.040 --> 00:00:01.200\nbin --&gt; blue\n\n"
         "01:01:01.000 --> 01:02:05.500\na &lt; b &amp; ü now\n"
@@ -102,7 +109,8 @@ def test_golden(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("txt", ""), ("srt", ""), ("vtt", "WEBVTT\n"), ("tsv", "start\tend\ttext\n")]
+    ("name", "expected"),
+    [("txt", ""), ("srt", ""), ("vtt", "WEBVTT\n"), ("tsv", "start\tend\ttext\n")],
 )
 def test_nothing_said_is_still_a_valid_file(name, expected):
     assert RENDERERS[name](EMPTY) == expected
@@ -119,8 +127,14 @@ def test_file_is_utf8_with_plain_newlines_and_leaves_nothing_beside(tmp_path: Pa
 
 
 def test_format_is_the_extension_unless_told(tmp_path: Path):
-    assert write(TRANSCRIPT, tmp_path / "a.out", "vtt").read_text(encoding="utf-8").startswith("WEBVTT")
-    with pytest.raises(AvsrError, match="format 'doc' is unknown: use one of txt, srt, vtt, tsv, json or all"):
+    assert (
+        write(TRANSCRIPT, tmp_path / "a.out", "vtt")
+        .read_text(encoding="utf-8")
+        .startswith("WEBVTT")
+    )
+    with pytest.raises(
+        AvsrError, match="format 'doc' is unknown: use one of txt, srt, vtt, tsv, json or all"
+    ):
         write(TRANSCRIPT, tmp_path / "a.doc")
 
 
@@ -128,7 +142,9 @@ def test_all_is_every_format():
     assert formats("all") == ["txt", "srt", "vtt", "tsv", "json"]
 
 
-def test_full_disk_is_one_line_and_the_old_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_full_disk_is_one_line_and_the_old_file_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     path = tmp_path / "a.txt"
     path.write_text("before")
 
@@ -154,7 +170,9 @@ def test_a_file_name_that_is_no_utf8_comes_back_from_the_json(tmp_path: Path):
     assert os.listdir(tmp_path) == ["a.json"]
 
 
-def test_an_interrupt_while_writing_leaves_nothing_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_interrupt_while_writing_leaves_nothing_beside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     def interrupted(_: int) -> None:
         raise KeyboardInterrupt
 

@@ -1,4 +1,5 @@
-"""Each corruption of the sound against a re-implementation from its description; none of them moves it in time."""
+"""Each corruption of the sound against a re-implementation from its description; none of them moves
+it in time."""
 
 from __future__ import annotations
 
@@ -22,17 +23,22 @@ STEPS = corrupted_audio()
 
 
 def voice(id: str = "k1", frames: int = 75, level: float = 0.1) -> Clip:
-    """Something like vowels: harmonics of a gliding pitch under moving formants, in syllables; 16-bit steps."""
+    """Something like vowels: harmonics of a gliding pitch under moving formants, in syllables;
+    16-bit steps."""
     rng = np.random.default_rng(list(id.encode()))
     time = np.arange(frames * SAMPLES_PER_FRAME) / RATE
     phase = 2 * np.pi * np.cumsum(120 + 30 * np.sin(2 * np.pi * time * 0.7 + rng.random())) / RATE
     formant = 700 + 300 * np.sin(2 * np.pi * time * 2.3)
     audio = sum(
-        np.sin(n * phase + n * n) * (1 / (1 + ((n * 120 - formant) / 150) ** 2) + 0.1 / n + 0.02) for n in range(1, 28)
+        np.sin(n * phase + n * n) * (1 / (1 + ((n * 120 - formant) / 150) ** 2) + 0.1 / n + 0.02)
+        for n in range(1, 28)
     )
     audio = audio * np.maximum(np.sin(2 * np.pi * time * 3.1), 0) + rng.normal(0, 0.01, len(time))
     audio = (
-        np.round(level * audio / np.sqrt(np.mean(audio**2) if frames else 1) * 32_768).clip(-32_768, 32_767) / 32_768
+        np.round(level * audio / np.sqrt(np.mean(audio**2) if frames else 1) * 32_768).clip(
+            -32_768, 32_767
+        )
+        / 32_768
     )
     there = np.ones(frames, np.bool_)
     lips = np.zeros((frames, 96, 96), np.uint8)
@@ -46,7 +52,9 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Corpus:
     responses = {}
     for name, direct in (("a.wav", 40), ("b.wav", 333)):
         tail = rng.normal(0, 0.05, 6000) * np.exp(-np.arange(6000) / 1500)
-        responses[name] = np.concatenate([np.zeros(direct), [0.8], np.zeros(60), tail]).astype(np.float32)
+        responses[name] = np.concatenate([np.zeros(direct), [0.8], np.zeros(60), tail]).astype(
+            np.float32
+        )
         (tmp_path / name).write_bytes(b"")
     monkeypatch.setattr(noises, "_read_noise", lambda path: responses[path.name])
     return Corpus([], lambda id: np.zeros(0, np.float32), rir_dir=tmp_path)
@@ -60,10 +68,15 @@ def corrupted(clip: Clip, kind: str, level: str, corpus: Corpus, seed: int = SEE
 
 
 def lag(before: np.ndarray, after: np.ndarray, low_hz: float = 300, high_hz: float = 2500) -> int:
-    """Samples by which `after` comes later, by cross-correlation in a band that everything lets through."""
+    """Samples by which `after` comes later, by cross-correlation in a band that everything lets
+    through."""
     size = 2 * len(before)
     hertz = np.fft.rfftfreq(size, 1 / RATE)
-    cross = np.fft.rfft(after, size) * np.fft.rfft(before, size).conj() * ((hertz > low_hz) & (hertz < high_hz))
+    cross = (
+        np.fft.rfft(after, size)
+        * np.fft.rfft(before, size).conj()
+        * ((hertz > low_hz) & (hertz < high_hz))
+    )
     place = int(np.argmax(np.fft.irfft(cross, size)))
     return place - size if place > size // 2 else place
 
@@ -77,7 +90,9 @@ def likeness(before: np.ndarray, after: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.label)
-def test_the_sound_alone_is_changed_and_stays_in_step(step: AudioCorruption, corpus: Corpus) -> None:
+def test_the_sound_alone_is_changed_and_stays_in_step(
+    step: AudioCorruption, corpus: Corpus
+) -> None:
     clip = voice()
     before = clip.audio.copy()
     after = corrupted(clip, step.kind, step.level, corpus)
@@ -113,7 +128,9 @@ def test_very_short_and_silent_clips_pass_through(frames: int, corpus: Corpus) -
 def test_heavy_is_less_like_the_sound_than_light(kind: str, corpus: Corpus) -> None:
     clips = [voice(f"k{n}", 50) for n in range(3)]
     light, heavy = (
-        np.mean([likeness(clip.audio, corrupted(clip, kind, level, corpus).audio) for clip in clips])
+        np.mean(
+            [likeness(clip.audio, corrupted(clip, kind, level, corpus).audio) for clip in clips]
+        )
         for level in AUDIO_CORRUPTIONS[kind].levels
     )
     assert heavy < light < 1
@@ -139,7 +156,9 @@ def test_mistakes_are_told_with_what_is_allowed() -> None:
 
 
 def lost_packets(clip: Clip, level: str, corpus: Corpus, seed: int = SEED) -> np.ndarray:
-    noisy = Clip(clip.id, clip.audio + np.float32(2), clip.lips, clip.audio_present, clip.video_present)
+    noisy = Clip(
+        clip.id, clip.audio + np.float32(2), clip.lips, clip.audio_present, clip.video_present
+    )
     return ~corrupted(noisy, "packet loss", level, corpus, seed).audio.reshape(-1, 320).any(axis=1)
 
 
@@ -160,9 +179,13 @@ def test_exactly_the_stated_share_of_20_ms_packets_is_lost(
 
 def test_packets_are_lost_in_runs_and_more_of_them_at_the_heavier_level(corpus: Corpus) -> None:
     for seed in range(10):
-        light, heavy = (lost_packets(voice("k8"), level, corpus, seed) for level in ("light", "heavy"))
+        light, heavy = (
+            lost_packets(voice("k8"), level, corpus, seed) for level in ("light", "heavy")
+        )
         assert (heavy | ~light).all()
-        runs = np.diff(np.flatnonzero(np.diff(np.concatenate([[False], heavy, [False]]).astype(int))))[::2]
+        runs = np.diff(
+            np.flatnonzero(np.diff(np.concatenate([[False], heavy, [False]]).astype(int)))
+        )[::2]
         assert set(runs.tolist()) <= {3, 6, 9, 12, 15, 18, 21, 24, 27, 30, 33, 36, 39, 42, 45}
 
 
@@ -183,7 +206,9 @@ def test_concealment_repeats_the_last_packet_and_fades_within_60_ms(corpus: Corp
 
 
 @pytest.mark.parametrize(("level", "gain_db"), [("light", 12), ("heavy", 24)])
-def test_clipping_drives_the_sound_into_its_peak(level: str, gain_db: float, corpus: Corpus) -> None:
+def test_clipping_drives_the_sound_into_its_peak(
+    level: str, gain_db: float, corpus: Corpus
+) -> None:
     clip = voice()
     peak = np.abs(clip.audio).max()
     expected = np.clip(clip.audio * 10 ** (gain_db / 20), -peak, peak)
@@ -193,8 +218,12 @@ def test_clipping_drives_the_sound_into_its_peak(level: str, gain_db: float, cor
 # ---- bands and rooms
 
 
-@pytest.mark.parametrize(("level", "low_hz", "high_hz"), [("light", 300, 3400), ("heavy", 500, 2000)])
-def test_the_band_is_the_stated_one(level: str, low_hz: float, high_hz: float, corpus: Corpus) -> None:
+@pytest.mark.parametrize(
+    ("level", "low_hz", "high_hz"), [("light", 300, 3400), ("heavy", 500, 2000)]
+)
+def test_the_band_is_the_stated_one(
+    level: str, low_hz: float, high_hz: float, corpus: Corpus
+) -> None:
     time = np.arange(75 * SAMPLES_PER_FRAME) / RATE
     for hertz in (60, low_hz - 150, low_hz + 100, 1000, high_hz - 100, high_hz + 150, 6000):
         clip = voice()
@@ -213,10 +242,15 @@ def test_convolution_is_exact_at_full_scale() -> None:
     whole = convolved(audio, response)
     for place in (0, 777, 20_000, 55_000, 63_998):
         first, last = max(place - 15_999, 0), min(place, 47_999)
-        assert whole[place] == audio[first : last + 1] @ response[place - last : place - first + 1][::-1]
+        assert (
+            whole[place]
+            == audio[first : last + 1] @ response[place - last : place - first + 1][::-1]
+        )
 
 
-@pytest.mark.parametrize(("level", "rt60_s", "direct_db"), [("light", 0.4, 3.0), ("heavy", 1.0, -6.0)])
+@pytest.mark.parametrize(
+    ("level", "rt60_s", "direct_db"), [("light", 0.4, 3.0), ("heavy", 1.0, -6.0)]
+)
 def test_the_made_room_has_the_stated_reverberation(
     level: str, rt60_s: float, direct_db: float, corpus: Corpus
 ) -> None:
@@ -228,7 +262,8 @@ def test_the_made_room_has_the_stated_reverberation(
     assert np.argmax(np.abs(after)) == 2000
     direct, tail = after[2000], after[2001:]
     assert 10 * np.log10(direct**2 / (tail @ tail)) == pytest.approx(direct_db, abs=0.3)
-    decay_db = 10 * np.log10(np.cumsum(tail[::-1] ** 2)[::-1] / (tail @ tail) + 1e-12)  # Schroeder 1965
+    # Schroeder 1965
+    decay_db = 10 * np.log10(np.cumsum(tail[::-1] ** 2)[::-1] / (tail @ tail) + 1e-12)
     fall = np.flatnonzero((decay_db < -5) & (decay_db > -25))
     slope = np.polyfit(fall / RATE, decay_db[fall], 1)[0]
     assert -60 / slope == pytest.approx(rt60_s, rel=0.1)
@@ -251,7 +286,10 @@ def test_a_recorded_room_is_the_recording_with_its_direct_sound_in_place(corpus:
         found[level] = int(np.argmin(errors))
         assert min(errors) < 2e-3 < max(errors)
     assert found["light"] == found["heavy"]  # the same room
-    drawn = {corrupted(clip, "recorded room", "heavy", corpus, seed).audio.tobytes() for seed in range(10)}
+    drawn = {
+        corrupted(clip, "recorded room", "heavy", corpus, seed).audio.tobytes()
+        for seed in range(10)
+    }
     assert len(drawn) == 2  # both of them are used
 
 
@@ -288,7 +326,9 @@ def test_a_codec_loses_neither_the_first_nor_the_last_sound(corpus: Corpus) -> N
             assert np.std(clip.audio[part]) < 0.01 or 0.3 < ratio < 2
 
 
-def test_a_codec_that_ffmpeg_has_not_got_cannot_be_built(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_codec_that_ffmpeg_has_not_got_cannot_be_built(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from dataclasses import replace
 
     monkeypatch.setitem(CODECS, "opus", replace(CODECS["opus"], encoder="libnothing"))

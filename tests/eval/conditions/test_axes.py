@@ -1,4 +1,5 @@
-"""Masks have the stated rates and shapes, noise the stated ratio, and every process makes the same bits."""
+"""Masks have the stated rates and shapes, noise the stated ratio, and every process makes the same
+bits."""
 
 from __future__ import annotations
 
@@ -54,17 +55,31 @@ def make_clip(id: str, frames: int = 75, level: float = 0.05, speaker: str = "s1
     audio[: len(audio) // 4] = audio[-len(audio) // 4 :] = 0
     lips = rng.integers(1, 255, (frames, 96, 96), dtype=np.uint8)
     there = np.ones(frames, np.bool_)
-    return Clip(id, np.round(audio * 32768) / np.float32(32768), lips, there, there.copy(), 0.0, "a b", speaker)
+    return Clip(
+        id,
+        np.round(audio * 32768) / np.float32(32768),
+        lips,
+        there,
+        there.copy(),
+        0.0,
+        "a b",
+        speaker,
+    )
 
 
 @pytest.fixture(scope="module")
 def clips() -> dict[str, Clip]:
-    return {id: make_clip(id, speaker="s2" if id == "k9" else "s1") for id in (f"k{n}" for n in range(10))}
+    return {
+        id: make_clip(id, speaker="s2" if id == "k9" else "s1")
+        for id in (f"k{n}" for n in range(10))
+    }
 
 
 @pytest.fixture
 def corpus(clips: dict[str, Clip]) -> Corpus:
-    return Corpus(clips, lambda id: clips[id].audio, speakers={id: clip.speaker for id, clip in clips.items()})
+    return Corpus(
+        clips, lambda id: clips[id].audio, speakers={id: clip.speaker for id, clip in clips.items()}
+    )
 
 
 def runs(mask: np.ndarray) -> list[int]:
@@ -75,9 +90,16 @@ def runs(mask: np.ndarray) -> list[int]:
 # ---- masks
 
 
-@given(pattern=st.sampled_from(IN_CLIP), units=st.integers(0, 200), rate=st.sampled_from(RATES), key=st.integers(0, 99))
+@given(
+    pattern=st.sampled_from(IN_CLIP),
+    units=st.integers(0, 200),
+    rate=st.sampled_from(RATES),
+    key=st.integers(0, 99),
+)
 @settings(max_examples=300, deadline=None)
-def test_exactly_the_stated_share_is_missing(pattern: str, units: int, rate: float, key: int) -> None:
+def test_exactly_the_stated_share_is_missing(
+    pattern: str, units: int, rate: float, key: int
+) -> None:
     mask = missing_units(pattern, units, rate, Draw("id", key))
     assert mask.shape == (units,)
     assert mask.sum() == int(rate * units + 0.5)
@@ -95,7 +117,8 @@ def test_bursts_take_every_number_of_segments_and_every_place() -> None:
     masks = [missing_units("bursts", 75, 0.5, Draw(key)) for key in range(600)]
     assert {len(runs(mask)) for mask in masks} == {1, 2, 3}
     share = np.mean(masks, axis=0)
-    assert share.min() > 0  # a segment reaches the middle from more places than the edges, but it reaches them
+    # a segment reaches the middle from more places than the edges, but it reaches them
+    assert share.min() > 0
     assert share.max() < 0.8
 
 
@@ -127,8 +150,12 @@ def test_single_frames_are_spread_over_the_whole_clip() -> None:
     assert abs(share - 0.3).max() < 0.1
 
 
-def test_frames_lost_at_a_low_rate_stay_lost_at_a_higher_one(clips: dict[str, Clip], corpus: Corpus) -> None:
-    masks = [Missing("video", "frame", rate).masks(clips["k1"], SEED, corpus)["video"] for rate in RATES]
+def test_frames_lost_at_a_low_rate_stay_lost_at_a_higher_one(
+    clips: dict[str, Clip], corpus: Corpus
+) -> None:
+    masks = [
+        Missing("video", "frame", rate).masks(clips["k1"], SEED, corpus)["video"] for rate in RATES
+    ]
     for low, high in itertools.pairwise(masks):
         assert not (low & ~high).any()
 
@@ -138,7 +165,10 @@ def test_frames_lost_at_a_low_rate_stay_lost_at_a_higher_one(clips: dict[str, Cl
 def test_utterances_are_lost_whole_and_in_the_stated_number(
     stream: str, rate: float, clips: dict[str, Clip], corpus: Corpus
 ) -> None:
-    masks = [Missing(stream, "utterance", rate).masks(clip, SEED, corpus)[stream] for clip in clips.values()]
+    masks = [
+        Missing(stream, "utterance", rate).masks(clip, SEED, corpus)[stream]
+        for clip in clips.values()
+    ]
     assert all(mask.all() or not mask.any() for mask in masks)
     assert sum(bool(mask.all()) for mask in masks) == int(rate * len(clips) + 0.5)
 
@@ -156,7 +186,9 @@ def test_video_goes_black_and_says_so(pattern: str, clips: dict[str, Clip], corp
 
 
 @pytest.mark.parametrize("pattern", ["start", "middle", "end", "bursts", "interval"])
-def test_sound_goes_silent_and_says_so(pattern: str, clips: dict[str, Clip], corpus: Corpus) -> None:
+def test_sound_goes_silent_and_says_so(
+    pattern: str, clips: dict[str, Clip], corpus: Corpus
+) -> None:
     clip, step = clips["k2"], Missing("audio", pattern, 0.5)
     mask = step.masks(clip, SEED, corpus)["audio"]
     altered = step.apply(clip, SEED, corpus)
@@ -167,7 +199,9 @@ def test_sound_goes_silent_and_says_so(pattern: str, clips: dict[str, Clip], cor
     assert altered.lips is clip.lips
 
 
-def test_lost_packets_are_20_ms_and_mark_a_frame_absent_only_whole(clips: dict[str, Clip], corpus: Corpus) -> None:
+def test_lost_packets_are_20_ms_and_mark_a_frame_absent_only_whole(
+    clips: dict[str, Clip], corpus: Corpus
+) -> None:
     clip, step = clips["k2"], Missing("audio", "frame", 0.5)
     packets = step.masks(clip, SEED, corpus)["audio"]
     altered = step.apply(clip, SEED, corpus)
@@ -248,14 +282,21 @@ def ratio_db(clean: Clip, noisy: Clip, noise: np.ndarray) -> float:
 def noise_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("b.wav", "a.wav", "readme.txt"):
         (tmp_path / name).write_bytes(b"")
-    recordings = {"a.wav": np.sin(np.arange(9000) / 9), "b.wav": np.sign(np.sin(np.arange(70_000) / 50))}
-    monkeypatch.setattr(noises, "_read_noise", lambda path: recordings[path.name].astype(np.float32))
+    recordings = {
+        "a.wav": np.sin(np.arange(9000) / 9),
+        "b.wav": np.sign(np.sin(np.arange(70_000) / 50)),
+    }
+    monkeypatch.setattr(
+        noises, "_read_noise", lambda path: recordings[path.name].astype(np.float32)
+    )
     return tmp_path
 
 
 @pytest.mark.parametrize("kind", NOISES)
 @pytest.mark.parametrize("snr_db", SNRS_DB)
-def test_noise_has_the_stated_ratio(kind: str, snr_db: float, clips: dict[str, Clip], noise_dir: Path) -> None:
+def test_noise_has_the_stated_ratio(
+    kind: str, snr_db: float, clips: dict[str, Clip], noise_dir: Path
+) -> None:
     corpus = Corpus(clips, lambda id: clips[id].audio, noise_dir=noise_dir)
     for id in ("k1", "k7"):
         step = Noise(kind, snr_db)
@@ -266,7 +307,9 @@ def test_noise_has_the_stated_ratio(kind: str, snr_db: float, clips: dict[str, C
         assert altered.audio_present.all()
 
 
-def test_loud_mixtures_are_scaled_down_and_keep_their_ratio(clips: dict[str, Clip], corpus: Corpus) -> None:
+def test_loud_mixtures_are_scaled_down_and_keep_their_ratio(
+    clips: dict[str, Clip], corpus: Corpus
+) -> None:
     loud = make_clip("k1", level=0.25)
     step = Noise("white", -10)
     altered = step.apply(loud, SEED, corpus)
@@ -275,7 +318,10 @@ def test_loud_mixtures_are_scaled_down_and_keep_their_ratio(clips: dict[str, Cli
 
 
 def test_noise_is_the_same_at_every_level(clips: dict[str, Clip], corpus: Corpus) -> None:
-    added = [Noise("babble", snr).apply(clips["k1"], SEED, corpus).audio - clips["k1"].audio for snr in (0.0, 5.0)]
+    added = [
+        Noise("babble", snr).apply(clips["k1"], SEED, corpus).audio - clips["k1"].audio
+        for snr in (0.0, 5.0)
+    ]
     quiet, loud = (part / np.linalg.norm(part) for part in reversed(added))
     assert quiet @ loud == pytest.approx(1, abs=1e-4)
 
@@ -299,21 +345,31 @@ def test_babble_is_six_other_clips_and_never_the_clip_itself(clips: dict[str, Cl
         assert id not in found
 
 
-def test_babble_skips_silent_clips_and_takes_fewer_where_there_are_fewer(clips: dict[str, Clip]) -> None:
-    sounds = {"a": clips["k1"].audio, "b": 0 * clips["k1"].audio, "c": clips["k2"].audio[20_000:25_000]}
+def test_babble_skips_silent_clips_and_takes_fewer_where_there_are_fewer(
+    clips: dict[str, Clip],
+) -> None:
+    sounds = {
+        "a": clips["k1"].audio,
+        "b": 0 * clips["k1"].audio,
+        "c": clips["k2"].audio[20_000:25_000],
+    }
     corpus = Corpus(sounds, sounds.__getitem__)
     noise = Noise("babble", 0).noise(make_clip("a"), SEED, corpus)
     period = noise[:5000] / np.abs(noise).max()
     assert np.allclose(noise[5000:10000] / np.abs(noise).max(), period)  # only c, repeated
 
 
-def test_a_competing_talker_is_somebody_else_where_there_is_one(clips: dict[str, Clip], corpus: Corpus) -> None:
+def test_a_competing_talker_is_somebody_else_where_there_is_one(
+    clips: dict[str, Clip], corpus: Corpus
+) -> None:
     noise = Noise("talker", 0).noise(clips["k1"], SEED, corpus)
     correlation = np.fft.irfft(np.fft.rfft(noise) * np.fft.rfft(clips["k9"].audio).conj())
     assert correlation.max() > 0.9 * np.linalg.norm(noise) * np.linalg.norm(clips["k9"].audio)
 
 
-def test_one_clip_alone_cannot_have_babble_and_no_folder_no_recordings(clips: dict[str, Clip]) -> None:
+def test_one_clip_alone_cannot_have_babble_and_no_folder_no_recordings(
+    clips: dict[str, Clip],
+) -> None:
     alone = Corpus(["k1"], lambda id: clips[id].audio)
     with pytest.raises(CannotBuild, match="at least two clips"):
         Noise("babble", 0).apply(clips["k1"], SEED, alone)
@@ -327,7 +383,9 @@ def slope_db_per_octave(noise: np.ndarray) -> float:
     hertz = np.fft.rfftfreq(4000, 1 / 16_000)
     band = (hertz >= 60) & (hertz <= 6000)
     octaves = np.log2(hertz[band])
-    return np.polyfit(octaves, 10 * np.log10(power.mean(axis=0)[band]), 1, w=1 / np.sqrt(hertz[band]))[0]
+    return np.polyfit(
+        octaves, 10 * np.log10(power.mean(axis=0)[band]), 1, w=1 / np.sqrt(hertz[band])
+    )[0]
 
 
 def test_recordings_in_memory_are_bound_by_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -342,7 +400,8 @@ def test_recordings_in_memory_are_bound_by_their_bytes(monkeypatch: pytest.Monke
     noise = Corpus([], lambda _: np.zeros(0, np.float32)).noise
     for name in ("4", "5", "4", "6", "5", "4", "50", "6", "4"):
         assert len(noise(Path(name))) == int(name)
-    # 6 puts 5 out, not 4, which was asked for later. 5 puts both out. 50 is too long to keep, and nothing makes room.
+    # 6 puts 5 out, not 4, which was asked for later. 5 puts both out. 50 is too long to keep, and
+    # nothing makes room.
     assert read == ["4", "5", "6", "5", "4", "50", "6"]
 
 
@@ -417,9 +476,16 @@ def test_every_process_makes_the_same_bits() -> None:
         "clips = {id: cases.make_clip(id, frames=20) for id in ('z', 'y', 'x')}\n"
         "print(cases.digest(dict(sorted(clips.items())), 17))\n"
     )
-    environment = {**os.environ, "PYTHONHASHSEED": "12345", "NPY_DISABLE_CPU_FEATURES": "AVX512F AVX2 FMA3"}
+    environment = {
+        **os.environ,
+        "PYTHONHASHSEED": "12345",
+        "NPY_DISABLE_CPU_FEATURES": "AVX512F AVX2 FMA3",
+    }
     other = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script, __file__], capture_output=True, text=True, env=environment
+        [sys.executable, "-W", "ignore", "-c", script, __file__],
+        capture_output=True,
+        text=True,
+        env=environment,
     )
     assert other.returncode == 0, other.stderr
     assert other.stdout.strip() == digest(clips, 17)
@@ -427,7 +493,8 @@ def test_every_process_makes_the_same_bits() -> None:
 
 
 def test_bits_are_those_that_published_results_were_made_with() -> None:
-    """Raise VERSION of eval/conditions.py where this must change, so that old hypotheses are not taken for new ones."""
+    """Raise VERSION of eval/conditions.py where this must change, so that old hypotheses are not
+    taken for new ones."""
     mask = missing_units("frame", 12, 0.5, Draw("id", "video missing", "frame", 17))
     assert "".join("01"[int(lost)] for lost in mask) == "011010011010"
     bursts = missing_units("bursts", 12, 0.5, Draw("id", "video missing", "bursts", 17))
@@ -442,14 +509,21 @@ def test_bits_of_corruptions_are_those_that_published_results_were_made_with() -
     clip = counted_clip()
     corpus = lender({"count": clip})
     coded = ("jpeg", "opus", "amr-nb", "mp3", "aac", "recorded room")
-    for steps, expected in ((corrupted_video(), "66934cbdae4d5a70"), (corrupted_audio(), "38520334c27b4331")):
+    for steps, expected in (
+        (corrupted_video(), "66934cbdae4d5a70"),
+        (corrupted_audio(), "38520334c27b4331"),
+    ):
         altered = [step.apply(clip, SEED, corpus) for step in steps if step.kind not in coded]
-        assert hashlib.sha256("".join(map(clip_digest, altered)).encode()).hexdigest()[:16] == expected
+        assert (
+            hashlib.sha256("".join(map(clip_digest, altered)).encode()).hexdigest()[:16] == expected
+        )
 
 
 def counted_clip(frames: int = 30) -> Clip:
     """Sound and pictures made of whole numbers alone."""
-    audio = (np.arange(frames * SAMPLES_PER_FRAME) ** 2 % 9973 - 4986).astype(np.float32) / np.float32(32_768)
+    audio = (np.arange(frames * SAMPLES_PER_FRAME) ** 2 % 9973 - 4986).astype(
+        np.float32
+    ) / np.float32(32_768)
     t, y, x = np.ogrid[:frames, :96, :96]
     there = np.ones(frames, np.bool_)
     return Clip("count", audio, ((x * y + 31 * t) % 256).astype(np.uint8), there, there.copy())
@@ -464,9 +538,13 @@ def test_a_clip_is_never_changed_in_place(clips: dict[str, Clip]) -> None:
 
 
 @pytest.mark.parametrize("frames", [0, 1])
-def test_a_clip_of_hardly_any_frames_passes_through_every_condition(frames: int, clips: dict[str, Clip]) -> None:
+def test_a_clip_of_hardly_any_frames_passes_through_every_condition(
+    frames: int, clips: dict[str, Clip]
+) -> None:
     short, corpus = clips["k1"].window(30, 30 + frames), lender(clips)
-    assert {condition.apply(short, SEED, corpus).frames for condition in every_condition()} == {frames}
+    assert {condition.apply(short, SEED, corpus).frames for condition in every_condition()} == {
+        frames
+    }
 
 
 @pytest.mark.parametrize(
@@ -474,7 +552,9 @@ def test_a_clip_of_hardly_any_frames_passes_through_every_condition(frames: int,
 )
 def test_where_the_seed_is_said_not_to_matter_it_does_not(seedless, clips: dict[str, Clip]) -> None:
     corpus = lender(clips)
-    assert clip_digest(seedless.apply(clips["k2"], 17, corpus)) == clip_digest(seedless.apply(clips["k2"], 29, corpus))
+    assert clip_digest(seedless.apply(clips["k2"], 17, corpus)) == clip_digest(
+        seedless.apply(clips["k2"], 29, corpus)
+    )
 
 
 def test_every_step_of_the_protocol_is_there_once() -> None:
@@ -487,7 +567,9 @@ def test_every_step_of_the_protocol_is_there_once() -> None:
     }  # fmt: skip
     for stream in ("audio", "video"):
         for signalled in (True, False):
-            found = {(step.pattern, step.rate) for step in missing(stream) if step.signalled == signalled}
+            found = {
+                (step.pattern, step.rate) for step in missing(stream) if step.signalled == signalled
+            }
             assert found == set(itertools.product(PATTERNS, RATES[1:]))
     assert {step.shift_ms for step in steps if isinstance(step, OutOfStep)} == {
         sign * ms for sign in (-1, 1) for ms in (40, 80, 160, 320)
@@ -505,7 +587,8 @@ def test_library_versions_name_those_whose_codecs_decide_bits() -> None:
 
 def test_conditions_describe_themselves() -> None:
     crossed = Condition((Missing("video", "bursts", 0.5), Noise("babble", 0.0)))
-    assert [type(step) for step in crossed.steps] == [Noise, Missing]  # the room before the transmission
+    # the room before the transmission
+    assert [type(step) for step in crossed.steps] == [Noise, Missing]
     assert (crossed.axis, crossed.level, crossed.signalled) == ("crossed", [0.0, 0.5], True)
     assert crossed.label == "babble 0 dB + video missing 50 % (bursts)"
     assert crossed.without("video") == Condition((Noise("babble", 0.0),))
@@ -516,11 +599,20 @@ def test_conditions_describe_themselves() -> None:
     shifted = Condition((OutOfStep(-80),))
     assert (shifted.axis, shifted.level, shifted.label) == ("out of step", -80, "audio leads 80 ms")
     silent = Condition((Missing("audio", "end", 0.1, signalled=False),))
-    assert (silent.axis, silent.name, silent.level, silent.signalled) == ("audio missing", "end", 0.1, False)
+    assert (silent.axis, silent.name, silent.level, silent.signalled) == (
+        "audio missing",
+        "end",
+        0.1,
+        False,
+    )
 
 
 def test_comparisons_keep_what_was_done_to_the_stream_that_is_left() -> None:
-    blur, opus, shift = VideoCorruption("blur", "heavy"), AudioCorruption("opus", "heavy"), OutOfStep(160)
+    blur, opus, shift = (
+        VideoCorruption("blur", "heavy"),
+        AudioCorruption("opus", "heavy"),
+        OutOfStep(160),
+    )
     both = Condition((blur, opus, shift))
     assert both.without("video") == Condition((opus, shift))  # audio only, on the same sound
     assert both.without("audio") == Condition((blur,))  # video only, on the same picture
@@ -544,13 +636,17 @@ def test_steps_are_done_in_the_order_in_which_they_happen() -> None:
         Noise("babble", 0.0),
         AudioCorruption("reverberation", "heavy"),
     )
-    assert Condition(steps).steps == (*reversed(steps[1:]), steps[0])  # room, noise in it, channel, picture, loss
+    # room, noise in it, channel, picture, loss
+    assert Condition(steps).steps == (*reversed(steps[1:]), steps[0])
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Missing("video", "sometimes", 0.5), r"'sometimes'.*choose one of utterance, frame"),
+        (
+            lambda: Missing("video", "sometimes", 0.5),
+            r"'sometimes'.*choose one of utterance, frame",
+        ),
         (lambda: Missing("both", "frame", 0.5), r"'frame'.*complementary"),
         (lambda: Missing("audio", "frame", 50), r"50.*from 0 to 1"),
         (lambda: Noise("cafe", 0), r"'cafe'.*babble"),

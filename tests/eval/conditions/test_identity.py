@@ -124,7 +124,10 @@ def test_the_sound_moves_by_the_stated_time_and_silence_comes_in(shift_ms: int) 
         assert after.audio_present[t] == (0 <= t - frames < clip.frames)
     assert after.lips is clip.lips
     assert after.video_present is clip.video_present
-    assert OutOfStep(shift_ms).label == f"audio {'leads' if shift_ms < 0 else 'lags'} {abs(shift_ms)} ms"
+    assert (
+        OutOfStep(shift_ms).label
+        == f"audio {'leads' if shift_ms < 0 else 'lags'} {abs(shift_ms)} ms"
+    )
 
 
 @pytest.mark.parametrize("frames", [0, 1, 5])

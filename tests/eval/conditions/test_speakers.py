@@ -1,4 +1,5 @@
-"""Stand-ins for other speakers: pitch, pace and mouth change as stated, and sound and lips stay in step."""
+"""Stand-ins for other speakers: pitch, pace and mouth change as stated, and sound and lips stay in
+step."""
 
 from __future__ import annotations
 
@@ -48,7 +49,9 @@ def middle(values: np.ndarray) -> float:
 
 def pitch_hz(audio: np.ndarray) -> float:
     loud = np.flatnonzero(np.abs(audio) > 0.3 * np.abs(audio).max())
-    return float(np.median(librosa.yin(audio[loud[0] : loud[-1]], fmin=60, fmax=400, sr=SAMPLE_RATE)))
+    return float(
+        np.median(librosa.yin(audio[loud[0] : loud[-1]], fmin=60, fmax=400, sr=SAMPLE_RATE))
+    )
 
 
 @pytest.mark.parametrize("speaker", ALL, ids=lambda speaker: speaker.label)
@@ -56,7 +59,11 @@ def test_sound_and_lips_stay_in_step(speaker: Speaker, corpus: Corpus) -> None:
     clip = burst()
     before = clip.lips.copy(), clip.audio.copy()
     out = speaker.apply(clip, 17, corpus)
-    factor = SPEAKERS[speaker.kind].levels[speaker.level][0] if speaker.kind in ("faster", "slower") else 1.0
+    factor = (
+        SPEAKERS[speaker.kind].levels[speaker.level][0]
+        if speaker.kind in ("faster", "slower")
+        else 1.0
+    )
     assert out.frames == round(FRAMES / factor)
     clip_ms = 1000 * out.duration_s
     heard = middle(np.abs(out.audio).reshape(-1, 160).mean(axis=1))
@@ -75,18 +82,25 @@ def test_sound_and_lips_stay_in_step(speaker: Speaker, corpus: Corpus) -> None:
 def test_only_the_streams_it_names_change(speaker: Speaker, corpus: Corpus) -> None:
     clip = burst()
     out = speaker.apply(clip, 17, corpus)
-    changed = {"audio": not np.array_equal(out.audio, clip.audio), "video": not np.array_equal(out.lips, clip.lips)}
+    changed = {
+        "audio": not np.array_equal(out.audio, clip.audio),
+        "video": not np.array_equal(out.lips, clip.lips),
+    }
     assert {stream for stream, is_so in changed.items() if is_so} == speaker.streams
 
 
-@pytest.mark.parametrize("speaker", [one for one in ALL if one.kind != "other mouth"], ids=lambda one: one.label)
+@pytest.mark.parametrize(
+    "speaker", [one for one in ALL if one.kind != "other mouth"], ids=lambda one: one.label
+)
 def test_a_voice_has_another_pitch_and_a_rate_has_not(speaker: Speaker, corpus: Corpus) -> None:
     setting = SPEAKERS[speaker.kind].levels[speaker.level][0]
     wanted = PITCH_HZ * (setting if "voice" in speaker.kind else 1.0)
     assert pitch_hz(speaker.apply(burst(), 17, corpus).audio) == pytest.approx(wanted, rel=0.04)
 
 
-def test_a_mouth_is_bent_alike_in_all_frames_and_otherwise_with_another_seed(corpus: Corpus) -> None:
+def test_a_mouth_is_bent_alike_in_all_frames_and_otherwise_with_another_seed(
+    corpus: Corpus,
+) -> None:
     heavy = Speaker("other mouth", "heavy")
     out, other = heavy.apply(burst(), 17, corpus), heavy.apply(burst(), 29, corpus)
     np.testing.assert_array_equal(out.lips[:3], burst().lips[:3])  # no mouth was found there
@@ -97,22 +111,29 @@ def test_a_mouth_is_bent_alike_in_all_frames_and_otherwise_with_another_seed(cor
 def test_noise_comes_over_the_other_voice(corpus: Corpus) -> None:
     noise, faster = Noise("white", 0.0), Speaker("faster", "heavy")
     out = Condition((noise, faster)).apply(burst(), 17, corpus)
-    np.testing.assert_array_equal(out.audio, noise.apply(faster.apply(burst(), 17, corpus), 17, corpus).audio)
+    np.testing.assert_array_equal(
+        out.audio, noise.apply(faster.apply(burst(), 17, corpus), 17, corpus).audio
+    )
     assert Condition((Identity("no face"), faster)) == Condition((faster, Identity("no face")))
 
 
-def test_a_bend_is_as_large_as_stated_leaves_the_mouth_in_place_and_folds_nothing(corpus: Corpus) -> None:
+def test_a_bend_is_as_large_as_stated_leaves_the_mouth_in_place_and_folds_nothing(
+    corpus: Corpus,
+) -> None:
     ramp = np.arange(CROP_SIZE) * 2  # grey tells the place, twice over
     across, down = np.tile(ramp, (CROP_SIZE, 1)), np.tile(ramp[:, None], (1, CROP_SIZE))
     lips = np.stack([across, down]).astype(np.uint8)
     there, bends, middles = np.ones(2, bool), [], []
     for number in range(30):
-        clip = Clip(f"clip{number}", np.zeros(2 * SAMPLES_PER_FRAME, np.float32), lips, there, there)
+        clip = Clip(
+            f"clip{number}", np.zeros(2 * SAMPLES_PER_FRAME, np.float32), lips, there, there
+        )
         bent = Speaker("other mouth", "medium").apply(clip, 17, corpus).lips / 2
         moved = bent - lips / 2
         bends.append(moved.std())
         middles.append(np.abs(moved[:, 24:72, 24:72].mean(axis=(1, 2))).max())
-        assert np.diff(bent[0, 8:-8, 8:-8], axis=1).min() >= -0.5  # grey is whole numbers: half a pixel
+        # grey is whole numbers: half a pixel
+        assert np.diff(bent[0, 8:-8, 8:-8], axis=1).min() >= -0.5
         assert np.diff(bent[1, 8:-8, 8:-8], axis=0).min() >= -0.5
     assert np.mean(bends) == pytest.approx(3.0, abs=0.5)  # a little is lost beyond the edge
     assert max(middles) < 0.5
@@ -142,7 +163,11 @@ def test_a_clip_without_frames_is_left_alone(corpus: Corpus) -> None:
 
 
 def test_what_does_not_exist_is_told_in_one_line() -> None:
-    with pytest.raises(AvsrError, match="another speaker: 'child' does not exist; choose one of higher voice"):
+    with pytest.raises(
+        AvsrError, match="another speaker: 'child' does not exist; choose one of higher voice"
+    ):
         Speaker("child", "light")
-    with pytest.raises(AvsrError, match="faster has no level 'absurd'; choose one of light, medium, heavy"):
+    with pytest.raises(
+        AvsrError, match="faster has no level 'absurd'; choose one of light, medium, heavy"
+    ):
         Speaker("faster", "absurd")

@@ -1,4 +1,5 @@
-"""Suites have the rows of the protocol, once each, with what they are compared with and the curves they make."""
+"""Suites have the rows of the protocol, once each, with what they are compared with and the curves
+they make."""
 
 from __future__ import annotations
 
@@ -72,7 +73,9 @@ def test_the_command_line_tells_the_number_of_rows() -> None:
         for p in typer.main.get_command(program.app).commands["evaluate"].params
         if p.name == "suite"  # type: ignore[attr-defined]
     )
-    told = [(name, int(count)) for name, count in re.findall(r"(\w+): [^.]*?(\d+) rows", option.help)]
+    told = [
+        (name, int(count)) for name, count in re.findall(r"(\w+): [^.]*?(\d+) rows", option.help)
+    ]
     assert told == [(suite, len(suite_rows(suite))) for suite in SUITES]
 
 
@@ -106,27 +109,39 @@ def test_full_leaves_out_only_what_is_there_by_another_name_or_silent_in_other_p
     left_out = [step for step in all_steps() if Condition((step,)) not in there]
     for step in left_out:
         if isinstance(step, Identity):
-            assert step == Identity("no face", signalled=False)  # all of the picture missing, silent
+            # all of the picture missing, silent
+            assert step == Identity("no face", signalled=False)
         else:
             assert isinstance(step, Missing)
             silent = not step.signalled and step.pattern not in ("bursts", "utterance")
-            # The picture of a whole utterance has nothing before it that it could be frozen to: it is black.
+            # The picture of a whole utterance has nothing before it that it could be frozen to: it
+            # is black.
             assert step.rate == 1 or silent or (step.frozen and step.pattern == "utterance")
 
 
 def test_other_speakers_are_asked_for_with_the_streams_that_change() -> None:
     rows = suite_rows("speakers")
     assert set(other_speakers()) <= {step for row in rows for step in row.condition.steps}
-    uses = {row.modality for row in rows if row.condition == Condition((Speaker("other mouth", "heavy"),))}
+    uses = {
+        row.modality
+        for row in rows
+        if row.condition == Condition((Speaker("other mouth", "heavy"),))
+    }
     assert uses == {"av", "video"}
-    stranger = [row for row in rows if len(row.condition.steps) == 4]  # in babble: worth hearing alone, too
+    # in babble: worth hearing alone, too
+    stranger = [row for row in rows if len(row.condition.steps) == 4]
     assert [row.modality for row in stranger] == ["av", "audio"]
-    torn = [row for row in rows if {Speaker("other mouth", "heavy"), Noise("babble", -5.0)} == set(row.condition.steps)]
+    torn = [
+        row
+        for row in rows
+        if {Speaker("other mouth", "heavy"), Noise("babble", -5.0)} == set(row.condition.steps)
+    ]
     assert [row.modality for row in torn] == ["av"]
     assert Row(Condition((Noise("babble", -5.0),)), "audio") in rows  # what it is compared with
     quiet = [row for row in rows if len(row.condition.steps) == 3 and row.modality == "audio"]
     assert [row.seeds((17, 29)) for row in quiet] == [(17,)]  # only the mouth is drawn
-    assert {row.role for row in rows} == {"suite"}  # R_V and R_A compare what is missing, not who speaks
+    # R_V and R_A compare what is missing, not who speaks
+    assert {row.role for row in rows} == {"suite"}
 
 
 def test_seeds_are_for_rows_in_which_something_is_drawn() -> None:
@@ -148,15 +163,25 @@ def test_what_is_compared_with_what() -> None:
     audio, video = Row(modality="audio"), Row(modality="video")
     babble, half = Noise("babble", 0.0), Missing("video", "bursts", 0.5)
     assert (audio_only(row(half)), video_only(row(half))) == (audio, None)
-    assert (audio_only(row(babble, half)), video_only(row(babble))) == (row(babble, modality="audio"), None)
+    assert (audio_only(row(babble, half)), video_only(row(babble))) == (
+        row(babble, modality="audio"),
+        None,
+    )
     blur, no_sound = VideoCorruption("blur", "heavy"), Missing("audio", "bursts", 0.5)
-    assert (audio_only(row(blur)), video_only(row(blur, no_sound))) == (None, row(blur, modality="video"))
+    assert (audio_only(row(blur)), video_only(row(blur, no_sound))) == (
+        None,
+        row(blur, modality="video"),
+    )
     assert (audio_only(row(Nothing())), video_only(row(Nothing()))) == (None, None)
     for false in (Identity("other lips"), OutOfStep(80)):
         assert (audio_only(row(false)), video_only(row(false))) == (None, None)
         assert clean_audio(row(false)) == audio
     assert audio_only(row(Identity("still face"))) == audio
-    assert (clean_audio(row(blur)), clean_video(row(babble)), clean_video(row(blur))) == (audio, video, None)
+    assert (clean_audio(row(blur)), clean_video(row(babble)), clean_video(row(blur))) == (
+        audio,
+        video,
+        None,
+    )
 
 
 def test_conditions_choose_rows_and_keep_what_they_need() -> None:

@@ -1,4 +1,5 @@
-"""Each corruption of the picture against a re-implementation from its description, in plain numpy and slow."""
+"""Each corruption of the picture against a re-implementation from its description, in plain numpy
+and slow."""
 
 from __future__ import annotations
 
@@ -22,16 +23,27 @@ STEPS = corrupted_video()
 
 
 def mouth(id: str, frames: int = T) -> Clip:
-    """A dark ellipse that opens and closes before a face with some texture; no two pictures are equal."""
+    """A dark ellipse that opens and closes before a face with some texture; no two pictures are
+    equal."""
     rng = np.random.default_rng(list(id.encode()))
     y, x = np.mgrid[:96, :96] - 47.5
     pores = rng.normal(0, 4, (96, 96))
     opening = 3 + 8 * np.abs(np.sin(np.arange(frames) / 3 + rng.random()))
     inside = [(x / 22) ** 2 + (y / tall) ** 2 < 1 for tall in opening]
-    lips = np.stack([np.where(dark, 40, 150 + x / 4) + pores + t // 2 for t, dark in enumerate(inside)] or [pores])
+    lips = np.stack(
+        [np.where(dark, 40, 150 + x / 4) + pores + t // 2 for t, dark in enumerate(inside)]
+        or [pores]
+    )
     audio = rng.normal(0, 0.05, frames * SAMPLES_PER_FRAME).astype(np.float32)
     there = np.ones(frames, np.bool_)
-    return Clip(id, audio, np.clip(lips[:frames], 1, 255).astype(np.uint8), there, there.copy(), quality=there * 1.0)
+    return Clip(
+        id,
+        audio,
+        np.clip(lips[:frames], 1, 255).astype(np.uint8),
+        there,
+        there.copy(),
+        quality=there * 1.0,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +65,17 @@ def changed_frames(before: Clip, after: Clip) -> np.ndarray:
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.label)
 def test_the_picture_alone_is_changed_and_the_clip_given_is_not(step: VideoCorruption) -> None:
     clip = mouth("k2", 30)
-    before = [part.copy() for part in (clip.audio, clip.lips, clip.audio_present, clip.video_present)]
+    before = [
+        part.copy() for part in (clip.audio, clip.lips, clip.audio_present, clip.video_present)
+    ]
     after = step.apply(clip, SEED, CORPUS)
     assert after.audio is clip.audio
     assert after.audio_present is clip.audio_present
     assert (after.lips != clip.lips).any()
     assert not after.lips[~after.video_present].any()  # what is marked absent is black
-    for old, new in zip(before, (clip.audio, clip.lips, clip.audio_present, clip.video_present), strict=True):
+    for old, new in zip(
+        before, (clip.audio, clip.lips, clip.audio_present, clip.video_present), strict=True
+    ):
         assert (old == new).all()
 
 
@@ -85,7 +101,12 @@ def test_every_level_changes_more_than_the_one_before(kind: str) -> None:
     """Mean difference of the pictures, the absent ones as black."""
     clips = [mouth(f"k{n}", 40) for n in range(2)]
     change = [
-        np.mean([np.abs(corrupted(clip, kind, level).lips.astype(int) - clip.lips).mean() for clip in clips])
+        np.mean(
+            [
+                np.abs(corrupted(clip, kind, level).lips.astype(int) - clip.lips).mean()
+                for clip in clips
+            ]
+        )
         for level in VIDEO_CORRUPTIONS[kind].levels
     ]
     assert change[0] > 0
@@ -125,7 +146,8 @@ def test_occlusion_is_a_square_near_the_middle_for_its_share_of_the_frames(
     rows, columns = np.nonzero((after.lips != clip.lips).any(axis=0))
     for place in (rows, columns):
         assert place.max() - place.min() + 1 == side
-        assert abs((place.max() + place.min()) / 2 - 47.5) <= 6  # the mouth is in the middle of every crop
+        # the mouth is in the middle of every crop
+        assert abs((place.max() + place.min()) / 2 - 47.5) <= 6
     patch = after.lips[hit][:, rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
     assert (patch == patch[0]).all()  # the same patch in every frame
 
@@ -167,7 +189,8 @@ def test_gaussian_noise_has_the_stated_deviation(level: str, sigma: int) -> None
     grey.lips[:] = 128
     noise = corrupted(grey, "gaussian noise", level).lips.astype(float) - 128
     assert noise.mean() == pytest.approx(0, abs=0.1)
-    expected = sigma if level == "light" else 44.4  # a little of the wide one is clipped at black and white
+    # a little of the wide one is clipped at black and white
+    expected = sigma if level == "light" else 44.4
     assert noise.std() == pytest.approx(expected, rel=0.02)
     light = corrupted(grey, "gaussian noise", "light").lips.astype(float) - 128
     assert np.corrcoef(light.ravel(), noise.ravel())[0, 1] > 0.99  # made stronger, not drawn anew
@@ -181,7 +204,9 @@ def test_blur_is_three_running_means_each_way(level: str, width: int, clip: Clip
         pad = [(0, 0)] * 3
         pad[axis] = (width // 2, width // 2)
         padded = np.pad(expected, pad, mode="edge")
-        expected = np.mean([np.take(padded, range(i, i + 96), axis=axis) for i in range(width)], axis=0)
+        expected = np.mean(
+            [np.take(padded, range(i, i + 96), axis=axis) for i in range(width)], axis=0
+        )
     assert np.abs(corrupted(clip, "blur", level).lips[:5] - expected).max() <= 0.5 + 1e-9
 
 
@@ -195,7 +220,8 @@ def test_pixelation_shows_means_of_squares(level: str, side: int, clip: Clip) ->
 
 
 @pytest.mark.parametrize(
-    ("kind", "level", "factor"), [("dark", "light", 0.5), ("dark", "heavy", 0.12), ("bright", "heavy", 3.0)]
+    ("kind", "level", "factor"),
+    [("dark", "light", 0.5), ("dark", "heavy", 0.12), ("bright", "heavy", 3.0)],
 )
 def test_dark_and_bright_scale_the_light(kind: str, level: str, factor: float, clip: Clip) -> None:
     expected = np.minimum(clip.lips * factor, 255)
@@ -215,7 +241,9 @@ def test_jpeg_keeps_the_picture_and_shows_its_blocks(clip: Clip) -> None:
 
 
 @pytest.mark.parametrize(("level", "share"), [("light", 0.25), ("heavy", 0.5)])
-def test_freeze_holds_the_last_picture_for_its_share_of_the_frames(level: str, share: float, clip: Clip) -> None:
+def test_freeze_holds_the_last_picture_for_its_share_of_the_frames(
+    level: str, share: float, clip: Clip
+) -> None:
     after = corrupted(clip, "freeze", level)
     held = changed_frames(clip, after)
     assert held.sum() == int(share * (T - 1) + 0.5)  # the first picture is always shown
@@ -225,7 +253,9 @@ def test_freeze_holds_the_last_picture_for_its_share_of_the_frames(level: str, s
 
 
 @pytest.mark.parametrize(("level", "fps"), [("light", 12.5), ("medium", 8.0), ("heavy", 5.0)])
-def test_a_low_frame_rate_shows_so_many_pictures_a_second(level: str, fps: float, clip: Clip) -> None:
+def test_a_low_frame_rate_shows_so_many_pictures_a_second(
+    level: str, fps: float, clip: Clip
+) -> None:
     after = corrupted(clip, "low frame rate", level)
     taken = {int(Fraction(25) * k / Fraction(fps)) for k in range(T)}
     latest = [max(frame for frame in taken if frame <= t) for t in range(T)]
@@ -264,21 +294,28 @@ def test_crop_jitter_moves_each_frame_by_a_few_pixels(level: str, reach: int, cl
     for t in range(T):
         padded = np.pad(clip.lips[t], reach, mode="edge")
         places = [(y, x) for y in range(2 * reach + 1) for x in range(2 * reach + 1)]
-        found += [(y, x) for y, x in places if (padded[y : y + 96, x : x + 96] == after.lips[t]).all()][:1]
+        found += [
+            (y, x) for y, x in places if (padded[y : y + 96, x : x + 96] == after.lips[t]).all()
+        ][:1]
     assert len(found) == T
     assert {y for y, _ in found} == {x for _, x in found} == set(range(2 * reach + 1))
 
 
 @pytest.mark.parametrize(("level", "share"), [("light", 0.25), ("heavy", 0.5)])
-def test_a_face_out_of_the_picture_is_absent_or_leaves_its_edge(level: str, share: float, clip: Clip) -> None:
-    noticed, unnoticed = (corrupted(clip, f"out of picture{name}", level) for name in ("", " unnoticed"))
+def test_a_face_out_of_the_picture_is_absent_or_leaves_its_edge(
+    level: str, share: float, clip: Clip
+) -> None:
+    noticed, unnoticed = (
+        corrupted(clip, f"out of picture{name}", level) for name in ("", " unnoticed")
+    )
     away = ~noticed.video_present
     assert away.sum() == int(share * T + 0.5)
     assert np.ptp(np.flatnonzero(away)) + 1 == away.sum()  # one stretch
     assert unnoticed.video_present.all()
     assert (changed_frames(clip, unnoticed) == away).all()  # the same stretch
     middle = unnoticed.lips[int(np.flatnonzero(away).mean())]
-    assert (middle == middle[0]).all() or (middle == middle[:, :1]).all()  # nothing but the edge, repeated
+    # nothing but the edge, repeated
+    assert (middle == middle[0]).all() or (middle == middle[:, :1]).all()
 
 
 def test_the_shorter_stretch_out_of_the_picture_lies_in_the_longer(clip: Clip) -> None:

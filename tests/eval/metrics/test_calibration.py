@@ -1,4 +1,5 @@
-"""Calibration: the error of confidences by hand, fits that find a known distortion, a model file that keeps them."""
+"""Calibration: the error of confidences by hand, fits that find a known distortion, a model file
+that keeps them."""
 
 from __future__ import annotations
 
@@ -17,7 +18,14 @@ from avsr.decoding.alignment import Timing
 from avsr.decoding.confidence import FEATURES, Calibration, logit
 from avsr.eval.conditions.axes import Condition
 from avsr.eval.metrics import calibration
-from avsr.eval.metrics.calibration import calibrate, fit_confidence, fit_timing, match, observe, save_calibrated
+from avsr.eval.metrics.calibration import (
+    calibrate,
+    fit_confidence,
+    fit_timing,
+    match,
+    observe,
+    save_calibrated,
+)
 from avsr.eval.metrics.reliability import (
     Utterance,
     error_by_chance,
@@ -41,7 +49,12 @@ CLEAN_AV = ("clean", "av")
 def utterance(features: list[tuple[float, ...]], right: list[bool], **more: Any) -> Utterance:
     n = len(right)
     extents = [(10 * i, 10 * i + 5) for i in range(n)]
-    known = {"confidences": [0.5] * n, "extents": extents, "said": [None] * n, "frames": 10 * n + 10} | more
+    known = {
+        "confidences": [0.5] * n,
+        "extents": extents,
+        "said": [None] * n,
+        "frames": 10 * n + 10,
+    } | more
     return Utterance(row=CLEAN_AV, features=features, right=right, **known)
 
 
@@ -51,7 +64,10 @@ def utterance(features: list[tuple[float, ...]], right: list[bool], **more: Any)
 def test_expected_calibration_error_by_hand():
     confidences, right = np.array([0.9, 0.2, 0.8, 0.4]), np.array([True, False, False, True])
     # two bins of two words: 0.3 sure and half of them right, 0.85 sure and half of them right
-    assert reliability(confidences, right, 2) == [(pytest.approx(0.3), 0.5, 2), (pytest.approx(0.85), 0.5, 2)]
+    assert reliability(confidences, right, 2) == [
+        (pytest.approx(0.3), 0.5, 2),
+        (pytest.approx(0.85), 0.5, 2),
+    ]
     assert expected_calibration_error(confidences, right, 2) == pytest.approx((0.2 + 0.35) / 2)
 
 
@@ -78,7 +94,9 @@ def test_true_confidences_show_no_more_than_chance():
 def test_the_fit_finds_the_map_that_made_the_words():
     rng = np.random.default_rng(2)
     truth = Calibration((0.7, 0.3, -1.0, -0.5), 0.4)
-    features = np.column_stack([rng.normal(1, 3, (8000, 2)), rng.integers(0, 2, 8000), rng.random(8000)])
+    features = np.column_stack(
+        [rng.normal(1, 3, (8000, 2)), rng.integers(0, 2, 8000), rng.random(8000)]
+    )
     right = rng.random(8000) < [truth(word) for word in features]
     found = fit_confidence([utterance([tuple(word) for word in features.tolist()], right.tolist())])
     assert [*found.weights, found.bias] == pytest.approx([*truth.weights, truth.bias], abs=0.2)
@@ -86,12 +104,16 @@ def test_the_fit_finds_the_map_that_made_the_words():
 
 @pytest.mark.parametrize("right", [[True, True], [False], []])
 def test_nothing_to_fit_is_one_line(right: list[bool]):
-    with pytest.raises(AvsrError, match=f"of {len(right)} words are right: confidences need both kinds"):
+    with pytest.raises(
+        AvsrError, match=f"of {len(right)} words are right: confidences need both kinds"
+    ):
         fit_confidence([utterance([(1.0, 1.0, 0.0, 1.0)] * len(right), right)])
 
 
 def test_words_that_can_be_told_apart_give_finite_weights():
-    found = fit_confidence([utterance([(4.0, 0.0, 0.0, 1.0), (-4.0, 0.0, 0.0, 1.0)] * 20, [True, False] * 20)])
+    found = fit_confidence(
+        [utterance([(4.0, 0.0, 0.0, 1.0), (-4.0, 0.0, 0.0, 1.0)] * 20, [True, False] * 20)]
+    )
     assert all(np.isfinite([*found.weights, found.bias]))
     assert found((4.0, 0.0, 0.0, 1.0)) > 0.9 > 0.1 > found((-4.0, 0.0, 0.0, 1.0))
 
@@ -100,10 +122,17 @@ def test_timing_is_found_where_times_are_known():
     truth = Timing(lead_frames=3, tail_frames=2)
     extents = [(8, 12), (18, 20), (30, 31)]
     said = [(first / 25, last / 25) for first, last in truth.stretch(extents, 50)]
-    known = utterance([(0.0,) * 4] * 3, [True, False, True], extents=extents, said=[said[0], None, said[2]], frames=50)
+    known = utterance(
+        [(0.0,) * 4] * 3,
+        [True, False, True],
+        extents=extents,
+        said=[said[0], None, said[2]],
+        frames=50,
+    )
     assert fit_timing([known]) == truth
     assert timing_errors([known], truth) == pytest.approx(np.zeros((2, 2)))
-    assert timing_errors([known], Timing(0, 0))[:, 0] == pytest.approx([0.12, 0.12])  # that much too late
+    # that much too late
+    assert timing_errors([known], Timing(0, 0))[:, 0] == pytest.approx([0.12, 0.12])
     assert fit_timing([utterance([(0.0,) * 4], [True])]) is None
 
 
@@ -117,7 +146,9 @@ def test_timing_is_found_where_times_are_known():
         ("", ["bin"], [None]),
     ],
 )
-def test_words_are_matched_with_what_was_said(reference: str, words: list[str], expected: list[int | None]):
+def test_words_are_matched_with_what_was_said(
+    reference: str, words: list[str], expected: list[int | None]
+):
     assert match(reference, words) == expected
 
 
@@ -125,7 +156,8 @@ def test_words_are_matched_with_what_was_said(reference: str, words: list[str], 
 
 
 class Reader(torch.nn.Module):
-    """Says what is spelt by the level of each sound frame; the second half of a frame says how surely, in percent."""
+    """Says what is spelt by the level of each sound frame; the second half of a frame says how
+    surely, in percent."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -141,7 +173,8 @@ class Reader(torch.nn.Module):
 
 
 class Index:
-    """Clips that say "ab cd", and are surer of it than they should be; words begin a frame before their letters."""
+    """Clips that say "ab cd", and are surer of it than they should be; words begin a frame before
+    their letters."""
 
     location = "shards"
     select = ShardIndex.select
@@ -158,7 +191,16 @@ class Index:
             shown = np.ones(len(spelt), np.bool_)
             lips = np.zeros((len(spelt), CROP_SIZE, CROP_SIZE), np.uint8)
             self.texts.append("ab cd" if rng.random() < sure**3 else "ax ce")
-            self.clips.append(Clip(f"c{n}", audio.astype(np.float32).ravel(), lips, shown, shown, text=self.texts[-1]))
+            self.clips.append(
+                Clip(
+                    f"c{n}",
+                    audio.astype(np.float32).ravel(),
+                    lips,
+                    shown,
+                    shown,
+                    text=self.texts[-1],
+                )
+            )
         self.entries = [
             SimpleNamespace(id=clip.id, text=clip.text, split="train" if n % 2 else "val")
             for n, clip in enumerate(self.clips)
@@ -200,7 +242,8 @@ def test_a_model_is_calibrated_and_reported(reader: Recogniser, monkeypatch: pyt
 def test_the_same_clips_and_noise_for_the_same_seed(reader: Recogniser):
     index: Any = Index(30)
     first, again, other = (
-        observe(reader, index, "train", calibration.FIT_ROWS, clips=4, seed=seed) for seed in (1, 1, 2)
+        observe(reader, index, "train", calibration.FIT_ROWS, clips=4, seed=seed)
+        for seed in (1, 1, 2)
     )
     assert first == again != other
     assert len({found.row for found in first}) == len(calibration.FIT_ROWS)
@@ -209,13 +252,22 @@ def test_the_same_clips_and_noise_for_the_same_seed(reader: Recogniser):
 def test_a_split_without_texts_is_one_line(reader: Recogniser):
     index: Any = Index(3)
     with pytest.raises(
-        AvsrError, match=r"no clip with a text in split 'test'; its splits are train \(\d+\), val \(\d+\)"
+        AvsrError,
+        match=r"no clip with a text in split 'test'; its splits are train \(\d+\), val \(\d+\)",
     ):
         observe(reader, index, "test", calibration.REPORT_ROWS)
 
 
 def test_the_file_keeps_its_weights_and_gains_the_map(tmp_path: Path):
-    config = ModelConfig(tokens=TOKENS, dim=16, heads=2, video_width=4, audio_width=4, stream_layers=1, joint_layers=1)
+    config = ModelConfig(
+        tokens=TOKENS,
+        dim=16,
+        heads=2,
+        video_width=4,
+        audio_width=4,
+        stream_layers=1,
+        joint_layers=1,
+    )
     source, target = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
     checkpoint.save(source, AVSR(config), {"knows": "nothing"}, dtype=torch.float16)
     before = load_model(source, "cpu")
@@ -254,10 +306,15 @@ def test_wrong_numbers_are_wrong_usage(option: str, capsys: pytest.CaptureFixtur
         calibration.main(["m", "d", option, "0"])
     assert caught.value.code == 2
     captured = capsys.readouterr()
-    assert captured.err.startswith(f"error: argument {option}: '0' must be a whole number of 1 or more")
+    assert captured.err.startswith(
+        f"error: argument {option}: '0' must be a whole number of 1 or more"
+    )
     assert captured.err.count("\n") == 1
 
 
 def test_json_of_a_report_is_plain(reader: Recogniser):
     index: Any = Index(6)
-    json.dumps(report(reader, reader, observe(reader, index, "val", ((Condition(), "video"),))), allow_nan=False)
+    json.dumps(
+        report(reader, reader, observe(reader, index, "val", ((Condition(), "video"),))),
+        allow_nan=False,
+    )

@@ -1,4 +1,5 @@
-"""Whole calls are timed in processes of their own, their stages add up, and files of any length are made."""
+"""Whole calls are timed in processes of their own, their stages add up, and files of any length are
+made."""
 
 from __future__ import annotations
 
@@ -37,13 +38,29 @@ def test_a_stage_within_a_stage_counts_for_itself_alone() -> None:
 
 
 @pytest.mark.slow
-def test_a_call_is_split_into_its_stages(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_is_split_into_its_stages(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("avsr.eval.metrics.calls.LENGTHS_S", (3,))
     calls = time_calls(clip, tmp_path)
-    assert [(call.lips, call.busy) for call in calls] == [(True, False), (False, False), (True, True), (False, True)]
+    assert [(call.lips, call.busy) for call in calls] == [
+        (True, False),
+        (False, False),
+        (True, True),
+        (False, True),
+    ]
     with_lips, sound_only = calls[:2]
     assert with_lips.stages.keys() <= set(STAGES)
-    for stage in ("start-up", "opening", "decoding", "landmarks", "crops", "network", "decoding to words", "writing"):
+    for stage in (
+        "start-up",
+        "opening",
+        "decoding",
+        "landmarks",
+        "crops",
+        "network",
+        "decoding to words",
+        "writing",
+    ):
         assert with_lips.stages[stage] > 0, stage
     assert not {"landmarks", "crops"} & sound_only.stages.keys()
     assert 0 < with_lips.stages["start-up"] < with_lips.seconds

@@ -1,4 +1,5 @@
-"""Two evaluations compared: which differences are real, what may not be paired, table, plot and command."""
+"""Two evaluations compared: which differences are real, what may not be paired, table, plot and
+command."""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ Said = Mapping[str, Sequence[str] | None]
 """Label of a row -> what was said for clip 0, 1, ...; None for a row that could not be had."""
 
 
-def write_run(folder: Path, said: Said, *, model: str = "m", first_clip: int = 0, **changes: object) -> Path:
+def write_run(
+    folder: Path, said: Said, *, model: str = "m", first_clip: int = 0, **changes: object
+) -> Path:
     """A run as evaluate leaves it: rows with counts, and a line for each hypothesis."""
     folder.mkdir(parents=True)
     rows, lines = [], []
@@ -36,7 +39,14 @@ def write_run(folder: Path, said: Said, *, model: str = "m", first_clip: int = 0
             "axis": label.split()[0],
             "condition": label,
         }
-        row |= {"level": None, "seed": 17, "modality": "av", "signalled": True, "role": "suite", "wer": None}
+        row |= {
+            "level": None,
+            "seed": 17,
+            "modality": "av",
+            "signalled": True,
+            "role": "suite",
+            "wer": None,
+        }
         if hypotheses is None:
             rows.append({**row, "not_available": "m takes audio only"})
             continue
@@ -45,12 +55,31 @@ def write_run(folder: Path, said: Said, *, model: str = "m", first_clip: int = 0
         names = ("substitutions", "deletions", "insertions", "words")
         counted = {name: int(total) for name, total in zip(names, totals, strict=True)}
         rows.append({**row, **counted, "utterances": len(hypotheses)})
-        for number, (reference, hypothesis) in enumerate(zip(references, hypotheses, strict=True), first_clip):
-            line = {"run": "r", "row": row["key"], "id": f"clip{number:03d}", "reference": reference}
+        for number, (reference, hypothesis) in enumerate(
+            zip(references, hypotheses, strict=True), first_clip
+        ):
+            line = {
+                "run": "r",
+                "row": row["key"],
+                "id": f"clip{number:03d}",
+                "reference": reference,
+            }
             given = {"audio_present": 1.0, "video_present": 1.0, "clip_sha256": "0123456789abcdef"}
             lines.append({**line, "hypothesis": hypothesis, **given})
-    results = {"schema": 1, "model": model, "model_sha256": model, "data": "d", "split": "val", "suite": "quick"}
-    results |= {"seeds": [17], "normalizer": "basic", "versions": {"conditions": "2", "normalizer": "2"}, "rows": rows}
+    results = {
+        "schema": 1,
+        "model": model,
+        "model_sha256": model,
+        "data": "d",
+        "split": "val",
+        "suite": "quick",
+    }
+    results |= {
+        "seeds": [17],
+        "normalizer": "basic",
+        "versions": {"conditions": "2", "normalizer": "2"},
+        "rows": rows,
+    }
     (folder / "results.json").write_text(json.dumps({**results, **changes}))
     (folder / "hypotheses.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
@@ -85,7 +114,7 @@ def runs(tmp_path: Path) -> tuple[Path, Path]:
     return write_run(tmp_path / "a", a, model="old"), write_run(tmp_path / "b", b, model="new")
 
 
-# ---------------------------------------------------------------------------------------------------------- numbers
+# ------------------------------------------------------------------------------------------ numbers
 
 
 def test_differences_and_which_are_real(runs):
@@ -97,13 +126,19 @@ def test_differences_and_which_are_real(runs):
     assert noise["difference"] == pytest.approx(-0.25)
     assert noise["low"] < -0.25 < noise["high"] < 0
     assert (noise["better"], noise["real"], noise["real_after_holm"]) == ("b", True, True)
-    assert noise["p"] == pytest.approx(2 * 0.5**CLIPS)  # of all signs, two give a sum as far from zero
+    # of all signs, two give a sum as far from zero
+    assert noise["p"] == pytest.approx(2 * 0.5**CLIPS)
     assert noise["p_holm"] == pytest.approx(2 * noise["p"])  # two rows have a rate
     clean = rows["clean"]
     assert clean["difference"] == pytest.approx(clean["wer_b"] - clean["wer_a"])
     assert (clean["better"], clean["real"], clean["real_after_holm"]) == (None, False, False)
     nothing = rows["nothing there"]
-    assert (nothing["wer_a"], nothing["difference"], nothing["p"], nothing["better"]) == (None, None, None, None)
+    assert (nothing["wer_a"], nothing["difference"], nothing["p"], nothing["better"]) == (
+        None,
+        None,
+        None,
+        None,
+    )
     assert (nothing["insertions_a"], nothing["insertions_b"]) == (3 * CLIPS, 0)
     assert found["rows_compared"] == 2
     assert found["only_a"] == ["only here | av | seed 17"]
@@ -132,8 +167,13 @@ def test_p_is_the_share_of_all_signs(seed):
     """Against all 2^n signs, one after the other."""
     rng = np.random.default_rng(seed)
     differences = rng.integers(-4, 5, rng.integers(1, 10))
-    sums = [abs(np.dot(signs, differences)) for signs in itertools.product((-1, 1), repeat=len(differences))]
-    assert sign_flip_p(differences) == pytest.approx(np.mean(np.array(sums) >= abs(differences.sum())))
+    sums = [
+        abs(np.dot(signs, differences))
+        for signs in itertools.product((-1, 1), repeat=len(differences))
+    ]
+    assert sign_flip_p(differences) == pytest.approx(
+        np.mean(np.array(sums) >= abs(differences.sum()))
+    )
 
 
 def test_p_of_no_difference_and_of_many_utterances():
@@ -147,9 +187,12 @@ def test_p_of_no_difference_and_of_many_utterances():
 
 
 def test_many_rows_do_not_fake_a_win(tmp_path: Path):
-    """Two systems equally good in a hundred rows: some intervals leave out zero by chance, none stands after Holm."""
+    """Two systems equally good in a hundred rows: some intervals leave out zero by chance, none
+    stands after Holm."""
     a = write_run(tmp_path / "a", {f"row {n}": random_errors(n) for n in range(100)})
-    b = write_run(tmp_path / "b", {f"row {n}": random_errors(1000 + n) for n in range(100)}, model="n")
+    b = write_run(
+        tmp_path / "b", {f"row {n}": random_errors(1000 + n) for n in range(100)}, model="n"
+    )
     found = compare_runs(a, b)
     assert found["rows_compared"] == 100
     assert 0 < sum(row["real"] for row in found["rows"]) < 15
@@ -157,18 +200,25 @@ def test_many_rows_do_not_fake_a_win(tmp_path: Path):
 
 
 def test_holm_as_in_a_textbook(tmp_path: Path):
-    """p in rising order times 5, 4, 3, 2, 1, and never below the one before; computed here once more."""
+    """p in rising order times 5, 4, 3, 2, 1, and never below the one before; computed here once
+    more."""
     rates = (0.2, 0.25, 0.3, 0.35, 0.5)
     a = write_run(tmp_path / "a", {f"row {n}": random_errors(n) for n in range(5)})
-    b = write_run(tmp_path / "b", {f"row {n}": random_errors(50 + n, rate) for n, rate in enumerate(rates)})
+    b = write_run(
+        tmp_path / "b", {f"row {n}": random_errors(50 + n, rate) for n, rate in enumerate(rates)}
+    )
     rows = sorted(compare_runs(a, b)["rows"], key=lambda row: row["p"])
-    adjusted = np.minimum(1, np.maximum.accumulate([row["p"] * (5 - rank) for rank, row in enumerate(rows)]))
+    adjusted = np.minimum(
+        1, np.maximum.accumulate([row["p"] * (5 - rank) for rank, row in enumerate(rows)])
+    )
     assert [row["p_holm"] for row in rows] == pytest.approx(adjusted)
-    assert [row["real_after_holm"] for row in rows] == [row["real"] and row["p_holm"] <= 0.05 for row in rows]
+    assert [row["real_after_holm"] for row in rows] == [
+        row["real"] and row["p_holm"] <= 0.05 for row in rows
+    ]
     assert any(row["real_after_holm"] for row in rows)
 
 
-# ------------------------------------------------------------------------------------------ what may not be compared
+# ------------------------------------------------------------------------- what may not be compared
 
 
 @pytest.mark.parametrize(
@@ -176,8 +226,12 @@ def test_holm_as_in_a_textbook(tmp_path: Path):
     [
         ({"normalizer": "none"}, r"text normaliser \(basic and none\)"),
         ({"split": "train"}, r"split \(val and train\)"),
-        ({"versions": {"conditions": "3", "normalizer": "2"}}, r"version of the conditions \(2 and 3\)"),
-        ({"versions": {"conditions": "2"}}, r"version of the text normaliser \(2 and None\)"),  # as before it had one
+        (
+            {"versions": {"conditions": "3", "normalizer": "2"}},
+            r"version of the conditions \(2 and 3\)",
+        ),
+        # as before it had one
+        ({"versions": {"conditions": "2"}}, r"version of the text normaliser \(2 and None\)"),
         ({"first_clip": 1}, "clip000 only in one"),
         ({"schema": 7}, "not results of avsr evaluate"),
         ({"rows": [{"key": "x"}]}, "a row lacks some of"),
@@ -194,9 +248,14 @@ def test_what_cannot_be_paired_is_refused_in_one_line(tmp_path: Path, changes, s
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ('"reference": "bin blue', '"reference": "lay blue', "clip clip000: reference is 'bin blue"),
+        (
+            '"reference": "bin blue',
+            '"reference": "lay blue',
+            "clip clip000: reference is 'bin blue",
+        ),
         ('"video_present": 1.0', '"video_present": 0.5', "video_present is 1.0 in .* and 0.5 in"),
-        ("0123456789abcdef", "fedcba9876543210", "clip_sha256 is '0123456789abcdef' in"),  # row 25: other noise
+        # row 25: other noise
+        ("0123456789abcdef", "fedcba9876543210", "clip_sha256 is '0123456789abcdef' in"),
         ('"hypothesis": "', '"hypothesis": "x y ', "does not follow from hypotheses.jsonl"),
         ('"id": "clip003"', '"id": "clip004"', "does not belong to results.json"),
         ('"id": "clip003", ', "", "line 4: is no hypothesis"),
@@ -214,7 +273,10 @@ def test_hypotheses_that_do_not_fit_are_refused(tmp_path: Path, old, new, says):
 
 
 def test_no_common_row_and_missing_files(tmp_path: Path):
-    a, b = write_run(tmp_path / "a", {"x": random_errors(1)}), write_run(tmp_path / "b", {"y": random_errors(1)})
+    a, b = (
+        write_run(tmp_path / "a", {"x": random_errors(1)}),
+        write_run(tmp_path / "b", {"y": random_errors(1)}),
+    )
     with pytest.raises(AvsrError, match="no scored row in common"):
         compare_runs(a, b)
     with pytest.raises(AvsrError, match=r"c: cannot be read .*avsr evaluate --out"):
@@ -229,18 +291,24 @@ def test_no_common_row_and_missing_files(tmp_path: Path):
 
 def test_other_paths_to_the_data_are_told(tmp_path: Path):
     said = {"clean": random_errors(1)}
-    found = compare_runs(write_run(tmp_path / "a", said), write_run(tmp_path / "b", said, data="elsewhere", model="n"))
+    found = compare_runs(
+        write_run(tmp_path / "a", said),
+        write_run(tmp_path / "b", said, data="elsewhere", model="n"),
+    )
     assert "called d in A and elsewhere in B" in to_markdown(found)
 
 
-# ------------------------------------------------------------------------------------------------- table and picture
+# -------------------------------------------------------------------------------- table and picture
 
 
 def test_the_table_says_who_is_better_and_how_many_rows(runs):
     text = to_markdown(compare_runs(*runs))
     assert text.startswith("# old (A) and new (B)\n")
     assert "2 rows compared." in text
-    assert "B is better in 1 and A in 0; after Holm's adjustment for 2 comparisons, 1 and 0 of these stand" in text
+    assert (
+        "B is better in 1 and A in 0; after Holm's adjustment for 2 comparisons, 1 and 0 of these "
+        "stand" in text
+    )
     (noise,) = [line for line in text.splitlines() if line.startswith("| noise")]
     cells = [cell.strip() for cell in noise.strip("|").split("|")]
     assert cells[:5] == ["noise", "audio + video", "240", "50.0", "25.0"]
@@ -256,10 +324,16 @@ def test_titles_name_the_decoding_where_it_is_not_greedy(tmp_path: Path):
     a = write_run(tmp_path / "a", said, decoding="greedy")
     b = write_run(tmp_path / "b", said, decoding="n-gram <x>.arpa, weight 0.3, beam 16")
     comparison = compare_runs(a, b)
-    assert to_markdown(comparison).startswith("# m (A) and m, n-gram <x>.arpa, weight 0.3, beam 16 (B)\n")
+    assert to_markdown(comparison).startswith(
+        "# m (A) and m, n-gram <x>.arpa, weight 0.3, beam 16 (B)\n"
+    )
     picture = ElementTree.parse(save(comparison, tmp_path)[2]).getroot()
-    assert picture.attrib["aria-label"].startswith("m, n-gram <x>.arpa, weight 0.3, beam 16 minus m:")
-    assert "A: m, B: m, n-gram <x>.arpa, weight 0.3, beam 16" in [text.text for text in picture.iter() if text.text]
+    assert picture.attrib["aria-label"].startswith(
+        "m, n-gram <x>.arpa, weight 0.3, beam 16 minus m:"
+    )
+    assert "A: m, B: m, n-gram <x>.arpa, weight 0.3, beam 16" in [
+        text.text for text in picture.iter() if text.text
+    ]
 
 
 def test_files_and_a_plot_with_every_row_in_it(runs, tmp_path: Path):
@@ -282,11 +356,14 @@ def test_files_and_a_plot_with_every_row_in_it(runs, tmp_path: Path):
 
 def test_names_cannot_break_the_plot(tmp_path: Path):
     said = {"a <b> & 'c'": random_errors(1)}
-    a, b = write_run(tmp_path / "a", said, model="<&>"), write_run(tmp_path / "b", said, model='"x"')
+    a, b = (
+        write_run(tmp_path / "a", said, model="<&>"),
+        write_run(tmp_path / "b", said, model='"x"'),
+    )
     ElementTree.parse(save(compare_runs(a, b), tmp_path)[2])
 
 
-# ------------------------------------------------------------------------------------------------------ command line
+# ------------------------------------------------------------------------------------- command line
 
 
 def test_the_command(runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

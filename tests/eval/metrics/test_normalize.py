@@ -15,7 +15,8 @@ CASES = [
     ("basic", "Bin blue, at F two -- now!", "bin blue at f two now"),
     ("basic", "don\u2019t 'quote' the dogs' tail_end", "don't quote the dogs tail end"),
     ("basic", "\uff21\uff22 \u00c9t\u00e9", "ab \u00e9t\u00e9"),
-    ("basic", "\u0928\u092e\u0938\u094d\u0924\u0947!", "\u0928\u092e\u0938\u094d\u0924\u0947"),  # marks belong to words
+    # marks belong to words
+    ("basic", "\u0928\u092e\u0938\u094d\u0924\u0947!", "\u0928\u092e\u0938\u094d\u0924\u0947"),
     ("basic", "", ""),
     ("basic", " ... ", ""),
     ("grid", "sil Bin blue at F2 now sp", "bin blue at f two now"),
@@ -31,7 +32,11 @@ def test_texts_come_out_as_stated(name: str, text: str, expected: str) -> None:
 SAME = [
     ("co\u00adoperate", "cooperate"),  # soft hyphen
     ("bin\u200d", "bin"),
-    ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\u0645\u06cc\u062e\u0648\u0627\u0647\u0645"),  # Persian
+    # Persian
+    (
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+        "\u0645\u06cc\u062e\u0648\u0627\u0647\u0645",
+    ),
     ("\u0915\u094d\u200d\u0937", "\u0915\u094d\u0937"),  # Hindi
     ("\u0d05\u0d35\u0d28\u0d4d\u200d", "\u0d05\u0d35\u0d7b"),  # Malayalam, old and new
     ("\ufeffbin \u200eblue\u2060", "bin blue"),
@@ -82,10 +87,14 @@ def test_row_18_other_words_stay_other_words(one: str, other: str) -> None:
 
 
 def test_row_18_a_letter_is_a_word_where_the_script_has_no_spaces() -> None:
-    said, heard = "\u4eca\u5929\uff0c\u5929\u6c14\u5f88\u597d\u3002 OK go", "\u4eca\u5929\u5929\u6c7d\u5f88\u597dok no"
+    said, heard = (
+        "\u4eca\u5929\uff0c\u5929\u6c14\u5f88\u597d\u3002 OK go",
+        "\u4eca\u5929\u5929\u6c7d\u5f88\u597dok no",
+    )
     words, letters = wer([said], [heard]), cer([said], [heard])
     assert (words.substitutions, words.units) == (2, 6 + 2)
-    assert (letters.substitutions, letters.units) == (2, 6 + 5)  # the space between two English words counts
+    # the space between two English words counts
+    assert (letters.substitutions, letters.units) == (2, 6 + 5)
     assert wer([""], [heard]).insertions == 8
     assert cer([""], [heard]).insertions == 11
 

@@ -1,4 +1,5 @@
-"""Results as `evaluate` makes them, through every report; and the made-up ones of the other tests look like them."""
+"""Results as `evaluate` makes them, through every report; and the made-up ones of the other tests
+look like them."""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ from avsr.eval.run.requirements import parse, violations
 
 def test_what_is_written_is_what_is_returned(real_run: RealRun) -> None:
     assert json.loads((real_run.folder / "results.json").read_text()) == real_run.results
-    lines = [json.loads(line) for line in (real_run.folder / "hypotheses.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in (real_run.folder / "hypotheses.jsonl").read_text().splitlines()
+    ]
     scored = [row for row in real_run.results["rows"] if "not_available" not in row]
     assert len(lines) == CLIPS * len(scored)
     assert {line["row"] for line in lines} == {row["key"] for row in scored}
@@ -72,7 +75,11 @@ def test_the_page_shows_every_row_every_check_and_the_worst_clips(real_run: Real
     checks = [check for one in real_run.results["predicates"].values() for check in one["checks"]]
     for verdict in {outcome(check) for check in checks}:
         assert f'class="cell {verdict}"' in page or verdict == "pass"
-    wrong = [row for row in real_run.results["rows"] if row["modality"] == "av" and row.get("substitutions")]
+    wrong = [
+        row
+        for row in real_run.results["rows"]
+        if row["modality"] == "av" and row.get("substitutions")
+    ]
     assert bool(wrong) == ('<article class="example">' in page)
     assert wrong  # a made-up voice is not what the model knows, so that there is something to show
 
@@ -87,13 +94,24 @@ def test_plots_hold_every_curve(real_run: RealRun, tmp_path: Path) -> None:
 
 
 def test_it_compares_with_another_decoding(real_run: RealRun, tmp_path: Path) -> None:
-    evaluate("default?grammar=grid", real_run.corpus, "clean", seeds=[17, 29], out=tmp_path / "b", device="cpu")
+    evaluate(
+        "default?grammar=grid",
+        real_run.corpus,
+        "clean",
+        seeds=[17, 29],
+        out=tmp_path / "b",
+        device="cpu",
+    )
     found = compare_runs(real_run.folder, tmp_path / "b")
     assert [row["label"] for row in found["rows"]] == ["clean"] * 3
     rates = {row["key"]: row["wer"] for row in real_run.results["rows"]}
     assert all(row["wer_a"] == rates[row["key"]] for row in found["rows"])
     assert "grammar grid (B)" in to_markdown(found)
-    assert {path.name for path in save(found, tmp_path / "out")} == {"compare.json", "compare.md", "compare.svg"}
+    assert {path.name for path in save(found, tmp_path / "out")} == {
+        "compare.json",
+        "compare.md",
+        "compare.svg",
+    }
     itself = compare_runs(real_run.folder, real_run.folder)
     assert {row["better"] for row in itself["rows"]} == {None}
 
@@ -105,20 +123,27 @@ def test_three_clips_show_nothing_and_the_gate_says_so(real_run: RealRun) -> Non
         assert all(check["low"] < check["high"] for check in found["checks"])
 
 
-# ------------------------------------------------------------------------------------------------- made-up results
+# ---------------------------------------------------------------------------------- made-up results
 
 
 def unlike(made_up: Any, real: Any, where: str = "") -> list[str]:
-    """Where made-up results have a key that real ones lack, or another type; lists by their first elements."""
+    """Where made-up results have a key that real ones lack, or another type; lists by their first
+    elements."""
     if isinstance(made_up, dict) and isinstance(real, dict):
         missing = [f"{where}.{key}: not in real results" for key in made_up.keys() - real.keys()]
         both = made_up.keys() & real.keys()
-        return missing + [line for key in both for line in unlike(made_up[key], real[key], f"{where}.{key}")]
+        return missing + [
+            line for key in both for line in unlike(made_up[key], real[key], f"{where}.{key}")
+        ]
     if isinstance(made_up, list) and isinstance(real, list):
         return unlike(made_up[0], real[0], f"{where}[0]") if made_up and real else []
     same = type(made_up) is type(real) or None in (made_up, real)
     numbers = all(isinstance(one, Number) and not isinstance(one, bool) for one in (made_up, real))
-    return [] if same or numbers else [f"{where}: {type(made_up).__name__} and not {type(real).__name__}"]
+    return (
+        []
+        if same or numbers
+        else [f"{where}: {type(made_up).__name__} and not {type(real).__name__}"]
+    )
 
 
 def test_made_up_results_have_no_key_or_type_that_real_ones_lack(real_run: RealRun) -> None:
@@ -127,7 +152,8 @@ def test_made_up_results_have_no_key_or_type_that_real_ones_lack(real_run: RealR
 
 
 def test_made_up_rows_have_no_key_or_type_that_real_ones_lack(real_run: RealRun) -> None:
-    """Each against a real row of its axis; a level may be of any kind where conditions are crossed."""
+    """Each against a real row of its axis; a level may be of any kind where conditions are
+    crossed."""
     there = {row["axis"]: row for row in real_run.results["rows"] if "not_available" not in row}
     made_up = [row for row in full_results()["rows"] if "not_available" not in row]
     assert {row["axis"] for row in made_up} <= there.keys()

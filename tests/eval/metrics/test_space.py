@@ -1,4 +1,5 @@
-"""The measurement of the shared space: lags are put in as stated, counts are right, mistakes get one line."""
+"""The measurement of the shared space: lags are put in as stated, counts are right, mistakes get
+one line."""
 
 from __future__ import annotations
 
@@ -23,7 +24,9 @@ from avsr.sync import SharedSpace
 
 CODES = 15
 READER = SimpleNamespace(name="reader")
-VECTORS = np.linalg.qr(np.random.default_rng(0).normal(size=(CODES + 1, CODES + 1)))[0].astype(np.float32)
+VECTORS = np.linalg.qr(np.random.default_rng(0).normal(size=(CODES + 1, CODES + 1)))[0].astype(
+    np.float32
+)
 
 
 def spelt(number: int, frames: int = 60, video: bool = True) -> Clip:
@@ -32,7 +35,9 @@ def spelt(number: int, frames: int = 60, video: bool = True) -> Clip:
     return Clip(
         id=f"clip{number}",
         audio=np.repeat(codes / 20, SAMPLES_PER_FRAME).astype(np.float32),
-        lips=np.broadcast_to((codes * 16)[:, None, None], (frames, CROP_SIZE, CROP_SIZE)).astype(np.uint8),
+        lips=np.broadcast_to((codes * 16)[:, None, None], (frames, CROP_SIZE, CROP_SIZE)).astype(
+            np.uint8
+        ),
         audio_present=np.ones(frames, bool),
         video_present=np.full(frames, video),
     )
@@ -42,11 +47,22 @@ def read(_: object, clips: list[Clip]) -> list[SharedSpace]:
     """Stands for `embed`."""
     spaces = []
     for clip in clips:
-        sound = np.rint(clip.audio[SAMPLES_PER_FRAME // 2 :: SAMPLES_PER_FRAME] * 20).astype(int).clip(0, CODES)
+        sound = (
+            np.rint(clip.audio[SAMPLES_PER_FRAME // 2 :: SAMPLES_PER_FRAME] * 20)
+            .astype(int)
+            .clip(0, CODES)
+        )
         lips = np.rint(clip.lips[:, 48, 48] / 16).astype(int).clip(0, CODES)
         speaking = np.ones(clip.frames, bool)
         spaces.append(
-            SharedSpace(clip.id, VECTORS[sound], VECTORS[lips], clip.audio_present, clip.video_present, speaking)
+            SharedSpace(
+                clip.id,
+                VECTORS[sound],
+                VECTORS[lips],
+                clip.audio_present,
+                clip.video_present,
+                speaking,
+            )
         )
     return spaces
 
@@ -82,9 +98,17 @@ def test_lags_are_drawn_clip_by_clip_and_never_zero() -> None:
     assert lags != [drawn_lag(f"clip{number}", 18) for number in range(600)]
 
 
-def test_a_perfect_space_finds_everything(shards: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_perfect_space_finds_everything(
+    shards: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "embed", read)
-    folder = shards([*(spelt(number) for number in range(18)), spelt(50, video=False), spelt(51, frames=2 * LARGEST)])
+    folder = shards(
+        [
+            *(spelt(number) for number in range(18)),
+            spelt(50, video=False),
+            spelt(51, frames=2 * LARGEST),
+        ]
+    )
     calls: list[tuple[int, int]] = []
     results = measure(READER, folder, split="val", progress=lambda *at: calls.append(at))  # type: ignore[arg-type]
     assert results["clips"] == 18
@@ -100,7 +124,8 @@ def test_a_perfect_space_finds_everything(shards: Callable[..., Path], monkeypat
     assert "left out" in text
     assert "18 of 18" in text
     limited = measure(READER, folder, split="val", limit=3)  # type: ignore[arg-type]
-    assert [row["clips"] for row in limited["rows"]] == [3] * 8  # first five of three clips: no question
+    # first five of three clips: no question
+    assert [row["clips"] for row in limited["rows"]] == [3] * 8
 
 
 def test_a_space_in_which_all_is_alike_finds_nothing(
@@ -110,7 +135,13 @@ def test_a_space_in_which_all_is_alike_finds_nothing(
 
     def alike(_: object, clips: list[Clip]) -> list[SharedSpace]:
         return [
-            SharedSpace(s.id, np.ones_like(s.audio), np.ones_like(s.video), *[s.audio_present] * 2, s.speaking)
+            SharedSpace(
+                s.id,
+                np.ones_like(s.audio),
+                np.ones_like(s.video),
+                *[s.audio_present] * 2,
+                s.speaking,
+            )
             for s in read(_, clips)
         ]
 
@@ -122,7 +153,8 @@ def test_a_space_in_which_all_is_alike_finds_nothing(
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [({"limit": 0}, "limit 0"), ({"split": "nowhere"}, "'nowhere'"), ({"limit": 1}, "two")]
+    ("options", "message"),
+    [({"limit": 0}, "limit 0"), ({"split": "nowhere"}, "'nowhere'"), ({"limit": 1}, "two")],
 )
 def test_mistakes_get_one_line(shards: Callable[..., Path], options: dict, message: str) -> None:
     folder = shards([spelt(0), spelt(1)])
@@ -131,7 +163,9 @@ def test_mistakes_get_one_line(shards: Callable[..., Path], options: dict, messa
     assert "\n" not in str(error.value)
 
 
-def test_from_the_command_line(shards: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_from_the_command_line(
+    shards: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = shards([spelt(0), spelt(1), spelt(2)])
     config = ModelConfig(tokens=("<blank>", "a"), dim=16, heads=2, video_width=4, audio_width=4)
     model = AVSR(config)
@@ -165,5 +199,7 @@ def test_a_limit_below_one_is_wrong_usage(limit: str, capsys: pytest.CaptureFixt
         main(["no-model", "no-data", f"--limit={limit}"])
     assert caught.value.code == 2
     shown = capsys.readouterr()
-    assert shown.err.startswith(f"error: argument --limit: '{limit}' must be a whole number of 1 or more")
+    assert shown.err.startswith(
+        f"error: argument --limit: '{limit}' must be a whole number of 1 or more"
+    )
     assert shown.err.count("\n") == 1

@@ -12,13 +12,17 @@ AUDIO = {0.0: 0.4, 5.0: 0.2}
 @pytest.mark.parametrize(
     ("both", "gain_db"),
     [
-        ({-5.0: 0.5, 0.0: 0.2}, 3.33),  # straight between: 0.4 lies two thirds of the way down to -5 dB
+        # straight between: 0.4 lies two thirds of the way down to -5 dB
+        ({-5.0: 0.5, 0.0: 0.2}, 3.33),
         ({-5.0: 0.41, -2.5: 0.4, 0.0: 0.1}, 2.5),
         ({-5.0: 0.9, 0.0: 0.5, 5.0: 0.3}, -2.5),  # worse than hearing alone
-        ({-10.0: 0.6, -5.0: 0.3, 0.0: 0.45, 5.0: 0.1}, -0.71),  # the first time that it gets as bad counts
+        # the first time that it gets as bad counts
+        ({-10.0: 0.6, -5.0: 0.3, 0.0: 0.45, 5.0: 0.1}, -0.71),
     ],
 )
-def test_gain_is_where_both_are_as_bad_as_hearing_at_0_db(both: dict[float, float], gain_db: float) -> None:
+def test_gain_is_where_both_are_as_bad_as_hearing_at_0_db(
+    both: dict[float, float], gain_db: float
+) -> None:
     assert snr_gain(both, AUDIO) == {"gain_db": gain_db, "note": None}
 
 

@@ -1,4 +1,5 @@
-"""Error rates agree with jiwer, intervals with theory, and empty references with the stated rule."""
+"""Error rates agree with jiwer, intervals with theory, and empty references with the stated
+rule."""
 
 from __future__ import annotations
 
@@ -13,7 +14,9 @@ from hypothesis import strategies as st
 from avsr.eval.metrics import wer as module
 from avsr.eval.metrics.wer import cer, compare, count_errors, pool, wer
 
-SENTENCES = st.lists(st.sampled_from(["bin", "blue", "at", "f", "two", "now"]), min_size=1, max_size=7).map(" ".join)
+SENTENCES = st.lists(
+    st.sampled_from(["bin", "blue", "at", "f", "two", "now"]), min_size=1, max_size=7
+).map(" ".join)
 PAIRS = st.lists(st.tuples(SENTENCES, SENTENCES | st.just("")), min_size=1, max_size=6)
 
 
@@ -132,7 +135,8 @@ def counts_of(utterances: int, words: int, errors: Sequence[int] = ()) -> np.nda
 def test_no_error_and_nothing_but_errors_have_an_interval() -> None:
     none, all_wrong = pool(counts_of(100, 6)), pool(counts_of(100, 6, [6] * 100))
     assert (none.rate, none.low, all_wrong.rate, all_wrong.high) == (0, 0, 1, 1)
-    assert none.high == pytest.approx(3.8415 / (300 + 3.8415), rel=1e-3)  # errors may come in twos: 300 witnesses
+    # errors may come in twos: 300 witnesses
+    assert none.high == pytest.approx(3.8415 / (300 + 3.8415), rel=1e-3)
     assert all_wrong.low < 1 - 3.8 / 604  # whole sentences go wrong: fewer witnesses than words
     assert pool(counts_of(1000, 6)).high == pytest.approx(none.high / 10, rel=0.1)
     one = pool(counts_of(1, 6, [3]))
@@ -149,9 +153,12 @@ def test_the_same_errors_in_both_have_an_interval_of_the_difference() -> None:
 
 
 def test_more_errors_never_make_the_upper_end_lower() -> None:
-    """Of the rate and of the difference; the bootstrap alone has [0, 0] for none and 0.5 % for one in 600."""
+    """Of the rate and of the difference; the bootstrap alone has [0, 0] for none and 0.5 % for one
+    in 600."""
     ends = [pool(counts_of(100, 6, [1] * errors)).high for errors in range(9)]
-    differences = [compare(counts_of(100, 6, [1] * errors), counts_of(100, 6)).high for errors in range(9)]
+    differences = [
+        compare(counts_of(100, 6, [1] * errors), counts_of(100, 6)).high for errors in range(9)
+    ]
     assert ends == sorted(ends)
     assert differences == sorted(differences)
 
@@ -165,10 +172,12 @@ def test_a_clip_recognised_three_times_is_one_witness() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rate", "burst"), [(0.005, 1), (0.005, 2), (0.003, 3), (0.002, 1), (0.02, 2), (0.98, 1), (0.998, 1)]
+    ("rate", "burst"),
+    [(0.005, 1), (0.005, 2), (0.003, 3), (0.002, 1), (0.02, 2), (0.98, 1), (0.998, 1)],
 )
 def test_rare_errors_are_covered_about_as_often_as_it_says(rate: float, burst: int) -> None:
-    """Utterances of six words, errors in ones, twos and threes; the bootstrap alone covers 45 % of the rarest."""
+    """Utterances of six words, errors in ones, twos and threes; the bootstrap alone covers 45 % of
+    the rarest."""
     rng = np.random.default_rng(0)
     covered = 0
     for _ in range(200):

@@ -47,7 +47,16 @@ def row(label: str, modality: str = "av", **changes: Any) -> dict[str, Any]:
 def results(**changes: Any) -> dict[str, Any]:
     check = {"row": "half | av", "label": "half", "wer": 0.2, "against_wer": 0.1, "difference": 0.1}
     check |= {"low": 0.05, "high": 0.15, "pass": False}
-    nothing = row("nothing", wer=None, wer_low=None, wer_high=None, cer=None, delta_wer=None, words=0, insertions=7)
+    nothing = row(
+        "nothing",
+        wer=None,
+        wer_low=None,
+        wer_high=None,
+        cer=None,
+        delta_wer=None,
+        words=0,
+        insertions=7,
+    )
     return {
         "model": "tiny",
         "data": "data/val",
@@ -56,10 +65,27 @@ def results(**changes: Any) -> dict[str, Any]:
         "seed": 17,
         "normalizer": "basic",
         "clips_without_text": ["x"],
-        "rows": [row("clean"), row("half"), nothing, {**row("babble"), "not_available": "one clip only"}],
+        "rows": [
+            row("clean"),
+            row("half"),
+            nothing,
+            {**row("babble"), "not_available": "one clip only"},
+        ],
         "predicates": {
-            "R_V": {"pass": False, "worst": 0.1, "worst_row": "half | av", "tolerance": 0.005, "checks": [check]},
-            "R_A": {"pass": None, "worst": None, "worst_row": None, "tolerance": 0.005, "checks": []},
+            "R_V": {
+                "pass": False,
+                "worst": 0.1,
+                "worst_row": "half | av",
+                "tolerance": 0.005,
+                "checks": [check],
+            },
+            "R_A": {
+                "pass": None,
+                "worst": None,
+                "worst_row": None,
+                "tolerance": 0.005,
+                "checks": [],
+            },
         },
         "summary": {
             "hallucination_rate": 0.25,
@@ -75,7 +101,16 @@ def test_report_holds_every_figure() -> None:
     text = to_markdown(results())
     lines = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("|")}
     cells = [cell.strip() for cell in lines["clean"].split("|")[2:-1]]
-    assert cells == ["audio + video", "12.3 [10.0, 15.0]", "5.0", "60", "10", "4", "600", "+2.0 [-1.0, +5.0]"]
+    assert cells == [
+        "audio + video",
+        "12.3 [10.0, 15.0]",
+        "5.0",
+        "60",
+        "10",
+        "4",
+        "600",
+        "+2.0 [-1.0, +5.0]",
+    ]
     nothing = [cell.strip() for cell in lines["nothing"].split("|")[2:-1]]
     assert nothing == ["audio + video", "n/a", "n/a", "60", "10", "7", "0", "n/a"]
     assert "n/a: babble: one clip only" in text
@@ -85,10 +120,16 @@ def test_report_holds_every_figure() -> None:
 
 
 def test_titles_name_the_decoding_where_it_is_not_greedy() -> None:
-    assert to_markdown(results()).startswith("# tiny: suite quick\n")  # results of before it was told
+    # results of before it was told
+    assert to_markdown(results()).startswith("# tiny: suite quick\n")
     assert to_markdown(results(decoding="greedy")).startswith("# tiny: suite quick\n")
-    assert to_markdown(results(decoding="grammar grid")).startswith("# tiny, grammar grid: suite quick\n")
-    assert recogniser_name({"model": "faster-whisper:tiny.en", "decoding": None}) == "faster-whisper:tiny.en"
+    assert to_markdown(results(decoding="grammar grid")).startswith(
+        "# tiny, grammar grid: suite quick\n"
+    )
+    assert (
+        recogniser_name({"model": "faster-whisper:tiny.en", "decoding": None})
+        == "faster-whisper:tiny.en"
+    )
 
 
 def test_predicates_name_their_verdict_and_the_worst_row() -> None:
@@ -102,17 +143,24 @@ def test_predicates_name_their_verdict_and_the_worst_row() -> None:
 def lines_of(text: str, heading: str) -> dict[str, list[str]]:
     """Cells of each line of the tables under a heading, by their first cell."""
     body = text.partition(f"\n## {heading}")[2].partition("\n## ")[0]
-    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in body.splitlines() if line.startswith("|")]
+    cells = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in body.splitlines()
+        if line.startswith("|")
+    ]
     return {line[0]: line[1:] for line in cells}
 
 
 def test_the_matrix_shows_each_condition_at_each_level() -> None:
     matrix = lines_of(to_markdown(full_results()), "R_V: points of WER above audio only")
     assert matrix["video missing"] == ["10 %", "25 %", "30 %", "50 %", "75 %", "100 %"]
-    assert {cell.split()[0] for cell in matrix["bursts"]} == {"✓", "?"}  # the last ones are too close to tell
+    # the last ones are too close to tell
+    assert {cell.split()[0] for cell in matrix["bursts"]} == {"✓", "?"}
     assert matrix["bursts, silent"][-1] == "✗ +12.0"
     assert matrix["babble 0 dB + video missing 50 %"][-1].startswith("✗ +")
-    assert lines_of(to_markdown(full_results()), "R_A: points of WER above video only")["audio missing"]
+    assert lines_of(to_markdown(full_results()), "R_A: points of WER above video only")[
+        "audio missing"
+    ]
 
 
 def test_long_lists_of_violations_are_cut_and_say_so() -> None:
@@ -129,9 +177,22 @@ def test_long_lists_of_violations_are_cut_and_say_so() -> None:
 
 def test_curves_are_tables_with_their_area() -> None:
     curves = lines_of(to_markdown(full_results()), "WER in % against the level")
-    assert curves["video missing"] == ["uses", "0 %", "10 %", "25 %", "30 %", "50 %", "75 %", "100 %", "area"]
+    assert curves["video missing"] == [
+        "uses",
+        "0 %",
+        "10 %",
+        "25 %",
+        "30 %",
+        "50 %",
+        "75 %",
+        "100 %",
+        "area",
+    ]
     assert len(curves["frame"]) == len(curves["video missing"])
-    assert curves["noise"][1:] == [*(f"{snr:g} dB" for snr in (-10, -7.5, -5, -2.5, 0, 2.5, 5, 7.5, 10)), "clean"]
+    assert curves["noise"][1:] == [
+        *(f"{snr:g} dB" for snr in (-10, -7.5, -5, -2.5, 0, 2.5, 5, 7.5, 10)),
+        "clean",
+    ]
     assert curves["video corrupted"][1:] == ["none", "light", "heavy"]
 
 
@@ -149,7 +210,8 @@ def test_rows_that_are_not_available_are_named_once_for_each_reason() -> None:
     text = to_markdown(full_results())
     notes = [line for line in text.splitlines() if line.startswith("- n/a:")]
     assert notes == [
-        "- n/a: talker -10 dB, talker -7.5 dB, talker -5 dB and 6 more: the corpus has one talker only",
+        "- n/a: talker -10 dB, talker -7.5 dB, talker -5 dB and 6 more: the corpus has one talker "
+        "only",
     ]
 
 
@@ -162,7 +224,12 @@ def test_a_clean_suite_has_a_report() -> None:
 
 def test_levels_in_order() -> None:
     assert ordered_levels([None, 5.0, -10.0, 0, 5.0]) == [-10.0, 0, 5.0, None]
-    assert ordered_levels(["heavy", "medium", "none", "light"]) == ["none", "light", "medium", "heavy"]
+    assert ordered_levels(["heavy", "medium", "none", "light"]) == [
+        "none",
+        "light",
+        "medium",
+        "heavy",
+    ]
     assert level_text("video missing", 0.25) == "25 %"
     assert level_text("out of step", -40) == "-40 ms"
     assert level_text("noise", None) == "clean"

@@ -1,4 +1,5 @@
-"""The HTML report: whole in itself, the same each time, with every figure, and no text of others as markup."""
+"""The HTML report: whole in itself, the same each time, with every figure, and no text of others as
+markup."""
 
 from __future__ import annotations
 
@@ -23,7 +24,9 @@ from avsr.eval.report.page import Example, to_html
 
 ROOT = Path(__file__).resolve().parents[3]
 VOID = {"meta", "link", "img", "input", "br"}
-EVIL = "</td><script>alert('x')</script><img src=http://example.com/x onerror=alert(1)> & \"quoted\""
+EVIL = (
+    "</td><script>alert('x')</script><img src=http://example.com/x onerror=alert(1)> & \"quoted\""
+)
 
 
 class Outline(HTMLParser):
@@ -56,7 +59,9 @@ class Outline(HTMLParser):
 
 
 def words_of(page: str) -> str:
-    return " ".join(" ".join(Outline(re.sub(r"<(style|script)>.*?</\1>", "", page, flags=re.S)).texts).split())
+    return " ".join(
+        " ".join(Outline(re.sub(r"<(style|script)>.*?</\1>", "", page, flags=re.S)).texts).split()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +94,10 @@ def test_elements_are_closed_and_headings_in_order(page):
 def test_nothing_is_fetched(page):
     outline = Outline(page)
     addresses = [
-        attributes[name] for _, attributes in outline.elements for name in ("src", "href") if name in attributes
+        attributes[name]
+        for _, attributes in outline.elements
+        for name in ("src", "href")
+        if name in attributes
     ]
     assert addresses
     assert all(address.startswith(("data:", "#")) for address in addresses)
@@ -123,16 +131,34 @@ def test_head_says_what_was_measured(page):
 
 
 def test_the_matrix_comes_first_with_signs_and_figures(page):
-    assert page.index('id="verdicts"') < page.index('id="curves"') < page.index('id="clips"') < page.index('id="rows"')
+    assert (
+        page.index('id="verdicts"')
+        < page.index('id="curves"')
+        < page.index('id="clips"')
+        < page.index('id="rows"')
+    )
     text = words_of(page)
     assert "R_V ✗ FAIL" in text
     assert "Worst +12.0 points, at video missing 100 % (bursts, silent); 0.5 allowed." in text
     assert tally(full_results()["predicates"]["R_V"]) in text
     matrix = page[page.index('class="matrix"') : page.index("</table>")]
-    assert re.findall(r'<th scope="row">([^<]+)', matrix) == [*PATTERNS, "bursts, silent", "utterance, silent"]
-    assert re.findall(r'<th scope="col">([^<]+)', matrix)[1:] == ["10 %", "25 %", "30 %", "50 %", "75 %", "100 %"]
+    assert re.findall(r'<th scope="row">([^<]+)', matrix) == [
+        *PATTERNS,
+        "bursts, silent",
+        "utterance, silent",
+    ]
+    assert re.findall(r'<th scope="col">([^<]+)', matrix)[1:] == [
+        "10 %",
+        "25 %",
+        "30 %",
+        "50 %",
+        "75 %",
+        "100 %",
+    ]
     cells = re.findall(
-        r'<td class="cell (\w+)" title="[^"]+"><span aria-hidden="true">(.)</span>.*?</span> ([^<]+)', matrix
+        r'<td class="cell (\w+)" title="[^"]+"><span aria-hidden="true">(.)</span>.*?</span> '
+        r"([^<]+)",
+        matrix,
     )
     assert len(cells) == 9 * 6
     for state, sign, points in cells:
@@ -166,7 +192,9 @@ def test_figures_over_the_rows(page):
 
 
 def test_words_are_aligned_and_errors_named(page):
-    items = re.findall(r'<li class="(\w*)"><span class="spoken">([^<]+)</span><span class="heard">([^<]+)', page)
+    items = re.findall(
+        r'<li class="(\w*)"><span class="spoken">([^<]+)</span><span class="heard">([^<]+)', page
+    )
     assert items[:7] == [
         ("", "bin", "bin"),
         ("substituted", "blue", "green"),
@@ -188,7 +216,11 @@ def test_every_row_is_in_the_table(page):
 def test_rows_that_are_not_available_say_why(page):
     assert page.count("the corpus has one talker only") == 18 + 1  # each row, and the list below
     nothing = {**row("noise", "babble", 0.0), "not_available": "hears nothing", "wer": None}
-    text = words_of(to_html(small_results(rows=[{**one, "wer": None, "not_available": "n"} for one in [nothing]])))
+    text = words_of(
+        to_html(
+            small_results(rows=[{**one, "wer": None, "not_available": "n"} for one in [nothing]])
+        )
+    )
     assert "n/a" in text
 
 
@@ -201,7 +233,13 @@ def test_small_suites_leave_out_what_they_do_not_have():
 
 def test_text_of_others_is_text():
     results = full_results()
-    results |= {"model": EVIL, "data": EVIL, "versions": {EVIL: EVIL}, "normalizer": "basic", "model_sha256": EVIL}
+    results |= {
+        "model": EVIL,
+        "data": EVIL,
+        "versions": {EVIL: EVIL},
+        "normalizer": "basic",
+        "model_sha256": EVIL,
+    }
     for one in results["rows"]:
         one["label"] = EVIL
     results["rows"][-1] |= {"not_available": EVIL, "wer": None}
@@ -216,14 +254,17 @@ def test_text_of_others_is_text():
     assert outline.open == []
     assert len(outline.all("script")) == 1
     assert all(image["src"].startswith("data:image/png") for image in outline.all("img"))
-    assert not any(name.startswith("on") for _, attributes in outline.elements for name in attributes)
+    assert not any(
+        name.startswith("on") for _, attributes in outline.elements for name in attributes
+    )
 
 
 def test_a_clip_of_no_frames_and_one_of_silence():
     empty, silent = make_clip(frames=0), make_clip(frames=3)
     silent.audio[:] = 0
     page = to_html(
-        small_results(), [Example("x", "empty", "bin", "", 1, empty), Example("x", "mute", "", "", 0, silent)]
+        small_results(),
+        [Example("x", "empty", "bin", "", 1, empty), Example("x", "mute", "", "", 0, silent)],
     )
     assert "The clip is empty." in page
     assert "Nothing was said and nothing recognised." in page
@@ -233,8 +274,11 @@ def test_the_strip_shows_the_frames_and_hatches_what_is_missing():
     clip = make_clip(frames=75)
     strip = cv2.imdecode(np.frombuffer(lip_strip(clip), np.uint8), cv2.IMREAD_GRAYSCALE)
     tiles = np.split(strip, 12, axis=1)
-    np.testing.assert_array_equal(tiles[0], cv2.resize(clip.lips[3], (72, 72), interpolation=cv2.INTER_AREA))
-    bright = [float((tile[:12, :12] > 150).mean()) for tile in tiles]  # the discs do not reach the corners
+    np.testing.assert_array_equal(
+        tiles[0], cv2.resize(clip.lips[3], (72, 72), interpolation=cv2.INTER_AREA)
+    )
+    # the discs do not reach the corners
+    bright = [float((tile[:12, :12] > 150).mean()) for tile in tiles]
     assert bright[:8] == [0.0] * 8  # lips are there for the first 50 frames: 8 of 12 samples
     assert min(bright[8:]) > 0.1
 
@@ -246,16 +290,20 @@ def test_the_spectrogram_follows_the_pitch_and_hatches_what_is_missing():
     columns = np.arange(picture.shape[1])
     heard = columns > picture.shape[1] * 0.25
     assert (np.diff(loud[heard][::20]) <= 0).all()  # the chirp rises: rows go up
-    assert (picture[:, columns < picture.shape[1] * 0.19].std(axis=2) == 0).all()  # grey hatching and no colour
+    # grey hatching and no colour
+    assert (picture[:, columns < picture.shape[1] * 0.19].std(axis=2) == 0).all()
 
 
 def test_pictures_in_the_page_are_whole(page):
     for encoded in re.findall(r"data:image/png;base64,([^\"]+)", page):
-        assert cv2.imdecode(np.frombuffer(base64.b64decode(encoded), np.uint8), cv2.IMREAD_COLOR) is not None
+        assert (
+            cv2.imdecode(np.frombuffer(base64.b64decode(encoded), np.uint8), cv2.IMREAD_COLOR)
+            is not None
+        )
 
 
 def test_style_and_script_are_installed_with_the_package():
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
-    data = setup["options.package_data"].get("avsr.eval", "")
+    data = setup["options.package_data"].get("avsr.eval.report", "")
     assert {"*.css", "*.js"} <= {name.strip() for name in data.replace("\n", ",").split(",")}

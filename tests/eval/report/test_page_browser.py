@@ -1,4 +1,5 @@
-"""The HTML report in a real browser: on a desk and on a phone, by day and by night, with script and without."""
+"""The HTML report in a real browser: on a desk and on a phone, by day and by night, with script and
+without."""
 
 from __future__ import annotations
 
@@ -81,7 +82,8 @@ def pages(tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize(
-    ("width", "scheme"), [(DESK, "light"), (DESK, "dark"), (PHONE, "light"), (PHONE, "dark"), (SMALL_PHONE, "light")]
+    ("width", "scheme"),
+    [(DESK, "light"), (DESK, "dark"), (PHONE, "light"), (PHONE, "dark"), (SMALL_PHONE, "light")],
 )
 def test_the_page_fits_and_complains_of_nothing(browser, pages, width, scheme):
     browser.open(pages["full"], width, scheme=scheme)
@@ -90,7 +92,9 @@ def test_the_page_fits_and_complains_of_nothing(browser, pages, width, scheme):
     assert browser.run("Math.max(innerWidth, document.documentElement.scrollWidth)") == width
     seen = browser.run(SEEN)
     assert all(all(places) and places for places in seen.values()), seen
-    assert browser.run("[...document.images].every((image) => image.complete && image.naturalWidth > 400)")
+    assert browser.run(
+        "[...document.images].every((image) => image.complete && image.naturalWidth > 400)"
+    )
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -126,7 +130,8 @@ def test_small_and_hostile_pages_fit_too(browser, pages, name, width):
 def test_rows_sort_and_filter(browser, pages):
     browser.open(pages["full"])
     rates = (
-        "[...document.querySelectorAll('table.rows tbody tr:not([hidden])')].map((line) => line.cells[3].textContent)"
+        "[...document.querySelectorAll('table.rows tbody tr:not([hidden])')].map((line) => "
+        "line.cells[3].textContent)"
     )
     browser.run("document.querySelectorAll('table.rows thead button')[3].click()")
     rising = browser.run(rates)
@@ -136,13 +141,19 @@ def test_rows_sort_and_filter(browser, pages):
     browser.run("document.querySelectorAll('table.rows thead button')[3].click()")
     falling = [float(rate) for rate in browser.run(rates) if rate != "n/a"]
     assert falling == figures[::-1]
-    assert browser.run("document.querySelector('[aria-sort]').getAttribute('aria-sort')") == "descending"
+    assert (
+        browser.run("document.querySelector('[aria-sort]').getAttribute('aria-sort')")
+        == "descending"
+    )
     browser.run(
-        "(() => { const field = document.querySelector('.find input'); field.value = 'babble audio only';"
+        "(() => { const field = document.querySelector('.find input'); field.value = 'babble audio "
+        "only';"
         " field.dispatchEvent(new Event('input')); })()"
     )
     assert len(browser.run(rates)) == 9
-    assert browser.run("document.querySelector('.find [role=status]').textContent") == "9 of 425 rows"
+    assert (
+        browser.run("document.querySelector('.find [role=status]').textContent") == "9 of 425 rows"
+    )
 
 
 def test_the_table_is_there_without_script(browser, pages):

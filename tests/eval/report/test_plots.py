@@ -45,15 +45,23 @@ def test_a_suite_without_curves_gives_no_file(tmp_path):
 def test_each_axis_has_a_chart_of_each_condition_on_one_scale():
     charts = curve_charts(full_results())
     assert [chart.title for chart in charts["video missing"]] == list(PATTERNS)
-    assert {chart.title for chart in charts["noise"]} == set(NOISES) - {"talker"}  # which the corpus cannot give
+    # which the corpus cannot give
+    assert {chart.title for chart in charts["noise"]} == set(NOISES) - {"talker"}
     for found in charts.values():
         assert len({chart.top for chart in found}) == 1
-        assert all(point.high <= chart.top for chart in found for line in chart.lines for point in line.points)
+        assert all(
+            point.high <= chart.top
+            for chart in found
+            for line in chart.lines
+            for point in line.points
+        )
 
 
 def test_every_figure_of_a_curve_is_drawn_with_its_interval():
     results = full_results()
-    curve = next(one for one in results["curves"] if one["axis"] == "noise" and one["modality"] == "audio")
+    curve = next(
+        one for one in results["curves"] if one["axis"] == "noise" and one["modality"] == "audio"
+    )
     svg = draw(curve_charts(results)["noise"][0])
     for rate, low, high in zip(curve["wer"], curve["wer_low"], curve["wer_high"], strict=True):
         assert f"WER {percent(rate, low, high)} %" in svg
@@ -94,11 +102,14 @@ def test_everything_lies_within_the_picture():
 
 
 def test_figures_on_an_axis_do_not_touch():
-    """Whatever their places: texts of one height, at seven pixels a character, are apart; the ends are always there."""
+    """Whatever their places: texts of one height, at seven pixels a character, are apart; the ends
+    are always there."""
     for axis, ends in (("video missing", ("0", "100")), ("noise", ("-10", "clean"))):
         for chart in curve_charts(full_results())[axis]:
             rows: dict[str, list[tuple[float, str]]] = {}
-            for x, y, text in re.findall(r'<text x="([\d.]+)" y="([\d.]+)" text-anchor="middle">([^<]*)<', draw(chart)):
+            for x, y, text in re.findall(
+                r'<text x="([\d.]+)" y="([\d.]+)" text-anchor="middle">([^<]*)<', draw(chart)
+            ):
                 rows.setdefault(y, []).append((float(x), text))
             ticks = max(rows.values(), key=len)
             assert (ticks[0][1], ticks[-1][1]) == ends

@@ -35,13 +35,21 @@ def make_clips(frames: tuple[int, ...] = (12, 16, 9)) -> list[Clip]:
 
 @pytest.fixture(scope="module", params=["cross", "late"])
 def recogniser(request: pytest.FixtureRequest) -> Recogniser:
-    """A small network with random weights, whose greedy output changes with every detail of its input."""
+    """A small network with random weights, whose greedy output changes with every detail of its
+    input."""
     from avsr.model.network import AVSR
 
     torch.manual_seed(0)
     tokens = ("<blank>", " ", *"abcdefgh")
     config = ModelConfig(
-        tokens=tokens, dim=16, heads=2, video_width=4, audio_width=4, crop=32, fusion=request.param, conv_kernel=3
+        tokens=tokens,
+        dim=16,
+        heads=2,
+        video_width=4,
+        audio_width=4,
+        crop=32,
+        fusion=request.param,
+        conv_kernel=3,
     )
     model = AVSR(config).eval()
     for parameter in model.parameters():
@@ -88,7 +96,9 @@ def test_shared_encodings_give_the_very_same_words(recogniser: Recogniser) -> No
     assert len(texts) > 5
 
 
-def test_each_sound_and_each_picture_is_encoded_once(recogniser: Recogniser, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_sound_and_each_picture_is_encoded_once(
+    recogniser: Recogniser, monkeypatch: pytest.MonkeyPatch
+) -> None:
     count = calls(monkeypatch, recogniser)
     listener = Listener(recogniser)
     clips = make_clips()
@@ -98,7 +108,9 @@ def test_each_sound_and_each_picture_is_encoded_once(recogniser: Recogniser, mon
     silent = [replace(clip, audio=np.zeros_like(clip.audio)) for clip in clips]
     listener.recognise(silent, "av")
     assert count() == (3, 2)
-    absent = [replace(clip, lips=clip.lips[::-1], video_present=~clip.video_present) for clip in clips]
+    absent = [
+        replace(clip, lips=clip.lips[::-1], video_present=~clip.video_present) for clip in clips
+    ]
     listener.recognise(absent, "av")  # what stands in an absent frame does not count
     assert count() == (3, 2)
     listener.recognise(clips[:2], "av")  # another batch, other padding

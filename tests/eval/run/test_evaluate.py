@@ -1,4 +1,5 @@
-"""Whole runs: several processes, a real kill, the full suite, recognisers that can do less, clips that hold less."""
+"""Whole runs: several processes, a real kill, the full suite, recognisers that can do less, clips
+that hold less."""
 
 from __future__ import annotations
 
@@ -51,7 +52,9 @@ def make_clip(number: int, frames: int = 12, speaker: str = "s1", text: str | No
     lips = rng.integers(0, 255, (frames, 96, 96), np.uint8)
     there = np.ones(frames, np.bool_)
     said = " ".join(rng.choice(["bin", "lay", "place", "set"], 4)) if text is None else text
-    return Clip(f"clip{number:02d}", audio.astype(np.float32), lips, there, there, 0.0, said, speaker)
+    return Clip(
+        f"clip{number:02d}", audio.astype(np.float32), lips, there, there, 0.0, said, speaker
+    )
 
 
 def write_corpus(folder: Path, clips: Sequence[Clip]) -> Path:
@@ -76,37 +79,54 @@ def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 class Says:
-    """Says the same words, one after the other, of whatever it is given; keeps what it was asked."""
+    """Says the same words, one after the other, of whatever it is given; keeps what it was
+    asked."""
 
     name = sha256 = "says"
 
-    def __init__(self, *texts: str, modalities: Sequence[str] = ("av", "audio", "video"), **more: Any) -> None:
+    def __init__(
+        self, *texts: str, modalities: Sequence[str] = ("av", "audio", "video"), **more: Any
+    ) -> None:
         self.texts, self.modalities, self.more = texts or ("bin lay",), tuple(modalities), more
         self.asked: Counter[str] = Counter()
 
     def recognise(self, clips: Sequence[Clip], modality: str) -> list[SimpleNamespace]:
         self.asked[modality] += len(clips)
-        return [SimpleNamespace(text=self.texts[i % len(self.texts)], **self.more) for i in range(len(clips))]
+        return [
+            SimpleNamespace(text=self.texts[i % len(self.texts)], **self.more)
+            for i in range(len(clips))
+        ]
 
 
 def lines_of(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "hypotheses.jsonl").read_text().splitlines()]
 
 
-def test_numbers_do_not_depend_on_processes_or_the_day(corpus: Path, spec: str, tmp_path: Path) -> None:
+def test_numbers_do_not_depend_on_processes_or_the_day(
+    corpus: Path, spec: str, tmp_path: Path
+) -> None:
     options = {"seeds": [17, 29], "conditions": "babble*,video missing*"}
-    found = [evaluate(spec, corpus, "quick", out=tmp_path / str(n), workers=n, **options) for n in (1, 2)]
+    found = [
+        evaluate(spec, corpus, "quick", out=tmp_path / str(n), workers=n, **options) for n in (1, 2)
+    ]
     found.append(evaluate(spec, corpus, "quick", **options))
     assert without_times(found[0]) == without_times(found[1]) == without_times(found[2])
     assert [without_times(line) for line in lines_of(tmp_path / "1")] == [
         without_times(line) for line in lines_of(tmp_path / "2")
     ]
-    # Half of a picture is drawn for both seeds; a whole one and the clean clip are the same for both.
+    # Half of a picture is drawn for both seeds; a whole one and the clean clip are the same for
+    # both.
     counted = Counter((row["label"], row["modality"]) for row in found[0]["rows"])
     assert counted["video missing 50 % (bursts)", "av"] == counted["babble 0 dB", "audio"] == 2
     assert counted["video missing 100 % (bursts)", "av"] == counted["clean", "av"] == 1
-    pair = [row for row in found[0]["rows"] if row["label"] == "babble 0 dB" and row["modality"] == "av"]
-    check = next(check for check in found[0]["predicates"]["R_V"]["checks"] if check["label"] == "babble 0 dB")
+    pair = [
+        row for row in found[0]["rows"] if row["label"] == "babble 0 dB" and row["modality"] == "av"
+    ]
+    check = next(
+        check
+        for check in found[0]["predicates"]["R_V"]["checks"]
+        if check["label"] == "babble 0 dB"
+    )
     assert check["wer"] == pytest.approx(sum(row["wer"] for row in pair) / 2)
     assert check["row"] == pair[0]["key"]
 
@@ -116,7 +136,18 @@ def test_a_killed_run_computes_nothing_twice(
 ) -> None:
     out, calls = tmp_path / "out", tmp_path / "calls"
     monkeypatch.setenv("CALLS", str(calls))
-    command = [sys.executable, "-m", "avsr", "evaluate", spec, str(corpus), "--suite", "quick", "--out", str(out)]
+    command = [
+        sys.executable,
+        "-m",
+        "avsr",
+        "evaluate",
+        spec,
+        str(corpus),
+        "--suite",
+        "quick",
+        "--out",
+        str(out),
+    ]
     run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     hypotheses = out / "hypotheses.jsonl"
     while run.poll() is None and not (hypotheses.exists() and hypotheses.stat().st_size):
@@ -126,7 +157,8 @@ def test_a_killed_run_computes_nothing_twice(
     done, asked = len(lines_of(out)), len(calls.read_text())
     assert 0 < done < 11 * 18
     results = evaluate(spec, corpus, "quick", out=out)
-    assert len(calls.read_text()) - asked <= 11 * 18 - 9 - done + 48  # silent rows are not asked; one job was lost
+    # silent rows are not asked; one job was lost
+    assert len(calls.read_text()) - asked <= 11 * 18 - 9 - done + 48
     monkeypatch.delenv("CALLS")
     assert without_times(results) == without_times(evaluate(spec, corpus, "quick"))
     assert (out / "results.json").exists()
@@ -152,7 +184,9 @@ NOISES = {"noise_dir": "hum.wav", "rir_dir": "room.wav"}
 def noises(tmp_path: Path) -> dict[str, Path]:
     for option, name in NOISES.items():
         (tmp_path / option).mkdir()
-        soundfile.write(tmp_path / option / name, np.random.default_rng(0).normal(0, 0.1, 16_000), 16_000)
+        soundfile.write(
+            tmp_path / option / name, np.random.default_rng(0).normal(0, 0.1, 16_000), 16_000
+        )
     return {option: tmp_path / option for option in NOISES}
 
 
@@ -168,7 +202,15 @@ def test_row_25_hypotheses_are_of_one_noise_and_one_set_of_libraries(
     def run() -> tuple[int, list[str]]:
         recogniser = Counted()
         caplog.clear()
-        evaluate(recogniser, corpus, "full", conditions="recorded 0 dB", limit=2, out=tmp_path / "out", **noises)
+        evaluate(
+            recogniser,
+            corpus,
+            "full",
+            conditions="recorded 0 dB",
+            limit=2,
+            out=tmp_path / "out",
+            **noises,
+        )
         return recogniser.clips, caplog.messages[:]
 
     asked, told = run()
@@ -190,7 +232,15 @@ def test_row_25_hypotheses_are_of_one_noise_and_one_set_of_libraries(
 
 
 def test_row_25_libraries_of_a_run_are_those_that_decide() -> None:
-    assert {"torch", "av", "libavcodec", "mediapipe", "numpy", "avsr", "opencv"} <= provenance.compute_versions().keys()
+    assert {
+        "torch",
+        "av",
+        "libavcodec",
+        "mediapipe",
+        "numpy",
+        "avsr",
+        "opencv",
+    } <= provenance.compute_versions().keys()
 
 
 def test_row_25_kept_hypotheses_are_of_the_clips_as_they_are(
@@ -212,7 +262,9 @@ def test_row_25_kept_hypotheses_are_of_the_clips_as_they_are(
 def test_row_25_the_content_of_an_n_gram_model_is_part_of_a_model_given_as_an_object() -> None:
     plain = load_model(device="cpu")
     languages = [Ngram("words.arpa", estimate(texts)) for texts in (["bin"], ["bin"], ["bin blue"])]
-    found = [provenance.fingerprint(plain.with_decoding(language=language)) for language in languages]
+    found = [
+        provenance.fingerprint(plain.with_decoding(language=language)) for language in languages
+    ]
     assert found[0] == found[1] != found[2]
 
 
@@ -220,10 +272,14 @@ def test_the_real_time_factor_is_of_the_clip_that_was_given(corpus: Path) -> Non
     results = evaluate(Counted(), corpus, "speakers", limit=3, conditions="slower*,higher*")
     rows = {row["label"]: row for row in results["rows"] if row["modality"] == "audio"}
     assert rows["clean"]["media_s"] == pytest.approx(3 * 0.48)
-    assert rows["higher voice heavy (pitch and formants x 1.2)"]["media_s"] == pytest.approx(3 * 0.48)
+    assert rows["higher voice heavy (pitch and formants x 1.2)"]["media_s"] == pytest.approx(
+        3 * 0.48
+    )
     slower = rows["slower heavy (rate x 0.7)"]
     assert slower["media_s"] == pytest.approx(3 * 0.48 / 0.7, abs=3 * 0.04)
-    assert slower["real_time_factor"] == pytest.approx(slower["seconds"] / slower["media_s"], rel=0.2, abs=1e-4)
+    assert slower["real_time_factor"] == pytest.approx(
+        slower["seconds"] / slower["media_s"], rel=0.2, abs=1e-4
+    )
 
 
 @pytest.mark.parametrize(
@@ -235,14 +291,25 @@ def test_the_real_time_factor_is_of_the_clip_that_was_given(corpus: Path) -> Non
         (lambda clips: [SimpleNamespace(text="bin")], "one hypothesis for each"),
         (lambda clips: None, "one hypothesis for each"),
         (lambda clips: 1 / 0, "failed on clips 'clip00' to 'clip02': ZeroDivisionError"),
-        (lambda clips: [said_at(start_s=float("nan"))] * len(clips), "start_s of the word 'bin' is nan"),
-        (lambda clips: [said_at(end_s=float("inf"))] * len(clips), "end_s of the word 'bin' is inf"),
-        (lambda clips: [said_at(audio_weight=float("nan"))] * len(clips), "audio_weight of the word"),
+        (
+            lambda clips: [said_at(start_s=float("nan"))] * len(clips),
+            "start_s of the word 'bin' is nan",
+        ),
+        (
+            lambda clips: [said_at(end_s=float("inf"))] * len(clips),
+            "end_s of the word 'bin' is inf",
+        ),
+        (
+            lambda clips: [said_at(audio_weight=float("nan"))] * len(clips),
+            "audio_weight of the word",
+        ),
         (lambda clips: [said_at(audio_weight="much")] * len(clips), "is 'much'; give a number"),
     ],
 )
 def test_what_is_no_hypothesis_is_one_line(corpus: Path, said: Any, tells: str) -> None:
-    recogniser = SimpleNamespace(name="theirs", sha256="1", recognise=lambda clips, modality: said(clips))
+    recogniser = SimpleNamespace(
+        name="theirs", sha256="1", recognise=lambda clips, modality: said(clips)
+    )
     with pytest.raises(AvsrError) as error:
         evaluate(recogniser, corpus, "clean", limit=3)
     assert str(error.value).startswith("theirs: ")
@@ -259,18 +326,26 @@ def test_text_that_cannot_be_written_is_made_so(corpus: Path, tmp_path: Path) ->
     assert {line["hypothesis"] for line in lines_of(tmp_path)} == {"bin ? lay", ""}
 
 
-def test_a_specification_that_makes_no_sense_is_wrong_usage(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_specification_that_makes_no_sense_is_wrong_usage(
+    corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main(["evaluate", "default?beam=x", str(corpus)]) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert shown.err == "avsr: recogniser default?beam=x: give beam as a whole number and lm_weight as a number\n"
+    assert (
+        shown.err
+        == "avsr: recogniser default?beam=x: give beam as a whole number and lm_weight as a number\n"
+    )
 
 
 def test_what_is_missing_is_kept_beside_each_hypothesis(corpus: Path, tmp_path: Path) -> None:
-    """Masks that nobody was told of, packets of half a frame and both streams at once among them."""
+    """Masks that nobody was told of, packets of half a frame and both streams at once among
+    them."""
     conditions = "*missing 50 %*,clean,babble 0 dB"
     evaluate(Says(), corpus, "full", limit=3, conditions=conditions, out=tmp_path)
-    voices = Corpus([f"clip{number:02d}" for number in range(18)], lambda id: np.zeros(1, np.float32))
+    voices = Corpus(
+        [f"clip{number:02d}" for number in range(18)], lambda id: np.zeros(1, np.float32)
+    )
     rows = {row.key(17): row.condition for row in suite_rows("full", conditions)}
     for line in lines_of(tmp_path):
         clip = make_clip(int(line["id"][4:]))
@@ -284,7 +359,11 @@ def test_what_is_missing_is_kept_beside_each_hypothesis(corpus: Path, tmp_path: 
 
 def test_results_name_their_decoding(corpus: Path) -> None:
     beam = load_model(device="cpu").with_decoding(beam=2)
-    for recogniser, told in (("default", "greedy"), ("default?grammar=grid", "grammar grid"), (beam, "beam 2")):
+    for recogniser, told in (
+        ("default", "greedy"),
+        ("default?grammar=grid", "grammar grid"),
+        (beam, "beam 2"),
+    ):
         assert evaluate(recogniser, corpus, "clean", limit=1, device="cpu")["decoding"] == told
     assert evaluate(Says(), corpus, "clean", limit=1)["decoding"] is None  # a system of others
 
@@ -293,15 +372,26 @@ def test_every_row_of_the_full_suite_can_be_had(corpus: Path, tmp_path: Path) ->
     noise = tmp_path / "noise"
     noise.mkdir()
     soundfile.write(noise / "hum.wav", np.random.default_rng(0).normal(0, 0.1, 16_000), 16_000)
-    results = evaluate(Says(), corpus, "full", limit=2, noise_dir=noise, rir_dir=noise, out=tmp_path / "out")
+    results = evaluate(
+        Says(), corpus, "full", limit=2, noise_dir=noise, rir_dir=noise, out=tmp_path / "out"
+    )
     assert [row["label"] for row in results["rows"] if "not_available" in row] == []
     assert len(results["rows"]) == len(suite_rows("full"))
     for axis, condition in (("video missing", "frame"), ("audio missing", "utterance")):
-        curve = next(c for c in results["curves"] if (c["axis"], c["condition"]) == (axis, condition))
+        curve = next(
+            c for c in results["curves"] if (c["axis"], c["condition"]) == (axis, condition)
+        )
         assert curve["levels"] == [0.0, 0.1, 0.25, 0.3, 0.5, 0.75, 1.0]
-        assert curve["area"] == pytest.approx(curve["wer"][0])  # it says the same whatever it is given
+        # it says the same whatever it is given
+        assert curve["area"] == pytest.approx(curve["wer"][0])
         assert curve["rows"][-1] == [f"{axis} 100 % (bursts) | av | seed 17"]
-    assert set(results["summary"]["effective_snr_gain_db"]) == {"babble", "white", "pink", "recorded", "talker"}
+    assert set(results["summary"]["effective_snr_gain_db"]) == {
+        "babble",
+        "white",
+        "pink",
+        "recorded",
+        "talker",
+    }
     assert results["summary"]["harm"]["bad picture"]["worst"] == 0
     body = json.loads((tmp_path / "out" / "results.json").read_text())
     assert body == results
@@ -320,7 +410,12 @@ def test_a_recogniser_of_sound_gets_its_rows_and_no_others(corpus: Path, tmp_pat
     results = evaluate(ear, corpus, "quick", limit=3, out=tmp_path)
     assert set(ear.asked) == {"audio"}
     had = {row["label"]: row for row in results["rows"] if "not_available" not in row}
-    assert set(had) == {"clean", "audio missing 50 % (bursts)", "audio missing 100 % (bursts)", "babble 0 dB"}
+    assert set(had) == {
+        "clean",
+        "audio missing 50 % (bursts)",
+        "audio missing 100 % (bursts)",
+        "babble 0 dB",
+    }
     assert all(row["modality"] == "audio" and row["delta_wer"] == 0 for row in had.values())
     others = [row for row in results["rows"] if "not_available" in row]
     assert {row["wer"] for row in others} == {None}
@@ -362,18 +457,24 @@ def test_empty_texts_and_silent_and_faceless_clips_have_stated_answers(tmp_path:
 
 def test_clips_that_all_say_the_same_have_no_other_lips(tmp_path: Path) -> None:
     clips = [make_clip(number, text="bin lay") for number in range(3)]
-    results = evaluate(Says(), write_corpus(tmp_path / "shards", clips), "full", conditions="identity")
+    results = evaluate(
+        Says(), write_corpus(tmp_path / "shards", clips), "full", conditions="identity"
+    )
     rows = {row["label"]: row for row in results["rows"]}
     assert "texts that differ" in rows["other lips"]["not_available"]
     assert rows["still face"]["wer"] == 0
     assert results["summary"]["visual_reliance"] is None
 
 
-@pytest.mark.parametrize("damage", [{"row": ["x"]}, {"hypothesis": 5}, {"reference": None}, {"seconds": "x"}])
+@pytest.mark.parametrize(
+    "damage", [{"row": ["x"]}, {"hypothesis": 5}, {"reference": None}, {"seconds": "x"}]
+)
 def test_damaged_lines_of_a_store_are_forgotten(tmp_path: Path, damage: dict) -> None:
     line = {"row": "clean", "id": "a", "reference": "b", "hypothesis": "b", "seconds": 1.0}
     HypothesisStore(tmp_path, {"model": "x"}).add([line, {**line, "id": "b"}])
     path = tmp_path / "hypotheses.jsonl"
     first, second = path.read_text().splitlines()
-    path.write_text(json.dumps(json.loads(first) | damage) + "\n" + second + "\n" + "[" * 100_000 + "\n")
+    path.write_text(
+        json.dumps(json.loads(first) | damage) + "\n" + second + "\n" + "[" * 100_000 + "\n"
+    )
     assert list(HypothesisStore(tmp_path, {"model": "x"}).lines) == [("clean", "b")]

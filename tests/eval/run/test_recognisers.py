@@ -1,4 +1,5 @@
-"""Recognisers of every kind behind one interface: what they are given, what they answer, and what goes wrong."""
+"""Recognisers of every kind behind one interface: what they are given, what they answer, and what
+goes wrong."""
 
 from __future__ import annotations
 
@@ -50,14 +51,20 @@ def one_line(error: pytest.ExceptionInfo[AvsrError]) -> str:
     return text
 
 
-# ------------------------------------------------------------------------------------------------------ what exists
+# -------------------------------------------------------------------------------------- what exists
 
 
 @pytest.mark.parametrize(
     ("spec", "says"),
     [
-        ("no-such-model", ["no such file", "faster-whisper:SIZE", "python:MODULE:FUNCTION", "command:"]),
-        ("whisper:tiny.en", ["'whisper' is unknown", "faster-whisper:SIZE", "python:MODULE:FUNCTION", "command:"]),
+        (
+            "no-such-model",
+            ["no such file", "faster-whisper:SIZE", "python:MODULE:FUNCTION", "command:"],
+        ),
+        (
+            "whisper:tiny.en",
+            ["'whisper' is unknown", "faster-whisper:SIZE", "python:MODULE:FUNCTION", "command:"],
+        ),
         ("python:my_asr", ["python:MODULE:FUNCTION"]),
         ("python:no_such_module_anywhere:f", ["no_such_module_anywhere cannot be imported"]),
         ("python:json:no_such_function", ["json has no no_such_function"]),
@@ -66,7 +73,10 @@ def one_line(error: pytest.ExceptionInfo[AvsrError]) -> str:
         ("command:cat {wav} {media}", ["{media}", "{wav}", "{video}"]),
         ("command:", ["{media}"]),
         ("command:cat 'x {wav}", ["quot"]),
-        ("command:no-such-program-anywhere {wav}", ["no-such-program-anywhere", "install it or give its path"]),
+        (
+            "command:no-such-program-anywhere {wav}",
+            ["no-such-program-anywhere", "install it or give its path"],
+        ),
     ],
 )
 def test_what_does_not_exist_is_one_line_that_says_what_does(spec, says):
@@ -85,7 +95,13 @@ def test_a_checkpoint_of_ours(tmp_path: Path):
     from avsr.transcribing.transcribe import load_model
 
     config = ModelConfig(
-        tokens=("<blank>", " ", "a"), dim=16, heads=2, video_width=4, audio_width=4, stream_layers=1, joint_layers=1
+        tokens=("<blank>", " ", "a"),
+        dim=16,
+        heads=2,
+        video_width=4,
+        audio_width=4,
+        stream_layers=1,
+        joint_layers=1,
     )
     path = tmp_path / "tiny.safetensors"
     with torch.random.fork_rng(devices=[]):
@@ -94,10 +110,12 @@ def test_a_checkpoint_of_ours(tmp_path: Path):
     recogniser = load_recogniser(str(path), device="cpu")
     assert (recogniser.name, recogniser.modalities) == ("tiny", ("av", "audio", "video"))
     assert recogniser.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert recogniser.recognise([make_clip()], "video") == load_model(path, "cpu").recognise([make_clip()], "video")
+    assert recogniser.recognise([make_clip()], "video") == load_model(path, "cpu").recognise(
+        [make_clip()], "video"
+    )
 
 
-# -------------------------------------------------------------------------------------------- what a system is given
+# --------------------------------------------------------------------------- what a system is given
 
 
 def test_masks_become_silence_and_black_and_the_text_is_withheld():
@@ -107,7 +125,8 @@ def test_masks_become_silence_and_black_and_the_text_is_withheld():
     assert not heard[5:10].any()
     assert not seen[12:].any()
     np.testing.assert_array_equal(
-        np.delete(heard, range(5, 10), 0).ravel(), np.delete(clip.audio.reshape(20, -1), range(5, 10), 0).ravel()
+        np.delete(heard, range(5, 10), 0).ravel(),
+        np.delete(clip.audio.reshape(20, -1), range(5, 10), 0).ravel(),
     )
     np.testing.assert_array_equal(given.lips[:12], clip.lips[:12])
     assert given.text is None
@@ -139,8 +158,15 @@ def test_a_python_function(module):
         "    return f'{int(audio_present.sum())} {int(video_present.sum())}'\n"
     )
     recogniser = load_recogniser(f"python:{name}:hear")
-    assert (recogniser.name, recogniser.modalities) == (f"python:{name}:hear", ("av", "audio", "video"))
-    clips = [make_clip(), without(make_clip(), "audio", first=8), without(make_clip(), "audio", "video")]
+    assert (recogniser.name, recogniser.modalities) == (
+        f"python:{name}:hear",
+        ("av", "audio", "video"),
+    )
+    clips = [
+        make_clip(),
+        without(make_clip(), "audio", first=8),
+        without(make_clip(), "audio", "video"),
+    ]
     assert [said.text for said in recogniser.recognise(clips, "av")] == ["20 20", "8 20", ""]
     calls = sys.modules[name].calls
     assert len(calls) == 2  # nothing is there in the third, so nobody is asked
@@ -158,7 +184,8 @@ def test_a_function_says_what_it_takes_and_what_it_is(module):
     name = module(
         "def f(audio, **rest): return 'x'\nf.modalities = ('audio',)\n"
         "def g(audio, **rest): return 'x'\ng.modalities = ('smell',)\n"
-        "def h(audio, **rest): return 'x'\nh.modalities, h.name, h.sha256 = 'video', 'mine', '12ab'\n"
+        "def h(audio, **rest): return 'x'\nh.modalities, h.name, h.sha256 = 'video', 'mine', "
+        "'12ab'\n"
     )
     audio = load_recogniser(f"python:{name}:f")
     assert audio.modalities == ("audio",)
@@ -198,7 +225,11 @@ def test_row_25_a_changed_helper_is_another_model_and_the_new_one_runs(tmp_path:
 def test_row_25_files_that_a_command_names_are_part_of_it(tmp_path: Path, monkeypatch, form: str):
     monkeypatch.chdir(tmp_path)
     weights = tmp_path / "asr_weights.py"
-    spec = f"command:{shlex.quote(sys.executable)} " + form.format(path=weights, folder=tmp_path) + " {wav}"
+    spec = (
+        f"command:{shlex.quote(sys.executable)} "
+        + form.format(path=weights, folder=tmp_path)
+        + " {wav}"
+    )
     found = []
     for text in ("a", "a", "b"):
         weights.write_text(text)
@@ -223,12 +254,18 @@ def test_a_class_is_made_once_and_may_take_clips_together(module):
         "plain = Plain()\n"
     )
     mine = load_recogniser(f"python:{name}:Mine")
-    assert [said.text for said in mine.recognise([make_clip(), make_clip()], "av")] == ["av 2", "av 2"]
+    assert [said.text for said in mine.recognise([make_clip(), make_clip()], "av")] == [
+        "av 2",
+        "av 2",
+    ]
     assert sys.modules[name].Mine.made == 1
     with pytest.raises(AvsrError, match="one hypothesis for each"):
         load_recogniser(f"python:{name}:Short").recognise([make_clip(), make_clip()], "av")
     for function, says in (("Plain", "called"), ("plain.other", "dotted")):
-        assert load_recogniser(f"python:{name}:{function}").recognise([make_clip()], "av")[0].text == says
+        assert (
+            load_recogniser(f"python:{name}:{function}").recognise([make_clip()], "av")[0].text
+            == says
+        )
 
 
 @pytest.mark.parametrize(
@@ -253,7 +290,7 @@ def test_a_module_that_cannot_be_imported_says_why(module):
         load_recogniser(f"python:{name}:f")
 
 
-# ----------------------------------------------------------------------------------------------------------- command
+# ------------------------------------------------------------------------------------------ command
 
 
 def command(tmp_path: Path, body: str, placeholder: str, name: str = "asr.py") -> str:
@@ -267,10 +304,16 @@ def test_a_command_gets_the_sound_as_a_wav_one_clip_after_the_other(tmp_path: Pa
     import soundfile
 
     kept = tmp_path / "kept.wav"
-    spec = command(tmp_path, f"shutil.copy(path, {str(kept)!r}); print('bin\\n  blue'); print(path)", "{wav}")
+    spec = command(
+        tmp_path, f"shutil.copy(path, {str(kept)!r}); print('bin\\n  blue'); print(path)", "{wav}"
+    )
     recogniser = load_recogniser(spec)
     assert recogniser.modalities == ("audio",)
-    clips = [make_clip("secret words"), without(make_clip(), "audio"), without(make_clip(), "audio", first=10)]
+    clips = [
+        make_clip("secret words"),
+        without(make_clip(), "audio"),
+        without(make_clip(), "audio", first=10),
+    ]
     said = [hypothesis.text for hypothesis in recogniser.recognise(clips, "audio")]
     assert said[0].startswith("bin blue ")
     assert said[1] == ""
@@ -296,7 +339,9 @@ def test_a_command_gets_the_sound_as_a_wav_one_clip_after_the_other(tmp_path: Pa
         ("{video}", "video", (), (False, True)),
     ],
 )
-def test_a_command_gets_the_streams_that_are_there(tmp_path: Path, placeholder, modality, missing, has):
+def test_a_command_gets_the_streams_that_are_there(
+    tmp_path: Path, placeholder, modality, missing, has
+):
     from avsr.preprocessing.media.streams import probe, read
 
     kept = tmp_path / "kept"
@@ -307,7 +352,8 @@ def test_a_command_gets_the_streams_that_are_there(tmp_path: Path, placeholder, 
     info = probe(kept)
     assert (info.has_audio, info.has_video) == has
     pieces = list(read(kept))
-    assert sum(len(piece.frames) for piece in pieces) - FRAMES in (0, 1)  # AAC fills its last packet
+    # AAC fills its last packet
+    assert sum(len(piece.frames) for piece in pieces) - FRAMES in (0, 1)
     if info.has_video:
         assert (info.width, info.height, info.fps) == (96, 96, 25)
 
@@ -326,7 +372,9 @@ def test_a_missing_part_of_the_picture_is_black(tmp_path: Path):
 
 
 def test_a_command_that_fails_names_itself_and_its_last_words(tmp_path: Path):
-    spec = command(tmp_path, "print('loading', file=sys.stderr); sys.exit('out of\\nluck')", "{wav}")
+    spec = command(
+        tmp_path, "print('loading', file=sys.stderr); sys.exit('out of\\nluck')", "{wav}"
+    )
     with pytest.raises(AvsrError) as error:
         load_recogniser(spec).recognise([make_clip("s1_x")], "audio")
     assert one_line(error) == f"{spec}: exit status 1 on clip 's1_x': luck"
@@ -354,7 +402,7 @@ def test_another_program_under_the_same_name_is_another_model(tmp_path: Path):
     assert load_recogniser(command(tmp_path, "print(2)", "{wav}")).sha256 != first
 
 
-# ---------------------------------------------------------------------------------------------------- faster-whisper
+# ----------------------------------------------------------------------------------- faster-whisper
 
 
 class FakeWhisper:
@@ -385,7 +433,9 @@ def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         raise OSError("no network\nanywhere")
 
     fake = SimpleNamespace(
-        WhisperModel=FakeWhisper, available_models=lambda: ["tiny.en", "base"], download_model=download_model
+        WhisperModel=FakeWhisper,
+        available_models=lambda: ["tiny.en", "base"],
+        download_model=download_model,
     )
     monkeypatch.setitem(sys.modules, "faster_whisper", fake)
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.0")
@@ -396,7 +446,9 @@ def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def test_whisper_hears_with_fixed_settings_and_gives_word_times(library: Path):
-    recogniser = load_recogniser(f"faster-whisper:{library}?prompt=bin blue&language=en&beam=2&times=yes", "cuda:1")
+    recogniser = load_recogniser(
+        f"faster-whisper:{library}?prompt=bin blue&language=en&beam=2&times=yes", "cuda:1"
+    )
     assert recogniser.modalities == ("audio",)
     clip = replace(without(make_clip(), "audio", first=10), start_s=2.0)
     (said,) = recogniser.recognise([clip], "audio")
@@ -407,7 +459,10 @@ def test_whisper_hears_with_fixed_settings_and_gives_word_times(library: Path):
     ]
     assert [word.confidence for word in said.words] == [0.5, 0.7]
     model = recogniser.model
-    assert model.loaded == (str(library), {"device": "cuda", "device_index": 1, "compute_type": "default"})
+    assert model.loaded == (
+        str(library),
+        {"device": "cuda", "device_index": 1, "compute_type": "default"},
+    )
     (call,) = model.calls
     assert not call.pop("audio")[10 * 640 :].any()
     assert call == {
@@ -455,7 +510,9 @@ def test_other_weights_or_settings_are_another_whisper(library: Path):
         ("weights", "mps", "use auto, cpu or cuda"),
     ],
 )
-def test_what_whisper_cannot_do_is_one_line(library: Path, tmp_path: Path, monkeypatch, spec, device, says):
+def test_what_whisper_cannot_do_is_one_line(
+    library: Path, tmp_path: Path, monkeypatch, spec, device, says
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "model.bin").write_bytes(b"")
@@ -473,8 +530,11 @@ def test_without_faster_whisper_one_line_says_what_to_install(monkeypatch: pytes
 
 @pytest.mark.slow
 def test_whisper_here_is_the_whisper_called_directly(shared: Path):
-    """The same words, so the same WER, as faster-whisper called by hand; on clean clips and with noise on them."""
-    library = pytest.importorskip("faster_whisper", reason="needs faster-whisper: pip install 'avsr[peers]'")
+    """The same words, so the same WER, as faster-whisper called by hand; on clean clips and with
+    noise on them."""
+    library = pytest.importorskip(
+        "faster_whisper", reason="needs faster-whisper: pip install 'avsr[peers]'"
+    )
     try:
         files = importlib.metadata.files(WHISPER) or []
     except importlib.metadata.PackageNotFoundError:
@@ -487,7 +547,12 @@ def test_whisper_here_is_the_whisper_called_directly(shared: Path):
     (folder,) = (Path(str(file.locate())).parent for file in files if file.name == "model.bin")
     direct = library.WhisperModel(str(folder), device="cpu", compute_type="int8")
     prompt = "bin blue at f two now. place red with g nine please"
-    settings = {"beam_size": 5, "temperature": 0.0, "condition_on_previous_text": False, "initial_prompt": prompt}
+    settings = {
+        "beam_size": 5,
+        "temperature": 0.0,
+        "condition_on_previous_text": False,
+        "initial_prompt": prompt,
+    }
     recogniser = load_recogniser(f"faster-whisper:{WHISPER}?compute=int8&prompt={prompt}", "cpu")
     clips = []
     for path in sorted((shared / "data" / "grid" / "s1").glob("*.mp4"))[:3]:
@@ -511,9 +576,15 @@ def test_whisper_here_is_the_whisper_called_directly(shared: Path):
 
 
 def test_a_checkpoint_may_name_its_decoding():
-    plain, beam, grammar = (load_recogniser(spec) for spec in ("default", "default?beam=4", "default?grammar=grid"))
-    assert (str(beam.recogniser.decoding), str(grammar.recogniser.decoding)) == ("beam 4", "grammar grid")
-    assert len({plain.sha256, beam.sha256, grammar.sha256}) == 3  # results of one are not taken for another's
+    plain, beam, grammar = (
+        load_recogniser(spec) for spec in ("default", "default?beam=4", "default?grammar=grid")
+    )
+    assert (str(beam.recogniser.decoding), str(grammar.recogniser.decoding)) == (
+        "beam 4",
+        "grammar grid",
+    )
+    # results of one are not taken for another's
+    assert len({plain.sha256, beam.sha256, grammar.sha256}) == 3
 
 
 @pytest.mark.parametrize("kind", ["lm", "grammar"])
@@ -532,7 +603,10 @@ def test_row_25_the_content_of_a_language_file_is_part_of_the_model(tmp_path: Pa
 @pytest.mark.parametrize(
     "spec",
     [
-        *(f"default?{query}" for query in ("beam=wide", "beam=-1", "bean=4", "lm_weight=0.3", "beam=4&grammar=grid")),
+        *(
+            f"default?{query}"
+            for query in ("beam=wide", "beam=-1", "bean=4", "lm_weight=0.3", "beam=4&grammar=grid")
+        ),
         "whisper:tiny.en",
         "faster-whisper:tiny.en?beam=0",
         "python:my_asr",

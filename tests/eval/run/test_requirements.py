@@ -12,9 +12,16 @@ from avsr.eval.run.requirements import check_labels, parse, violations
 SILENT = "video missing 50 % (bursts, silent)"
 
 
-def row(label: str, modality: str = "av", errors: int = 0, words: int = 100, **more: Any) -> dict[str, Any]:
+def row(
+    label: str, modality: str = "av", errors: int = 0, words: int = 100, **more: Any
+) -> dict[str, Any]:
     counts = {"substitutions": errors, "deletions": 0, "insertions": 0, "words": words}
-    counts |= {"character_substitutions": 0, "character_deletions": 2, "character_insertions": 0, "characters": 400}
+    counts |= {
+        "character_substitutions": 0,
+        "character_deletions": 2,
+        "character_insertions": 0,
+        "characters": 400,
+    }
     return {"label": label, "modality": modality, **counts, **more}
 
 
@@ -31,14 +38,18 @@ def results(**predicates: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_what_is_written_is_what_is_meant() -> None:
-    first, second, third, fourth = parse(f" R_V, wer:clean <= 2,cer:clean/audio<=0.5 , wer:{SILENT}<=15")
+    first, second, third, fourth = parse(
+        f" R_V, wer:clean <= 2,cer:clean/audio<=0.5 , wer:{SILENT}<=15"
+    )
     assert first.predicate == "R_V"
     assert (second.rate, second.label, second.modality, second.limit) == ("wer", "clean", None, 2)
     assert (third.rate, third.label, third.modality, third.limit) == ("cer", "clean", "audio", 0.5)
     assert (fourth.label, fourth.limit) == (SILENT, 15)
 
 
-@pytest.mark.parametrize("text", ["", "R_X", "wer:clean", "wer:clean<2", "wer:clean<=x", "wer:<=2", "R_V;R_A", "R_V,"])
+@pytest.mark.parametrize(
+    "text", ["", "R_X", "wer:clean", "wer:clean<2", "wer:clean<=x", "wer:<=2", "R_V;R_A", "R_V,"]
+)
 def test_what_is_not_understood_is_one_line(text: str) -> None:
     with pytest.raises(AvsrError, match=r"R_V, R_A or wer:LABEL<=PERCENT"):
         parse(text)
@@ -76,14 +87,25 @@ def test_rates_are_held_against_their_limits(text: str, says: str) -> None:
 
 
 def test_predicates_hold_or_name_the_worst_row() -> None:
-    good = {"label": "a", "pass": True, "difference": 0.0, "high": 0.004, "wer": 0.1, "against_wer": 0.1}
+    good = {
+        "label": "a",
+        "pass": True,
+        "difference": 0.0,
+        "high": 0.004,
+        "wer": 0.1,
+        "against_wer": 0.1,
+    }
     bad = {**good, "label": "b", "pass": False, "difference": 0.2, "wer": 0.3}
     open_one = {**good, "label": "c", "pass": None, "high": 0.012}
     holds = {"pass": True, "vacuous": False, "tolerance": 0.005, "checks": [good]}
     assert violations(parse("R_V"), results(R_V=holds)) == []
-    (line,) = violations(parse("R_V"), results(R_V={**holds, "pass": False, "checks": [good, bad, open_one]}))
+    (line,) = violations(
+        parse("R_V"), results(R_V={**holds, "pass": False, "checks": [good, bad, open_one]})
+    )
     assert line == "R_V: 1 of 3 rows fail; worst b: 30.00 % against 10.00 % (0.5 points allowed)"
-    (line,) = violations(parse("R_V"), results(R_V={**holds, "pass": None, "checks": [good, open_one]}))
+    (line,) = violations(
+        parse("R_V"), results(R_V={**holds, "pass": None, "checks": [good, open_one]})
+    )
     assert line.startswith("R_V: undecided, which is no pass: 1 of 2 rows")
     assert "c: +0.00 points, up to +1.20 (0.5 points allowed)" in line
     for passed in (True, None):

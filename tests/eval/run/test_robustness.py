@@ -1,4 +1,5 @@
-"""Suites on a small corpus with recognisers whose behaviour is known: rows, predicates, going on after a kill."""
+"""Suites on a small corpus with recognisers whose behaviour is known: rows, predicates, going on
+after a kill."""
 
 from __future__ import annotations
 
@@ -55,7 +56,9 @@ def write_corpus(folder: Path, clips: Sequence[Clip]) -> Path:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_corpus(tmp_path_factory.mktemp("corpus") / "shards", [make_clip(n) for n in range(20)])
+    return write_corpus(
+        tmp_path_factory.mktemp("corpus") / "shards", [make_clip(n) for n in range(20)]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +94,9 @@ class Fake:
         assert modality in ("av", "audio", "video")
         heard = clip.audio_present & (np.abs(clip.audio).reshape(clip.frames, -1).max(axis=1) > 0)
         seen = clip.video_present & (clip.lips.reshape(clip.frames, -1).max(axis=1) > 0)
-        if modality == "av" and any(not {"audio": heard, "video": seen}[stream].all() for stream in self.needs):
+        if modality == "av" and any(
+            not {"audio": heard, "video": seen}[stream].all() for stream in self.needs
+        ):
             return "nonsense"
         there = {"av": heard | seen, "audio": heard, "video": seen}[modality]
         spoken = (clip.text or "").split()
@@ -114,12 +119,21 @@ def test_a_recogniser_that_uses_what_is_there_passes(talkative: Path, tmp_path: 
     assert rows["video missing 100 % (bursts)", "av"]["video_present"] == 0
     assert rows["audio missing 50 % (bursts)", "av"]["audio_present"] == 0.5
     nothing = rows["nothing there (silent)", "av"]
-    assert (nothing["wer"], nothing["words"], nothing["insertions"], nothing["delta_wer"]) == (None, 0, 0, None)
+    assert (nothing["wer"], nothing["words"], nothing["insertions"], nothing["delta_wer"]) == (
+        None,
+        0,
+        0,
+        None,
+    )
     assert nothing["audio_present"] == 1  # the masks claim that something is there
     assert rows["babble 0 dB", "av"]["snr"] == "whole clip"
     for name, checks in (("R_V", 5), ("R_A", 3)):
         predicate = results["predicates"][name]
-        assert (predicate["pass"], predicate["worst"], len(predicate["checks"])) == (True, 0.0, checks)
+        assert (predicate["pass"], predicate["worst"], len(predicate["checks"])) == (
+            True,
+            0.0,
+            checks,
+        )
     assert results["summary"]["hallucination_rate"] == 0
     assert results["schema"] == 1
     assert json.loads((tmp_path / "results.json").read_text()) == results
@@ -156,7 +170,9 @@ def test_too_few_clips_decide_nothing_and_say_how_many_would(corpus: Path, tmp_p
         (-0.03, -0.02, -0.01, "pass"),
     ],
 )
-def test_verdicts_are_of_the_whole_interval(low: float, value: float, high: float, verdict: str) -> None:
+def test_verdicts_are_of_the_whole_interval(
+    low: float, value: float, high: float, verdict: str
+) -> None:
     difference = Difference(value, low, high)
     assert decide(difference) == verdict
     if verdict == "undecided":  # the interval shrinks with the root of the number of clips
@@ -171,7 +187,8 @@ def test_without_a_difference_or_at_the_limit_no_number_of_clips_is_told() -> No
 
 
 class IgnoresMasks(Fake):
-    """Goes by the picture, black or not: a word whose frame is black is heard as well as can be, and is wrong."""
+    """Goes by the picture, black or not: a word whose frame is black is heard as well as can be,
+    and is wrong."""
 
     def _hear(self, clip: Clip, modality: str) -> str:
         if modality == "audio":
@@ -179,12 +196,14 @@ class IgnoresMasks(Fake):
         spoken = (clip.text or "").split()
         frames = np.linspace(0, clip.frames - 1, len(spoken)).astype(int)
         return " ".join(
-            word if clip.lips[frame].max() > 0 else "soon" for word, frame in zip(spoken, frames, strict=True)
+            word if clip.lips[frame].max() > 0 else "soon"
+            for word, frame in zip(spoken, frames, strict=True)
         )
 
 
 class IgnoresVideo(Fake):
-    """Could read lips, and does so where there is no sound at all to listen to; together, it only listens."""
+    """Could read lips, and does so where there is no sound at all to listen to; together, it only
+    listens."""
 
     def _hear(self, clip: Clip, modality: str) -> str:
         return super()._hear(clip, "audio" if modality == "av" else modality)
@@ -200,7 +219,9 @@ def violated(results: dict, text: str) -> list[str]:
 
 
 def test_a_recogniser_that_ignores_masks_fails_for_missing_lips(corpus: Path) -> None:
-    results = evaluate(IgnoresMasks(), corpus, "masked", limit=6, conditions="video missing*,audio missing*")
+    results = evaluate(
+        IgnoresMasks(), corpus, "masked", limit=6, conditions="video missing*,audio missing*"
+    )
     lines = violated(results, "R_V,R_A")
     assert lines[0].startswith("R_V: ")
     assert "rows fail; worst video missing" in lines[0]
@@ -211,7 +232,9 @@ def test_a_recogniser_that_ignores_masks_fails_for_missing_lips(corpus: Path) ->
 
 
 def test_a_recogniser_that_ignores_video_fails_for_missing_sound(corpus: Path) -> None:
-    results = evaluate(IgnoresVideo(), corpus, "masked", limit=6, conditions="video missing*,audio missing*")
+    results = evaluate(
+        IgnoresVideo(), corpus, "masked", limit=6, conditions="video missing*,audio missing*"
+    )
     undecided, failed = violated(results, "R_V,R_A,wer:clean<=0")
     assert undecided.startswith("R_V: undecided")
     assert failed.startswith("R_A: ")
@@ -231,7 +254,9 @@ def test_a_recogniser_that_ignores_everything_passes_no_gate(corpus: Path) -> No
     assert results["summary"]["hallucination_rate"] == 1
 
 
-@pytest.mark.parametrize(("stream", "broken", "sound"), [("video", "R_V", "R_A"), ("audio", "R_A", "R_V")])
+@pytest.mark.parametrize(
+    ("stream", "broken", "sound"), [("video", "R_V", "R_A"), ("audio", "R_A", "R_V")]
+)
 def test_a_recogniser_that_cannot_do_without_a_stream_fails(
     stream: str, broken: str, sound: str, corpus: Path, talkative: Path
 ) -> None:
@@ -246,7 +271,8 @@ def test_a_recogniser_that_cannot_do_without_a_stream_fails(
     row = rows_of(results)[f"{stream} missing 100 % (bursts)", "av"]
     assert (row["wer"], row["substitutions"], row["deletions"]) == (1.0, 20, 80)
     assert (row["delta_wer"], row["delta_high"]) == (1.0, 1.0)
-    assert 0.5 < row["delta_low"] < 1  # twenty clips of five words do not show that every word is lost
+    # twenty clips of five words do not show that every word is lost
+    assert 0.5 < row["delta_low"] < 1
 
 
 def test_words_put_out_where_nothing_is_there_are_counted(corpus: Path) -> None:
@@ -286,12 +312,17 @@ def test_a_killed_run_goes_on_and_ends_the_same(corpus: Path, tmp_path: Path) ->
     assert second.calls == 22 - 14  # two batches of eleven rows, of which fourteen were done
     assert without_times(parts) == without_times(whole)
     contents = [
-        [without_times(json.loads(line)) for line in (tmp_path / name / "hypotheses.jsonl").read_text().splitlines()]
+        [
+            without_times(json.loads(line))
+            for line in (tmp_path / name / "hypotheses.jsonl").read_text().splitlines()
+        ]
         for name in ("whole", "parts")
     ]
     assert contents[0] == contents[1]
     third = Fake(needs=["audio"])
-    assert without_times(evaluate(third, corpus, "quick", out=tmp_path / "parts")) == without_times(whole)
+    assert without_times(evaluate(third, corpus, "quick", out=tmp_path / "parts")) == without_times(
+        whole
+    )
     assert third.calls == 0
 
 
@@ -316,7 +347,9 @@ def test_another_seed_makes_other_masks_and_keeps_the_first(corpus: Path, tmp_pa
     assert again.calls == 0
 
 
-def test_each_clip_is_decoded_once_for_all_rows(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_clip_is_decoded_once_for_all_rows(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     loaded: list[int] = []
 
     class Counting(ShardIndex):
@@ -329,13 +362,19 @@ def test_each_clip_is_decoded_once_for_all_rows(corpus: Path, monkeypatch: pytes
     assert sorted(loaded) == list(range(20))
     loaded.clear()
     evaluate(Fake(), corpus, "quick")
-    assert max(loaded.count(i) for i in range(20)) <= 2  # once more where babble is made of a clip not reached yet
+    # once more where babble is made of a clip not reached yet
+    assert max(loaded.count(i) for i in range(20)) <= 2
 
 
-def test_limit_and_split_choose_clips_and_leave_their_conditions_alone(corpus: Path, tmp_path: Path) -> None:
+def test_limit_and_split_choose_clips_and_leave_their_conditions_alone(
+    corpus: Path, tmp_path: Path
+) -> None:
     class Listening(Fake):
         def recognise(self, clips: Sequence[Clip], modality: str = "auto") -> list[SimpleNamespace]:
-            return [SimpleNamespace(text=f"{clip.audio.sum():.6f} {clip.video_present.sum()}") for clip in clips]
+            return [
+                SimpleNamespace(text=f"{clip.audio.sum():.6f} {clip.video_present.sum()}")
+                for clip in clips
+            ]
 
     texts = []
     for limit in (None, 5):
@@ -351,7 +390,13 @@ def test_limit_and_split_choose_clips_and_leave_their_conditions_alone(corpus: P
 
 def test_progress_reaches_its_end(corpus: Path, tmp_path: Path) -> None:
     told: list[tuple[float, float]] = []
-    evaluate(Fake(), corpus, "clean", out=tmp_path, progress=lambda done, total: told.append((done, total)))
+    evaluate(
+        Fake(),
+        corpus,
+        "clean",
+        out=tmp_path,
+        progress=lambda done, total: told.append((done, total)),
+    )
     assert told[-1] == (60, 60)
     assert told == sorted(told)
 
@@ -408,5 +453,11 @@ def test_hypotheses_of_another_run_are_put_aside_and_come_back(tmp_path: Path):
 
     HypothesisStore(tmp_path, {"model": "first"}).add([line("long work")])
     HypothesisStore(tmp_path, {"model": "second"}).add([line("another")])
-    assert HypothesisStore(tmp_path, {"model": "first"}).lines["clean", "a"]["hypothesis"] == "long work"
-    assert HypothesisStore(tmp_path, {"model": "second"}).lines["clean", "a"]["hypothesis"] == "another"
+    assert (
+        HypothesisStore(tmp_path, {"model": "first"}).lines["clean", "a"]["hypothesis"]
+        == "long work"
+    )
+    assert (
+        HypothesisStore(tmp_path, {"model": "second"}).lines["clean", "a"]["hypothesis"]
+        == "another"
+    )

@@ -35,7 +35,11 @@ print("after", file=sys.stderr)
 def _run(code: str, model: Path, **environment: str) -> tuple[str, str]:
     clean = {name: value for name, value in os.environ.items() if name != QUIET}
     done = subprocess.run(
-        [sys.executable, "-c", code, str(model)], capture_output=True, text=True, env=clean | environment, check=True
+        [sys.executable, "-c", code, str(model)],
+        capture_output=True,
+        text=True,
+        env=clean | environment,
+        check=True,
     )
     return done.stdout.strip(), done.stderr
 

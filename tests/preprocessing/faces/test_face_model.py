@@ -1,4 +1,5 @@
-"""The landmark model is looked up in the stated order and never taken with a wrong hash; a stand-in plays the file."""
+"""The landmark model is looked up in the stated order and never taken with a wrong hash; a stand-in
+plays the file."""
 
 from __future__ import annotations
 

@@ -29,7 +29,9 @@ def model(shared: Path) -> Path:
 @pytest.fixture(scope="module")
 def people(shared: Path) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """The first frames of two GRID clips, (288, 360, 3)."""
-    return tuple(_frames(shared / "data" / "grid" / "s1" / f"{name}.mp4") for name in ("bbaf2n", "lwbz4n"))
+    return tuple(
+        _frames(shared / "data" / "grid" / "s1" / f"{name}.mp4") for name in ("bbaf2n", "lwbz4n")
+    )
 
 
 def _frames(path: Path) -> list[np.ndarray]:
@@ -45,7 +47,9 @@ def _pieces(frames: list, size: int = 25) -> list[streams.Piece]:
     return [
         streams.Piece(i, part, np.zeros(len(part) * 640, np.float32), np.zeros(len(part), bool))
         for i in range(0, len(frames), size)
-        for part in [[None if frame is None else Picture.of_rgb(frame) for frame in frames[i : i + size]]]
+        for part in [
+            [None if frame is None else Picture.of_rgb(frame) for frame in frames[i : i + size]]
+        ]
     ]
 
 
@@ -64,18 +68,32 @@ def _track(id: int, first: int, last: int, height: float, x: float) -> FaceTrack
     points[..., 0] = x
     points[:, face.CHIN, 1] = height
     frames = np.arange(first, last)
-    return FaceTrack(id, (1000, 1000), frames, np.repeat(points, len(frames), 0), np.zeros(len(frames), np.float32))
+    return FaceTrack(
+        id,
+        (1000, 1000),
+        frames,
+        np.repeat(points, len(frames), 0),
+        np.zeros(len(frames), np.float32),
+    )
 
 
 def test_two_people_side_by_side_are_two_tracks(people, model):
-    frames = [_scene(288, 600, (a, 0, 0, 1.0), (b, 370, 60, 0.6)) for a, b in zip(*people, strict=True)]
+    frames = [
+        _scene(288, 600, (a, 0, 0, 1.0), (b, 370, 60, 0.6)) for a, b in zip(*people, strict=True)
+    ]
     tracks = track_faces(_pieces(frames), model_path=model)
     assert [track.duration for track in tracks] == [FRAMES, FRAMES]
     large, small = sorted(tracks, key=lambda track: -track.size)
     assert large.centre[0] < 360 < small.centre[0]
     assert small.size == pytest.approx(0.6 * large.size, rel=0.1)
     persons = find_persons(tracks)
-    for rule, track in (("main", large), ("largest", large), ("left", large), ("right", small), (small.id, small)):
+    for rule, track in (
+        ("main", large),
+        ("largest", large),
+        ("left", large),
+        ("right", small),
+        (small.id, small),
+    ):
         assert choose_person(persons, rule).tracks == [track]
 
 
@@ -90,7 +108,9 @@ def test_pieces_of_any_size_give_the_same_tracks(people, model):
     reference = track_faces(_pieces(people[0], 25), model_path=model)
     for size in (1, 7):
         tracks = track_faces(_pieces(people[0], size), model_path=model)
-        assert [track.frames.tolist() for track in tracks] == [track.frames.tolist() for track in reference]
+        assert [track.frames.tolist() for track in tracks] == [
+            track.frames.tolist() for track in reference
+        ]
         np.testing.assert_array_equal(tracks[0].points, reference[0].points)
 
 
@@ -104,7 +124,10 @@ def test_frames_that_are_not_contiguous_are_no_trap(people, model):
 
 def test_a_still_head_is_looked_at_less_often_than_a_moving_one(people, model):
     still = [people[0][0]] * FRAMES
-    moving = [_scene(288, 500, (people[0][0], int(70 + 65 * np.sin(i / 3)), 0, 1.0)) for i in range(FRAMES)]
+    moving = [
+        _scene(288, 500, (people[0][0], int(70 + 65 * np.sin(i / 3)), 0, 1.0))
+        for i in range(FRAMES)
+    ]
     (calm,) = track_faces(_pieces(still), model_path=model)
     (lively,) = track_faces(_pieces(moving), model_path=model)
     assert len(calm.frames) <= FRAMES // 4 + 2
@@ -144,7 +167,9 @@ class _Shown:
         self.faces = list(faces)
 
 
-def _looks(shown: list[_Shown], stride: int = face_tracks.MAX_STRIDE) -> tuple[list[int], list[FaceTrack]]:
+def _looks(
+    shown: list[_Shown], stride: int = face_tracks.MAX_STRIDE
+) -> tuple[list[int], list[FaceTrack]]:
     """The frames that were looked at, and the tracks."""
     tracker, looks = FaceTracker(stride=stride), []
     tracker._detect = lambda picture: picture.faces  # type: ignore[method-assign]
@@ -160,14 +185,17 @@ def _looks(shown: list[_Shown], stride: int = face_tracks.MAX_STRIDE) -> tuple[l
 
 def test_swapping_the_order_of_the_list_swaps_no_tracks():
     left, right = _face(100), _face(400)
-    looks, tracks = _looks([_Shown(right, left) if number % 2 else _Shown(left, right) for number in range(10)], 1)
+    looks, tracks = _looks(
+        [_Shown(right, left) if number % 2 else _Shown(left, right) for number in range(10)], 1
+    )
     assert looks == list(range(10))
     assert [track.centre[0] for track in tracks] == [100, 400]
     assert all((track.points == track.points[0]).all() for track in tracks)
 
 
 def test_motion_is_looked_at_wherever_it_falls():
-    """A jump anywhere between two looks is found to the frame, and results come in order of time."""
+    """A jump anywhere between two looks is found to the frame, and results come in order of
+    time."""
     for jump in range(1, 16):
         numbers, _ = _looks([_Shown(_face(100 if i < jump else 130)) for i in range(16)])
         assert numbers == sorted(set(numbers))
@@ -176,11 +204,14 @@ def test_motion_is_looked_at_wherever_it_falls():
 
 
 def test_row_6_a_cut_to_another_picture_in_the_same_place_begins_a_new_track():
-    """Two people in alternating shots sit in the same place: only what is around their faces tells the cut."""
+    """Two people in alternating shots sit in the same place: only what is around their faces tells
+    the cut."""
     rng = np.random.default_rng(0)
     one, two = (view / np.linalg.norm(view) for view in rng.normal(size=(2, 256)))
     for cut in range(1, 16):
-        looks, tracks = _looks([_Shown(_face(100, view=one if i < cut else two)) for i in range(16)])
+        looks, tracks = _looks(
+            [_Shown(_face(100, view=one if i < cut else two)) for i in range(16)]
+        )
         assert [(track.first, track.last) for track in tracks] == [(0, cut - 1), (cut, looks[-1])]
 
 
@@ -198,8 +229,11 @@ def test_row_30_a_look_is_kept_in_a_few_hundred_bytes():
     try:
         for number in range(20_000):
             tracker.add(number, number)  # type: ignore[arg-type]
-        kept = tracemalloc.get_traced_memory()[0] / sum(len(track.frames) for track in tracker.tracks)
+        kept = tracemalloc.get_traced_memory()[0] / sum(
+            len(track.frames) for track in tracker.tracks
+        )
     finally:
         tracemalloc.stop()
     assert len(tracker.tracks) == 1
-    assert kept < 2 * 256  # points, angle and number of a look, in arrays that are at most half empty
+    # points, angle and number of a look, in arrays that are at most half empty
+    assert kept < 2 * 256

@@ -20,8 +20,11 @@ from avsr.preprocessing.media.ticks import Picture
 PICTURE = (640, 480)
 
 
-def _points(scale: float = 1.0, angle_deg: float = 0.0, mouth: tuple[float, float] = (320, 240)) -> np.ndarray:
-    """(K, 2): the mean face `scale` times as large as in the crop, turned, its mouth at a place in the picture."""
+def _points(
+    scale: float = 1.0, angle_deg: float = 0.0, mouth: tuple[float, float] = (320, 240)
+) -> np.ndarray:
+    """(K, 2): the mean face `scale` times as large as in the crop, turned, its mouth at a place in
+    the picture."""
     angle = np.linspace(0, 2 * np.pi, 20, endpoint=False)
     ring = np.stack([-22.5 * np.cos(angle), 9 * np.sin(angle)], axis=1)  # begins at the left corner
     upright = np.concatenate([MEAN_FACE, ring, [(0, -120), (0, 40), (-65, -50), (65, -50)]])
@@ -30,9 +33,13 @@ def _points(scale: float = 1.0, angle_deg: float = 0.0, mouth: tuple[float, floa
     return (scale * upright @ rotation.T + mouth).astype(np.float32)
 
 
-def _track(points: list[np.ndarray], frames: list[int] | None = None, yaw_deg: float = 0.0) -> FaceTrack:
+def _track(
+    points: list[np.ndarray], frames: list[int] | None = None, yaw_deg: float = 0.0
+) -> FaceTrack:
     numbers = np.array(range(len(points)) if frames is None else frames)
-    return FaceTrack(0, PICTURE, numbers, np.stack(points), np.full(len(points), yaw_deg, np.float32))
+    return FaceTrack(
+        0, PICTURE, numbers, np.stack(points), np.full(len(points), yaw_deg, np.float32)
+    )
 
 
 def _apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -46,7 +53,9 @@ def test_size_place_and_tilt_of_the_head_do_not_matter(scale, angle_deg):
     matrices, present, found = mouth_transforms(_track([points] * 3), 3)
     assert present.all()
     np.testing.assert_allclose(found, scale, rtol=1e-4)
-    np.testing.assert_allclose(_apply(matrices[1], points), _points(mouth=(CENTRE, CENTRE)), atol=0.01)
+    np.testing.assert_allclose(
+        _apply(matrices[1], points), _points(mouth=(CENTRE, CENTRE)), atol=0.01
+    )
     a, b = matrices[1, 0, :2], matrices[1, 1, :2]
     assert abs(a @ b) < 1e-5  # no shear
     assert a @ a == pytest.approx(b @ b, rel=1e-5)
@@ -64,7 +73,9 @@ def test_short_gaps_are_interpolated_and_long_ones_absent():
     track = _track([_points(mouth=(300 + 10 * n, 240)) for n in frames], frames)
     matrices, present, scale = mouth_transforms(track, 16)
     assert present.tolist() == [True] * 7 + [False] * 6 + [True] + [False] * 2
-    np.testing.assert_allclose(_apply(matrices[3], np.array([330.0, 240])), (CENTRE, CENTRE), atol=0.01)
+    np.testing.assert_allclose(
+        _apply(matrices[3], np.array([330.0, 240])), (CENTRE, CENTRE), atol=0.01
+    )
     assert not matrices[~present].any()
     assert not scale[~present].any()
 
@@ -116,11 +127,16 @@ def test_fine_patterns_do_not_alias():
 def test_geometry_on_real_clips(shared: Path):
     for name in ("bbaf2n", "lwbz4n"):
         frames = [
-            f for piece in streams.read(shared / "data/grid/s1" / f"{name}.mp4", audio=False) for f in piece.frames
+            f
+            for piece in streams.read(shared / "data/grid/s1" / f"{name}.mp4", audio=False)
+            for f in piece.frames
         ]
         pieces = [
             streams.Piece(
-                0, [Picture.of_rgb(f) for f in frames[:40]], np.zeros(40 * 640, np.float32), np.zeros(40, bool)
+                0,
+                [Picture.of_rgb(f) for f in frames[:40]],
+                np.zeros(40 * 640, np.float32),
+                np.zeros(40, bool),
             )
         ]
         (every,) = track_faces(pieces, model_path=shared / "models" / MODEL_NAME, stride=1)
@@ -150,21 +166,32 @@ def test_tracks_hold_the_points_the_crops_need():
 
 def _at_once(track: FaceTrack, total: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What mouth_transforms is defined to be, over whole stretches at once."""
-    matrices, present, scale = np.zeros((total, 2, 3), np.float32), np.zeros(total, bool), np.zeros(total, np.float32)
+    matrices, present, scale = (
+        np.zeros((total, 2, 3), np.float32),
+        np.zeros(total, bool),
+        np.zeros(total, np.float32),
+    )
     breaks = np.flatnonzero(np.diff(track.frames) > lips.MAX_GAP + 1) + 1
     for index in np.split(np.arange(len(track.frames)), breaks):
         known = track.frames[index]
         every = np.arange(known[0], known[-1] + 1)
-        values = np.concatenate([track.points[index].reshape(len(index), -1), track.yaw_deg[index, None]], axis=1)
+        values = np.concatenate(
+            [track.points[index].reshape(len(index), -1), track.yaw_deg[index, None]], axis=1
+        )
         dense = np.stack([np.interp(every, known, column) for column in values.T], axis=1)
         sums = np.concatenate([np.zeros_like(dense[:1]), np.cumsum(dense, axis=0)])
         here = np.arange(len(every))
-        low, high = np.maximum(here - lips.SMOOTH, 0), np.minimum(here + lips.SMOOTH + 1, len(every))
+        low, high = (
+            np.maximum(here - lips.SMOOTH, 0),
+            np.minimum(here + lips.SMOOTH + 1, len(every)),
+        )
         smooth = (sums[high] - sums[low]) / (high - low)[:, None]
         points = smooth[:, :-1].reshape(len(every), len(POINTS), 2)
         found = lips._similarity(points)
         wide = 1 / np.linalg.norm(found[:, :, 0], axis=1)
-        kept = (wide * lips.MOUTH_WIDTH >= lips.MIN_MOUTH) & (np.abs(smooth[:, -1]) <= lips.MAX_YAW_DEG)
+        kept = (wide * lips.MOUTH_WIDTH >= lips.MIN_MOUTH) & (
+            np.abs(smooth[:, -1]) <= lips.MAX_YAW_DEG
+        )
         kept &= lips._inside(points, found, track.picture)
         matrices[every], present[every] = np.where(kept[:, None, None], found, 0), kept
         scale[every] = np.where(kept, wide, 0)
@@ -175,10 +202,15 @@ def test_frame_by_frame_is_to_the_bit_what_all_at_once_is():
     rng = np.random.default_rng(3)
     for trial in range(20):
         frames = np.cumsum(rng.choice([1, 1, 2, 4, 4, 6, 7, 8, 30], size=rng.integers(1, 60)))
-        points = np.stack([_points(rng.uniform(0.5, 2), rng.normal() * 20, (300, 220)) for _ in frames])
+        points = np.stack(
+            [_points(rng.uniform(0.5, 2), rng.normal() * 20, (300, 220)) for _ in frames]
+        )
         points += rng.normal(size=points.shape).astype(np.float32)
         yaw = rng.normal(size=len(frames)).astype(np.float32) * 40
-        track, total = FaceTrack(0, PICTURE, frames, points, yaw), int(frames[-1]) + rng.integers(1, 20)
+        track, total = (
+            FaceTrack(0, PICTURE, frames, points, yaw),
+            int(frames[-1]) + rng.integers(1, 20),
+        )
         expected = _at_once(track, total)
         for ours, reference in zip(mouth_transforms(track, total), expected, strict=True):
             np.testing.assert_array_equal(ours, reference)
@@ -190,9 +222,12 @@ def test_frame_by_frame_is_to_the_bit_what_all_at_once_is():
                 assert first > told
                 told = first + len(stretch[0]) - 1
                 for ours, reference in zip(stretch, expected, strict=True):
-                    np.testing.assert_array_equal(ours, reference[first : told + 1], err_msg=str(trial))
+                    np.testing.assert_array_equal(
+                        ours, reference[first : told + 1], err_msg=str(trial)
+                    )
             known = np.flatnonzero(expected[1])
-            assert not ((known > told) & (known + lips.LAG <= settled)).any()  # certain after LAG frames
+            # certain after LAG frames
+            assert not ((known > told) & (known + lips.LAG <= settled)).any()
         assert told == frames[-1]
 
 

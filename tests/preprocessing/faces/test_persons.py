@@ -1,4 +1,5 @@
-"""Tracks become persons: over cuts, returns and crossfades, but never two people one without a line."""
+"""Tracks become persons: over cuts, returns and crossfades, but never two people one without a
+line."""
 
 from __future__ import annotations
 
@@ -12,7 +13,14 @@ from avsr.base.errors import AvsrError
 from avsr.preprocessing.faces import face
 from avsr.preprocessing.faces.face import POINTS, SHAPE
 from avsr.preprocessing.faces.face_tracks import FaceTrack, normal_shape, shape_distances
-from avsr.preprocessing.faces.persons import OTHER, SAME, choose_person, find_persons, list_persons, remarks
+from avsr.preprocessing.faces.persons import (
+    OTHER,
+    SAME,
+    choose_person,
+    find_persons,
+    list_persons,
+    remarks,
+)
 
 RNG = np.random.default_rng(5)
 ANNE = normal_shape(RNG.normal(size=(len(SHAPE), 3)))
@@ -28,13 +36,23 @@ def _like(shape: np.ndarray, distance: float) -> np.ndarray:
     low, high = 0.0, 1.0
     for _ in range(40):
         middle = (low + high) / 2
-        low, high = (middle, high) if shape_distance(shape + middle * NOBODY, shape) < distance else (low, middle)
+        low, high = (
+            (middle, high)
+            if shape_distance(shape + middle * NOBODY, shape) < distance
+            else (low, middle)
+        )
     turn, _ = np.linalg.qr(RNG.normal(size=(3, 3)))
     return 7 * (shape + low * NOBODY) @ (turn * np.sign(np.linalg.det(turn))) + 20
 
 
 def _track(
-    id: int, first: int, last: int, *, height: float = 100, x: float = 500, shape: np.ndarray | None = ANNE
+    id: int,
+    first: int,
+    last: int,
+    *,
+    height: float = 100,
+    x: float = 500,
+    shape: np.ndarray | None = ANNE,
 ) -> FaceTrack:
     """A made-up track: a face of the given height, its mouth at x."""
     points = np.zeros((1, len(POINTS), 2), np.float32)
@@ -42,7 +60,9 @@ def _track(
     points[:, face.CHIN, 1] = height
     frames = np.arange(first, last)
     yaw = np.zeros(len(frames), np.float32)
-    return FaceTrack(id, (1000, 1000), frames, np.repeat(points, len(frames), 0), yaw, shape, len(frames))
+    return FaceTrack(
+        id, (1000, 1000), frames, np.repeat(points, len(frames), 0), yaw, shape, len(frames)
+    )
 
 
 def _ids(tracks: list[FaceTrack]) -> list[list[int]]:
@@ -72,13 +92,18 @@ def test_row_6_a_doubtful_face_in_another_shot_is_taken_with_a_line():
 
 def test_row_6_two_people_in_alternating_shots_stay_two_and_a_line_tells():
     other = _like(ANNE, 1.2 * OTHER)
-    shots = [_track(i, 50 * i, 50 * i + 50 - 5 * (i % 2), shape=other if i % 2 else ANNE) for i in range(4)]
+    shots = [
+        _track(i, 50 * i, 50 * i + 50 - 5 * (i % 2), shape=other if i % 2 else ANNE)
+        for i in range(4)
+    ]
     persons = find_persons(shots)
     assert [[track.id for track in person.tracks] for person in persons] == [[0, 2], [1, 3]]
     chosen = choose_person(persons)
     present = np.arange(200) // 50 % 2 == 0
     who, lost = remarks(persons, chosen, np.ones(200, bool), present)
-    assert who.startswith("2 faces found: 0 (middle, 100 pixels high, 4.0 s between 0.0 and 6.0 s); 1 (")
+    assert who.startswith(
+        "2 faces found: 0 (middle, 100 pixels high, 4.0 s between 0.0 and 6.0 s); 1 ("
+    )
     assert "the lips of 0 are read" in who
     assert lost == "no lips to read for 4.0 of 8.0 s: 2.0-4.0, 6.0-8.0 s"
 
@@ -101,7 +126,10 @@ def test_a_return_to_the_same_place_is_the_same_person_even_if_unknown():
 
 def test_the_order_of_the_tracks_plays_no_part():
     other = _like(ANNE, 2 * OTHER)
-    tracks = [_track(i, 50 * i, 50 * i + 50, x=100 * i, shape=other if i % 3 == 0 else ANNE) for i in range(7)]
+    tracks = [
+        _track(i, 50 * i, 50 * i + 50, x=100 * i, shape=other if i % 3 == 0 else ANNE)
+        for i in range(7)
+    ]
     assert _ids(tracks) == _ids(tracks[::-1]) == [[0, 3, 6], [1, 2, 4, 5]]
 
 
@@ -110,7 +138,11 @@ def test_the_order_of_the_tracks_plays_no_part():
     [("main", 1), ("largest", 2), ("left", 1), ("right", 2), (0, 0), ("2", 2)],
 )
 def test_rules(rule, expected):
-    tracks = [_track(0, 0, 10, height=900, x=10), _track(1, 0, 100, x=300), _track(2, 20, 80, height=150, x=600)]
+    tracks = [
+        _track(0, 0, 10, height=900, x=10),
+        _track(1, 0, 100, x=300),
+        _track(2, 20, 80, height=150, x=600),
+    ]
     tracks[2] = replace(tracks[2], shape=_like(ANNE, 2 * OTHER))
     assert choose_person(find_persons(tracks), rule).id == expected
 
@@ -125,7 +157,9 @@ def test_a_number_means_the_person_over_returns():
 def test_mistakes_name_what_there_is():
     assert choose_person([], "main") is None
     persons = find_persons([_track(0, 0, 50, x=100)])
-    with pytest.raises(AvsrError, match=r"face 3: there is no such face; 1 face found: 0 \(left, 100 pixels"):
+    with pytest.raises(
+        AvsrError, match=r"face 3: there is no such face; 1 face found: 0 \(left, 100 pixels"
+    ):
         choose_person(persons, 3)
     with pytest.raises(AvsrError, match="allowed are main, largest"):
         choose_person([], "first")
@@ -140,14 +174,30 @@ def test_row_6_eight_real_speakers_are_told_apart(shared: Path):
     from avsr.preprocessing.media import streams
 
     found: dict[str, list[np.ndarray]] = {}
-    folders = [shared / "data" / "grid" / "s1", *sorted((shared / "data" / "grid-others").glob("s*"))]
+    folders = [
+        shared / "data" / "grid" / "s1",
+        *sorted((shared / "data" / "grid-others").glob("s*")),
+    ]
     for folder in folders:
         for path in sorted(folder.glob("*.mp4"))[1:4]:
             pieces = streams.read(path, audio=False)
             (track,) = track_faces(pieces, model_path=shared / "models" / MODEL_NAME, stride=4)
             found.setdefault(folder.name, []).append(track.shape)
-    same = [shape_distance(a, b) for shapes in found.values() for a in shapes for b in shapes if a is not b]
-    other = [shape_distance(a, b) for x in found for y in found if x < y for a in found[x] for b in found[y]]
+    same = [
+        shape_distance(a, b)
+        for shapes in found.values()
+        for a in shapes
+        for b in shapes
+        if a is not b
+    ]
+    other = [
+        shape_distance(a, b)
+        for x in found
+        for y in found
+        if x < y
+        for a in found[x]
+        for b in found[y]
+    ]
     print(sorted(same)[-4:], sorted(other)[:10])
     assert max(same) < OTHER
     assert np.mean(np.array(same) < SAME) > 0.9

@@ -1,4 +1,5 @@
-"""A recording that was cut off gives what it holds and a line that says so; a whole one gives no line."""
+"""A recording that was cut off gives what it holds and a line that says so; a whole one gives no
+line."""
 
 from __future__ import annotations
 
@@ -52,13 +53,22 @@ UNKNOWN = {"fragments.mp4", "film.mpg", "film.ts", "sound.ogg", "sound.opus"}
 UNKNOWN |= {"live.mkv", "live.webm"}  # only that something is missing
 SECONDS = 12
 PICTURE = ["-f", "lavfi", "-i", f"testsrc=size=96x64:rate=25:duration={SECONDS}"]
-SOUND = ["-f", "lavfi", "-i", f"aevalsrc=0.3*sin(900*t+20*sin(3*t))*(0.6+0.4*sin(7*t)):s=44100:d={SECONDS}"]
+SOUND = [
+    "-f",
+    "lavfi",
+    "-i",
+    f"aevalsrc=0.3*sin(900*t+20*sin(3*t))*(0.6+0.4*sin(7*t)):s=44100:d={SECONDS}",
+]
 
 
 @pytest.fixture
 def make(ffmpeg: str, tmp_path: Path):
     def run(name: str) -> Path:
-        sources = [*PICTURE, *SOUND, *FILMS[name]] if name in FILMS else [*SOUND, *(SOUNDS | ONLY_WHOLE)[name]]
+        sources = (
+            [*PICTURE, *SOUND, *FILMS[name]]
+            if name in FILMS
+            else [*SOUND, *(SOUNDS | ONLY_WHOLE)[name]]
+        )
         path = tmp_path / name
         subprocess.run([ffmpeg, "-v", "error", *map(str, sources), path], check=True)
         return path
@@ -95,7 +105,10 @@ def test_row_28_a_guessed_duration_is_no_promise(make, name: str) -> None:
 def test_row_28_a_stream_may_end_before_the_other(ffmpeg: str, tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     short = [*SOUND[:3], SOUND[3].replace(f"d={SECONDS}", "d=4")]
-    subprocess.run([ffmpeg, "-v", "error", *map(str, [*PICTURE, *short, *X264, "-c:a", "aac"]), path], check=True)
+    subprocess.run(
+        [ffmpeg, "-v", "error", *map(str, [*PICTURE, *short, *X264, "-c:a", "aac"]), path],
+        check=True,
+    )
     assert told(path) == (pytest.approx(SECONDS, abs=0.1), [])
     assert told(path, video=False) == (pytest.approx(4, abs=0.1), [])
     assert told(path, audio=False) == (pytest.approx(SECONDS, abs=0.1), [])
@@ -104,14 +117,19 @@ def test_row_28_a_stream_may_end_before_the_other(ffmpeg: str, tmp_path: Path, n
 def test_row_28_a_recording_written_to_a_pipe_promises_nothing(ffmpeg: str, tmp_path: Path) -> None:
     for form in ("wav", "flac", "matroska", "mp3"):
         path = tmp_path / f"piped.{form}"
-        made = subprocess.run([ffmpeg, "-v", "error", *SOUND, "-f", form, "-"], check=True, capture_output=True)
+        made = subprocess.run(
+            [ffmpeg, "-v", "error", *SOUND, "-f", form, "-"], check=True, capture_output=True
+        )
         path.write_bytes(made.stdout)
         assert told(path) == (pytest.approx(SECONDS, abs=0.2), [])
 
 
 def test_row_28_an_index_that_is_missing(ffmpeg: str, tmp_path: Path) -> None:
     path = tmp_path / "behind.mp4"
-    subprocess.run([ffmpeg, "-v", "error", *map(str, [*PICTURE, *SOUND, *X264, "-c:a", "aac"]), path], check=True)
+    subprocess.run(
+        [ffmpeg, "-v", "error", *map(str, [*PICTURE, *SOUND, *X264, "-c:a", "aac"]), path],
+        check=True,
+    )
     path.write_bytes(path.read_bytes()[:40_000])
     with pytest.raises(MediaError, match="cut off: its index is missing"):
         streams.probe(path)

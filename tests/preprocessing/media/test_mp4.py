@@ -1,4 +1,5 @@
-"""Written mp4 files: lips come back nearly unchanged, films in step, and a failure leaves nothing behind."""
+"""Written mp4 files: lips come back nearly unchanged, films in step, and a failure leaves nothing
+behind."""
 
 from __future__ import annotations
 
@@ -21,11 +22,16 @@ def grey(level: int, height: int = 48, width: int = 64) -> np.ndarray:
 
 
 def drifting_texture(frames: int, size: int = 96) -> np.ndarray:
-    """(T, size, size) uint8 with the smoothness and the grain of a real crop, over the whole grey range."""
+    """(T, size, size) uint8 with the smoothness and the grain of a real crop, over the whole grey
+    range."""
     rng = np.random.default_rng(3)
     y, x = np.mgrid[:size, :size] / size
-    waves = [128 + 127 * np.sin(6 * x + 4 * y + t / 5) * np.cos(5 * y - t / 7) for t in range(frames)]
-    return np.clip(np.stack(waves) + rng.normal(0, 1.5, (frames, size, size)), 0, 255).astype(np.uint8)
+    waves = [
+        128 + 127 * np.sin(6 * x + 4 * y + t / 5) * np.cos(5 * y - t / 7) for t in range(frames)
+    ]
+    return np.clip(np.stack(waves) + rng.normal(0, 1.5, (frames, size, size)), 0, 255).astype(
+        np.uint8
+    )
 
 
 def test_lips_come_back_nearly_unchanged_and_fast(tmp_path: Path) -> None:
@@ -45,7 +51,18 @@ def test_lips_come_back_nearly_unchanged_and_fast(tmp_path: Path) -> None:
 def test_lips_are_a_film_that_players_show_in_grey(ffmpeg: str, tmp_path: Path) -> None:
     lips = drifting_texture(10)
     write_lips(tmp_path / "lips.mp4", lips)
-    command = [ffmpeg, "-v", "error", "-i", tmp_path / "lips.mp4", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    command = [
+        ffmpeg,
+        "-v",
+        "error",
+        "-i",
+        tmp_path / "lips.mp4",
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "rgb24",
+        "-",
+    ]
     output = subprocess.run(command, check=True, capture_output=True).stdout
     shown = np.frombuffer(output, np.uint8).reshape(10, 96, 96, 3).astype(int)
     assert np.abs(shown - lips[..., None]).mean() < 3
@@ -72,7 +89,9 @@ def test_written_film_reads_back_in_step(tmp_path: Path, fps: int) -> None:
     (piece,) = streams.read(tmp_path / "film.mp4", piece_frames=100)
     levels = [float(frame.mean()) for frame in piece.frames[:50]]
     assert levels == pytest.approx([4 * int(t / FPS * fps + 0.01) for t in range(50)], abs=1.9)
-    assert np.flatnonzero(np.abs(piece.audio) > 0.12)[0] / SAMPLE_RATE == pytest.approx(0.5, abs=0.004)
+    assert np.flatnonzero(np.abs(piece.audio) > 0.12)[0] / SAMPLE_RATE == pytest.approx(
+        0.5, abs=0.004
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
 
 

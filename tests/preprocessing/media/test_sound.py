@@ -1,4 +1,5 @@
-"""Sound of any layout and level: the voice comes through one channel, neither cancelled nor drowned nor clipped."""
+"""Sound of any layout and level: the voice comes through one channel, neither cancelled nor drowned
+nor clipped."""
 
 from __future__ import annotations
 
@@ -25,7 +26,9 @@ def voice(seconds: float = 3.0) -> np.ndarray:
 
 def noise(level_db: float, like: np.ndarray, seed: int) -> np.ndarray:
     """White noise, its level relative to that of a sound."""
-    return np.random.default_rng(seed).standard_normal(len(like)) * like.std() * 10 ** (level_db / 20)
+    return (
+        np.random.default_rng(seed).standard_normal(len(like)) * like.std() * 10 ** (level_db / 20)
+    )
 
 
 def write(path: Path, *channels: np.ndarray, subtype: str = "PCM_16", rate: int = RATE) -> Path:
@@ -51,11 +54,15 @@ def warnings_of(path: Path) -> list[str]:
         return opened.warnings
 
 
-# ----------------------------------------------------------------------------------------------------------- channels
+# ----------------------------------------------------------------------------------------- channels
 
 
-@pytest.mark.parametrize(("share", "noise_db"), [(-1.0, -200), (-0.7, -200), (-1.0, -15), (-0.4, -200)])
-def test_row_9_inverted_stereo_does_not_cancel(tmp_path: Path, share: float, noise_db: float) -> None:
+@pytest.mark.parametrize(
+    ("share", "noise_db"), [(-1.0, -200), (-0.7, -200), (-1.0, -15), (-0.4, -200)]
+)
+def test_row_9_inverted_stereo_does_not_cancel(
+    tmp_path: Path, share: float, noise_db: float
+) -> None:
     said = voice()
     channels = [said + noise(noise_db, said, 1), share * said + noise(noise_db, said, 2)]
     path = write(tmp_path / "inverted.wav", *channels)
@@ -80,9 +87,13 @@ def test_row_10_all_of_many_microphones(tmp_path: Path) -> None:
     assert likeness(heard(write(tmp_path / "array.wav", *tracks)), said) > 0.99
 
 
-@pytest.mark.parametrize("pan", ["5.1|LFE=c0", "5.1|BL=c0", "5.1|FC=c0", "7.1|SR=c0", "22.2|TFL=c0", "quad|BR=c0"])
+@pytest.mark.parametrize(
+    "pan", ["5.1|LFE=c0", "5.1|BL=c0", "5.1|FC=c0", "7.1|SR=c0", "22.2|TFL=c0", "quad|BR=c0"]
+)
 @pytest.mark.parametrize("codec", ["pcm_s16le", "wavpack"])  # samples by time; by channel
-def test_row_10_the_voice_on_any_channel_of_a_known_layout(ffmpeg: str, tmp_path: Path, pan: str, codec: str) -> None:
+def test_row_10_the_voice_on_any_channel_of_a_known_layout(
+    ffmpeg: str, tmp_path: Path, pan: str, codec: str
+) -> None:
     import subprocess
 
     if codec == "wavpack" and pan.startswith("22.2"):
@@ -95,9 +106,14 @@ def test_row_10_the_voice_on_any_channel_of_a_known_layout(ffmpeg: str, tmp_path
     assert warnings_of(path) == []
 
 
-def test_ordinary_stereo_is_mixed_by_swresample_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ordinary_stereo_is_mixed_by_swresample_to_the_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     said, music = voice(12), noise(-6, voice(12), 3)
-    for name, left, right in [("wide", said + music, said - 0.3 * music), ("one side", said, 0 * said)]:
+    for name, left, right in [
+        ("wide", said + music, said - 0.3 * music),
+        ("one side", said, 0 * said),
+    ]:
         path = write(tmp_path / f"{name}.wav", left, right)
         ours = heard(path)
         monkeypatch.setattr("avsr.preprocessing.media.ticks.mixable", iter)
@@ -118,15 +134,19 @@ def test_what_is_mixed_does_not_depend_on_the_pieces(tmp_path: Path) -> None:
         assert likeness(whole[begin * SAMPLE_RATE :], said[part]) > 0.97  # a sample off at most
 
 
-# -------------------------------------------------------------------------------------------------------------- level
+# -------------------------------------------------------------------------------------------- level
 
 
 @pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
 @pytest.mark.parametrize("times", [1.5, 20, 32_768, 2.0**31])
-def test_row_19_loud_samples_are_scaled_and_not_clipped(tmp_path: Path, subtype: str, times: float) -> None:
+def test_row_19_loud_samples_are_scaled_and_not_clipped(
+    tmp_path: Path, subtype: str, times: float
+) -> None:
     said = voice()
     for channels in ([said], [said, said], [said, -said], [said] * 3):
-        path = write(tmp_path / "loud.wav", *(2 * times * channel for channel in channels), subtype=subtype)
+        path = write(
+            tmp_path / "loud.wav", *(2 * times * channel for channel in channels), subtype=subtype
+        )
         found = heard(path)
         assert 0.9 < np.abs(found).max() <= 1
         assert likeness(found, said) > 0.999
@@ -136,7 +156,9 @@ def test_row_19_a_quiet_beginning_stays_quieter_than_the_loud_rest(tmp_path: Pat
     said = voice(24)
     said[: 12 * RATE] *= 0.001
     found = heard(write(tmp_path / "rising.wav", 20 * said, subtype="FLOAT"))
-    loud, quiet = (np.abs(part).max() for part in (found[13 * SAMPLE_RATE :], found[: 10 * SAMPLE_RATE]))
+    loud, quiet = (
+        np.abs(part).max() for part in (found[13 * SAMPLE_RATE :], found[: 10 * SAMPLE_RATE])
+    )
     assert quiet < 0.05 < 0.9 < loud <= 1
 
 
@@ -144,7 +166,9 @@ def test_row_19_ordinary_levels_stay_as_they_are(tmp_path: Path) -> None:
     said = voice()
     path = write(tmp_path / "s16.wav", said)
     for subtype in ("FLOAT", "DOUBLE", "PCM_32", "PCM_24"):
-        np.testing.assert_allclose(heard(write(tmp_path / "x.wav", said, subtype=subtype)), heard(path), atol=1e-4)
+        np.testing.assert_allclose(
+            heard(write(tmp_path / "x.wav", said, subtype=subtype)), heard(path), atol=1e-4
+        )
 
 
 def test_row_19_what_is_no_number_is_silence_and_counted(tmp_path: Path) -> None:
@@ -159,7 +183,12 @@ def test_row_19_what_is_no_number_is_silence_and_counted(tmp_path: Path) -> None
         assert "damaged audio" in warnings_of(path)[0]
     spike = said.copy()
     spike[RATE] = 1e5  # one sample must not turn the rest down
-    assert np.abs(heard(write(tmp_path / "spike.wav", spike, subtype="FLOAT"))[2 * SAMPLE_RATE :]).max() > 0.1
+    assert (
+        np.abs(
+            heard(write(tmp_path / "spike.wav", spike, subtype="FLOAT"))[2 * SAMPLE_RATE :]
+        ).max()
+        > 0.1
+    )
 
 
 @pytest.mark.parametrize("rate", [1, 100])
@@ -173,7 +202,7 @@ def test_absurdly_fast_sampling_is_read(tmp_path: Path) -> None:
     assert len(heard(path)) <= SAMPLE_RATE
 
 
-# ------------------------------------------------------------------------------------------------------ to the words
+# ------------------------------------------------------------------------------------- to the words
 
 
 def test_rows_9_10_19_the_words_of_a_real_clip(shared: Path, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
-"""Media: the right picture and the right sound at the right time, whatever the file; clear errors for what is none.
+"""Media: the right picture and the right sound at the right time, whatever the file; clear errors
+for what is none.
 
-Films carry their own frame number as eight black or white blocks, and sound that beeps at a known instant.
+Films carry their own frame number as eight black or white blocks, and sound that beeps at a known
+instant.
 """
 
 from __future__ import annotations
@@ -24,11 +26,12 @@ BLOCK = 16
 WIDTH, HEIGHT = 8 * BLOCK, 48
 
 
-# ---------------------------------------------------------------------------------------------------------- helpers
+# ------------------------------------------------------------------------------------------ helpers
 
 
 def counter(number: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
-    """(H, W, 3) uint8 picture that shows `number` (0 to 255) as eight blocks, most significant first."""
+    """(H, W, 3) uint8 picture that shows `number` (0 to 255) as eight blocks, most significant
+    first."""
     bits = [(number >> (7 - i)) & 1 for i in range(8)]
     row = np.repeat(np.array(bits, np.uint8) * 235 + 10, width // 8)
     row = np.pad(row, (0, width - len(row)), mode="edge")
@@ -47,9 +50,13 @@ def numbers(pieces: list[streams.Piece]) -> list[int | None]:
 
 
 def beeps(seconds: float, at: list[float], rate: int = 48_000, channels: int = 1) -> np.ndarray:
-    """(N, channels) int16: silence with 0.1 s of a 1 kHz cosine, full on at once, from each instant on."""
+    """(N, channels) int16: silence with 0.1 s of a 1 kHz cosine, full on at once, from each instant
+    on."""
     time = np.arange(round(seconds * rate)) / rate
-    sound = sum(np.where((time >= t - 1e-9) & (time < t + 0.1), np.cos(2e3 * np.pi * (time - t)), 0) for t in at)
+    sound = sum(
+        np.where((time >= t - 1e-9) & (time < t + 0.1), np.cos(2e3 * np.pi * (time - t)), 0)
+        for t in at
+    )
     return np.repeat((sound * 16_000).astype(np.int16)[:, None], channels, axis=1)
 
 
@@ -76,7 +83,16 @@ class Film:
         self.ffmpeg, self.folder = ffmpeg, folder
 
     def run(self, *arguments: object, data: bytes | None = None) -> None:
-        command = [self.ffmpeg, "-v", "error", "-nostdin", "-y", "-threads", "1", *map(str, arguments)]
+        command = [
+            self.ffmpeg,
+            "-v",
+            "error",
+            "-nostdin",
+            "-y",
+            "-threads",
+            "1",
+            *map(str, arguments),
+        ]
         if data is not None:
             command.remove("-nostdin")
         subprocess.run(command, input=data, check=True, capture_output=True)
@@ -136,7 +152,9 @@ def load(path: Path, **options) -> list[streams.Piece]:
         absent = np.repeat(~piece.audio_present, SAMPLES_PER_FRAME)
         assert not piece.audio[absent].any()
         for frame in piece.frames:
-            assert frame is None or (frame.dtype == np.uint8 and frame.ndim == 3 and frame.flags.c_contiguous)
+            assert frame is None or (
+                frame.dtype == np.uint8 and frame.ndim == 3 and frame.flags.c_contiguous
+            )
         frames += n
     return pieces
 
@@ -149,7 +167,7 @@ def heard(pieces: list[streams.Piece]) -> np.ndarray:
     return np.concatenate([piece.audio_present for piece in pieces])
 
 
-# ------------------------------------------------------------------------------------------------- containers, rates
+# -------------------------------------------------------------------------------- containers, rates
 
 
 @pytest.mark.parametrize(
@@ -164,7 +182,9 @@ def heard(pieces: list[streams.Piece]) -> np.ndarray:
         ("film.ts", ["-c:v", "libx264", "-c:a", "aac"]),
     ],
 )
-def test_every_container_shows_frame_t_and_beeps_on_time(film: Film, name: str, options: list) -> None:
+def test_every_container_shows_frame_t_and_beeps_on_time(
+    film: Film, name: str, options: list
+) -> None:
     path = film.make(name, *options, sound=beeps(2, [0.48, 1.48]))
     info = streams.probe(path)
     assert (info.has_audio, info.has_video, info.width, info.height) == (True, True, WIDTH, HEIGHT)
@@ -172,7 +192,8 @@ def test_every_container_shows_frame_t_and_beeps_on_time(film: Film, name: str, 
     assert info.duration_s == pytest.approx(2, abs=0.1)
     pieces = load(path)
     seen, sound = numbers(pieces), onsets(sound_of(pieces))
-    # Sound and picture need not begin together in an MPEG stream: compare with the picture that is shown at the beep.
+    # Sound and picture need not begin together in an MPEG stream: compare with the picture that is
+    # shown at the beep.
     shown = [seen[round(t * FPS)] for t in sound]
     assert len(sound) == 2
     assert np.abs(np.array(shown) - [12, 37]).max() <= 1
@@ -185,7 +206,16 @@ def test_frame_shows_what_is_on_screen_at_its_time(film: Film, rate: str) -> Non
     per_second = eval(rate)
     frames = round(4 * per_second)
     path = film.make(
-        "film.mp4", "-c:v", "libx264", "-c:a", "flac", "-strict", -2, rate=rate, frames=frames, sound=beeps(4, [2.0])
+        "film.mp4",
+        "-c:v",
+        "libx264",
+        "-c:a",
+        "flac",
+        "-strict",
+        -2,
+        rate=rate,
+        frames=frames,
+        sound=beeps(4, [2.0]),
     )
     pieces = load(path)
     expected = [int((t / FPS + ticks.ROUNDING_S) * per_second) for t in range(100)]
@@ -255,7 +285,9 @@ def test_25_fps_video_out_of_phase_is_neither_doubled_nor_dropped(film: Film) ->
 
 
 def test_hole_in_the_sound_is_absent_and_what_follows_is_on_time(film: Film) -> None:
-    path = film.make("whole.mkv", "-c:v", "libx264", "-c:a", "pcm_s16le", sound=beeps(2, [0.2, 1.6]))
+    path = film.make(
+        "whole.mkv", "-c:v", "libx264", "-c:a", "pcm_s16le", sound=beeps(2, [0.2, 1.6])
+    )
     holed = film.folder / "holed.mkv"
     film.run("-i", path, "-c", "copy", "-bsf:a", "noise=drop='between(pts,600,1199)'", holed)
     pieces = load(holed)
@@ -275,24 +307,32 @@ def test_recordings_joined_end_to_end_play_one_after_the_other(film: Film) -> No
     assert np.diff(onsets(sound_of(pieces))) == pytest.approx([2.0], abs=0.04)
 
 
-# ----------------------------------------------------------------------------------------------------------- sound
+# -------------------------------------------------------------------------------------------- sound
 
 
 @pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 44_100, 48_000, 96_000])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_sound_is_placed_to_the_sample_at_any_rate(tmp_path: Path, rate: int, channels: int) -> None:
+def test_sound_is_placed_to_the_sample_at_any_rate(
+    tmp_path: Path, rate: int, channels: int
+) -> None:
     path = wav(tmp_path / "beep.wav", beeps(1.3, [0.5], rate, channels), rate)
     pieces = load(path)
     audio = sound_of(pieces)
     assert len(audio) == -(-1.3 * SAMPLE_RATE // SAMPLES_PER_FRAME) * SAMPLES_PER_FRAME
     assert heard(pieces).all()
     assert all(frame is None for piece in pieces for frame in piece.frames)
-    time = np.arange(SAMPLE_RATE * 0.04) / SAMPLE_RATE  # well inside the beep: phase tells the offset
+    # well inside the beep: phase tells the offset
+    time = np.arange(SAMPLE_RATE * 0.04) / SAMPLE_RATE
     wanted = np.cos(2e3 * np.pi * (0.03 + time)) * 16_000 / 32_768
     inside = audio[round(0.53 * SAMPLE_RATE) :][: len(time)]
     assert np.abs(inside - wanted).max() < 0.01  # a shift of one sample would be 0.19
     info = streams.probe(path)
-    assert (info.has_video, info.has_audio, info.sample_rate, info.channels) == (False, True, rate, channels)
+    assert (info.has_video, info.has_audio, info.sample_rate, info.channels) == (
+        False,
+        True,
+        rate,
+        channels,
+    )
     assert info.duration_s == pytest.approx(1.3, abs=1e-3)
 
 
@@ -310,7 +350,13 @@ def test_encoded_sound_is_on_time(film: Film, codec: str) -> None:
 def test_surround_is_mixed_without_clipping(film: Film, layout: str) -> None:
     source = wav(film.folder / "in.wav", beeps(1, [0.5], 48_000, 1), 48_000)
     path = film.folder / "surround.mkv"
-    film.run("-i", source, "-af", f"pan={layout}|" + "|".join(f"c{i}=2*c0" for i in range(channels_of(layout))), path)
+    film.run(
+        "-i",
+        source,
+        "-af",
+        f"pan={layout}|" + "|".join(f"c{i}=2*c0" for i in range(channels_of(layout))),
+        path,
+    )
     audio = sound_of(load(path))
     assert 0.4 < np.abs(audio).max() <= 1
     assert onsets(audio) == pytest.approx([0.5], abs=0.004)
@@ -328,7 +374,8 @@ def test_unnamed_channels_are_mixed(tmp_path: Path) -> None:
 def test_row_8_one_of_several_sound_tracks(film: Film) -> None:
     """The file's default is taken, all are named, and any can be chosen by its number."""
     first, second = (
-        wav(film.folder / f"{at}.wav", beeps(2, [at], channels=n), 48_000) for at, n in ((0.4, 1), (1.2, 2))
+        wav(film.folder / f"{at}.wav", beeps(2, [at], channels=n), 48_000)
+        for at, n in ((0.4, 1), (1.2, 2))
     )
     path = film.folder / "film.mkv"
     film.run(
@@ -340,7 +387,9 @@ def test_row_8_one_of_several_sound_tracks(film: Film) -> None:
             assert onsets(sound_of(list(opened.pieces()))) == pytest.approx([at], abs=0.005)
             assert len(opened.warnings) == (number is None)  # who chose knows
             line = "".join(opened.warnings)
-        assert number or all(word in line for word in ("1 (eng", '2 (fra, "Comments", stereo)', "1 was used"))
+        assert number or all(
+            word in line for word in ("1 (eng", '2 (fra, "Comments", stereo)', "1 was used")
+        )
     for number in (0, 3, -1):
         with pytest.raises(MediaError, match=f"no audio track {number}: use 1"):
             streams.open_media(path, audio_track=number)
@@ -357,13 +406,25 @@ def test_cover_art_is_not_video(film: Film) -> None:
     for name in ("song.mp3", "song.m4a", "song.flac"):
         path = film.folder / name
         film.run(
-            "-i", source, "-i", cover, "-map", 0, "-map", 1, "-c:v", "mjpeg", "-disposition:v", "attached_pic", path
+            "-i",
+            source,
+            "-i",
+            cover,
+            "-map",
+            0,
+            "-map",
+            1,
+            "-c:v",
+            "mjpeg",
+            "-disposition:v",
+            "attached_pic",
+            path,
         )
         assert not streams.probe(path).has_video
         assert not any(piece.video_present.any() for piece in load(path))
 
 
-# ---------------------------------------------------------------------------------------------------------- pictures
+# ----------------------------------------------------------------------------------------- pictures
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
@@ -372,7 +433,8 @@ def test_rotation_is_applied(film: Film, degrees: int) -> None:
     turned = film.folder / "turned.mp4"
     film.run("-i", upright, "-c", "copy", "-metadata:s:v:0", f"rotate={degrees}", turned)
     shown = film.folder / "shown.png"
-    film.run("-i", turned, "-vf", "select=eq(n\\,3)", "-frames:v", 1, shown)  # ffmpeg turns it upright: the reference
+    # ffmpeg turns it upright: the reference
+    film.run("-i", turned, "-vf", "select=eq(n\\,3)", "-frames:v", 1, shown)
     import cv2
 
     reference = cv2.imread(str(shown))[..., ::-1]
@@ -381,7 +443,8 @@ def test_rotation_is_applied(film: Film, degrees: int) -> None:
     assert np.abs(picture.astype(int) - reference).mean() < 3
     info = streams.probe(turned)
     assert (info.height, info.width) == picture.shape[:2]
-    assert info.rotation in (degrees, 360 - degrees)  # ffmpeg versions differ in the sense of the tag
+    # ffmpeg versions differ in the sense of the tag
+    assert info.rotation in (degrees, 360 - degrees)
 
 
 def test_non_square_pixels_odd_and_large_sizes(film: Film) -> None:
@@ -390,12 +453,14 @@ def test_non_square_pixels_odd_and_large_sizes(film: Film) -> None:
     odd = film.make("odd.mkv", "-pix_fmt", "yuv444p", "-c:v", "libx264", frames=3, size=(131, 47))
     assert load(odd)[0].frames[0].shape == (47, 131, 3)
     assert numbers(load(odd))[:3] == [0, 1, 2]
-    large = film.make("large.mp4", "-c:v", "libx264", "-preset", "ultrafast", frames=2, size=(3840, 2160))
+    large = film.make(
+        "large.mp4", "-c:v", "libx264", "-preset", "ultrafast", frames=2, size=(3840, 2160)
+    )
     assert load(large)[0].frames[0].shape == (1080, 1920, 3)
     assert (streams.probe(large).width, streams.probe(large).height) == (1920, 1080)
 
 
-# ------------------------------------------------------------------------------------------------- streaming, damage
+# -------------------------------------------------------------------------------- streaming, damage
 
 
 def test_pieces_join_to_the_same_whatever_their_size(film: Film) -> None:
@@ -417,7 +482,10 @@ def sound_behind_pictures(source: Path, target: Path) -> None:
     """The same film with every packet of sound behind the last picture."""
     import av
 
-    with av.open(str(source)) as film, av.open(str(target), "w", options={"max_interleave_delta": "1"}) as out:
+    with (
+        av.open(str(source)) as film,
+        av.open(str(target), "w", options={"max_interleave_delta": "1"}) as out,
+    ):
         copies = {stream.index: out.add_stream_from_template(stream) for stream in film.streams}
         packets = [packet for packet in film.demux() if packet.size]
         for packet in sorted(packets, key=lambda packet: packet.stream.type == "audio"):
@@ -443,7 +511,8 @@ def test_memory_does_not_grow_with_length_even_when_badly_interleaved(film: Film
     tracemalloc.stop()
     assert frames == pytest.approx(120 * FPS, abs=2)
     assert peak < 4 * FPS * 160 * 120 * 3
-    assert resident[-1] - resident[len(resident) // 4] < 5e6  # FFmpeg's own memory; the sound alone has 8.6 MB to go
+    # FFmpeg's own memory; the sound alone has 8.6 MB to go
+    assert resident[-1] - resident[len(resident) // 4] < 5e6
 
 
 def test_first_piece_of_a_long_file_comes_at_once(film: Film) -> None:
@@ -467,10 +536,21 @@ def test_silent_film_and_short_sound(film: Film) -> None:
 def test_cut_off_file_gives_what_it_holds(film: Film, name: str) -> None:
     codec = "mpeg1video" if name.endswith("mpg") else "libx264"
     path = film.make(
-        name, "-c:v", codec, "-g", 12, "-c:a", "mp2", "-movflags", "faststart", sound=beeps(4, [0.5]), frames=100
+        name,
+        "-c:v",
+        codec,
+        "-g",
+        12,
+        "-c:a",
+        "mp2",
+        "-movflags",
+        "faststart",
+        sound=beeps(4, [0.5]),
+        frames=100,
     )
     data = path.read_bytes()
-    path.write_bytes(data[: len(data) * (3 if name.endswith("mpg") else 6) // 10])  # mpg: pictures come long before
+    # mpg: pictures come long before
+    path.write_bytes(data[: len(data) * (3 if name.endswith("mpg") else 6) // 10])
     seen = [n for n in numbers(load(path)) if n is not None]
     assert 20 < len(seen) < 95
     assert seen[:20] == list(range(20))
@@ -484,11 +564,15 @@ def damage(path: Path, begin_s: float, end_s: float) -> None:
     with av.open(str(path)) as container:
         for packet in container.demux():
             if packet.size and begin_s <= packet.pts * packet.time_base < end_s:
-                data[packet.pos : packet.pos + packet.size] = np.random.default_rng(0).bytes(packet.size)
+                data[packet.pos : packet.pos + packet.size] = np.random.default_rng(0).bytes(
+                    packet.size
+                )
     path.write_bytes(data)
 
 
-def test_damage_in_the_middle_is_skipped_and_counted(film: Film, capfd: pytest.CaptureFixture) -> None:
+def test_damage_in_the_middle_is_skipped_and_counted(
+    film: Film, capfd: pytest.CaptureFixture
+) -> None:
     path = film.make(
         "film.mp4", "-c:v", "libx264", "-g", 10, "-c:a", "flac", "-strict", -2,
         sound=beeps(8, [0.5, 7.5]), frames=200,
@@ -532,10 +616,11 @@ def test_real_clips(shared: Path) -> None:
     assert sum(len(piece.frames) for piece in pieces) == 75
     assert all(piece.video_present.all() and piece.audio_present.all() for piece in pieces)
     assert pieces[0].frames[0].shape == (288, 360, 3)
-    assert sum(len(p.frames) for p in load(shared / "data" / "grid" / "s1" / "lrarzn.mp4")) > 0  # damaged original
+    # damaged original
+    assert sum(len(p.frames) for p in load(shared / "data" / "grid" / "s1" / "lrarzn.mp4")) > 0
 
 
-# ------------------------------------------------------------------------------------------------------------ errors
+# ------------------------------------------------------------------------------------------- errors
 
 
 def refused(path: Path) -> str:
@@ -560,13 +645,16 @@ def test_missing_folder_empty_and_text(tmp_path: Path) -> None:
     for name in ("text.mp4", "text.txt", "text.srt", "text.mpg", "text.mp3", "text.m3u8"):
         (tmp_path / name).write_text("1\n00:00:01,000 --> 00:00:02,000\nThis is not a film.\n" * 40)
         refused(tmp_path / name)
-    (tmp_path / "list.m3u8").write_text("#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/x.ts\n#EXT-X-ENDLIST\n")
+    (tmp_path / "list.m3u8").write_text(
+        "#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/x.ts\n#EXT-X-ENDLIST\n"
+    )
     refused(tmp_path / "list.m3u8")
     (tmp_path / "random.mp4").write_bytes(np.random.default_rng(0).bytes(20_000))
     refused(tmp_path / "random.mp4")
 
 
-PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:1000\n#EXTINF:2,\n{name}\n"  # no end: a player would wait for more
+# no end: a player would wait for more
+PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:1000\n#EXTINF:2,\n{name}\n"
 CONCAT = "ffconcat version 1.0\nfile {name}\n"
 SESSION = "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 5004 RTP/AVP 0\n"
 DASH = """<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" minBufferTime="PT1S"><Period>
@@ -574,12 +662,19 @@ DASH = """<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="
 </Representation></AdaptationSet></Period></MPD>"""
 
 
-@pytest.mark.parametrize("text", [PLAYLIST, PLAYLIST + "#EXT-X-ENDLIST\n", CONCAT, SESSION, DASH, "{name}\n"])
+@pytest.mark.parametrize(
+    "text", [PLAYLIST, PLAYLIST + "#EXT-X-ENDLIST\n", CONCAT, SESSION, DASH, "{name}\n"]
+)
 def test_row_29_only_the_named_file_is_read(film: Film, text: str) -> None:
     """Playlists, under whatever name, are refused in one line, and nothing that they name plays."""
     film.make("film.ts", "-c:v", "mpeg2video", "-c:a", "mp2", sound=beeps(2, [0.5]))
     (film.folder / "below").mkdir()
-    for name in ("film.ts", "../film.ts", f"file:{film.folder}/film.ts", str(film.folder / "film.ts")):
+    for name in (
+        "film.ts",
+        "../film.ts",
+        f"file:{film.folder}/film.ts",
+        str(film.folder / "film.ts"),
+    ):
         for given in ("list.m3u8", "list.ffconcat", "film.mp4", "film.wav", "below/film.ts.m3u8"):
             path = film.folder / given
             path.write_text(text.format(name=name))
@@ -619,7 +714,9 @@ def test_photograph_and_odd_names(film: Film) -> None:
 
 @pytest.mark.parametrize("name", ["film.mp4", "film.mkv", "film.mpg", "film.avi"])
 def test_cut_before_the_first_frame(film: Film, name: str) -> None:
-    path = film.make(name, *([] if name.endswith("mpg") else ["-c:v", "mpeg4"]), sound=beeps(1, [0.5]))
+    path = film.make(
+        name, *([] if name.endswith("mpg") else ["-c:v", "mpeg4"]), sound=beeps(1, [0.5])
+    )
     path.write_bytes(path.read_bytes()[: 60 if name.endswith("mpg") else 200])
     refused(path)
 

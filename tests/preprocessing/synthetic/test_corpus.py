@@ -1,4 +1,5 @@
-"""Synthetic clips: the same for a seed, seen as a face, and with sound and lips that carry the words."""
+"""Synthetic clips: the same for a seed, seen as a face, and with sound and lips that carry the
+words."""
 
 from __future__ import annotations
 
@@ -48,13 +49,18 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def landmarks():
-    """A function from frames to (T, 478, 2) landmarks in pixels; a frame without a face gives NaN."""
+    """A function from frames to (T, 478, 2) landmarks in pixels; a frame without a face gives
+    NaN."""
     import mediapipe as mp
     from mediapipe.tasks.python import BaseOptions, vision
 
     from avsr.preprocessing.faces.face_model import MODEL_NAME, face_model
 
-    beside = Path(os.environ.get("AVSR_SHARED", Path(__file__).parents[4] / "shared")) / "models" / MODEL_NAME
+    beside = (
+        Path(os.environ.get("AVSR_SHARED", Path(__file__).parents[4] / "shared"))
+        / "models"
+        / MODEL_NAME
+    )
     try:
         model = face_model(beside if beside.is_file() else None)
     except AvsrError as error:
@@ -127,23 +133,35 @@ def test_letters_are_read_as_letters(engine: str):
     _, start, end = said.words[3]
     assert end - start > 0.07  # not the article's fleeting vowel
     if engine != "espeak":  # its accents differ
-        assert "EY" in [phone for phone, a, b in said.phones if start - 0.01 <= a and b <= end + 0.01]
+        assert "EY" in [
+            phone for phone, a, b in said.phones if start - 0.01 <= a and b <= end + 0.01
+        ]
 
 
 def test_formant_words_sound_different_and_speakers_too():
-    """Mean spectra by thirds of the word: the same word by another seed is nearer than any other vowel."""
+    """Mean spectra by thirds of the word: the same word by another seed is nearer than any other
+    vowel."""
     import librosa
 
     def print_of(word: str, seed: int) -> np.ndarray:
         sound, _, _ = formant.synthesise([word], formant.Speaker(115, 1.0), _rng(seed))
-        mel = librosa.power_to_db(librosa.feature.melspectrogram(y=sound, sr=SAMPLE_RATE, n_mels=40), top_db=60)
+        mel = librosa.power_to_db(
+            librosa.feature.melspectrogram(y=sound, sr=SAMPLE_RATE, n_mels=40), top_db=60
+        )
         return np.concatenate([part.mean(axis=1) for part in np.array_split(mel, 4, axis=1)])
 
     table = np.stack([print_of(word, 1) for word in WORDS])
-    nearest = [WORDS[int(np.argmin(np.linalg.norm(table - print_of(word, 2), axis=1)))] == word for word in WORDS]
+    nearest = [
+        WORDS[int(np.argmin(np.linalg.norm(table - print_of(word, 2), axis=1)))] == word
+        for word in WORDS
+    ]
     assert np.mean(nearest) > 0.9
-    said = {voice: speak("lay red in k six soon", _rng(1), voice=voice) for voice in voices("formant")}
-    pitch = {voice: librosa.yin(u.audio, fmin=60, fmax=350, sr=SAMPLE_RATE) for voice, u in said.items()}
+    said = {
+        voice: speak("lay red in k six soon", _rng(1), voice=voice) for voice in voices("formant")
+    }
+    pitch = {
+        voice: librosa.yin(u.audio, fmin=60, fmax=350, sr=SAMPLE_RATE) for voice, u in said.items()
+    }
     assert np.median(pitch["formant:f2"]) > 1.3 * np.median(pitch["formant:m1"])
 
 
@@ -220,11 +238,18 @@ def test_clip_is_a_film_with_sound(tmp_path: Path):
     info = probe(tmp_path / "one.mp4")
     assert (info.width, info.height, info.has_audio, info.has_video) == (360, 288, True, True)
     assert make_clip(tmp_path / "two.mp4", seed=7, engine="formant") == text
-    assert make_clip(tmp_path / "two.mp4", "lay red in k six soon", engine="formant") == "lay red in k six soon"
+    assert (
+        make_clip(tmp_path / "two.mp4", "lay red in k six soon", engine="formant")
+        == "lay red in k six soon"
+    )
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def check_folder_corpus(folder: Path, texts: list[str]) -> None:
@@ -245,10 +270,14 @@ def test_talking_heads_are_what_the_folder_corpus_reads(tmp_path: Path):
     assert make_corpus(tmp_path / "one", 1, seed=1, engine="formant") == texts[:1]
 
 
-def test_voices_are_what_the_folder_corpus_reads_and_come_again_after_an_interruption(tmp_path: Path):
+def test_voices_are_what_the_folder_corpus_reads_and_come_again_after_an_interruption(
+    tmp_path: Path,
+):
     texts = make_voices(tmp_path, 4, seed=1, engines=["formant"])
     whole = contents(tmp_path)
-    assert whole.keys() == {f"formant/0000{i}.{kind}" for i in range(4) for kind in ("wav", "txt", "words.json")}
+    assert whole.keys() == {
+        f"formant/0000{i}.{kind}" for i in range(4) for kind in ("wav", "txt", "words.json")
+    }
     check_folder_corpus(tmp_path, texts)
     (tmp_path / "formant" / "00001.wav").unlink()
     kept = (tmp_path / "formant" / "00002.wav").stat().st_mtime_ns
@@ -282,27 +311,41 @@ def test_engines_and_sentences_are_those_that_models_were_trained_on(
     assert said[2] == ("espeak", "place green at o five please")
 
 
-def test_an_engine_that_is_not_there_is_named_with_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_engine_that_is_not_there_is_named_with_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr("shutil.which", lambda name: None)
-    with pytest.raises(AvsrError, match="festival is not on this machine: apt-get install festival festvox"):
+    with pytest.raises(
+        AvsrError, match="festival is not on this machine: apt-get install festival festvox"
+    ):
         make_voices(tmp_path / "new", 1, engines=["formant", "festival"])
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(AvsrError, match=re.escape(f"pico is not on this machine: {install('voices')}")):
+    with pytest.raises(
+        AvsrError, match=re.escape(f"pico is not on this machine: {install('voices')}")
+    ):
         make_voices(tmp_path / "new", 1, engines=["formant", "pico"])
-    with pytest.raises(AvsrError, match=r"kokoro is not on this machine: pip install .* into AVSR_KOKORO_DIR, or name"):
+    with pytest.raises(
+        AvsrError,
+        match=r"kokoro is not on this machine: pip install .* into AVSR_KOKORO_DIR, or name",
+    ):
         make_voices(tmp_path / "new", 1, engines=["kokoro"])
     with pytest.raises(AvsrError, match="'gramophone': choose among espeak"):
         make_voices(tmp_path / "new", 1, engines=["gramophone"])
     assert not (tmp_path / "new").exists()
 
 
-def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
+def test_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
     out = str(tmp_path / "out")
     assert main([out, "--clips", "2", "--seed", "3", "--voices", "--engines", "formant"]) == 0
     assert len(list_items(out)) == 2
     monkeypatch.setattr(synthetic, "voices", lambda engine: [] if engine == "pico" else [engine])
-    monkeypatch.setattr(synthetic, "speak", lambda text, *_, **__: Utterance(text, np.zeros(640), None, None, "any"))
-    assert main([f"{out}2", "--clips", "20", "--voices"]) == 0  # without the one engine that is not a Debian package
+    monkeypatch.setattr(
+        synthetic, "speak", lambda text, *_, **__: Utterance(text, np.zeros(640), None, None, "any")
+    )
+    # without the one engine that is not a Debian package
+    assert main([f"{out}2", "--clips", "20", "--voices"]) == 0
     assert main([out, "--seed", "-1"]) == 2
     assert "a seed of at least 0" in capsys.readouterr().err
     assert main([out, "--clips", "2", "--seed", "4", "--voices", "--engines", "formant"]) == 1
@@ -330,7 +373,9 @@ def pico() -> str:
 
 
 def test_pico_speaks_between_two_silences_and_without_times(pico: str):
-    spoken = {voice: speak("set white by a zero please", _rng(3), voice=voice) for voice in voices(pico)}
+    spoken = {
+        voice: speak("set white by a zero please", _rng(3), voice=voice) for voice in voices(pico)
+    }
     assert len(spoken) == 2
     for said in spoken.values():
         assert (said.words, said.phones) == (None, None)

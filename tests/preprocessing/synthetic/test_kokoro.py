@@ -1,4 +1,5 @@
-"""Kokoro's voices: strangers are kept out of training, also in part; the rest is the engine's own work."""
+"""Kokoro's voices: strangers are kept out of training, also in part; the rest is the engine's own
+work."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ NAMES = [*kokoro.ENGLISH, *kokoro.STRANGERS, "jf_alpha"]
 
 
 class Engine:
-    """Stands in for kokoro_onnx.Kokoro: a style is a row of the identity, so a mixture shows who is in it."""
+    """Stands in for kokoro_onnx.Kokoro: a style is a row of the identity, so a mixture shows who is
+    in it."""
 
     said: list[dict[str, Any]]
 
@@ -29,8 +31,14 @@ class Engine:
             engine.voices = dict(styles)
         return engine
 
-    def create(self, text: str, voice: np.ndarray, speed: float, lang: str) -> tuple[np.ndarray, int]:
-        shares = {name: float(share) for name, share in zip(NAMES, voice.reshape(-1), strict=True) if share}
+    def create(
+        self, text: str, voice: np.ndarray, speed: float, lang: str
+    ) -> tuple[np.ndarray, int]:
+        shares = {
+            name: float(share)
+            for name, share in zip(NAMES, voice.reshape(-1), strict=True)
+            if share
+        }
         Engine.said.append({"text": text, "shares": shares, "speed": speed, "lang": lang})
         return np.sin(np.arange(24000) / 10).astype(np.float32), 24000
 
@@ -40,7 +48,10 @@ def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]
     monkeypatch.setenv("AVSR_KOKORO_DIR", str(tmp_path))
     (tmp_path / kokoro.MODEL).touch()
     with open(tmp_path / kokoro.VOICES, "wb") as file:
-        np.savez(file, **{name: row[None, None] for name, row in zip(NAMES, np.eye(len(NAMES)), strict=True)})
+        np.savez(
+            file,
+            **{name: row[None, None] for name, row in zip(NAMES, np.eye(len(NAMES)), strict=True)},
+        )
     onnxruntime = ModuleType("onnxruntime")
     onnxruntime.SessionOptions = SimpleNamespace  # type: ignore[attr-defined]
     onnxruntime.InferenceSession = lambda *_, **__: None  # type: ignore[attr-defined]
@@ -70,7 +81,9 @@ def test_strangers_are_heard_alone_and_never_in_training(said: list[dict[str, An
             assert "jf_alpha" in heard  # only ever as a part
             mixed = [line for line in said if len(line["shares"]) == 2]
             assert 70 < len(mixed) < 130
-            assert all("jf_alpha" not in line["shares"] for line in said if len(line["shares"]) == 1)
+            assert all(
+                "jf_alpha" not in line["shares"] for line in said if len(line["shares"]) == 1
+            )
         assert 0.8 <= min(line["speed"] for line in said) < 0.9
         assert 1.2 < max(line["speed"] for line in said) <= 1.3
 
@@ -94,7 +107,9 @@ def test_without_its_files_there_are_no_voices(said: list[dict[str, Any]], missi
         speak("set white", np.random.default_rng(0), engine="kokoro")
 
 
-@pytest.mark.parametrize(("content", "message"), [(b"nothing", "cannot be read"), (None, "lacks the voice af_alloy")])
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"nothing", "cannot be read"), (None, "lacks the voice af_alloy")]
+)
 def test_files_that_are_not_what_they_should_be_are_one_line(
     said: list[dict[str, Any]], content: bytes | None, message: str
 ) -> None:

@@ -18,8 +18,11 @@ from avsr.training.data.augment import Sample
 STRAIGHT = {"picture": 0, "scale": 0, "rotate_deg": 0, "shift_px": 0, "warp_px": 0, "codec": 0}
 
 
-def sample(number: int, frames: int = 50, words: tuple[str, ...] = ("bin", "blue", "now")) -> Sample:
-    """Lips and sound both hold the number of the frame, 100 x clip + frame, so that stretches can be recognised."""
+def sample(
+    number: int, frames: int = 50, words: tuple[str, ...] = ("bin", "blue", "now")
+) -> Sample:
+    """Lips and sound both hold the number of the frame, 100 x clip + frame, so that stretches can
+    be recognised."""
     marks = 100 * number + np.arange(frames)
     starts = np.linspace(0.4, 1.6, len(words) + 1) + 0.04 * number
     return Sample(
@@ -27,7 +30,9 @@ def sample(number: int, frames: int = 50, words: tuple[str, ...] = ("bin", "blue
         text=" ".join(f"{word}{number}" for word in words),
         speaker="s1",
         audio=np.repeat(marks, 640).astype(np.float32),
-        lips=np.broadcast_to((marks % 251).astype(np.uint8)[:, None, None], (frames, 96, 96)).copy(),
+        lips=np.broadcast_to(
+            (marks % 251).astype(np.uint8)[:, None, None], (frames, 96, 96)
+        ).copy(),
         audio_present=np.ones(frames, bool),
         video_present=np.ones(frames, bool),
         words=[(f"{w}{number}", a, b) for w, a, b in zip(words, starts, starts[1:], strict=False)],
@@ -46,7 +51,8 @@ def test_splicing_keeps_sound_lips_and_words_together(seed: int) -> None:
     np.testing.assert_array_equal(heard % 251, out.lips[:, 0, 0])
     for word, start, end in out.words:
         middle = int((start + end) / 2 * 25)
-        assert heard[middle] // 100 == int(word[-1])  # the word's time points into the clip it came from
+        # the word's time points into the clip it came from
+        assert heard[middle] // 100 == int(word[-1])
         source = {w: (a + b) / 2 for w, a, b in clips[int(word[-1])].words}[word]
         assert abs(heard[middle] % 100 - source * 25) <= 1.5
 
@@ -61,7 +67,10 @@ def test_speed_moves_sound_lips_and_words_alike() -> None:
 
 
 def test_speed_that_changes_on_the_way_keeps_sound_lips_and_words_together() -> None:
-    even, out = augment.change_speed(sample(1), 0.8), augment.change_speed(sample(1), 0.8, np.array([1.0, 1.5, 0.7]))
+    even, out = (
+        augment.change_speed(sample(1), 0.8),
+        augment.change_speed(sample(1), 0.8, np.array([1.0, 1.5, 0.7])),
+    )
     assert abs(out.frames - even.frames) <= 1  # 62.5
     assert len(out.audio) == 640 * out.frames
     np.testing.assert_allclose(out.audio[320::640], out.lips[:, 0, 0], atol=1)
@@ -91,7 +100,9 @@ def test_lossy_coders_change_the_sound_and_not_its_time(
     """Silent and far too loud sound included."""
     monkeypatch.setattr(augment, "CODEC_KBPS", {coder: augment.CODEC_KBPS[coder]})
     rng, times = np.random.default_rng(0), np.arange(samples) / 16000
-    speech = np.float32(sum(np.sin(2 * np.pi * times * (150 + 40 * times) * k) / k for k in range(1, 12)) / 5)
+    speech = np.float32(
+        sum(np.sin(2 * np.pi * times * (150 + 40 * times) * k) / k for k in range(1, 12)) / 5
+    )
     for _ in range(3):
         coded = augment.codec(speech, rng)
         assert coded.shape == speech.shape
@@ -134,7 +145,8 @@ def test_masks_have_their_shapes_and_sometimes_take_everything() -> None:
 def test_absences_are_spans_scattered_frames_or_a_comb() -> None:
     rng = np.random.default_rng(0)
     gone = [augment.absences(75, rng) for _ in range(400)]
-    runs = np.array([np.count_nonzero(np.diff(g.astype(int)) == 1) + g[0] for g in gone])  # separate absences in a clip
+    # separate absences in a clip
+    runs = np.array([np.count_nonzero(np.diff(g.astype(int)) == 1) + g[0] for g in gone])
     assert 0.5 < (runs <= 3).mean() < 0.75  # mostly one to three spans
     assert (runs > 8).mean() > 0.25  # frames come and go
     shares = np.array([g.mean() for g in gone])
@@ -143,21 +155,30 @@ def test_absences_are_spans_scattered_frames_or_a_comb() -> None:
 
 
 def test_pictures_are_changed_alike_in_all_frames() -> None:
-    lips = np.broadcast_to(np.random.default_rng(0).integers(0, 255, (96, 96), dtype=np.uint8), (5, 96, 96)).copy()
+    lips = np.broadcast_to(
+        np.random.default_rng(0).integers(0, 255, (96, 96), dtype=np.uint8), (5, 96, 96)
+    ).copy()
     out = augment.picture(lips, 64, AugmentConfig(picture=0, codec=0), np.random.default_rng(3))
     assert out.shape == (5, 64, 64)
     assert out.dtype == np.uint8
     assert (out == out[0]).all()
     plain = augment.picture(lips, 64, AugmentConfig(**STRAIGHT, flip=0), np.random.default_rng(0))
-    mirrored = augment.picture(lips, 64, AugmentConfig(**STRAIGHT, flip=1), np.random.default_rng(0))
+    mirrored = augment.picture(
+        lips, 64, AugmentConfig(**STRAIGHT, flip=1), np.random.default_rng(0)
+    )
     np.testing.assert_allclose(plain[0, :, ::-1].astype(int), mirrored[0].astype(int), atol=1)
 
 
 def test_a_compressed_picture_is_nearly_the_same() -> None:
-    lips = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (96, 96), dtype=np.uint8), (0, 0), 3)
+    lips = cv2.GaussianBlur(
+        np.random.default_rng(0).integers(0, 256, (96, 96), dtype=np.uint8), (0, 0), 3
+    )
     plain, coded = (
         augment.picture(
-            lips[None].repeat(5, 0), 64, AugmentConfig(**STRAIGHT | {"codec": share}), np.random.default_rng(1)
+            lips[None].repeat(5, 0),
+            64,
+            AugmentConfig(**STRAIGHT | {"codec": share}),
+            np.random.default_rng(1),
         )
         for share in (0, 1)
     )
@@ -171,7 +192,8 @@ def test_a_warp_gives_the_mouth_another_shape_alike_in_all_frames() -> None:
     ramp = np.tile(np.arange(96, dtype=np.uint8) * 2, (96, 1))
     inner = slice(8, 80)  # at the rim the crop ends
     across, down = np.meshgrid(np.arange(72.0), np.arange(72.0))
-    straight = np.stack([np.ones(72 * 72), across.ravel(), down.ravel()], 1)  # what moves, turns and scales can do
+    # what moves, turns and scales can do
+    straight = np.stack([np.ones(72 * 72), across.ravel(), down.ravel()], 1)
     bent = []
     for seed in range(12):
         moved = []
@@ -179,20 +201,25 @@ def test_a_warp_gives_the_mouth_another_shape_alike_in_all_frames() -> None:
             frames = np.stack([lips] * 3)
             config = AugmentConfig(**STRAIGHT | {"warp_px": 4}, flip=0)
             warped = augment.picture(frames, 88, config, np.random.default_rng(seed))
-            plain = augment.picture(frames, 88, AugmentConfig(**STRAIGHT, flip=0), np.random.default_rng(seed))
+            plain = augment.picture(
+                frames, 88, AugmentConfig(**STRAIGHT, flip=0), np.random.default_rng(seed)
+            )
             assert (warped == warped[0]).all()
-            moved.append((warped[0].astype(float) - plain[0])[inner, inner] / 2)  # pixels of the crop
+            # pixels of the crop
+            moved.append((warped[0].astype(float) - plain[0])[inner, inner] / 2)
         for field in moved:
             assert np.abs(np.diff(field, axis=0)).max() < 2  # smooth
             assert np.abs(np.diff(field, axis=1)).max() < 2
             assert np.abs(field).max() < 20
-            rest = field.ravel() - straight @ np.linalg.lstsq(straight, field.ravel(), rcond=None)[0]
+            rest = (
+                field.ravel() - straight @ np.linalg.lstsq(straight, field.ravel(), rcond=None)[0]
+            )
             bent.append(rest.std())
     assert 0.5 < np.mean(bent) < 4
     assert max(bent) > 1.5
 
 
-# -------------------------------------------------------------------------------------------- lips that do not fit
+# ----------------------------------------------------------------------------- lips that do not fit
 
 
 @pytest.mark.parametrize("frames", [3, -4, 0, 60, -60])
@@ -211,7 +238,10 @@ def test_lips_out_of_step_are_late_by_so_many_frames_and_the_sound_is_not(frames
 
 
 def test_one_words_lips_are_those_of_the_word_in_the_same_place_of_another_clip() -> None:
-    before, other = sample(0, words=("a", "lengthy", "place")), sample(1, words=("two", "to", "now"))
+    before, other = (
+        sample(0, words=("a", "lengthy", "place")),
+        sample(1, words=("two", "to", "now")),
+    )
     marks = np.arange(50)
     for place in range(3):
         out = augment.with_lips_of_a_word(before, place, other)
@@ -244,7 +274,7 @@ def test_the_lips_of_another_clip_are_held_or_cut_to_length(frames: int) -> None
     assert np.flatnonzero(~out.video_present).tolist() == [5]
 
 
-# ------------------------------------------------------------------------------------------------------ another voice
+# ------------------------------------------------------------------------------------ another voice
 
 
 def hum(f0: float = 125.0, formant: float = 1500.0, seconds: float = 2.0) -> np.ndarray:
@@ -253,7 +283,9 @@ def hum(f0: float = 125.0, formant: float = 1500.0, seconds: float = 2.0) -> np.
     hz = f0 * np.arange(1, int(7000 / f0))
     level = 1 / (1 + ((hz - formant) / 250) ** 2)
     tone = (level * np.sin(2 * np.pi * hz * times[:, None] + np.arange(len(hz)))).sum(1)
-    syllables = np.interp(times, np.linspace(0, seconds, 15), [0.05, 1, 0.2, 0.9, 0.05, 0.05, 0.6, 1, 0.1] + 6 * [0.4])
+    syllables = np.interp(
+        times, np.linspace(0, seconds, 15), [0.05, 1, 0.2, 0.9, 0.05, 0.05, 0.6, 1, 0.1] + 6 * [0.4]
+    )
     return (0.05 * tone * syllables).astype(np.float32)
 
 
@@ -269,9 +301,12 @@ def formant_of(audio: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize(
-    ("pitch", "formants"), [(1.0, 1.2), (1.5, 1.0), (1.4, 1.15), (0.8, 1.0), (0.8, 0.92), (1.7, 0.95)]
+    ("pitch", "formants"),
+    [(1.0, 1.2), (1.5, 1.0), (1.4, 1.15), (0.8, 1.0), (0.8, 0.92), (1.7, 0.95)],
 )
-def test_another_voice_has_the_pitch_and_the_formants_asked_for(pitch: float, formants: float) -> None:
+def test_another_voice_has_the_pitch_and_the_formants_asked_for(
+    pitch: float, formants: float
+) -> None:
     before = hum()
     out = augment.change_voice(before, pitch, formants)
     f0 = librosa.yin(out, fmin=60, fmax=400, sr=16000, frame_length=1024)
@@ -307,7 +342,7 @@ def test_silence_and_the_shortest_clip_survive_another_voice(pitch: float) -> No
     assert np.isfinite(out).all()
 
 
-# -------------------------------------------------------------------------------------------- joined, or nobody speaks
+# ------------------------------------------------------------------------- joined, or nobody speaks
 
 
 def spoken_frames(sample: Sample) -> list[int]:
@@ -324,11 +359,14 @@ def test_joining_keeps_sound_lips_and_words_together_and_cuts_only_pause() -> No
         out = augment.join(first, second, np.random.default_rng(seed))
         assert len(out.audio) == 640 * out.frames
         assert len(out.audio_present) == len(out.video_present) == out.frames
-        assert out.text == f"{first.text} {second.text}" == " ".join(word for word, _, _ in out.words)
+        assert (
+            out.text == f"{first.text} {second.text}" == " ".join(word for word, _, _ in out.words)
+        )
         heard = out.audio[320::640].round().astype(int)
         np.testing.assert_array_equal(heard % 251, out.lips[:, 0, 0])
         seam = int(np.flatnonzero(heard >= 100)[0])
-        np.testing.assert_array_equal(heard[:seam], np.arange(seam))  # nothing is cut but at the seam
+        # nothing is cut but at the seam
+        np.testing.assert_array_equal(heard[:seam], np.arange(seam))
         np.testing.assert_array_equal(heard[seam:], np.arange(heard[seam], 160))
         assert set(spoken_frames(first) + spoken_frames(second)) <= set(heard.tolist())
         for word, start, end in out.words:
@@ -344,7 +382,8 @@ def test_joining_keeps_sound_lips_and_words_together_and_cuts_only_pause() -> No
 @pytest.mark.parametrize("end", [2.0, 2.3])
 def test_where_words_fill_the_clips_joining_cuts_nothing(end: float) -> None:
     first, second = sample(0), sample(1)
-    first = replace(first, words=[*first.words[:-1], ("now0", 1.2, end)])  # an alignment may go on after the clip
+    # an alignment may go on after the clip
+    first = replace(first, words=[*first.words[:-1], ("now0", 1.2, end)])
     second = replace(second, words=[("bin1", 0.0, 0.5), *second.words[1:]])
     for seed in range(5):
         out = augment.join(first, second, np.random.default_rng(seed))
@@ -377,7 +416,8 @@ def test_where_nobody_speaks_there_is_no_text_no_speech_and_no_moving_mouth() ->
         assert (out.lips == out.lips[0]).all()
         levels.append(float(out.audio.std()))
         assert levels[-1] < 10**-1.4
-        assert abs(np.corrcoef(out.audio + 1e-9 * noise, noise)[0, 1]) > 0.99  # the noise, and nothing of the clip
+        # the noise, and nothing of the clip
+        assert abs(np.corrcoef(out.audio + 1e-9 * noise, noise)[0, 1]) > 0.99
         pictures.add(int(out.lips[0, 0, 0]))
         np.testing.assert_array_equal(out.audio_present, before.audio_present)
         np.testing.assert_array_equal(out.video_present, before.video_present)
@@ -387,11 +427,12 @@ def test_where_nobody_speaks_there_is_no_text_no_speech_and_no_moving_mouth() ->
     assert not augment.nothing(sample(3), silent, rng).audio.any()
 
 
-# ------------------------------------------------------------------------------------------------- vocal tract length
+# ------------------------------------------------------------------------------- vocal tract length
 
 
 def warped(mel: np.ndarray, factor: float) -> np.ndarray:
-    """Independent of the code: each bin read at `factor` times its centre in Hz, linear between the bins' places."""
+    """Independent of the code: each bin read at `factor` times its centre in Hz, linear between the
+    bins' places."""
     bins = mel.shape[1]
     centres = np.arange(1, bins + 1) / (bins + 1)
     hz = mel_to_hz(torch.from_numpy(centres).double()) * factor
@@ -404,7 +445,8 @@ def test_formants_move_as_an_interpolation_says(factor: float) -> None:
     mel = np.random.default_rng(0).normal(size=(2, 12, 80)).astype(np.float32)
     out = augment.warp_mel(torch.from_numpy(mel), torch.tensor([factor, 1.0]))
     np.testing.assert_allclose(out[0].numpy(), warped(mel[0], factor), atol=2e-3)
-    np.testing.assert_allclose(out[1].numpy(), mel[1], atol=2e-3)  # each clip has its own factor; 1 changes nothing
+    # each clip has its own factor; 1 changes nothing
+    np.testing.assert_allclose(out[1].numpy(), mel[1], atol=2e-3)
 
 
 def test_a_longer_vocal_tract_has_lower_formants() -> None:

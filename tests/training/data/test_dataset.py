@@ -25,13 +25,23 @@ from avsr.training.config import AugmentConfig, DataConfig
 from avsr.training.data import augment
 from avsr.training.data.augment import Sample
 from avsr.training.data.batch import FRAMES_PER_TOKEN, Batch, collate
-from avsr.training.data.dataset import ClipStore, Plan, TrainSet, frame_targets, loader, outputs_needed, plan_epoch
+from avsr.training.data.dataset import (
+    ClipStore,
+    Plan,
+    TrainSet,
+    frame_targets,
+    loader,
+    outputs_needed,
+    plan_epoch,
+)
 from avsr.training.data.store import vocabulary
 
 TOKENIZER = Tokenizer.from_texts(TEXTS)
 MODEL = ModelConfig(tokens=TOKENIZER.tokens, crop=32, dim=32, heads=2)
 ARRAYS = ("audio", "lips", "audio_present", "video_present")
-NONE = dict.fromkeys(("splice", "nothing", "noise", "room", "equalise", "codec", "spans", "silent"), 0.0)
+NONE = dict.fromkeys(
+    ("splice", "nothing", "noise", "room", "equalise", "codec", "spans", "silent"), 0.0
+)
 NONE |= dict.fromkeys(("voice", "wrong_lips", "out_of_step", "speed", "formants", "picture"), 0.0)
 NONE |= dict.fromkeys(("shift_px", "rotate_deg", "scale", "flip", "warp_px"), 0.0)
 SILENCE = np.zeros(40 * 640, np.float32)
@@ -44,7 +54,9 @@ def clips(frames: int = 40, count: int = 6, step: int = 0) -> list[Clip]:
 
 def items(dataset: TrainSet, epochs: int = 1, follower: int = -1) -> Iterator[tuple[int, dict]]:
     """(clip, item) of every clip in every epoch."""
-    return ((i, dataset[(epoch, i, follower)]) for epoch in range(epochs) for i in range(len(dataset)))
+    return (
+        (i, dataset[(epoch, i, follower)]) for epoch in range(epochs) for i in range(len(dataset))
+    )
 
 
 def calm(**changes: float) -> AugmentConfig:
@@ -57,18 +69,27 @@ def view(lips: np.ndarray) -> np.ndarray:
     return augment.picture(lips, MODEL.crop, CALM, np.random.default_rng(0))
 
 
-@pytest.mark.parametrize(("ids", "frames"), [([], 0), ([1], 1), ([1, 2], 2), ([1, 1], 3), ([2, 2, 2], 5)])
+@pytest.mark.parametrize(
+    ("ids", "frames"), [([], 0), ([1], 1), ([1, 2], 2), ([1, 1], 3), ([2, 2, 2], 5)]
+)
 def test_frames_ctc_needs(ids: list[int], frames: int) -> None:
     assert outputs_needed(ids) == frames
     if frames > 1:  # exactly so many frames have a path, one fewer have none
         for extra, finite in ((0, True), (-1, False)):
             log_probs = torch.zeros(frames + extra, 1, 3).log_softmax(-1)
-            loss = torch.nn.functional.ctc_loss(log_probs, torch.tensor([ids]), (frames + extra,), (len(ids),))
+            loss = torch.nn.functional.ctc_loss(
+                log_probs, torch.tensor([ids]), (frames + extra,), (len(ids),)
+            )
             assert bool(torch.isfinite(loss)) == finite
 
 
 def test_unusable_clips_are_dropped_and_named(corpus: Callable[..., Path]) -> None:
-    mixed = [make_clip(0, "bin a"), make_clip(1, "bin a", frames=3), make_clip(2, "zzz"), make_clip(3, "set b")]
+    mixed = [
+        make_clip(0, "bin a"),
+        make_clip(1, "bin a", frames=3),
+        make_clip(2, "zzz"),
+        make_clip(3, "set b"),
+    ]
     store = ClipStore([corpus(mixed)], "train", TOKENIZER)
     assert [entry.id for _, _, entry in store.entries] == ["clip0", "clip3"]
     reasons = dict(store.dropped)
@@ -78,7 +99,9 @@ def test_unusable_clips_are_dropped_and_named(corpus: Callable[..., Path]) -> No
     assert [entry.id for _, _, entry in two.entries] == ["clip0", "clip1", "clip3"]
 
 
-def test_an_epoch_shows_every_seen_clip_once_and_a_share_of_the_heard(corpus: Callable[..., Path]) -> None:
+def test_an_epoch_shows_every_seen_clip_once_and_a_share_of_the_heard(
+    corpus: Callable[..., Path],
+) -> None:
     heard = [make_clip(100 + i, TEXTS[i % 6], video=False) for i in range(20)]
     store = ClipStore([corpus(), corpus(heard)], "train", TOKENIZER)
     config = DataConfig(max_frames=75, audio_only_share=0.25, join=0)
@@ -105,7 +128,9 @@ def test_the_same_item_is_the_same_whenever_it_is_asked_for(corpus: Callable[...
     shown = []
     for cache_gb in (0, 1):
         store = ClipStore([folder], "train", TOKENIZER, cache_gb)
-        dataset = TrainSet(store, TOKENIZER, MODEL, AugmentConfig(splice=1, spans=0.25, silent=0.25), 5)
+        dataset = TrainSet(
+            store, TOKENIZER, MODEL, AugmentConfig(splice=1, spans=0.25, silent=0.25), 5
+        )
         dataset[(0, 1, -1)]
         shown.append([dataset[(3, 2, follower)] for follower in (-1, 4)])
     for first, second in zip(*shown, strict=True):
@@ -114,7 +139,9 @@ def test_the_same_item_is_the_same_whenever_it_is_asked_for(corpus: Callable[...
 
 
 def test_padding_is_absent_everywhere(corpus: Callable[..., Path]) -> None:
-    store = ClipStore([corpus([make_clip(0, "bin a", 16), make_clip(1, "set b", 12)])], "train", TOKENIZER)
+    store = ClipStore(
+        [corpus([make_clip(0, "bin a", 16), make_clip(1, "set b", 12)])], "train", TOKENIZER
+    )
     dataset = TrainSet(store, TOKENIZER, MODEL, AugmentConfig(speed=0, splice=0), 0)
     batch = collate([dataset[(0, 0, -1)], dataset[(0, 1, -1)]])
     assert batch.lens.tolist() == [16, 12]
@@ -128,13 +155,17 @@ def test_padding_is_absent_everywhere(corpus: Callable[..., Path]) -> None:
 
 def test_frame_targets_spread_letters_over_words() -> None:
     nothing = np.zeros(0)
-    sample = Sample("a", "bin", None, nothing, np.zeros((20, 1)), nothing, nothing, [("bin", 0.2, 0.44)])
+    sample = Sample(
+        "a", "bin", None, nothing, np.zeros((20, 1)), nothing, nothing, [("bin", 0.2, 0.44)]
+    )
     text = "".join("-" if i == 0 else TOKENIZER.tokens[i] for i in frame_targets(sample, TOKENIZER))
     assert text == "-----bbiinn---------"
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_items_agree_with_themselves_whatever_is_done_to_them(corpus: Callable[..., Path], seed: int) -> None:
+def test_items_agree_with_themselves_whatever_is_done_to_them(
+    corpus: Callable[..., Path], seed: int
+) -> None:
     store = ClipStore([corpus(clips())], "train", TOKENIZER)
     shares = {"voice": 0.3, "wrong_lips": 0.2, "out_of_step": 0.2}
     config = AugmentConfig(splice=0.3, nothing=0.2, spans=0.25, silent=0.25, **shares)
@@ -147,7 +178,10 @@ def test_items_agree_with_themselves_whatever_is_done_to_them(corpus: Callable[.
         assert len(item["audio"]) == len(item["clean_audio"]) == 640 * frames
         assert item["audio"].dtype == item["clean_audio"].dtype == np.float32
         assert item["mel_keep"].shape == (4 * frames, MODEL.n_mels)
-        assert all(len(item[name]) == frames for name in ("audio_present", "video_present", "frame_targets"))
+        assert all(
+            len(item[name]) == frames
+            for name in ("audio_present", "video_present", "frame_targets")
+        )
         assert frames >= outputs_needed(item["targets"].tolist())
         assert len(text.split()) in (0, 2, 4)
         spoken = set(item["frame_targets"][item["frame_targets"] > 0].tolist())
@@ -162,7 +196,10 @@ def test_augmentation_leaves_the_cached_clips_alone(corpus: Callable[..., Path])
     store = ClipStore([corpus()], "train", TOKENIZER, cache_gb=1)
     for i in range(len(store)):
         store.sample(i)
-    before = [{name: np.copy(getattr(store.sample(i), name)) for name in ARRAYS} for i in range(len(store))]
+    before = [
+        {name: np.copy(getattr(store.sample(i), name)) for name in ARRAYS}
+        for i in range(len(store))
+    ]
     shares = {"voice": 0.3, "wrong_lips": 0.3, "out_of_step": 0.3}
     config = AugmentConfig(splice=0.3, nothing=0.2, spans=0.25, silent=0.25, picture=1, **shares)
     for use in ("both", "audio", "video"):
@@ -198,7 +235,7 @@ def test_a_clip_without_words_counts_as_much_as_one_with(corpus: Callable[..., P
     assert one.targets.shape == (1, 1)  # no target at all still has a column
 
 
-# ------------------------------------------------------------------------------------------------------- two sentences
+# ------------------------------------------------------------------------------------ two sentences
 
 
 def test_a_followed_clip_says_both_sentences(corpus: Callable[..., Path]) -> None:
@@ -210,11 +247,13 @@ def test_a_followed_clip_says_both_sentences(corpus: Callable[..., Path]) -> Non
             text = f"{TEXTS[i]} {TEXTS[follower]}"
             assert TOKENIZER.decode(item["targets"].tolist()) == text
             letters = [k for k, _ in itertools.groupby(item["frame_targets"].tolist()) if k]
-            assert letters == TOKENIZER.encode(text.replace(" ", ""))  # in this order, with the pause between them
+            # in this order, with the pause between them
+            assert letters == TOKENIZER.encode(text.replace(" ", ""))
             assert item["in_step"]
             lengths.add(len(item["lips"]))
     assert max(lengths) <= 80
-    assert min(lengths) >= 13 + 39  # the words of the first clip end at 0.5 s, those of the second start at 0.1 s
+    # the words of the first clip end at 0.5 s, those of the second start at 0.1 s
+    assert min(lengths) >= 13 + 39
     assert len(lengths) > 5
 
 
@@ -232,8 +271,11 @@ def test_without_word_times_nobody_follows(tmp_path: Path) -> None:
         assert len(item["lips"]) == 40
 
 
-def test_two_sentences_that_have_no_room_for_each_other_stay_apart(corpus: Callable[..., Path]) -> None:
-    """Five frames are enough for "bin a", ten are too few for it and another one and the space between them."""
+def test_two_sentences_that_have_no_room_for_each_other_stay_apart(
+    corpus: Callable[..., Path],
+) -> None:
+    """Five frames are enough for "bin a", ten are too few for it and another one and the space
+    between them."""
     store = ClipStore([corpus(clips(5))], "train", TOKENIZER)
     assert len(store) == 6
     for config in (CALM, calm(speed=0.1)):
@@ -242,7 +284,9 @@ def test_two_sentences_that_have_no_room_for_each_other_stay_apart(corpus: Calla
             assert len(item["lips"]) >= outputs_needed(item["targets"].tolist())
 
 
-def test_where_nobody_speaks_nobody_follows_and_nothing_is_out_of_step(corpus: Callable[..., Path]) -> None:
+def test_where_nobody_speaks_nobody_follows_and_nothing_is_out_of_step(
+    corpus: Callable[..., Path],
+) -> None:
     store = ClipStore([corpus(clips())], "train", TOKENIZER)
     config = calm(nothing=1.0, wrong_lips=0.5, out_of_step=0.5, voice=1.0)
     for _, item in items(TrainSet(store, TOKENIZER, MODEL, config, 0), 2, 4):
@@ -254,7 +298,9 @@ def test_where_nobody_speaks_nobody_follows_and_nothing_is_out_of_step(corpus: C
 
 
 @pytest.mark.parametrize("join", [0.0, 0.4, 1.0])
-def test_a_plan_says_who_follows_and_keeps_to_the_size_of_a_batch(corpus: Callable[..., Path], join: float) -> None:
+def test_a_plan_says_who_follows_and_keeps_to_the_size_of_a_batch(
+    corpus: Callable[..., Path], join: float
+) -> None:
     heard = [make_clip(100 + i, TEXTS[i % 6], video=False) for i in range(12)]
     store = ClipStore([corpus(clips(16, 24, 2)), corpus(heard)], "train", TOKENIZER, cache_gb=1)
     dataset = TrainSet(store, TOKENIZER, MODEL, CALM, 0)
@@ -279,11 +325,15 @@ def test_a_plan_says_who_follows_and_keeps_to_the_size_of_a_batch(corpus: Callab
 
 
 @pytest.mark.parametrize(("warmup", "noisy"), [(0, [1, 1, 1]), (2, [0, 0.5, 1])])
-def test_noise_comes_in_over_the_first_epochs(corpus: Callable[..., Path], warmup: int, noisy: list[float]) -> None:
+def test_noise_comes_in_over_the_first_epochs(
+    corpus: Callable[..., Path], warmup: int, noisy: list[float]
+) -> None:
     """Without a warm-up it is there from the start."""
     store = ClipStore([corpus(clips(16, 24))], "train", TOKENIZER, cache_gb=1)
     dataset = TrainSet(store, TOKENIZER, MODEL, calm(noise=1.0, noise_warmup=warmup), 0)
-    shares = np.reshape([not np.array_equal(it["audio"], it["clean_audio"]) for _, it in items(dataset, 3)], (3, 24))
+    shares = np.reshape(
+        [not np.array_equal(it["audio"], it["clean_audio"]) for _, it in items(dataset, 3)], (3, 24)
+    )
     assert shares.mean(1).tolist() == pytest.approx(noisy, abs=0.3 if warmup else 0)
 
 
@@ -315,21 +365,33 @@ def test_babble_is_of_many_or_in_the_speakers_own_voice(corpus: Callable[..., Pa
     voices = np.stack([store.sample(j).audio for j in range(len(store))])
     foreign: dict[float, list[float]] = {}
     for share in (0.0, 1.0):
-        config = calm(noise=1.0, talker=0.0, babble=1.0, own_babble=share, snr_low_db=0, snr_high_db=0)
+        config = calm(
+            noise=1.0, talker=0.0, babble=1.0, own_babble=share, snr_low_db=0, snr_high_db=0
+        )
         for i, item in items(TrainSet(store, TOKENIZER, MODEL, config, 0), 4):
             parts = np.linalg.lstsq(voices.T, item["audio"] - item["clean_audio"], rcond=None)[0]
             loud = np.flatnonzero(np.abs(parts) > 0.1 * np.abs(parts).max())
             assert 2 <= len(loud) <= 7  # a voice may be drawn twice
             if store.has_video(i):
                 assert share == 0 or i not in loud
-                foreign.setdefault(share, []).append(np.mean([not store.has_video(int(j)) for j in loud]))
+                foreign.setdefault(share, []).append(
+                    np.mean([not store.has_video(int(j)) for j in loud])
+                )
     assert np.mean(foreign[0.0]) > 0.6
     assert np.mean(foreign[1.0]) == 0
 
 
 def test_lips_that_tell_who_is_meant_are_never_taken_away(corpus: Callable[..., Path]) -> None:
     store = ClipStore([corpus(clips(30, step=4))], "train", TOKENIZER, cache_gb=1)
-    config = calm(noise=1.0, talker=1.0, snr_low_db=-10.0, snr_high_db=10.0, spans=0.3, silent=0.2, video_masks=2)
+    config = calm(
+        noise=1.0,
+        talker=1.0,
+        snr_low_db=-10.0,
+        snr_high_db=10.0,
+        spans=0.3,
+        silent=0.2,
+        video_masks=2,
+    )
     hidden = {True: 0, False: 0}
     views = [view(store.sample(i).lips) for i in range(len(store))]
     for i, item in items(TrainSet(store, TOKENIZER, MODEL, config, 0), 8):
@@ -337,7 +399,9 @@ def test_lips_that_tell_who_is_meant_are_never_taken_away(corpus: Callable[..., 
         if item["audio"].reshape(-1, 640).any(1).all():  # not silenced
             noise = item["audio"] - item["clean_audio"]
             assert needed == (np.mean(noise**2) > np.mean(item["clean_audio"] ** 2))
-        hidden[needed] += not (item["video_present"].all() and np.array_equal(item["lips"], views[i]))
+        hidden[needed] += not (
+            item["video_present"].all() and np.array_equal(item["lips"], views[i])
+        )
     assert hidden[True] == 0
     assert hidden[False] > 10
 
@@ -348,10 +412,16 @@ def test_lips_are_needed_only_where_they_are_seen_and_somebody_else_is_heard(
 ) -> None:
     """A clip of lips alone lends no voice, and a glimpse of lips tells nobody from anybody."""
     paired = [
-        replace(make_clip(100 + i, TEXTS[i % 6], 40), video_present=np.arange(40) < seen, speaker=f"p{i}")
+        replace(
+            make_clip(100 + i, TEXTS[i % 6], 40),
+            video_present=np.arange(40) < seen,
+            speaker=f"p{i}",
+        )
         for i in range(12)
     ]
-    mute = [replace(make_clip(200 + i, TEXTS[i % 6], 40, audio=False), audio=SILENCE) for i in range(12)]
+    mute = [
+        replace(make_clip(200 + i, TEXTS[i % 6], 40, audio=False), audio=SILENCE) for i in range(12)
+    ]
     store = ClipStore([corpus([*paired, *mute])], "train", TOKENIZER, cache_gb=1)
     config = calm(noise=1.0, talker=1.0, snr_low_db=-10.0, snr_high_db=-1.0)
     needed = changed = 0
@@ -365,10 +435,12 @@ def test_lips_are_needed_only_where_they_are_seen_and_somebody_else_is_heard(
     assert needed == 0 or seen == 40
 
 
-# ----------------------------------------------------------------------------------------------- lips that do not fit
+# ----------------------------------------------------------------------------- lips that do not fit
 
 
-def test_the_lips_of_another_clip_come_with_a_sound_that_can_be_heard(corpus: Callable[..., Path]) -> None:
+def test_the_lips_of_another_clip_come_with_a_sound_that_can_be_heard(
+    corpus: Callable[..., Path],
+) -> None:
     """Also where the recipe asks for much noise, for spans and for silence."""
     store = ClipStore([corpus(clips(30, step=4))], "train", TOKENIZER, cache_gb=1)
     loud = {"noise": 1.0, "snr_low_db": -10.0, "snr_high_db": -10.0, "spans": 0.3, "silent": 0.2}
@@ -376,7 +448,8 @@ def test_the_lips_of_another_clip_come_with_a_sound_that_can_be_heard(corpus: Ca
     whose = set()
     for i, item in items(TrainSet(store, TOKENIZER, MODEL, calm(wrong_lips=1.0, **loud), 0), 3):
         frames = store.frames(i)
-        held = [v[np.arange(frames).clip(0, len(v) - 1)] for v in views]  # cut to length, or the last frame held
+        # cut to length, or the last frame held
+        held = [v[np.arange(frames).clip(0, len(v) - 1)] for v in views]
         shown = [j for j, lips in enumerate(held) if np.array_equal(item["lips"], lips)]
         assert len(shown) == 1
         assert shown != [i]
@@ -388,25 +461,38 @@ def test_the_lips_of_another_clip_come_with_a_sound_that_can_be_heard(corpus: Ca
         np.testing.assert_array_equal(item["clean_audio"], store.sample(i).audio)
         assert item["audio"].reshape(frames, 640).any(1).all()  # no frame is silent
         noise = item["audio"] - item["clean_audio"]
-        assert 10 * np.log10(np.mean(item["clean_audio"] ** 2) / np.mean(noise**2)) == pytest.approx(5, abs=0.1)
+        assert 10 * np.log10(
+            np.mean(item["clean_audio"] ** 2) / np.mean(noise**2)
+        ) == pytest.approx(5, abs=0.1)
     assert len(whose) > 8  # not the same one each time
     drowned = [item for _, item in items(TrainSet(store, TOKENIZER, MODEL, calm(**loud), 0), 3)]
     assert all(item["in_step"] is True for item in drowned)
-    assert any(np.mean((item["audio"] - item["clean_audio"]) ** 2) > 0.05 for item in drowned)  # -10 dB is 0.1
-    assert any(not (item["audio_present"].all() and item["video_present"].all()) for item in drowned)
+    # -10 dB is 0.1
+    assert any(np.mean((item["audio"] - item["clean_audio"]) ** 2) > 0.05 for item in drowned)
+    assert any(
+        not (item["audio_present"].all() and item["video_present"].all()) for item in drowned
+    )
 
 
-def test_lips_come_too_early_or_too_late_and_sound_and_words_stay(corpus: Callable[..., Path]) -> None:
+def test_lips_come_too_early_or_too_late_and_sound_and_words_stay(
+    corpus: Callable[..., Path],
+) -> None:
     store = ClipStore([corpus(clips())], "train", TOKENIZER, cache_gb=1)
     late = []
     for i, item in items(TrainSet(store, TOKENIZER, MODEL, calm(out_of_step=1.0), 0), 6):
         plain = view(store.sample(i).lips)
-        moves = [m for m in range(-15, 16) if np.array_equal(item["lips"], plain[(np.arange(40) - m).clip(0, 39)])]
+        moves = [
+            m
+            for m in range(-15, 16)
+            if np.array_equal(item["lips"], plain[(np.arange(40) - m).clip(0, 39)])
+        ]
         assert len(moves) == 1
         late += moves
         assert item["in_step"] is False
         np.testing.assert_array_equal(item["audio"], store.sample(i).audio)
-        np.testing.assert_array_equal(item["frame_targets"], frame_targets(store.sample(i), TOKENIZER))
+        np.testing.assert_array_equal(
+            item["frame_targets"], frame_targets(store.sample(i), TOKENIZER)
+        )
     assert {abs(move) for move in late} <= set(range(2, 11))
     assert min(late) < -5
     assert max(late) > 5
@@ -424,7 +510,9 @@ def test_lips_fit_but_for_the_shares_asked_for(corpus: Callable[..., Path]) -> N
     assert all(item["in_step"] for _, item in items(TrainSet(store, TOKENIZER, MODEL, CALM, 0), 5))
 
 
-def test_a_words_lips_may_be_those_of_a_lookalike_where_it_can_be_heard(corpus: Callable[..., Path]) -> None:
+def test_a_words_lips_may_be_those_of_a_lookalike_where_it_can_be_heard(
+    corpus: Callable[..., Path],
+) -> None:
     """Words at 0.1 to 0.3 and 0.3 to 0.5 s; only "a" and "b" look alike."""
     store = ClipStore([corpus()], "train", TOKENIZER, cache_gb=1)
     assert [j for i in range(6) for j in store.saying(i, 1, {"a"})]
@@ -441,7 +529,9 @@ def test_a_words_lips_may_be_those_of_a_lookalike_where_it_can_be_heard(corpus: 
         assert np.mean(noise**2) <= 1.001 * np.mean(plain.audio**2)  # 0 dB at worst
         np.testing.assert_array_equal(item["frame_targets"], frame_targets(plain, TOKENIZER))
         changed = np.flatnonzero((item["lips"] != view(plain.lips)).any((1, 2)))
-        donors = [store.sample(j).lips for j in store.saying(i, 1, {"a", "b"} - {plain.text.split()[1]})]
+        donors = [
+            store.sample(j).lips for j in store.saying(i, 1, {"a", "b"} - {plain.text.split()[1]})
+        ]
         assert any(np.array_equal(item["lips"][changed], view(lips)[changed]) for lips in donors)
         assert changed.min() >= 7
         assert changed.max() < 13
@@ -449,15 +539,30 @@ def test_a_words_lips_may_be_those_of_a_lookalike_where_it_can_be_heard(corpus: 
 
 
 @pytest.mark.parametrize("missing", ["audio_present", "video_present"])
-def test_a_word_that_is_not_all_there_keeps_its_lips(corpus: Callable[..., Path], missing: str) -> None:
-    """So do clips in which another sentence follows; the second word lies at 0.3 to 0.5 s, frames 7 to 12."""
+def test_a_word_that_is_not_all_there_keeps_its_lips(
+    corpus: Callable[..., Path], missing: str
+) -> None:
+    """So do clips in which another sentence follows; the second word lies at 0.3 to 0.5 s, frames 7
+    to 12."""
     config = calm(lookalike=1.0, lookalike_groups=("a b",))
     gap = (np.arange(40) != 9) if missing == "audio_present" else (np.arange(40) != 10)
-    store = ClipStore([corpus([replace(clip, **{missing: gap}) for clip in clips()])], "train", TOKENIZER, cache_gb=1)
-    assert all(item["in_step"] for _, item in items(TrainSet(store, TOKENIZER, MODEL, config, 0), 5))
+    store = ClipStore(
+        [corpus([replace(clip, **{missing: gap}) for clip in clips()])],
+        "train",
+        TOKENIZER,
+        cache_gb=1,
+    )
+    assert all(
+        item["in_step"] for _, item in items(TrainSet(store, TOKENIZER, MODEL, config, 0), 5)
+    )
     store = ClipStore([corpus()], "train", TOKENIZER, cache_gb=1)
-    assert not all(item["in_step"] for _, item in items(TrainSet(store, TOKENIZER, MODEL, config, 0), 5))
-    assert all(item["in_step"] for _, item in items(TrainSet(store, TOKENIZER, MODEL, config, 0), 5, follower=2))
+    assert not all(
+        item["in_step"] for _, item in items(TrainSet(store, TOKENIZER, MODEL, config, 0), 5)
+    )
+    assert all(
+        item["in_step"]
+        for _, item in items(TrainSet(store, TOKENIZER, MODEL, config, 0), 5, follower=2)
+    )
 
 
 def test_lookalikes_that_nobody_says_are_an_error(corpus: Callable[..., Path]) -> None:
@@ -468,7 +573,9 @@ def test_lookalikes_that_nobody_says_are_an_error(corpus: Callable[..., Path]) -
 
 @pytest.mark.parametrize("missing", ["audio_present", "video_present"])
 @pytest.mark.parametrize("share", ["wrong_lips", "out_of_step"])
-def test_what_is_alone_has_nothing_to_disagree_with(corpus: Callable[..., Path], missing: str, share: str) -> None:
+def test_what_is_alone_has_nothing_to_disagree_with(
+    corpus: Callable[..., Path], missing: str, share: str
+) -> None:
     """Lips without sound must stay the lips that said the words."""
     alone = [replace(clip, **{missing: np.zeros(40, bool)}) for clip in clips()]
     store = ClipStore([corpus(alone)], "train", TOKENIZER, cache_gb=1)
@@ -479,7 +586,7 @@ def test_what_is_alone_has_nothing_to_disagree_with(corpus: Callable[..., Path],
             np.testing.assert_array_equal(item["lips"], view(store.sample(i).lips))
 
 
-# --------------------------------------------------------------------------------------------------------- specialists
+# -------------------------------------------------------------------------------------- specialists
 
 
 @pytest.mark.parametrize("use", ["audio", "video"])
@@ -513,24 +620,33 @@ def test_clips_without_lips_teach_no_eye(corpus: Callable[..., Path], use: str, 
 
 
 @pytest.mark.parametrize(("use", "count"), [("both", 10), ("audio", 6), ("video", 10)])
-def test_clips_without_sound_teach_no_ear(corpus: Callable[..., Path], use: str, count: int) -> None:
+def test_clips_without_sound_teach_no_ear(
+    corpus: Callable[..., Path], use: str, count: int
+) -> None:
     """They cannot follow a clip that has sound, either."""
     mute = [make_clip(100 + i, TEXTS[i % 6], audio=False) for i in range(4)]
     store = ClipStore([corpus([*clips(), *mute])], "train", TOKENIZER, use=use)
-    shown = [key for batch in plan_epoch(store, DataConfig(max_frames=80, join=1, use=use), 0, 0) for key in batch]
+    shown = [
+        key
+        for batch in plan_epoch(store, DataConfig(max_frames=80, join=1, use=use), 0, 0)
+        for key in batch
+    ]
     assert len(shown) == len(store) == count
     assert len(store.dropped) == 10 - count
     assert {i for _, *pair in shown for i in pair if i >= 0} == set(range(count))
 
 
-# --------------------------------------------------------------------------------------------------------- odd corpora
+# -------------------------------------------------------------------------------------- odd corpora
 
 
 def test_word_times_in_another_letter_case_are_spelt_as_the_text(tmp_path: Path) -> None:
     with ShardWriter(tmp_path / "shouted") as writer:
         for i, text in enumerate(TEXTS):
             first, second = text.upper().split()
-            writer.add(make_clip(i, text), {"split": "train", "words": [[first, 0.1, 0.3], [second, 0.3, 0.5]]})
+            writer.add(
+                make_clip(i, text),
+                {"split": "train", "words": [[first, 0.1, 0.3], [second, 0.3, 0.5]]},
+            )
     store = ClipStore([tmp_path / "shouted"], "train", TOKENIZER)
     for i, item in items(TrainSet(store, TOKENIZER, MODEL, calm(splice=1.0), 0)):
         assert " ".join(word for word, _, _ in store.sample(i).words or ()) == TEXTS[i]
@@ -539,7 +655,9 @@ def test_word_times_in_another_letter_case_are_spelt_as_the_text(tmp_path: Path)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_clip_that_cannot_be_read_is_one_line_from_any_process(corpus: Callable[..., Path], workers: int) -> None:
+def test_a_clip_that_cannot_be_read_is_one_line_from_any_process(
+    corpus: Callable[..., Path], workers: int
+) -> None:
     folder = corpus()
     store = ClipStore([folder], "train", TOKENIZER)  # no cache: it is read while training
     shard = next(folder.glob("*.tar"))
@@ -557,7 +675,9 @@ def test_one_clip_has_no_other_lips(corpus: Callable[..., Path]) -> None:
     assert item["in_step"] is False
 
 
-def test_row_20_texts_are_learnt_in_canonical_form_and_word_times_go_with_them(tmp_path: Path) -> None:
+def test_row_20_texts_are_learnt_in_canonical_form_and_word_times_go_with_them(
+    tmp_path: Path,
+) -> None:
     """Typed with an accent of its own, odd spaces, and a word of which nothing can be seen."""
     with ShardWriter(tmp_path / "typed") as writer:
         words = [["e\u0301te\u0301", 0.1, 0.3], ["\u200b", 0.3, 0.3], ["a\u00adb", 0.3, 0.5]]
@@ -571,7 +691,7 @@ def test_row_20_texts_are_learnt_in_canonical_form_and_word_times_go_with_them(t
     assert tokenizer.decode(item["targets"].tolist()) == "été ab"
 
 
-# --------------------------------------------------------------------------------------------------------- processes
+# ---------------------------------------------------------------------------------------- processes
 
 
 def equal_batches(first: Batch, second: Batch) -> bool:
@@ -584,12 +704,16 @@ def test_workers_share_one_cache_however_they_are_started(
     corpus: Callable[..., Path], tmp_path: Path, start: str
 ) -> None:
     soundfile.write(tmp_path / "noise.wav", np.random.default_rng(0).normal(0, 0.1, 64000), 16000)
-    folder, config = corpus(clips(75)), AugmentConfig(noise_dir=tmp_path, noise=1, talker=0, babble=0)
+    folder, config = (
+        corpus(clips(75)),
+        AugmentConfig(noise_dir=tmp_path, noise=1, talker=0, babble=0),
+    )
     store = ClipStore([folder], "train", TOKENIZER, cache_gb=1)
     dataset = TrainSet(store, TOKENIZER, MODEL, config, 0)
     plan = Plan(store, DataConfig(max_frames=300), 0, 0, 3)
     made = list(loader(dataset, plan, 1, multiprocessing_context=start))
-    next(folder.glob("*.tar")).unlink()  # what the worker has read is here, and nothing is read again
+    # what the worker has read is here, and nothing is read again
+    next(folder.glob("*.tar")).unlink()
     used = {i for batch in plan for _, i, _ in batch}
     for i in used:
         assert store.sample(i).frames == 75
@@ -603,7 +727,9 @@ def test_what_a_spawned_worker_is_sent_holds_no_clips_and_no_noise(
 ) -> None:
     soundfile.write(tmp_path / "noise.wav", np.random.default_rng(0).normal(0, 0.1, 640000), 16000)
     store = ClipStore([corpus(clips(75))], "train", TOKENIZER, cache_gb)
-    dataset = TrainSet(store, TOKENIZER, MODEL, AugmentConfig(noise_dir=tmp_path, rir_dir=tmp_path), 0)
+    dataset = TrainSet(
+        store, TOKENIZER, MODEL, AugmentConfig(noise_dir=tmp_path, rir_dir=tmp_path), 0
+    )
     for i in range(len(store)):
         store.sample(i)
     item = dataset[(0, 0, -1)]
@@ -614,13 +740,19 @@ def test_what_a_spawned_worker_is_sent_holds_no_clips_and_no_noise(
         np.testing.assert_array_equal(value, again[name])
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts what is open as Linux tells it")
+@pytest.mark.skipif(
+    not Path("/proc/self/fd").is_dir(), reason="counts what is open as Linux tells it"
+)
 def test_the_memory_of_clips_goes_with_the_last_who_uses_it(corpus: Callable[..., Path]) -> None:
     folder = corpus()
 
     def opened() -> int:
         gc.collect()
-        return sum("avsr-clips" in os.readlink(f) for f in Path("/proc/self/fd").iterdir() if f.is_symlink())
+        return sum(
+            "avsr-clips" in os.readlink(f)
+            for f in Path("/proc/self/fd").iterdir()
+            if f.is_symlink()
+        )
 
     before = opened()
     store = ClipStore([folder], "train", TOKENIZER, cache_gb=1)
@@ -633,7 +765,8 @@ def test_the_memory_of_clips_goes_with_the_last_who_uses_it(corpus: Callable[...
 
 
 class Ranks:
-    """What the ranks of one machine tell each other, in one process: the first one's row comes first."""
+    """What the ranks of one machine tell each other, in one process: the first one's row comes
+    first."""
 
     def __init__(self) -> None:
         self.rows: list[torch.Tensor] = []
@@ -662,11 +795,14 @@ def test_what_one_rank_has_decoded_no_other_decodes(
     assert sorted(read) == list(range(6))
 
 
-def test_a_rank_that_cannot_open_the_others_memory_keeps_its_own(corpus: Callable[..., Path]) -> None:
+def test_a_rank_that_cannot_open_the_others_memory_keeps_its_own(
+    corpus: Callable[..., Path],
+) -> None:
     class Elsewhere(Ranks):
         def all_gather(self, row: torch.Tensor) -> torch.Tensor:
             stranger = row.clone()
-            stranger[3] += 1  # this process's number and a descriptor of its own, and yet not that memory
+            # this process's number and a descriptor of its own, and yet not that memory
+            stranger[3] += 1
             return torch.stack([stranger, row])
 
     store = ClipStore([corpus()], "train", TOKENIZER, cache_gb=1)
@@ -676,27 +812,35 @@ def test_a_rank_that_cannot_open_the_others_memory_keeps_its_own(corpus: Callabl
     assert store.sample(3).text == TEXTS[3]
 
 
-def test_pinning_a_batch_pins_all_of_it(corpus: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pinning_a_batch_pins_all_of_it(
+    corpus: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = ClipStore([corpus()], "train", TOKENIZER)
     batch = collate([TrainSet(store, TOKENIZER, MODEL, CALM, 0)[(0, 0, -1)]])
     pinned = []
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: pinned.append(self) or self)
-    assert equal_batches(torch.utils.data._utils.pin_memory.pin_memory(batch), batch)  # as the loader's thread does
+    # as the loader's thread does
+    assert equal_batches(torch.utils.data._utils.pin_memory.pin_memory(batch), batch)
     assert len(pinned) == len(list(batch.tensors()))
 
 
-# ------------------------------------------------------------------------------------------------------------ losses
+# ------------------------------------------------------------------------------------------- losses
 
 
-def test_row_16_a_run_that_would_lose_most_of_its_clips_names_why_and_what_to_do(corpus: Callable[..., Path]) -> None:
+def test_row_16_a_run_that_would_lose_most_of_its_clips_names_why_and_what_to_do(
+    corpus: Callable[..., Path],
+) -> None:
     texts = ["bin a", "set b", "été", "你好", "SET"]
-    mixed = [make_clip(i, text) for i, text in enumerate(texts)] + [make_clip(5, "bin a bin b", frames=4)]
+    mixed = [make_clip(i, text) for i, text in enumerate(texts)] + [
+        make_clip(5, "bin a bin b", frames=4)
+    ]
     store = ClipStore([corpus(mixed)], "train", TOKENIZER)
     with pytest.raises(AvsrError) as error:
         store.check_losses(0.2)
     told = str(error.value)
     assert told.startswith(
-        "4 of 6 clips of split 'train' cannot be trained on: 3 with characters that the model lacks ("
+        "4 of 6 clips of split 'train' cannot be trained on: 3 with characters that the model "
+        "lacks ("
     )
     assert all(char in told for char in "é你好SET")
     assert "1 too short for their texts (such as clip5)" in told
@@ -706,12 +850,16 @@ def test_row_16_a_run_that_would_lose_most_of_its_clips_names_why_and_what_to_do
 
 
 @pytest.mark.parametrize(("use", "most"), [("both", 0.0), ("audio", 0.0), ("video", 0.0)])
-def test_clips_that_a_specialist_leaves_out_are_no_loss(corpus: Callable[..., Path], use: str, most: float) -> None:
+def test_clips_that_a_specialist_leaves_out_are_no_loss(
+    corpus: Callable[..., Path], use: str, most: float
+) -> None:
     alone = [make_clip(i, TEXTS[i], video=i < 1, audio=i > 2) for i in range(6)]
     ClipStore([corpus(alone)], "train", TOKENIZER, use=use).check_losses(most)
 
 
-def test_a_corpus_without_a_clip_to_train_on_is_refused_whatever_share_is_allowed(corpus: Callable[..., Path]) -> None:
+def test_a_corpus_without_a_clip_to_train_on_is_refused_whatever_share_is_allowed(
+    corpus: Callable[..., Path],
+) -> None:
     short = [make_clip(i, text, frames=2) for i, text in enumerate(TEXTS)]
     with pytest.raises(AvsrError, match=r"6 of 6 clips .* too short .*outputs_per_frame higher$"):
         ClipStore([corpus(short)], "train", TOKENIZER).check_losses(1.0)
@@ -719,21 +867,32 @@ def test_a_corpus_without_a_clip_to_train_on_is_refused_whatever_share_is_allowe
         ClipStore([corpus()], "tset", TOKENIZER).check_losses(1.0)
 
 
-def test_row_22_a_wrong_split_is_answered_with_those_that_have_texts(corpus: Callable[..., Path]) -> None:
+def test_row_22_a_wrong_split_is_answered_with_those_that_have_texts(
+    corpus: Callable[..., Path],
+) -> None:
     parts = [corpus(split=split) for split in ("val", None)]
-    with pytest.raises(AvsrError, match=r"no clip of split 'tarin' .*set data\.train_split to one of train \(6\), val"):
+    with pytest.raises(
+        AvsrError,
+        match=r"no clip of split 'tarin' .*set data\.train_split to one of train \(6\), val",
+    ):
         vocabulary(parts, "tarin")
     empty = corpus([make_clip(0, "\u200b")])
     with pytest.raises(
-        AvsrError, match=r"no clip of split 'train' with a text in .*prepare recordings with their texts"
+        AvsrError,
+        match=r"no clip of split 'train' with a text in .*prepare recordings with their texts",
     ):
         vocabulary([empty], "train")
 
 
-@pytest.mark.parametrize("words", [[["bin"]], [["bin", "x", 1], ["a", 1, 2]], "bin", [[5, 0, 1]], 7])
+@pytest.mark.parametrize(
+    "words", [[["bin"]], [["bin", "x", 1], ["a", 1, 2]], "bin", [[5, 0, 1]], 7]
+)
 def test_row_36_damaged_word_times_are_one_line(tmp_path: Path, words: object) -> None:
     with ShardWriter(tmp_path / "corpus") as writer:
         writer.add(make_clip(0, "bin a"), {"words": words})
     store = ClipStore([tmp_path / "corpus"], "train", Tokenizer.from_texts(["bin a"]))
-    with pytest.raises(AvsrError, match=r"shard-00000.tar: clip 'clip0': its words are not .*prepare the shards again"):
+    with pytest.raises(
+        AvsrError,
+        match=r"shard-00000.tar: clip 'clip0': its words are not .*prepare the shards again",
+    ):
         store.sample(0)

@@ -26,7 +26,9 @@ def sparse_wav(path: Path, seconds: int) -> None:
     """A wav file of 16 kHz and 16 bit that takes no room on the disk."""
     size = seconds * 32000
     kind = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, 16000, 32000, 2, 16)
-    path.write_bytes(b"RIFF" + struct.pack("<I", 36 + size) + b"WAVE" + kind + b"data" + struct.pack("<I", size))
+    path.write_bytes(
+        b"RIFF" + struct.pack("<I", 36 + size) + b"WAVE" + kind + b"data" + struct.pack("<I", size)
+    )
     with path.open("r+b") as file:
         file.truncate(44 + size)
 
@@ -42,7 +44,9 @@ def test_a_small_folder_gives_what_decoding_it_whole_gives(tmp_path: Path, sampl
         np.testing.assert_array_equal(drawn, fit(whole, wanted, np.random.default_rng(3)))
 
 
-def test_of_a_folder_of_any_size_only_what_is_drawn_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_a_folder_of_any_size_only_what_is_drawn_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for k in range(25):
         sparse_wav(tmp_path / f"{k:02}.wav", 30_000)  # almost 1 GB each
     read, plain = [], soundfile.SoundFile.read
@@ -70,7 +74,9 @@ def test_a_stretch_of_a_large_folder_is_the_one_that_a_small_one_gives(
     monkeypatch.setattr(recordings, "KEPT_BYTES", 1000)
     large = Recordings(tmp_path)
     for seed in range(4):
-        kept, read = (found.stretch(0, 48000, np.random.default_rng(seed)) for found in (small, large))
+        kept, read = (
+            found.stretch(0, 48000, np.random.default_rng(seed)) for found in (small, large)
+        )
         np.testing.assert_array_equal(kept, read)
 
 
@@ -83,7 +89,10 @@ def test_other_rates_and_channels_become_16_khz_mono(
     soundfile.write(tmp_path / "a.wav", np.stack([tone, tone], 1), rate)
     drawn = Recordings(tmp_path).stretch(0, 16000, np.random.default_rng(0))
     middle = drawn[2000:-2000]
-    assert np.abs(np.fft.rfft(middle * np.hanning(len(middle)))).argmax() == 1000 * len(middle) // 16000
+    assert (
+        np.abs(np.fft.rfft(middle * np.hanning(len(middle)))).argmax()
+        == 1000 * len(middle) // 16000
+    )
     assert np.abs(middle).max() == pytest.approx(1, abs=0.05)
 
 
@@ -93,7 +102,11 @@ def test_a_recording_of_no_use_is_refused_in_one_line(tmp_path: Path, kind: str)
         (tmp_path / "room.wav").write_bytes(b"RIFF")
     elif kind != "none":
         soundfile.write(tmp_path / "room.wav", np.zeros(1600 if kind == "silent" else 0), 16000)
-    told = {"silent": r"room\.wav: silent", "empty": r"room\.wav: empty", "damaged": r"room\.wav: cannot be read"}
+    told = {
+        "silent": r"room\.wav: silent",
+        "empty": r"room\.wav: empty",
+        "damaged": r"room\.wav: cannot be read",
+    }
     with pytest.raises(AvsrError, match=told.get(kind, "no wav, flac, ogg or mp3 files")) as error:
         read_recordings(tmp_path)
     assert "\n" not in str(error.value)
@@ -104,5 +117,7 @@ def test_a_pipe_among_the_recordings_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.wav")
     with pytest.raises(AvsrError, match=r"pipe\.wav: is no file; remove it"):
         Recordings(tmp_path)
-    with pytest.raises(AvsrError, match=r"pipe\.wav: is no file, and results would depend on it; remove it"):
+    with pytest.raises(
+        AvsrError, match=r"pipe\.wav: is no file, and results would depend on it; remove it"
+    ):
         file_digest(tmp_path / "pipe.wav")

@@ -16,7 +16,9 @@ from avsr.training.tools.average import Follower, average, main
 
 def network(dim: int = 32, seed: int = 0, per_frame: int = 1) -> AVSR:
     torch.manual_seed(seed)
-    config = ModelConfig(tokens=("<blank>", "a", "b"), crop=32, dim=dim, heads=2, outputs_per_frame=per_frame)
+    config = ModelConfig(
+        tokens=("<blank>", "a", "b"), crop=32, dim=dim, heads=2, outputs_per_frame=per_frame
+    )
     return AVSR(config).eval()
 
 
@@ -39,7 +41,9 @@ def test_the_running_average_moves_every_weight_as_one_by_one() -> None:
             for value in model.state_dict().values():
                 value.mul_(3)
             follower.follow(share)
-            for mean, value in zip(alone.state_dict().values(), model.state_dict().values(), strict=True):
+            for mean, value in zip(
+                alone.state_dict().values(), model.state_dict().values(), strict=True
+            ):
                 mean.lerp_(value, share) if mean.is_floating_point() else mean.copy_(value)
         for name, value in alone.state_dict().items():
             assert torch.equal(together.state_dict()[name], value), name
@@ -60,7 +64,9 @@ def test_networks_that_do_not_fit_are_refused() -> None:
         average(network(), network(), 1.5)
 
 
-def test_the_tool_writes_a_checkpoint_that_loads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_tool_writes_a_checkpoint_that_loads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for name, seed in (("a", 1), ("b", 2)):
         checkpoint.save(tmp_path / f"{name}.safetensors", network(seed=seed), {"step": seed})
     paths = [str(tmp_path / f"{name}.safetensors") for name in ("a", "b", "c")]

@@ -47,7 +47,8 @@ def test_operations_are_counted_as_by_hand() -> None:
     depthwise = torch.nn.Conv1d(width, width, kernel, padding=1, groups=width)
     x = torch.randn(batch, width, steps, requires_grad=True)
     once = 2 * batch * steps * width * kernel
-    assert flops(lambda: depthwise(x).sum().backward()) == 3 * once  # forward, gradient of x, of the weights
+    # forward, gradient of x, of the weights
+    assert flops(lambda: depthwise(x).sum().backward()) == 3 * once
     assert flops(lambda: depthwise(x.detach()).sum().backward()) == 2 * once
     query = torch.randn(2, 4, 6, 16)  # B, H, T, D
     with torch.no_grad():
@@ -55,7 +56,9 @@ def test_operations_are_counted_as_by_hand() -> None:
     assert count == 2 * (2 * 2 * 4 * 6 * 6 * 16)
 
 
-def test_the_command_prints_what_was_measured_once(corpus: Callable[..., Path], capfd: pytest.CaptureFixture) -> None:
+def test_the_command_prints_what_was_measured_once(
+    corpus: Callable[..., Path], capfd: pytest.CaptureFixture
+) -> None:
     more = [part for value in SMALL for part in ("--set", value)]
     assert main(["grid-tiny", "--data", str(corpus()), *more, "--batches", "2"]) == 0
     out = capfd.readouterr().out

@@ -1,4 +1,5 @@
-"""The ear of Whisper: its weights are read as they were written, and nothing else of the network is touched."""
+"""The ear of Whisper: its weights are read as they were written, and nothing else of the network is
+touched."""
 
 from __future__ import annotations
 
@@ -30,7 +31,9 @@ def theirs(encoder: WhisperEncoder) -> dict[str, np.ndarray]:
         for i in range(len(encoder.blocks)):
             block, layer = f"blocks.{i}", f"encoder/layer_{i}"
             both = [own[f"{block}.attention.{part}.{kind}"] for part in ("query", "key_value")]
-            out[f"{layer}/self_attention/layer_norm/{short}"] = own[f"{block}.attention_norm.{kind}"]
+            out[f"{layer}/self_attention/layer_norm/{short}"] = own[
+                f"{block}.attention_norm.{kind}"
+            ]
             out[f"{layer}/self_attention/linear_0/{kind}"] = np.concatenate(both)
             out[f"{layer}/self_attention/linear_1/{kind}"] = own[f"{block}.attention.out.{kind}"]
             out[f"{layer}/ffn/layer_norm/{short}"] = own[f"{block}.ff.0.{kind}"]
@@ -68,7 +71,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def plain() -> AVSR:
     torch.manual_seed(4)
-    return AVSR(ModelConfig(tokens=(BLANK, "a", "b"), crop=32, dim=32, heads=2, video_width=4)).eval()
+    return AVSR(
+        ModelConfig(tokens=(BLANK, "a", "b"), crop=32, dim=32, heads=2, video_width=4)
+    ).eval()
 
 
 def test_the_ear_hears_what_whispers_does(folder: Path, plain: AVSR) -> None:
@@ -76,8 +81,14 @@ def test_the_ear_hears_what_whispers_does(folder: Path, plain: AVSR) -> None:
     mel, present = torch.randn(1, 48, 80), torch.ones(1, 12, dtype=torch.bool)
     with torch.inference_mode():
         expected = encoder()(mel, present, present)
-        torch.testing.assert_close(model.audio_frontend.encoder(mel, present, present), expected, atol=2e-2, rtol=2e-2)
-    kept = {name: value for name, value in plain.state_dict().items() if not name.startswith("audio_frontend.")}
+        torch.testing.assert_close(
+            model.audio_frontend.encoder(mel, present, present), expected, atol=2e-2, rtol=2e-2
+        )
+    kept = {
+        name: value
+        for name, value in plain.state_dict().items()
+        if not name.startswith("audio_frontend.")
+    }
     assert kept
     assert all(torch.equal(model.state_dict()[name], value) for name, value in kept.items())
     assert model.config.name == "avsr+whisper"  # no recipe's size
@@ -92,7 +103,8 @@ def test_a_grid_tiny_becomes_a_grid_whisper(folder: Path) -> None:
 
 
 def test_the_encoder_is_a_pre_norm_transformer() -> None:
-    """Against torch's own layers and Whisper's formula for positions, with nothing left at its start value."""
+    """Against torch's own layers and Whisper's formula for positions, with nothing left at its
+    start value."""
     torch.manual_seed(5)
     ours = WhisperEncoder(80, 128, 2).eval()
     for parameter in ours.parameters():
@@ -104,11 +116,21 @@ def test_the_encoder_is_a_pre_norm_transformer() -> None:
             128, 2, 512, dropout=0, activation="gelu", batch_first=True, norm_first=True
         )
         own, attention = layer.state_dict(), block.attention
-        own["self_attn.in_proj_weight"] = torch.cat([attention.query.weight, attention.key_value.weight])
+        own["self_attn.in_proj_weight"] = torch.cat(
+            [attention.query.weight, attention.key_value.weight]
+        )
         own["self_attn.in_proj_bias"] = torch.cat([attention.query.bias, attention.key_value.bias])
-        pairs = {"self_attn.out_proj": attention.out, "norm1": block.attention_norm, "norm2": block.ff[0]}
+        pairs = {
+            "self_attn.out_proj": attention.out,
+            "norm1": block.attention_norm,
+            "norm2": block.ff[0],
+        }
         pairs |= {"linear1": block.ff[1], "linear2": block.ff[3]}
-        own |= {f"{name}.{kind}": getattr(part, kind) for name, part in pairs.items() for kind in ("weight", "bias")}
+        own |= {
+            f"{name}.{kind}": getattr(part, kind)
+            for name, part in pairs.items()
+            for kind in ("weight", "bias")
+        }
         layer.load_state_dict(own)
         layers.append(layer.eval())
     with torch.no_grad():
@@ -129,14 +151,23 @@ def test_positions_begin_again_after_thirty_seconds() -> None:
 
 
 def test_clips_without_sound_give_finite_gradients() -> None:
-    shape = {"audio_frontend": "whisper", "audio_width": 64, "audio_layers": 1, "dim": 32, "heads": 2, "video_width": 4}
+    shape = {
+        "audio_frontend": "whisper",
+        "audio_width": 64,
+        "audio_layers": 1,
+        "dim": 32,
+        "heads": 2,
+        "video_width": 4,
+    }
     model = AVSR(ModelConfig(tokens=(BLANK, "a"), crop=32, **shape))
     present = torch.ones(2, 10, dtype=torch.bool)
     present[1] = False
     model.audio_frontend.encoder.register_forward_hook(lambda _, given, out: seen.append(given[1]))
     seen: list[torch.Tensor] = []
     for heard in (present, present & False):
-        output = model(torch.randn(2, 6400), torch.zeros(2, 10, 96, 96), heard, ~heard, torch.tensor([10, 10]))
+        output = model(
+            torch.randn(2, 6400), torch.zeros(2, 10, 96, 96), heard, ~heard, torch.tensor([10, 10])
+        )
         output.log_probs.sum().backward()
         grads = [p.grad for p in model.parameters() if p.grad is not None]
         assert grads
@@ -145,7 +176,9 @@ def test_clips_without_sound_give_finite_gradients() -> None:
     assert seen[0].any(1).all()
 
 
-def test_the_command_writes_a_model_to_start_from(folder: Path, plain: AVSR, tmp_path: Path, capsys) -> None:
+def test_the_command_writes_a_model_to_start_from(
+    folder: Path, plain: AVSR, tmp_path: Path, capsys
+) -> None:
     checkpoint.save(tmp_path / "plain.safetensors", plain, {"license": "CC0", "step": 9})
     out = tmp_path / "ear.safetensors"
     assert main([str(folder), str(out), "--init", str(tmp_path / "plain.safetensors")]) == 0
@@ -182,7 +215,10 @@ def test_what_is_no_whisper_tiny_is_told_in_one_line(tmp_path: Path, plain: AVSR
     for wrong, layers in ((int8, 4), (arrays, 6)):
         with pytest.raises(AvsrError, match="missing or quantised"):
             encoder_weights(wrong, layers)
-    assert main([str(tmp_path / "nowhere"), str(tmp_path / "out.safetensors"), "--init", "default"]) == 1
+    assert (
+        main([str(tmp_path / "nowhere"), str(tmp_path / "out.safetensors"), "--init", "default"])
+        == 1
+    )
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert "name a folder with CTranslate2 weights" in err
