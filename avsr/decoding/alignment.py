@@ -16,9 +16,9 @@ from torch import Tensor
 
 from avsr.base.errors import AvsrError
 from avsr.decoding.ctc import BLANK
+from avsr.decoding.words import PAUSE_S
 from avsr.model.tokenizer import stretches
 from avsr.preprocessing.clip import FPS
-from avsr.transcribing.transcript import PAUSE_S
 
 # frames (0.32 s) between two letters of a word; what lies further off has drifted into the silence
 LETTER_GAP = 8

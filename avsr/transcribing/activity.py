@@ -14,7 +14,7 @@ import numpy as np
 from avsr.preprocessing.clip import FPS, SAMPLES_PER_FRAME, Clip
 
 if TYPE_CHECKING:
-    from avsr.transcribing.transcript import Word
+    from avsr.decoding.words import Word
 
 VOICE_FRAMES = 9  # over which the detector's probability is averaged: a beep is no voice
 VOICE = 0.3  # from that average on, somebody may be speaking

@@ -1,49 +1,22 @@
-"""What a recogniser gives back: words with their times, and the transcript of a file."""
+"""The transcript of a file: its words in segments, and the JSON that is written of it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
+from avsr.decoding.words import PAUSE_S, Hypothesis, Word, join, mean
 from avsr.preprocessing.clip import FPS
 
-PAUSE_S = 1.0  # silence between two words that ends a segment
+__all__ = ["Hypothesis", "Segment", "Transcript", "Word", "join", "mean", "segments"]
+
 LONGEST_S = 30.0  # of a segment; a longer one is parted at its widest pause
 SCHEMA = 1
-
-
-@dataclass(frozen=True)
-class Word:
-    """A word and when it was said, in seconds of its source; audio_weight 1 is heard, 0 is
-    lip-read.
-
-    Where a text has no spaces, a word is a letter of a script without them, or what was said
-    between two pauses. Such a word is `glued` to the one before: `join` writes no space there.
-    `letters` tells where each of its letters begins and ends; it serves to put windows together and
-    is no part of a transcript.
-    """
-
-    word: str
-    start_s: float
-    end_s: float
-    confidence: float
-    audio_weight: float
-    glued: bool = False
-    letters: tuple[tuple[float, float], ...] = field(default=(), repr=False, compare=False)
-
-
-@dataclass(frozen=True)
-class Hypothesis:
-    """What one clip says; confidence is the mean over the words, 0 where there are none."""
-
-    text: str
-    words: list[Word]
-    confidence: float
 
 
 @dataclass(frozen=True)
@@ -98,21 +71,6 @@ def _rounded(value: Any, digits: int = 4) -> Any:
     return round(value, digits) if isinstance(value, float) else value
 
 
-class Spelt(Protocol):
-    """A word, and whether it is written without a space before it."""
-
-    @property
-    def word(self) -> str: ...
-
-    @property
-    def glued(self) -> bool: ...
-
-
-def join(words: Iterable[Spelt]) -> str:
-    """The text that words make, with a space before each but the first and those that are glued."""
-    return "".join(("" if word.glued else " ") + word.word for word in words).lstrip(" ")
-
-
 def segments(
     words: Sequence[Word], audio_present: np.ndarray, video_present: np.ndarray
 ) -> list[Segment]:
@@ -165,7 +123,3 @@ def _parted(words: list[Word]) -> list[list[Word]]:
         )
         return [words[:cut], words[cut:]]
     return [words]
-
-
-def mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else 0.0

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from avsr.decoding.words import Hypothesis, Word, join, mean
 from avsr.model.tokenizer import is_spaceless
 from avsr.preprocessing.clip import FPS, Clip
-from avsr.transcribing.transcript import Hypothesis, Word, join, mean
 
 if TYPE_CHECKING:
     from avsr.decoding.language import Language

@@ -18,7 +18,7 @@ from avsr.decoding.alignment import (
     without_echoes,
     word_times,
 )
-from avsr.transcribing.transcript import join
+from avsr.decoding.words import join
 
 TAIL_FRAMES = Timing().tail_frames
 TOKENS = ("<blank>", " ", "a", "b", "c")

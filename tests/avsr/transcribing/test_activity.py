@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 import avsr
 from avsr.decoding.language import load
+from avsr.decoding.words import Word
 from avsr.preprocessing.clip import CROP_SIZE, SAMPLE_RATE, SAMPLES_PER_FRAME, Clip
 from avsr.preprocessing.reader import load_clip
 from avsr.preprocessing.synthetic.corpus import make_clip
 from avsr.recognisers.ours import Recogniser
 from avsr.transcribing.activity import GAP, motion, somebody, spoken, stretches
-from avsr.transcribing.transcript import Word
 
 LENGTH_S = 10
 TIMES_S = np.arange(LENGTH_S * SAMPLE_RATE) / SAMPLE_RATE

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from avsr.decoding.words import Word, join
 from avsr.transcribing import writers
-from avsr.transcribing.transcript import Segment, Transcript, Word, join
+from avsr.transcribing.transcript import Segment, Transcript
 
 
 def transcript(words: list[Word]) -> Transcript:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from avsr.transcribing.transcript import LONGEST_S, Word, segments
+from avsr.decoding.words import Word
+from avsr.transcribing.transcript import LONGEST_S, segments
 
 
 def spoken(pauses: list[float]) -> list[Word]:

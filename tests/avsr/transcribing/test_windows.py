@@ -10,9 +10,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from avsr.decoding.words import Word, join
 from avsr.preprocessing.clip import CROP_SIZE, FPS, SAMPLES_PER_FRAME, Clip
 from avsr.recognisers.ours import Recogniser
-from avsr.transcribing.transcript import Word, join
 from avsr.transcribing.windows import MOST_WINDOWS, passages
 
 LATIN = ("<blank>", " ", *"abcdefghijklmnopqrstuvwxyz")
