@@ -11,10 +11,10 @@ T  frames, 25 a second        P  width of the shared space
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -24,7 +24,10 @@ from avsr.model.batches import batches_by_length, collate, mask
 from avsr.preprocessing.clip import CROP_SIZE, FPS, Clip
 
 if TYPE_CHECKING:
-    from avsr.recognisers.ours import Recogniser
+    import torch
+
+    from avsr.model.config import ModelConfig
+    from avsr.model.network import AVSR
 
 MAX_FRAMES = 15  # search range of an offset, 0.6 s either way
 MIN_FRAMES = 12  # fewer frames of speech with sound and lips both there, half a second, say nothing
@@ -45,6 +48,20 @@ UNFIT = 0.5, 0.25, 0.4
 NEIGHBOURS = 3  # frames around the best lag, which must score well too
 LOOK_FRAMES = 10 * FPS  # of speech that are looked at in a window
 MOST_LOOKS = 3  # windows that are looked at before it is given up
+
+
+class Recogniser(Protocol):
+    """What is needed of a recogniser here: our network and where somebody speaks; `load_model`
+    makes one."""
+
+    name: str
+    model: AVSR
+    config: ModelConfig
+    info: dict[str, Any]
+    device: torch.device
+
+    @property
+    def activity(self) -> Callable[[Clip], tuple[np.ndarray, np.ndarray]]: ...
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from avsr.base.errors import AvsrError
+from avsr.base.machine import peak_memory_mb
 from avsr.eval.report.markdown import table
 
 STAGES = (
@@ -281,8 +282,6 @@ def main(file: str, modality: str, model: str, out: str) -> None:
     transcript = recogniser.transcribe(file, modality=modality)
     with clock.stage("writing"):
         write(transcript, Path(out) / "transcript.json")
-    from avsr.eval.metrics.speed import peak_memory_mb
-
     print(
         json.dumps(
             {"stages": clock.seconds, "cpu_s": time.process_time(), "peak_mb": peak_memory_mb()}

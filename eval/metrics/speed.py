@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import platform
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from avsr.base.errors import AvsrError
+from avsr.base.machine import cpu_name, peak_memory_mb
 from avsr.base.pool import cores
 from avsr.eval.metrics.calls import Call, time_calls, to_markdown
 from avsr.eval.report.markdown import table
@@ -372,29 +372,3 @@ def _synthetic(folder: Path) -> Path:
     path = folder / "bench.mp4"
     synthetic.make_clip(path, synthetic.sentence(np.random.default_rng(0)), seed=0)
     return path
-
-
-def cpu_name() -> str:
-    """The processor's name as the system has it."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def peak_memory_mb() -> float:
-    """Largest memory this process has held, MB; 0 where the system does not say."""
-    status = Path("/proc/self/status")
-    # what getrusage says on Linux begins with the memory of the process that started this one
-    if status.exists():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return float(line.split()[1]) / 2**10
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0.0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

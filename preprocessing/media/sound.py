@@ -44,17 +44,6 @@ DOWNMIX |= {"BL": 0.5, "BR": 0.5, "SL": 0.5, "SR": 0.5, "LFE": 0.0}
 FRONT = {"FC", "FL", "FR"}
 
 
-@dataclass
-class Remarks:
-    """What was found in the sound of a track.
-
-    Attributes:
-        cancelled_s: seconds in which a plain mix of the channels would have cancelled.
-    """
-
-    cancelled_s: float = 0.0
-
-
 def mixable(track: Track) -> Iterator[tuple[float, float, Any]]:
     """The frames of a track (start, duration, frame) in an order, number and length that do not
     change.

@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -14,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from avsr.base.errors import MediaError
 from avsr.preprocessing.clip import FPS
 from avsr.preprocessing.media.cutoff import ends_midway
-from avsr.preprocessing.media.sound import Remarks
 
 if TYPE_CHECKING:
     import av
@@ -144,6 +144,17 @@ def open_container(path: Path, file: LocalFile) -> av.container.InputContainer:
         container.close()
         raise MediaError(f"{path}: {TEXT}")
     return container
+
+
+@dataclass
+class Remarks:
+    """What was found in the sound of a track.
+
+    Attributes:
+        cancelled_s: seconds in which a plain mix of the channels would have cancelled.
+    """
+
+    cancelled_s: float = 0.0
 
 
 class Track:

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from avsr.base.errors import AvsrError
-from avsr.eval.metrics.speed import Machine, Stopwatch, bench, peak_memory_mb
+from avsr.base.machine import peak_memory_mb
+from avsr.eval.metrics.speed import Machine, Stopwatch, bench
 from avsr.preprocessing.clip import Clip
 from avsr.transcribing.transcribe import load_model
 

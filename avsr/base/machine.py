@@ -1,0 +1,33 @@
+"""What this process runs on, and how much memory it took."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from pathlib import Path
+
+
+def cpu_name() -> str:
+    """The processor's name as the system has it."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def peak_memory_mb() -> float:
+    """Largest memory this process has held, MB; 0 where the system does not say."""
+    status = Path("/proc/self/status")
+    # what getrusage says on Linux begins with the memory of the process that started this one
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return float(line.split()[1]) / 2**10
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
