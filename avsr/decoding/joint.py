@@ -12,16 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from avsr.decoding.ctc import BLANK
 from avsr.decoding.prefix import CtcPrefixScorer, Prefixes
-
-if TYPE_CHECKING:
-    from avsr.imported.scorers import TokenScorer
+from avsr.decoding.scorers import TokenScorer
 
 TRIED = 1.5  # times the beam: so many tokens, the decoder's likeliest, are tried after each text
 HOPELESS = 10.0  # a text so much below the best one is not what was said
