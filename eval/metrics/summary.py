@@ -10,8 +10,8 @@ import numpy as np
 
 from avsr.eval.conditions.axes import Noise, Nothing
 from avsr.eval.conditions.suites import HARM
-from avsr.eval.metrics.scoring import Scores
-from avsr.eval.metrics.wer import align
+from avsr.eval.metrics.scoring import Scores, errors_of
+from avsr.eval.metrics.wer import UNITS, align
 
 REFERENCE_DB = 0.0  # where the effective SNR gain is read
 TRUST_BINS = 10
@@ -41,6 +41,7 @@ def summarise(scores: Scores, table: Sequence[Mapping[str, Any]]) -> dict[str, A
         "trust_curve": _trust_curve(scores),
         "visual_reliance": _visual_reliance(scores),
         "harm": {name: scores.check(against) for name, against in HARM.items()},
+        "speakers": _speakers(scores),
         "real_time_factor": round(seconds / recognised_s, 5) if recognised_s else None,
         "seconds": round(seconds, 3),
         "seconds_network": round(sum(line["seconds_network"] for line in lines), 3),
@@ -62,6 +63,32 @@ def _hallucination(scored: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "hallucinated_words": words if nothing else None,
         "hallucinated_words_per_minute": round(60 * words / media_s, 3) if media_s else None,
     }
+
+
+# ---- speakers
+
+
+def _speakers(scores: Scores) -> list[dict[str, Any]]:
+    """What each speaker comes to: {"speaker", "utterances", "rows": {row key: {"wer", "errors",
+    "words"}}}, seeds added up; empty where not at least two are known."""
+    clips: dict[str, list[int]] = {}
+    for place, entry in enumerate(scores.entries):
+        if speaker := getattr(entry, "speaker", None):
+            clips.setdefault(speaker, []).append(place)
+    if len(clips) < 2:
+        return []
+    found = []
+    for speaker, places in sorted(clips.items()):
+        rows = {}
+        for row in scores.rows:
+            counts = scores.pooled(row)
+            if counts is None:
+                continue
+            errors, words = int(errors_of(counts[places]).sum()), int(counts[places, UNITS].sum())
+            rate = errors / words if words else None
+            rows[row.key(scores.seeds[0])] = {"wer": rate, "errors": errors, "words": words}
+        found.append({"speaker": speaker, "utterances": len(places), "rows": rows})
+    return found
 
 
 # ---- effective SNR gain

@@ -35,6 +35,7 @@ SINGLE = {"R_V": "audio", "R_A": "video", "bad picture": "audio", "bad sound": "
 UNITS = {"noise": " dB", "out of step": " ms"}
 STRENGTHS = ("none", "light", "medium", "heavy")
 NAMED_CHECKS = 8  # that break a predicate, worst first
+SPEAKER_COLUMNS = 16  # rows shown for each speaker; results.json has all
 NAMED_LABELS = 3  # rows named in one note about rows that are not available
 
 Results = Mapping[str, Any]
@@ -264,6 +265,7 @@ def to_markdown(results: Results) -> str:
         _verdicts(results),
         *(_matrix_tables(results, name, found) for name, found in comparisons(results).items()),
         f"## WER in % against the level\n\n{curves}" if curves else "",
+        _speakers(results),
         "## Figures over the rows",
         _summary(results),
         "## Rows",
@@ -424,6 +426,22 @@ def _curves(results: Results) -> str:
         head, lines = curve_table(results, axis)
         tables.append(table([axis, *head[1:]], lines, text_columns=2))
     return "\n\n".join(tables)
+
+
+def _speakers(results: Results) -> str:
+    """WER of each speaker, a column for each of the first rows; nothing where there are no two."""
+    speakers = results["summary"].get("speakers")
+    if not speakers:
+        return ""
+    scored = [row for row in results["rows"] if row["wer"] is not None]
+    first = {(row["label"], row["modality"]): row["key"] for row in reversed(scored)}
+    columns = list(reversed(first.items()))[:SPEAKER_COLUMNS]
+    head = ["speaker", "clips", *(f"{label}, {MODALITIES[uses]}" for (label, uses), _ in columns)]
+    lines = []
+    for found in speakers:
+        rates = [percent(found["rows"].get(key, {}).get("wer")) for _, key in columns]
+        lines.append([found["speaker"], str(found["utterances"]), *rates])
+    return f"## WER in % by speaker\n\n{table(head, lines)}"
 
 
 def _rows(results: Results) -> str:

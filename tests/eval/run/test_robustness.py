@@ -16,6 +16,7 @@ import pytest
 from avsr.base.errors import AvsrError
 from avsr.eval.metrics.scoring import TOLERANCE, clips_needed, decide
 from avsr.eval.metrics.wer import Difference, compare
+from avsr.eval.report.markdown import to_markdown
 from avsr.eval.run import evaluate as robustness
 from avsr.eval.run import requirements
 from avsr.eval.run.evaluate import evaluate, fingerprint, without_times
@@ -461,3 +462,26 @@ def test_hypotheses_of_another_run_are_put_aside_and_come_back(tmp_path: Path):
         HypothesisStore(tmp_path, {"model": "second"}).lines["clean", "a"]["hypothesis"]
         == "another"
     )
+
+
+def test_results_tell_the_rates_of_each_speaker(tmp_path: Path) -> None:
+    class Deaf(Fake):
+        """Hears nothing of one speaker."""
+
+        def _hear(self, clip: Clip, modality: str) -> str:
+            return "" if clip.speaker == "s2" else super()._hear(clip, modality)
+
+    clips = [replace(make_clip(n), speaker=f"s{1 + n % 3}") for n in range(7)]
+    results = evaluate(Deaf(), write_corpus(tmp_path / "shards", clips), "clean")
+    found = {one["speaker"]: one for one in results["summary"]["speakers"]}
+    assert {name: one["utterances"] for name, one in found.items()} == {"s1": 3, "s2": 2, "s3": 2}
+    for name, one in found.items():
+        rates = [row["wer"] for row in one["rows"].values()]
+        assert rates == [float(name == "s2")] * 3
+    table = to_markdown(results).split("## WER in % by speaker")[1].split("##")[0]
+    assert [line.split()[1:] for line in table.splitlines() if line.startswith("| s2")] == [
+        ["s2", "|", "2", "|", "100.0", "|", "100.0", "|", "100.0", "|"]
+    ]
+    alone = evaluate(Deaf(), write_corpus(tmp_path / "alone", clips[::3]), "clean")
+    assert alone["summary"]["speakers"] == []
+    assert "by speaker" not in to_markdown(alone)
