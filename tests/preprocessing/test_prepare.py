@@ -30,7 +30,8 @@ STAND_IN = """
 import os, sys, time
 from types import SimpleNamespace
 import numpy as np
-from avsr.preprocessing import media, reader
+from avsr.preprocessing import reader
+from avsr.preprocessing.media import streams
 from avsr.preprocessing.clip import Clip
 from avsr.base.errors import AvsrError
 from avsr.preprocessing.prepare import prepare
@@ -46,7 +47,7 @@ def load_clip(path, *, id, face, text, speaker):
     return Clip(id, np.zeros(3 * 640, np.float32), lips, np.ones(3, bool), np.ones(3, bool), text=text, speaker=speaker)
 
 reader.load_clip = load_clip
-media.probe = lambda path: SimpleNamespace(duration_s=0.12)
+streams.probe = lambda path: SimpleNamespace(duration_s=0.12)
 
 if __name__ == "__main__":
     try:
@@ -413,13 +414,18 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path: Path, scri
     assert sum(loads.values()) <= 23 + 2 * kills
 
 
+def _until_it_reads(run: subprocess.Popen, log: Path) -> None:
+    while not log.read_text():
+        assert run.poll() is None, "the run ended before it read a clip"
+        time.sleep(0.01)
+
+
 def test_no_worker_outlives_a_killed_run(tmp_path: Path, script: Path) -> None:
     src = make_source(tmp_path / "src", {f"{i:03}": "x" for i in range(400)})
     log = tmp_path / "log"
     log.touch()
     run = start(script, src, tmp_path / "dst", 2, log)
-    while not log.read_text():
-        time.sleep(0.01)
+    _until_it_reads(run, log)
     run.send_signal(signal.SIGKILL)
     run.communicate()  # returns once no process holds its pipes any more
     count = len(log.read_text().split())
@@ -432,8 +438,7 @@ def test_a_second_run_at_the_same_time_is_refused(tmp_path: Path, script: Path) 
     log = tmp_path / "log"
     log.touch()
     first = start(script, src, tmp_path / "dst", 1, log)
-    while not log.read_text():
-        time.sleep(0.01)
+    _until_it_reads(first, log)
     second = start(script, src, tmp_path / "dst", 1, log)
     assert "another run is preparing it" in second.communicate(timeout=60)[1]
     assert second.returncode == 1

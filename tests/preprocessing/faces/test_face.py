@@ -13,7 +13,7 @@ from avsr.preprocessing.media import streams
 
 START = """
 import os, sys, threading
-from avsr.preprocessing import face
+from avsr.preprocessing.faces import face
 before = os.fstat(2)
 touched = threading.Event()
 dup2 = os.dup2
@@ -25,7 +25,7 @@ print("touched" if touched.is_set() else "left alone")
 """
 PASSED_ON = """
 import os, sys
-from avsr.preprocessing import face
+from avsr.preprocessing.faces import face
 with face._quiet_mediapipe():
     os.write(2, b"W0000 00:00:1 7 x.cc:1] chatter\\nmine\\n")
 print("after", file=sys.stderr)
@@ -67,8 +67,8 @@ def test_others_are_heard_while_it_is_quiet(shared: Path):
 
 def test_an_interrupt_is_told_while_it_is_quiet():
     code = """
-from avsr import signals
-from avsr.preprocessing import face
+from avsr.base import signals
+from avsr.preprocessing.faces import face
 with signals.watched(), face._quiet_mediapipe():
     signals.stop.number = signals.signal.SIGINT
     signals._leave("avsr")
