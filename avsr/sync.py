@@ -181,6 +181,36 @@ def find_offset(space: SharedSpace, max_frames: int = MAX_FRAMES) -> Offset | No
     return Offset(judged[best], float(scores[best]), confidence, np.array(judged, np.int64), scores)
 
 
+def offset_of(
+    recogniser: Recogniser, clips: Iterable[Clip], max_frames: int = FAR_FRAMES
+) -> Offset | None:
+    """By how much the sound of a whole recording lags behind its lips.
+
+    Args:
+        recogniser: of `avsr.load_model`, with a trained shared space.
+        clips: the recording as clips that follow each other, each short enough for one window.
+        max_frames: largest lag that is looked for, either way.
+
+    Returns:
+        As `find_offset`.
+
+    Raises:
+        AvsrError: the model's shared space was not trained, or max_frames is less than 1.
+    """
+    _check_range(max_frames)
+    _check_trained(recogniser)
+    spaces = []
+    for clip in clips:
+        both = clip.audio_present.any() and clip.video_present.any()
+        empty = _nowhere(clip, recogniser.config.space_dim)
+        spaces.append(_each_alone(recogniser, clip) if both else empty)
+    if not spaces:
+        return None
+    names = ("audio", "video", "audio_present", "video_present", "speaking")
+    whole = {name: np.concatenate([getattr(space, name) for space in spaces]) for name in names}
+    return find_offset(SharedSpace(spaces[0].id, **whole), max_frames)
+
+
 class Synchroniser:
     """Moves the lips of a recording onto its sound where it is certain that the two are out of
     step.
@@ -205,8 +235,8 @@ class Synchroniser:
         for clip in clips:
             found = self._look(clip) if looks else None
             if found is not None:
-                looks = 0 if _is_certain(found) else looks - 1
-                if _is_certain(found) and abs(found.frames) > HARMLESS_FRAMES:
+                looks = 0 if is_certain(found) else looks - 1
+                if is_certain(found) and abs(found.frames) > HARMLESS_FRAMES:
                     self.offset = found
                     yield from moved(chain([clip], clips), found.frames)
                     return
@@ -293,7 +323,7 @@ def _each_alone(recogniser: Recogniser, clip: Clip) -> SharedSpace:
     return SharedSpace(clip.id, audio, video, clip.audio_present, clip.video_present, speaking)
 
 
-def _is_certain(found: Offset) -> bool:
+def is_certain(found: Offset) -> bool:
     """Whether an offset is beyond doubt: sound and lips fit well there, and elsewhere, or in step,
     much worse.
 

@@ -69,7 +69,11 @@ def test_every_avsr_command_shown_parses(line):
     assert name in COMMANDS, f"there is no command {name}"
     if rest:  # a bare `avsr train` in a sentence only names the command
         # raises a usage error for what does not exist or is out of range
-        COMMANDS[name].make_context(name, rest)
+        command = COMMANDS[name]
+        if hasattr(command, "commands"):
+            name, *rest = rest
+            command = command.commands[name]
+        command.make_context(name, rest)
 
 
 @pytest.mark.parametrize("line", shown_commands("python -m"))

@@ -126,7 +126,7 @@ class Start:
         if source.config.audio_frontend != model.config.audio_frontend:
             say(
                 f"the audio front end of {config.init} is of another kind and starts anew; "
-                f"python -m avsr.training.tools.whisper gives a network the ear of Whisper"
+                "avsr models encoder gives a network the audio encoder of Whisper"
             )
         grown: set[str] = set()
         if self.new:

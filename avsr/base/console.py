@@ -7,15 +7,14 @@ import os
 import sys
 import traceback
 import unicodedata
-from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from avsr.base.errors import AvsrError, UsageError
 from avsr.base.inputs import install
-from avsr.base.signals import stop, watched
+from avsr.base.signals import stop
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -76,7 +75,7 @@ def failing_alone(file: Path) -> Iterator[Outcome]:
         report(error, file)
 
 
-def report(error: Exception, file: Path | None = None, prefix: str = "avsr") -> int:
+def report(error: Exception, file: Path | None = None) -> int:
     """One line about an error: as it is where it was made for users, else with its type and how to
     see more.
 
@@ -98,13 +97,13 @@ def report(error: Exception, file: Path | None = None, prefix: str = "avsr") -> 
         kind = type(error).__name__
         message = f"unexpected {kind}: {error} (set AVSR_DEBUG=1 for the traceback)"
     where = f"{file}: " if file is not None and not message.startswith(f"{file}:") else ""
-    say(where + message, prefix)
+    say(where + message)
     return 2 if isinstance(error, UsageError) else 1
 
 
-def say(message: str, prefix: str = "avsr") -> None:
+def say(message: str) -> None:
     """One line on standard error, whatever is in the message."""
-    log(f"{prefix}: {one_line(message)}")
+    log(f"avsr: {one_line(message)}")
 
 
 def log(line: str) -> None:
@@ -134,9 +133,9 @@ def printable(text: str) -> str:
     )
 
 
-def interrupted(prefix: str = "avsr") -> int:
+def interrupted() -> int:
     """One line about the signal that stopped the command; returns the exit status."""
-    say(stop.message, prefix)
+    say(stop.message)
     return stop.status
 
 
@@ -204,56 +203,3 @@ def progress(what: str, unit: str = "s") -> Iterator[Bar]:
     ) as shown:
         shown.add_task(one_line(what), total=1)
         yield Bar(shown)
-
-
-# ---- tools of their own, run as python -m
-
-
-class ToolParser(ArgumentParser):
-    """Reads a tool's options; wrong usage is one line, as everywhere."""
-
-    def error(self, message: str) -> NoReturn:
-        say(f"{message} ({self.prog} --help shows what is allowed)", "error")
-        raise SystemExit(2)
-
-
-def positive(text: str) -> int:
-    """A whole number of 1 or more, as `type` of an option."""
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f"{text!r} must be a whole number of 1 or more")
-    return int(text)
-
-
-def weights_file(text: str) -> Path:
-    """The path of a model to write, as `type` of an option."""
-    if not text.endswith(".safetensors"):
-        raise ArgumentTypeError(f"{text!r} must end in .safetensors, as all models do")
-    return Path(text)
-
-
-def output_options(parser: ArgumentParser) -> None:
-    """The option of every tool that writes a file whose name the user chooses."""
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace files of others; never an input"
-    )
-
-
-def run_tool(task: Callable[[], None]) -> int:
-    """Does what a tool is for; every mistake is one line that begins with "error:".
-
-    Returns:
-        The exit status.
-    """
-    set_up_streams()
-    with watched("error"):
-        try:
-            task()
-            return 0
-        except KeyboardInterrupt:
-            return interrupted("error")
-        except Exception as error:
-            return (
-                interrupted("error") if stop.number is not None else report(error, prefix="error")
-            )
-        finally:
-            drop_unwritten()

@@ -42,7 +42,7 @@ stop = Stop()
 
 
 @contextmanager
-def watched(prefix: str = "avsr", for_good: bool = False) -> Iterator[None]:
+def watched(for_good: bool = False) -> Iterator[None]:
     """While a command runs, the first signal raises KeyboardInterrupt, so that nothing half done is
     left behind.
 
@@ -51,7 +51,6 @@ def watched(prefix: str = "avsr", for_good: bool = False) -> Iterator[None]:
     written beside their place and renamed later, so none is half there.
 
     Args:
-        prefix: of the line that says so.
         for_good: until the process ends, which may take a while too.
     """
     stop.number = None
@@ -64,12 +63,12 @@ def watched(prefix: str = "avsr", for_good: bool = False) -> Iterator[None]:
             os._exit(128 + number)
         again, stop.number = stop.number is not None, number
         if again or _imports(frame):
-            _leave(prefix)
+            _leave()
         raise KeyboardInterrupt
 
     def swallowed(ignored: Any) -> None:  # raised where Python lets nothing through, as in __del__
         if isinstance(ignored.exc_value, KeyboardInterrupt):
-            _leave(prefix)
+            _leave()
         hook(ignored)
 
     hook, sys.unraisablehook = sys.unraisablehook, swallowed
@@ -107,9 +106,9 @@ def _imports(frame: FrameType | None) -> bool:
     return False
 
 
-def _leave(prefix: str) -> None:
+def _leave() -> None:
     """Ends the process with one line, without asking anybody."""
     shown_cursor = "\x1b[?25h" if os.isatty(stop.stderr) else ""  # a progress bar hides it
     with suppress(OSError):
-        os.write(stop.stderr, f"{shown_cursor}{prefix}: {stop.message}\n".encode())
+        os.write(stop.stderr, f"{shown_cursor}avsr: {stop.message}\n".encode())
     os._exit(stop.status)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -64,4 +65,37 @@ DeviceOption = Annotated[
         callback=device_name,
         help="Where to compute; auto takes the best there is.",
     ),
+]
+
+
+def model_file(path: Path | None) -> Path | None:
+    """The path of a model to write."""
+    if path is not None and path.suffix != ".safetensors":
+        raise typer.BadParameter(f"{path}: must end in .safetensors, as all models do")
+    return path
+
+
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A name from `avsr models`, or a .safetensors file.")
+]
+DataArgument = Annotated[
+    Path, typer.Argument(metavar="DATA", help="Shards made by `avsr prepare`.")
+]
+ModelOutArgument = Annotated[
+    Path,
+    typer.Argument(metavar="OUT", callback=model_file, help="The .safetensors file to write."),
+]
+OverwriteOption = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace files that avsr did not write; never an input."),
+]
+SplitOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Only clips of this part of the corpus, for example val."),
+]
+LimitOption = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Only the first so many clips.")
+]
+SeedOption = Annotated[
+    int, typer.Option(min=0, metavar="S", help="Of draws and noise: same seed, same result.")
 ]

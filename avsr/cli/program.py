@@ -22,12 +22,18 @@ from avsr.base.console import (
     usage,
 )
 from avsr.base.signals import stop
+from avsr.cli import models
+from avsr.cli.average import average
 from avsr.cli.bench import bench
+from avsr.cli.calibrate import calibrate
 from avsr.cli.compare import compare
 from avsr.cli.demo import demo
+from avsr.cli.embedding import embedding
 from avsr.cli.evaluate import evaluate
-from avsr.cli.models import models
+from avsr.cli.ngram import ngram
 from avsr.cli.prepare import prepare
+from avsr.cli.sync import sync
+from avsr.cli.synth import synth
 from avsr.cli.train import train
 from avsr.cli.transcribe import transcribe
 
@@ -55,8 +61,24 @@ def avsr(
         raise typer.Exit(2)
 
 
-for command in (transcribe, prepare, train, evaluate, compare, bench, models, demo):
+COMMANDS = (
+    transcribe,
+    prepare,
+    train,
+    evaluate,
+    compare,
+    sync,
+    demo,
+    bench,
+    calibrate,
+    embedding,
+    average,
+    ngram,
+    synth,
+)
+for command in COMMANDS:
     app.command()(command)
+app.add_typer(models.app, name="models")
 
 
 def main(arguments: Sequence[str] | None) -> int:

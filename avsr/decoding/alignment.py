@@ -112,7 +112,7 @@ class Timing:
             raise AvsrError(
                 f"the model's word_times are {entry!r}: must be {' and '.join(known)} of "
                 f"{FRAMES[0]} to {FRAMES[-1]}; "
-                "fit them again with python -m avsr.eval.metrics.calibration"
+                "fit them again with avsr calibrate"
             )
         return cls(**{name: int(frames) for name, frames in entry.items()})
 

@@ -18,7 +18,7 @@ from avsr.decoding.alignment import WordSpan
 FEATURES = ("letters", "neighbours", "one letter", "heard")
 NEIGHBOURS = 2  # words to either side
 LARGEST_LOGIT = 9.0  # posteriors beyond 1 - 1e-4 say no more
-AGAIN = "fit it again with python -m avsr.eval.metrics.calibration"
+AGAIN = "fit it again with avsr calibrate"
 
 
 def word_features(

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import gzip
 import math
-import sys
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -360,34 +359,3 @@ def texts_of(source: str | Path, split: str | None = "train") -> list[str]:
         raise AvsrError(
             f"{path}: cannot be read: give a text file with a sentence a line, or shards"
         ) from error
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """python -m avsr.decoding.ngram TEXTS OUT.arpa"""
-    from avsr.base.console import ToolParser, output_options, run_tool
-
-    parser = ToolParser(
-        prog="python -m avsr.decoding.ngram",
-        description="Make an n-gram model of the words of texts.",
-    )
-    parser.add_argument("texts", help="a text file with a sentence a line, or a folder of shards")
-    parser.add_argument("out", help="the .arpa file to write")
-    parser.add_argument(
-        "--order", type=int, choices=ORDERS, default=3, help="longest n-gram (%(default)s)"
-    )
-    parser.add_argument(
-        "--split", default="train", help="clips of the shards to take (%(default)s)"
-    )
-    output_options(parser)
-    chosen = parser.parse_args(arguments)
-
-    def make() -> None:
-        outputs.refuse([chosen.out], [chosen.texts], overwrite=chosen.overwrite)
-        write_arpa(chosen.out, estimate(texts_of(chosen.texts, chosen.split), chosen.order))
-        print(chosen.out)
-
-    return run_tool(make)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

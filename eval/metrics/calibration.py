@@ -1,7 +1,7 @@
 """How true are a model's confidences and word times? Measures both, and fits what the model file
 says about them.
 
-    python -m avsr.eval.metrics.calibration MODEL DATA --out CALIBRATED.safetensors
+    avsr calibrate MODEL DATA --out CALIBRATED.safetensors
 
 A model has seen its training clips and is seldom wrong on them as they are. So the map from
 posteriors to confidences is fitted on training clips in babble and with one modality alone as well
@@ -15,23 +15,19 @@ A word of the hypothesis is right where jiwer aligns it to the same word of the 
 from __future__ import annotations
 
 import json
-import sys
-from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from avsr.base import outputs
-from avsr.base.console import ToolParser, output_options, positive, run_tool, weights_file
 from avsr.base.errors import AvsrError
 from avsr.decoding.alignment import FRAMES, Timing
 from avsr.decoding.confidence import FEATURES, Calibration, word_features
 from avsr.eval.conditions.axes import Condition, Noise
 from avsr.eval.conditions.noise import Corpus, Draw
 from avsr.eval.metrics.normalize import get_normalizer
-from avsr.eval.metrics.reliability import CLEAN, Utterance, report, timing_errors, to_markdown
+from avsr.eval.metrics.reliability import CLEAN, Utterance, timing_errors
 from avsr.preprocessing.shards import ShardIndex
 from avsr.transcribing.transcribe import Recogniser, mask
 
@@ -264,101 +260,20 @@ def save_calibrated(source: Path, target: Path, recogniser: Recogniser) -> None:
     write(target, load_file(source), about)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    parser = ToolParser(
-        prog="python -m avsr.eval.metrics.calibration",
-        description="Fit a model's confidences and word times to prepared clips, and measure how true they are.",
-    )
-    parser.add_argument("model", metavar="MODEL", help="a name from `avsr models`, or a file")
-    parser.add_argument("data", metavar="DATA", help="shards made by `avsr prepare`")
-    parser.add_argument("--split", default="train", help="clips to fit on (default %(default)s)")
-    parser.add_argument(
-        "--report-split", default="val", help="clips to measure on (default %(default)s)"
-    )
-    parser.add_argument(
-        "--clips",
-        type=positive,
-        default=FIT_CLIPS,
-        metavar="N",
-        help="of each condition (%(default)s)",
-    )
-    parser.add_argument("--limit", type=positive, metavar="N", help="measure on so many clips only")
-    parser.add_argument(
-        "--seed", type=int, default=17, metavar="S", help="of noise and draws (default %(default)s)"
-    )
-    parser.add_argument(
-        "--device", default="auto", help="auto, cpu, cuda or mps (default %(default)s)"
-    )
-    parser.add_argument(
-        "--no-fit", action="store_true", help="measure the model as it is, and write nothing"
-    )
-    parser.add_argument(
-        "--out",
-        type=weights_file,
-        metavar="FILE",
-        help="the calibrated model, another file than MODEL",
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results as JSON")
-    output_options(parser)
-    options = parser.parse_args(arguments)
-    return run_tool(lambda: _run(options))
+def note_errors(recogniser: Recogniser, results: dict[str, Any], split: str) -> dict[str, Any]:
+    """Adds to a fitted recogniser's info how far its confidences are off on clips not fitted on.
 
+    Args:
+        recogniser: of `calibrate`; its info is added to.
+        results: of `reliability.report`.
+        split: the clips that they were measured on.
 
-def _run(options: Namespace) -> None:
-    from avsr.model import checkpoint
-    from avsr.transcribing.transcribe import load_model
-
-    for file in filter(None, (options.out, options.json)):
-        if not Path(file).resolve().parent.is_dir():  # told now and not after all the work
-            raise AvsrError(f"{file}: its folder does not exist: make it, or name another file")
-    targets = [file for file in (options.out, options.json) if file is not None]
-    outputs.refuse(targets, [checkpoint.resolve(options.model)], overwrite=options.overwrite)
-    recogniser, index = load_model(options.model, options.device), ShardIndex(options.data)
-    progress = _tell if sys.stderr.isatty() else None
-    after = recogniser
-    if not options.no_fit:
-        after = calibrate(
-            recogniser,
-            index,
-            split=options.split,
-            clips=options.clips,
-            seed=options.seed,
-            progress=progress,
-        )
-    unseen = observe(
-        recogniser,
-        index,
-        options.report_split,
-        REPORT_ROWS,
-        clips=options.limit,
-        seed=options.seed,
-        progress=progress,
-    )
-    results = report(recogniser, after, unseen)
-    if after is not recogniser:
-        ece = {
-            f"{row['condition']}, {row['modality']}": round(row["ece"], 4)
-            for row in results["rows"]
-        }
-        after.info["calibration"]["ece"] = {"split": options.report_split, **ece}
-        results["fitted"] = {
-            name: after.info[name] for name in ("calibration", "word_times") if name in after.info
-        }
-    if after is not recogniser and options.out is not None:
-        save_calibrated(checkpoint.resolve(options.model), options.out, after)
-    if options.json is not None:
-        outputs.write(
-            options.json, [json.dumps(results, indent=1, allow_nan=False).encode(), b"\n"]
-        )
-    print(to_markdown(results), end="")
-    if after is not recogniser and options.out is None:
-        print("avsr: fitted for this report alone: --out FILE keeps it", file=sys.stderr)
-
-
-def _tell(done: int, of: int) -> None:
-    print(f"\r{done} of {of} clips", end="\n" if done == of else "", file=sys.stderr, flush=True)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+    Returns:
+        What was fitted, as the model file will say it.
+    """
+    errors = {}
+    for row in results["rows"]:
+        errors[f"{row['condition']}, {row['modality']}"] = round(row["ece"], 4)
+    recogniser.info["calibration"]["ece"] = {"split": split, **errors}
+    fitted = ("calibration", "word_times")
+    return {name: recogniser.info[name] for name in fitted if name in recogniser.info}

@@ -1,9 +1,8 @@
 """A small talking-head corpus made from nothing: GRID's sentences, a synthetic voice, a portrait
 whose lips follow.
 
-    python -m avsr.preprocessing.synthetic.corpus OUT --clips 100              talking heads
-    python -m avsr.preprocessing.synthetic.corpus OUT --clips 2000 --voices    sound alone, by
-    several engines
+    avsr synth OUT --clips 100              talking heads
+    avsr synth OUT --clips 2000 --voices    sound alone, by several engines
 
 Both are what `avsr prepare folder OUT DST` reads: each clip with its words in `.txt` and, where the
 engine tells them, their times in `.words.json`.
@@ -15,11 +14,9 @@ about people.
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -250,43 +247,3 @@ def _write_words(stem: Path, said: Utterance) -> None:
     write_file(stem.with_suffix(".txt"), [said.text.encode(), b"\n"])
     if said.words:
         write_file(stem.with_suffix(".words.json"), [json.dumps(said.words).encode()])
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m avsr.preprocessing.synthetic.corpus",
-        description="Synthetic clips that `avsr prepare folder` reads: talking heads, or voices alone.",
-    )
-    parser.add_argument("out", metavar="OUT", help="folder, made where missing")
-    parser.add_argument(
-        "--clips", type=int, default=100, metavar="N", help="how many (default %(default)s)"
-    )
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="S", help="fixes all of them (default %(default)s)"
-    )
-    parser.add_argument("--voices", action="store_true", help="sound alone, by several engines")
-    parser.add_argument(
-        "--engines",
-        nargs="+",
-        choices=SHARES,
-        help="with --voices, these (by default those of Debian)",
-    )
-    options = parser.parse_args(arguments)
-    if options.engines and not options.voices:
-        parser.error("--engines needs --voices")
-    try:
-        if options.voices:
-            make_voices(
-                options.out, options.clips, options.seed, options.engines or DEFAULT_ENGINES
-            )
-        else:
-            make_corpus(options.out, options.clips, options.seed)
-    except (AvsrError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

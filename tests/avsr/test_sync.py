@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import avsr
+import avsr.cli
 from avsr.base.errors import AvsrError
 from avsr.model.config import ModelConfig
 from avsr.model.network import AVSR
@@ -28,6 +29,7 @@ from avsr.sync import (
     match,
     moved,
     offset,
+    offset_of,
 )
 from avsr.transcribing.transcribe import Recogniser
 
@@ -477,3 +479,38 @@ def test_rows_11_and_33_somebody_whose_lips_the_model_never_saw(
     found = bundled.transcribe(late(ffmpeg, clip, stream, seconds, tmp_path / "late.mkv"))
     assert found.text == "place blue by g five please"
     assert any("lips moved onto the sound" in line for line in found.warnings)
+
+
+def test_a_whole_recording_is_judged_over_all_its_windows(recogniser: Recogniser):
+    whole = speaking(np.concatenate([codes(number) for number in range(3)]), lag=-7)
+    silent = replace(speaking(codes(9)), audio_present=np.zeros(75, bool))
+    windows = [silent, *(whole.window(first, first + 75) for first in range(0, 225, 75))]
+    found = offset_of(recogniser, windows)
+    assert found is not None
+    assert found.frames == -7
+    assert offset_of(recogniser, [silent]) is None
+    assert offset_of(recogniser, []) is None
+
+
+def test_the_command_tells_each_file(recogniser: Recogniser, monkeypatch, capsys):
+    lags = {"even.mp4": 0, "late.mp4": 5, "early.mp4": -10}
+
+    def stream_clips(path: Path, **_: object) -> list[Clip]:
+        if path.name == "still.mp4":
+            return [speaking(np.zeros(75, int))]
+        return [speaking(codes(3), lags[path.name])]
+
+    monkeypatch.setattr("avsr.preprocessing.reader.stream_clips", stream_clips)
+    monkeypatch.setattr("avsr.transcribing.transcribe.load_model", lambda *_: recogniser)
+    assert avsr.cli.main(["sync", *lags]) == 0
+    told = [line.split(" (")[0] for line in capsys.readouterr().out.splitlines()]
+    assert told == [
+        "even.mp4: synchronised to within 0.04 s",
+        "late.mp4: the sound comes 0.20 s after the lips",
+        "early.mp4: the sound comes 0.40 s before the lips",
+    ]
+    assert avsr.cli.main(["sync", "still.mp4", "even.mp4"]) == 1
+    shown = capsys.readouterr()
+    assert shown.out.startswith("even.mp4: ")
+    assert "still.mp4: sound and speaking lips" in shown.err
+    assert shown.err.count("\n") == 1

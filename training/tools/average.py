@@ -3,23 +3,17 @@
 The mean of a checkpoint and one trained on from it has what the second leg won, without all that it
 lost:
 
-    python -m avsr.training.tools.average FIRST SECOND OUT --share 0.5
+    avsr average FIRST SECOND OUT --share 0.5
 
 Wortsman et al. 2022, Robust fine-tuning of zero-shot models (WiSE-FT).
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-
 import torch
 from torch import nn
 
-from avsr.base import outputs
-from avsr.base.console import ToolParser, output_options, run_tool, weights_file
 from avsr.base.errors import AvsrError, UsageError
-from avsr.model import checkpoint
 from avsr.model.network import AVSR, with_outputs
 
 
@@ -74,37 +68,3 @@ def average(first: AVSR, second: AVSR, share: float) -> AVSR:
     mixed = {k: old[k].lerp(v, share) if v.is_floating_point() else v for k, v in new.items()}
     between.load_state_dict(mixed)
     return between
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    parser = ToolParser(
-        prog="python -m avsr.training.tools.average", description="Average two checkpoints."
-    )
-    parser.add_argument("first", metavar="FIRST", help="a checkpoint")
-    parser.add_argument("second", metavar="SECOND", help="one that was trained on from it")
-    parser.add_argument(
-        "out", metavar="OUT", type=weights_file, help="the .safetensors file to write"
-    )
-    parser.add_argument(
-        "--share", type=float, default=0.5, metavar="S", help="of the second (default %(default)s)"
-    )
-    output_options(parser)
-    options = parser.parse_args(arguments)
-
-    def make() -> None:
-        inputs = [checkpoint.resolve(name) for name in (options.first, options.second)]
-        outputs.refuse([options.out], inputs, overwrite=options.overwrite)
-        (first, _), (second, info) = checkpoint.load(options.first), checkpoint.load(options.second)
-        checkpoint.save(
-            options.out,
-            average(first, second, options.share),
-            {**info, "averaged_share": options.share},
-        )
-        print(options.out)
-
-    return run_tool(make)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

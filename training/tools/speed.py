@@ -1,7 +1,7 @@
 """How fast a recipe trains on this machine, where the time goes, and how far that is from what
 arithmetic allows.
 
-    python -m avsr.training.tools.speed grid-whisper-2 --data data/grid --data data/voices-shards
+    avsr bench --recipe grid-whisper-2 --data data/grid --data data/voices-shards
 
 One process, whatever the recipe says, with the threads that torch takes (``OMP_NUM_THREADS``).
 Nothing is kept of the few steps that it trains.
@@ -10,7 +10,6 @@ Nothing is kept of the few steps that it trains.
 from __future__ import annotations
 
 import math
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -24,7 +23,6 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from avsr.base.console import ToolParser, positive, run_tool
 from avsr.base.errors import UsageError
 from avsr.preprocessing.clip import FPS
 from avsr.training.config import load_recipe
@@ -237,37 +235,3 @@ def shares_by_kind(profiled: profile, cuda: bool) -> dict[str, float]:
         times[kind] += took
     total = sum(times.values())
     return {kind: took / total for kind, took in times.items()}
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    parser = ToolParser(
-        prog="python -m avsr.training.tools.speed", description="Time a recipe on this machine."
-    )
-    parser.add_argument("recipe", metavar="RECIPE", help="a recipe that ships, or a .toml file")
-    parser.add_argument(
-        "--data",
-        metavar="FOLDER",
-        type=Path,
-        action="append",
-        required=True,
-        help="may be repeated",
-    )
-    parser.add_argument(
-        "--set",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="change a value of the recipe",
-    )
-    parser.add_argument(
-        "--batches", type=positive, default=6, metavar="N", help="to time (default %(default)s)"
-    )
-    options = parser.parse_args(arguments)
-    return run_tool(
-        lambda: print(measure(options.recipe, options.data, options.set, options.batches))
-    )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,9 +1,8 @@
 """Gives a network the ear of Whisper: its encoder's weights, from the files that faster-whisper
 uses.
 
-    python -m avsr.training.tools.whisper WHISPER OUT --init MODEL        all but the ear's front
-    end is MODEL's python -m avsr.training.tools.whisper WHISPER OUT --data FOLDER...    the rest
-    starts anew, for these texts
+    avsr models encoder WHISPER OUT --init MODEL     all but the audio encoder is MODEL's
+    avsr models encoder WHISPER OUT --data FOLDER    the rest starts anew, for these texts
 
 WHISPER is a folder with CTranslate2's ``model.bin`` of tiny or tiny.en, as faster-whisper downloads
 it. A run starts from what is written: ``avsr train grid-whisper --set init=OUT``. Whisper (Radford
@@ -13,7 +12,6 @@ et al. 2022, "Robust speech recognition via large-scale weak supervision") is un
 from __future__ import annotations
 
 import struct
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,8 +20,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avsr.base import outputs
-from avsr.base.console import ToolParser, output_options, run_tool, weights_file
 from avsr.base.errors import AvsrError
 from avsr.model import checkpoint
 from avsr.model.config import SIZES, ModelConfig
@@ -162,52 +158,27 @@ def with_ear(model: AVSR, arrays: dict[str, np.ndarray]) -> AVSR:
     return network
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    parser = ToolParser(
-        prog="python -m avsr.training.tools.whisper",
-        description="Give a network the ear of Whisper.",
-    )
-    parser.add_argument(
-        "whisper", metavar="WHISPER", type=Path, help=f"folder with the {FILE} of tiny or tiny.en"
-    )
-    parser.add_argument(
-        "out", metavar="OUT", type=weights_file, help="the .safetensors file to write"
-    )
-    rest = parser.add_mutually_exclusive_group(required=True)
-    rest.add_argument("--init", metavar="MODEL", help="all else comes from this model")
-    rest.add_argument(
-        "--data",
-        metavar="FOLDER",
-        type=Path,
-        nargs="+",
-        help="all else starts anew, for these texts",
-    )
-    output_options(parser)
-    options = parser.parse_args(arguments)
+def start_from(
+    whisper: Path, init: str | None = None, data: Sequence[str | Path] = ()
+) -> tuple[AVSR, dict[str, Any]]:
+    """A network to start a run from, and what its file says about it.
 
-    def make() -> None:
-        inputs = [
-            options.whisper / FILE,
-            *([checkpoint.resolve(options.init)] if options.init else []),
-        ]
-        outputs.refuse([options.out], inputs, overwrite=options.overwrite)
-        arrays = read_ctranslate2(options.whisper / FILE)
-        about: dict[str, Any] = {}
-        torch.manual_seed(0)
-        if options.init:
-            model, about = checkpoint.load(options.init)
-        else:
-            tokens = vocabulary(options.data, "train").tokens
-            model = AVSR(ModelConfig(tokens=tokens, **SIZES[SIZE]))
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        info = {"ear": "encoder of Whisper, MIT licence, OpenAI", "from": options.init}
-        info |= {"license": about["license"]} if "license" in about else {}
-        checkpoint.save(options.out, with_ear(model, arrays), info)
-        print(options.out)
+    Args:
+        whisper: folder with the CTranslate2 weights of tiny or tiny.en.
+        init: name or path of the model that all but the audio encoder comes from.
+        data: where there is none, folders of shards, for whose texts the rest starts anew.
 
-    return run_tool(make)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    Raises:
+        AvsrError: weights that cannot be read or do not fit.
+    """
+    arrays = read_ctranslate2(whisper / FILE)
+    about: dict[str, Any] = {}
+    torch.manual_seed(0)
+    if init is not None:
+        model, about = checkpoint.load(init)
+    else:
+        tokens = vocabulary([Path(folder) for folder in data], "train").tokens
+        model = AVSR(ModelConfig(tokens=tokens, **SIZES[SIZE]))
+    info = {"ear": "encoder of Whisper, MIT licence, OpenAI", "from": init}
+    info |= {"license": about["license"]} if "license" in about else {}
+    return with_ear(model, arrays), info

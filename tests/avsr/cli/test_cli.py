@@ -24,7 +24,22 @@ from avsr.base.inputs import install
 from avsr.cli.program import app
 from avsr.transcribing.transcribe import Segment, Transcript
 
-COMMANDS = ("transcribe", "prepare", "train", "evaluate", "compare", "bench", "models", "demo")
+COMMANDS = (
+    "transcribe",
+    "prepare",
+    "train",
+    "evaluate",
+    "compare",
+    "sync",
+    "demo",
+    "bench",
+    "calibrate",
+    "embedding",
+    "average",
+    "ngram",
+    "synth",
+    "models",
+)
 
 
 def one_line(text: str) -> str:
@@ -457,7 +472,12 @@ def test_every_option_is_read():
     """Each parameter of each command is used in its body: an option that does nothing is a lie."""
     command = typer.main.get_command(app)
     assert set(command.commands) == set(COMMANDS)
-    for name, found in [("avsr", command), *command.commands.items()]:
+    models = command.commands["models"]
+    for name, found in [
+        ("avsr", command),
+        *command.commands.items(),
+        *models.commands.items(),
+    ]:
         tree = ast.parse(inspect.getsource(found.callback))
         read = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
         for parameter in found.params:

@@ -7,11 +7,9 @@ from pathlib import Path
 import pytest
 
 from avsr.base.errors import AvsrError
-from avsr.decoding import ngram
-from avsr.eval.metrics import calibration, space
+from avsr.cli import main
 from avsr.eval.run.store import FILE, HypothesisStore
 from avsr.model import checkpoint
-from avsr.training.tools import average, whisper
 from avsr.training.train import train
 
 
@@ -25,29 +23,29 @@ def texts(tmp_path: Path) -> Path:
 def test_row_27_an_ngram_model_never_replaces_its_texts_or_a_file_of_others(
     texts: Path, tmp_path: Path, capsys
 ):
-    assert ngram.main([str(texts), str(texts), "--overwrite"]) == 2
+    assert main(["ngram", str(texts), str(texts), "--overwrite"]) == 2
     assert texts.read_text() == "bin blue\nbin red\n"
     out = tmp_path / "m.arpa"
-    assert ngram.main([str(texts), str(out)]) == 0
-    assert ngram.main([str(texts), str(out)]) == 0
+    assert main(["ngram", str(texts), str(out)]) == 0
+    assert main(["ngram", str(texts), str(out)]) == 0
     out.write_text("mine")
-    assert ngram.main([str(texts), str(out)]) == 2
+    assert main(["ngram", str(texts), str(out)]) == 2
     assert out.read_text() == "mine"
-    assert ngram.main([str(texts), str(out), "--overwrite"]) == 0
-    assert "error: " in capsys.readouterr().err
+    assert main(["ngram", str(texts), str(out), "--overwrite"]) == 0
+    assert "avsr: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     "call",
     [
-        lambda mine, other, data: average.main([other, mine, mine]),
-        lambda mine, other, data: average.main([mine, other, mine]),
-        lambda mine, other, data: average.main([other, other, mine]),
-        lambda mine, other, data: whisper.main([data, mine, "--init", mine]),
-        lambda mine, other, data: calibration.main([mine, data, "--out", mine]),
-        lambda mine, other, data: calibration.main([other, data, "--out", mine]),
-        lambda mine, other, data: calibration.main([other, data, "--json", mine]),
-        lambda mine, other, data: space.main([other, data, "--out", mine]),
+        lambda mine, other, data: main(["average", other, mine, mine]),
+        lambda mine, other, data: main(["average", mine, other, mine]),
+        lambda mine, other, data: main(["average", other, other, mine]),
+        lambda mine, other, data: main(["models", "encoder", data, mine, "--init", mine]),
+        lambda mine, other, data: main(["calibrate", mine, data, "--out", mine]),
+        lambda mine, other, data: main(["calibrate", other, data, "--out", mine]),
+        lambda mine, other, data: main(["calibrate", other, data, "--json", mine]),
+        lambda mine, other, data: main(["embedding", other, data, "--out", mine]),
     ],
 )
 def test_row_27_tools_refuse_before_they_work(

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from avsr.base.errors import AvsrError
+from avsr.cli import main
 from avsr.decoding.ngram import (
     END,
     OOV_PENALTY,
@@ -19,7 +20,6 @@ from avsr.decoding.ngram import (
     Arpa,
     Ngram,
     estimate,
-    main,
     read_arpa,
     write_arpa,
 )
@@ -276,7 +276,7 @@ def test_witten_bell_by_hand():
 
 def test_command_makes_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "t.txt").write_text("bin blue\nbin red\n\n")
-    assert main([str(tmp_path / "t.txt"), str(tmp_path / "o.arpa"), "--order", "2"]) == 0
+    assert main(["ngram", str(tmp_path / "t.txt"), str(tmp_path / "o.arpa"), "--order", "2"]) == 0
     assert read_arpa(tmp_path / "o.arpa").order == 2
     capsys.readouterr()
     (tmp_path / "empty.txt").touch()
@@ -289,10 +289,10 @@ def test_command_makes_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str
         ("bare", "p.arpa", "no clip with a text in it"),
         ("t.txt", "nowhere/o.arpa", "o.arpa: cannot be written"),
     ):
-        assert main([str(tmp_path / source), str(tmp_path / out)]) == 1
+        assert main(["ngram", str(tmp_path / source), str(tmp_path / out)]) == 1
         captured = capsys.readouterr()
         assert captured.out == ""
-        assert captured.err.startswith("error: ")
+        assert captured.err.startswith("avsr: ")
         assert message in captured.err
         assert captured.err.count("\n") == 1
 

@@ -14,6 +14,7 @@ import torch
 
 from avsr import load_model
 from avsr.base.errors import AvsrError
+from avsr.cli import main
 from avsr.decoding.alignment import Timing
 from avsr.decoding.confidence import FEATURES, Calibration, logit
 from avsr.eval.conditions.axes import Condition
@@ -292,23 +293,19 @@ def test_the_file_keeps_its_weights_and_gains_the_map(tmp_path: Path):
     ],
 )
 def test_mistakes_are_one_line(arguments, status, message, capsys: pytest.CaptureFixture[str]):
-    assert calibration.main(arguments) == status
+    assert main(["calibrate", *arguments]) == status
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith("error: ")
+    assert captured.err.startswith("avsr: ")
     assert captured.err.count("\n") == 1
     assert message in captured.err
 
 
 @pytest.mark.parametrize("option", ["--clips", "--limit"])
 def test_wrong_numbers_are_wrong_usage(option: str, capsys: pytest.CaptureFixture[str]):
-    with pytest.raises(SystemExit) as caught:
-        calibration.main(["m", "d", option, "0"])
-    assert caught.value.code == 2
+    assert main(["calibrate", "m", "d", option, "0"]) == 2
     captured = capsys.readouterr()
-    assert captured.err.startswith(
-        f"error: argument {option}: '0' must be a whole number of 1 or more"
-    )
+    assert f"Invalid value for '{option}'" in captured.err
     assert captured.err.count("\n") == 1
 
 

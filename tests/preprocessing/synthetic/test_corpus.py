@@ -14,6 +14,7 @@ import pytest
 
 from avsr.base.errors import AvsrError
 from avsr.base.inputs import install
+from avsr.cli import main
 from avsr.preprocessing.clip import SAMPLE_RATE
 from avsr.preprocessing.corpora.folder import list_items
 from avsr.preprocessing.synthetic import corpus as synthetic
@@ -22,7 +23,6 @@ from avsr.preprocessing.synthetic.corpus import (
     GRAMMAR,
     WORDS,
     Utterance,
-    main,
     make_clip,
     make_corpus,
     make_voices,
@@ -338,21 +338,27 @@ def test_command_line(
     tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
     out = str(tmp_path / "out")
-    assert main([out, "--clips", "2", "--seed", "3", "--voices", "--engines", "formant"]) == 0
+    assert (
+        main(["synth", out, "--clips", "2", "--seed", "3", "--voices", "--engines", "formant"]) == 0
+    )
     assert len(list_items(out)) == 2
     monkeypatch.setattr(synthetic, "voices", lambda engine: [] if engine == "pico" else [engine])
     monkeypatch.setattr(
         synthetic, "speak", lambda text, *_, **__: Utterance(text, np.zeros(640), None, None, "any")
     )
     # without the one engine that is not a Debian package
-    assert main([f"{out}2", "--clips", "20", "--voices"]) == 0
-    assert main([out, "--seed", "-1"]) == 2
-    assert "a seed of at least 0" in capsys.readouterr().err
-    assert main([out, "--clips", "2", "--seed", "4", "--voices", "--engines", "formant"]) == 1
+    assert main(["synth", f"{out}2", "--clips", "20", "--voices"]) == 0
+    assert main(["synth", out, "--seed", "-1"]) == 2
+    assert "--seed" in capsys.readouterr().err
+    assert (
+        main(["synth", out, "--clips", "2", "--seed", "4", "--voices", "--engines", "formant"]) == 1
+    )
     assert "00000.wav was made with another seed" in capsys.readouterr().err
-    assert main([out, "--clips", "0"]) == 2
-    with pytest.raises(SystemExit, match="2"):
-        main([out, "--engines", "formant"])
+    assert main(["synth", out, "--clips", "0"]) == 2
+    assert main(["synth", out, "--engines", "formant"]) == 2
+    assert "needs --voices" in capsys.readouterr().err
+    assert main(["synth", out, "--voices", "--engines", "formant,gramophone"]) == 2
+    assert "use some of espeak" in capsys.readouterr().err
 
 
 def test_a_voice_without_times_cannot_move_lips():

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from avsr.base.errors import AvsrError, UsageError
+from avsr.cli import main
 from avsr.model import checkpoint
 from avsr.model.config import ModelConfig
 from avsr.model.network import AVSR
-from avsr.training.tools.average import Follower, average, main
+from avsr.training.tools.average import Follower, average
 
 
 def network(dim: int = 32, seed: int = 0, per_frame: int = 1) -> AVSR:
@@ -70,13 +71,13 @@ def test_the_tool_writes_a_checkpoint_that_loads(
     for name, seed in (("a", 1), ("b", 2)):
         checkpoint.save(tmp_path / f"{name}.safetensors", network(seed=seed), {"step": seed})
     paths = [str(tmp_path / f"{name}.safetensors") for name in ("a", "b", "c")]
-    assert main([*paths, "--share", "0.5"]) == 0
+    assert main(["average", *paths, "--share", "0.5"]) == 0
     model, info = checkpoint.load(paths[2])
     assert (info["step"], info["averaged_share"]) == (2, 0.5)
     half = (network(seed=1).head.weight + network(seed=2).head.weight) / 2
     torch.testing.assert_close(model.head.weight, half)
-    assert main([*paths, "--share", "2"]) == 2
-    assert main([str(tmp_path / "none.safetensors"), *paths[1:]]) == 1
+    assert main(["average", *paths, "--share", "2"]) == 2
+    assert main(["average", str(tmp_path / "none.safetensors"), *paths[1:]]) == 1
     errors = capsys.readouterr().err.strip().splitlines()
     assert len(errors) == 2
-    assert all(line.startswith("error: ") for line in errors)
+    assert all(line.startswith("avsr: ") for line in errors)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from avsr.training.tools.speed import flops, main, measure
+from avsr.cli import main
+from avsr.training.tools.speed import flops, measure
 
 SMALL = [
     "model.crop=32",
@@ -60,7 +61,10 @@ def test_the_command_prints_what_was_measured_once(
     corpus: Callable[..., Path], capfd: pytest.CaptureFixture
 ) -> None:
     more = [part for value in SMALL for part in ("--set", value)]
-    assert main(["grid-tiny", "--data", str(corpus()), *more, "--batches", "2"]) == 0
+    assert (
+        main(["bench", "--recipe", "grid-tiny", "--data", str(corpus()), *more, "--batches", "2"])
+        == 0
+    )
     out = capfd.readouterr().out
     assert out.count("\naugmentation ") == 1
     assert "GFLOP a clip" in out
@@ -68,5 +72,5 @@ def test_the_command_prints_what_was_measured_once(
 
 def test_mistakes_are_one_line(corpus: Callable[..., Path], capsys: pytest.CaptureFixture) -> None:
     for arguments, status in ((["no-such"], 1), (["grid-tiny", "--batches", "1"], 2)):
-        assert main([*arguments, "--data", str(corpus())]) == status
+        assert main(["bench", "--recipe", *arguments, "--data", str(corpus())]) == status
         assert capsys.readouterr().err.count("\n") == 1

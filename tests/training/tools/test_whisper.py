@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from avsr.base.errors import AvsrError
+from avsr.cli import main
 from avsr.model import checkpoint
 from avsr.model.config import SIZES, ModelConfig
 from avsr.model.network import AVSR, WhisperEncoder, sinusoids
 from avsr.model.tokenizer import BLANK
-from avsr.training.tools.whisper import encoder_weights, main, read_ctranslate2, with_ear
+from avsr.training.tools.whisper import encoder_weights, read_ctranslate2, with_ear
 
 TINY = {"mels": 80, "width": 384, "layers": 4}
 
@@ -181,7 +182,19 @@ def test_the_command_writes_a_model_to_start_from(
 ) -> None:
     checkpoint.save(tmp_path / "plain.safetensors", plain, {"license": "CC0", "step": 9})
     out = tmp_path / "ear.safetensors"
-    assert main([str(folder), str(out), "--init", str(tmp_path / "plain.safetensors")]) == 0
+    assert (
+        main(
+            [
+                "models",
+                "encoder",
+                str(folder),
+                str(out),
+                "--init",
+                str(tmp_path / "plain.safetensors"),
+            ]
+        )
+        == 0
+    )
     assert capsys.readouterr().out == f"{out}\n"
     model, info = checkpoint.load(out)
     assert "Whisper" in info["ear"]
@@ -215,13 +228,13 @@ def test_what_is_no_whisper_tiny_is_told_in_one_line(tmp_path: Path, plain: AVSR
     for wrong, layers in ((int8, 4), (arrays, 6)):
         with pytest.raises(AvsrError, match="missing or quantised"):
             encoder_weights(wrong, layers)
-    assert (
-        main([str(tmp_path / "nowhere"), str(tmp_path / "out.safetensors"), "--init", "default"])
-        == 1
-    )
+    command, out = ["models", "encoder"], str(tmp_path / "out.safetensors")
+    assert main([*command, str(tmp_path / "nowhere"), out, "--init", "default"]) == 1
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert "name a folder with CTranslate2 weights" in err
-    with pytest.raises(SystemExit):
-        main([str(tmp_path), str(tmp_path / "out.bin"), "--init", "default"])
+    assert main([*command, str(tmp_path), str(tmp_path / "out.bin"), "--init", "default"]) == 2
     assert "must end in .safetensors" in capsys.readouterr().err
+    for rest in ([], ["--init", "default", "--data", str(tmp_path)]):
+        assert main([*command, str(tmp_path), out, *rest]) == 2
+        assert "either --init MODEL or --data DIR" in capsys.readouterr().err

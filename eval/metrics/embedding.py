@@ -1,7 +1,7 @@
-"""How well a model's shared space of sound and lips works: whose lips go with a sound, and are the
-two in step.
+"""How well a model's audio-visual contrastive embedding works: whose lips go with a sound, and are
+the two synchronised.
 
-    python -m avsr.eval.metrics.space MODEL DATA --split val
+    avsr embedding MODEL DATA --split val
 
 Retrieval: each clip's sound looks for its lips among those of all clips, and each clip's lips for
 their sound. Offset: a clip is cut as from a recording whose sound comes early or late by a number
@@ -11,9 +11,6 @@ what is noisy is the sound.
 
 from __future__ import annotations
 
-import json
-import sys
-from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from avsr.base import outputs
-from avsr.base.console import ToolParser, output_options, positive, run_tool
 from avsr.base.errors import AvsrError
 from avsr.eval.conditions.axes import Condition, Noise
 from avsr.eval.conditions.noise import Corpus, Draw
@@ -223,59 +218,3 @@ def _share(question: str, found: np.ndarray, chance: float) -> dict[str, Any]:
         "chance": chance,
         "hits": found.tolist(),
     }
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    parser = ToolParser(
-        prog="python -m avsr.eval.metrics.space",
-        description="Whose lips go with a sound, and are the two in step: the shared space of a model, measured.",
-    )
-    parser.add_argument("model", metavar="MODEL", help="a name from `avsr models`, or a file")
-    parser.add_argument("data", metavar="DATA", help="shards made by `avsr prepare`")
-    parser.add_argument("--split", help="only clips of this part of the corpus, for example val")
-    parser.add_argument("--limit", type=positive, metavar="N", help="only the first so many clips")
-    parser.add_argument(
-        "--seed",
-        type=int,
-        default=17,
-        metavar="S",
-        help="of offsets and noise (default %(default)s)",
-    )
-    parser.add_argument(
-        "--device", default="auto", help="auto, cpu, cuda or mps (default %(default)s)"
-    )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="also write the results as JSON")
-    output_options(parser)
-    options = parser.parse_args(arguments)
-    return run_tool(lambda: _run(options))
-
-
-def _run(options: Namespace) -> None:
-    from avsr.transcribing.transcribe import load_model
-
-    if options.out is not None:
-        outputs.refuse([options.out], [options.model], overwrite=options.overwrite)
-    recogniser = load_model(options.model, options.device)
-    progress = _tell if sys.stderr.isatty() else None
-    results = measure(
-        recogniser,
-        options.data,
-        split=options.split,
-        limit=options.limit,
-        seed=options.seed,
-        progress=progress,
-    )
-    if options.out is not None:
-        body = json.dumps(results, ensure_ascii=False, indent=1, allow_nan=False)
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        outputs.write(options.out, [body.encode(), b"\n"])
-    print(to_markdown(results), end="")
-
-
-def _tell(done: int, of: int) -> None:
-    print(f"\r{done} of {of} clips", end="\n" if done == of else "", file=sys.stderr, flush=True)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from avsr.base.errors import AvsrError
-from avsr.eval.metrics import space as module
-from avsr.eval.metrics.space import LARGEST, drawn_lag, main, measure, out_of_step, to_markdown
+from avsr.cli import main
+from avsr.eval.metrics import embedding as module
+from avsr.eval.metrics.embedding import LARGEST, drawn_lag, measure, out_of_step, to_markdown
 from avsr.model import checkpoint
 from avsr.model.config import ModelConfig
 from avsr.model.network import AVSR
@@ -180,14 +181,14 @@ def test_from_the_command_line(
         ([str(tmp_path / "none.safetensors"), *common], "none.safetensors"),
         ([trained, str(tmp_path / "nowhere"), *common[1:]], "nowhere: no index.json"),
     ):
-        assert main(arguments) == 1
+        assert main(["embedding", *arguments]) == 1
         shown = capsys.readouterr()
         assert not shown.out
-        assert shown.err.startswith("error: ")
+        assert shown.err.startswith("avsr: ")
         assert message in shown.err
         assert shown.err.count("\n") == 1
     assert not out.exists()
-    assert main([trained, *common]) == 0
+    assert main(["embedding", trained, *common]) == 0
     shown = capsys.readouterr()
     assert shown.out == to_markdown(json.loads(out.read_text()))
     assert not shown.err
@@ -195,11 +196,7 @@ def test_from_the_command_line(
 
 @pytest.mark.parametrize("limit", ["0", "-3", "many"])
 def test_a_limit_below_one_is_wrong_usage(limit: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(["no-model", "no-data", f"--limit={limit}"])
-    assert caught.value.code == 2
+    assert main(["embedding", "no-model", "no-data", f"--limit={limit}"]) == 2
     shown = capsys.readouterr()
-    assert shown.err.startswith(
-        f"error: argument --limit: '{limit}' must be a whole number of 1 or more"
-    )
+    assert "Invalid value for '--limit'" in shown.err
     assert shown.err.count("\n") == 1

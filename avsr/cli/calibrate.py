@@ -1,0 +1,93 @@
+"""avsr calibrate: confidences and word times that are true."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from avsr.base.console import progress, say
+from avsr.base.errors import AvsrError
+from avsr.cli.options import (
+    DataArgument,
+    DeviceOption,
+    ModelArgument,
+    OverwriteOption,
+    SeedOption,
+    model_file,
+)
+
+
+def calibrate(
+    model: ModelArgument,
+    data: DataArgument,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            callback=model_file,
+            help="The calibrated model, another file than MODEL.",
+        ),
+    ] = None,
+    split: Annotated[str, typer.Option(metavar="NAME", help="Clips to fit on.")] = "train",
+    report_split: Annotated[str, typer.Option(metavar="NAME", help="Clips to measure on.")] = "val",
+    clips: Annotated[
+        int, typer.Option(min=1, metavar="N", help="To fit on, of each condition.")
+    ] = 40,
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Measure on so many clips only.")
+    ] = None,
+    seed: SeedOption = 17,
+    no_fit: Annotated[
+        bool, typer.Option("--no-fit", help="Measure the model as it is, and write none.")
+    ] = False,
+    json_out: Annotated[
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Also write the results as JSON."),
+    ] = None,
+    overwrite: OverwriteOption = False,
+    device: DeviceOption = "auto",
+) -> None:
+    """Fit a model's confidences and word times to prepared clips, and measure how true they are."""
+    from avsr.base import outputs
+    from avsr.eval.metrics import calibration
+    from avsr.eval.metrics.reliability import report, to_markdown
+    from avsr.model import checkpoint
+    from avsr.preprocessing.shards import ShardIndex
+    from avsr.transcribing.transcribe import load_model
+
+    targets = [file for file in (out, json_out) if file is not None]
+    for file in targets:
+        if not file.resolve().parent.is_dir():  # told now and not after all the work
+            raise AvsrError(f"{file}: its folder does not exist: make it, or name another file")
+    outputs.refuse(targets, [checkpoint.resolve(model)], overwrite=overwrite)
+
+    before, index = load_model(model, device), ShardIndex(data)
+    after = before
+    if not no_fit:
+        with progress("fitting", unit="clips") as tell:
+            after = calibration.calibrate(
+                before, index, split=split, clips=clips, seed=seed, progress=tell
+            )
+    with progress("measuring", unit="clips") as tell:
+        unseen = calibration.observe(
+            before,
+            index,
+            report_split,
+            calibration.REPORT_ROWS,
+            clips=limit,
+            seed=seed,
+            progress=tell,
+        )
+    results = report(before, after, unseen)
+    if not no_fit:
+        results["fitted"] = calibration.note_errors(after, results, report_split)
+        if out is not None:
+            calibration.save_calibrated(checkpoint.resolve(model), out, after)
+    if json_out is not None:
+        outputs.write(json_out, [json.dumps(results, indent=1, allow_nan=False).encode(), b"\n"])
+    print(to_markdown(results), end="")
+    if not no_fit and out is None:
+        say("fitted for this report alone: --out FILE keeps it")
