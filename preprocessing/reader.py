@@ -13,6 +13,7 @@ import numpy as np
 
 from avsr.base.errors import AvsrError, MediaError
 from avsr.preprocessing.clip import CROP_SIZE, FPS, Clip
+from avsr.preprocessing.faces.crop_styles import AVSR, style_named
 from avsr.preprocessing.faces.mouths import MOST_CROPS, Crops, Lead, Mouth
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def load_clip(
     text: str | None = None,
     speaker: str | None = None,
     model_path: str | Path | None = None,
+    crop_style: str = AVSR.name,
 ) -> Clip:
     """Reads a short media file as one clip.
 
@@ -55,13 +57,14 @@ def load_clip(
         text: what is said, where known.
         speaker: who says it, where known.
         model_path: the face landmark model; see face_model.face_model.
+        crop_style: how mouths are cut out; see faces.crop_styles.
 
     Returns:
         The whole file. Lips are zeros and video_present is false where there is no readable mouth.
 
     Raises:
         MediaError: not a media file, or neither a readable face nor sound in it.
-        AvsrError: an unknown face rule, or no face model.
+        AvsrError: an unknown face rule or crop style, or no face model.
     """
     options: dict[str, Any] = {
         "id": id,
@@ -70,6 +73,7 @@ def load_clip(
         "audio": audio,
         "text": text,
         "speaker": speaker,
+        "crop_style": crop_style,
     }
     with ClipReader(path, window_s=None, model_path=model_path, **options) as reader:
         (clip,) = reader
@@ -122,6 +126,7 @@ class ClipReader:
             iterates.
         guess: hand out crops of the face that leads; if false, none before the end of the file is
             known.
+        crop_style: how mouths are cut out; see faces.crop_styles.
 
     Attributes:
         info: what the file holds.
@@ -132,7 +137,8 @@ class ClipReader:
 
     Raises:
         MediaError: not a media file, or (while iterating) neither a readable face nor sound in it.
-        AvsrError: an unknown face rule, a window shorter than a frame, or no face model.
+        AvsrError: an unknown face rule or crop style, a window shorter than a frame, or no face
+            model.
     """
 
     def __init__(
@@ -150,6 +156,7 @@ class ClipReader:
         progress: Callable[[float], None] | None = None,
         guess: bool = True,
         audio_track: int | None = None,
+        crop_style: str = AVSR.name,
     ) -> None:
         from avsr.preprocessing.media.streams import open_media
 
@@ -158,6 +165,7 @@ class ClipReader:
 
             check_rule(face)  # a mistyped rule is refused before the work, not after it
         self.set_window(window_s)
+        self._style = style_named(crop_style)
         self.faults: list[str] = []
         self.remarks: list[str] = []
         self._path, self._model_path = path, model_path
@@ -272,17 +280,19 @@ class ClipReader:
     def _search(self) -> Generator[Clip | None]:
         """The first pass over the file, as pieces; None says that what came before is void."""
         from avsr.preprocessing.faces.face_tracks import FaceTracker
-        from avsr.preprocessing.faces.lips import LAG
         from avsr.preprocessing.faces.persons import choose_person, find_persons
 
-        lead = Lead(self._face)
+        lead = Lead(self._face, self._style)
         waiting: deque[Piece] = deque()  # pieces whose landmarks are not certain yet
         cut: deque[Crops] = deque()  # pieces of which it is not clear yet whose mouth is meant
         done, kept = 0, True  # frames handed out; whether all that follow are in `cut`
         with FaceTracker(model_path=self._model_path) as tracker:
 
             def cut_out(settled: int) -> None:
-                while waiting and settled >= waiting[0].first_frame + len(waiting[0]) + LAG:
+                while (
+                    waiting
+                    and settled >= waiting[0].first_frame + len(waiting[0]) + self._style.lag
+                ):
                     cut.append(lead.cut(tracker.tracks, settled, waiting.popleft()))
 
             for piece in self._media.pieces(piece_frames=PIECE_FRAMES, **self._wanted):
@@ -309,10 +319,10 @@ class ClipReader:
             tracker.finish()
             tracks = tracker.tracks
             if kept:
-                cut_out(self._searched + LAG)
+                cut_out(self._searched + self._style.lag)
         self._persons = find_persons(tracks)
         self._chosen = choose_person(self._persons, self._face)
-        self._mouth = Mouth.of(self._chosen, self._searched)
+        self._mouth = Mouth.of(self._chosen, self._searched, self._style)
         if not lead.was_right(self._chosen):
             yield None
             done, kept = 0, False

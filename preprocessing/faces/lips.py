@@ -5,42 +5,29 @@ from __future__ import annotations
 import numpy as np
 
 from avsr.preprocessing.clip import CROP_SIZE
-from avsr.preprocessing.faces.face import LIP_SLICE, POINTS, STABLE_SLICE
+from avsr.preprocessing.faces.crop_styles import AVSR, CropStyle
+from avsr.preprocessing.faces.face import LIP_SLICE, POINTS
 from avsr.preprocessing.faces.face_tracks import FaceTrack
 
-MAX_GAP = 5  # frames (0.2 s) without landmarks that are interpolated over
-SMOOTH = 2  # landmarks are averaged over this many frames to either side
-LAG = MAX_GAP + SMOOTH + 2  # frames after which the mouth in a frame is certain
 CHUNK = 500  # looks worked on at once
 MOUTH_WIDTH = 45.0  # crop pixels between the corners of the average neutral mouth
 MIN_MOUTH = 12.0  # source pixels; a smaller mouth is too coarse to read
 MAX_OUTSIDE = 0.2  # part of the crop that may lie outside the picture
 MAX_YAW_DEG = 60.0  # beyond it half of the mouth is hidden
-CENTRE = (CROP_SIZE - 1) / 2  # pixel centres are whole numbers: the middle of 96 pixels is at 47.5
-
-# The mean face: STABLE points in crop pixels relative to the centre of the lip ring. Mean of
-# MediaPipe's canonical face model and of one GRID speaker (median over 20 clips), each turned
-# upright and brought to the same distance between the eyes, mirrored and averaged; scaled so that
-# its mouth corners are MOUTH_WIDTH apart.
-MEAN_FACE = np.array(
-    [(-39.3, -66.8), (-15.7, -65.5), (15.7, -65.5), (39.3, -66.8), (0.0, -70.5), (0.0, -22.6)],
-    np.float32,
-)
 
 
 class MouthPath:
     """Where the mouth of one face is, frame by frame, while its landmarks come.
 
-    Rotation and scale come from the eye corners and the nose by least squares against MEAN_FACE
-    (Umeyama 1991, without reflection), so that speech itself does not move them; the translation
-    puts the mouth in the middle. Landmarks are interpolated linearly over gaps of at most MAX_GAP
-    frames and averaged over +-SMOOTH frames, at the ends of a stretch over the neighbours there
-    are. A frame is certain LAG frames later. How the landmarks are cut into calls changes nothing,
-    to the bit.
+    Rotation and scale come from points that speech hardly moves by least squares against those of
+    an average face (Umeyama 1991, without reflection); the translation puts the mouth in the
+    middle. Landmarks are interpolated linearly over gaps of at most `max_gap` frames and averaged
+    over +-`smooth` frames, at the ends of a stretch over the neighbours there are. A frame is
+    certain `lag` frames later. How the landmarks are cut into calls changes nothing, to the bit.
     """
 
-    def __init__(self, picture: tuple[int, int]) -> None:
-        self._picture = picture
+    def __init__(self, picture: tuple[int, int], style: CropStyle = AVSR) -> None:
+        self._picture, self._style = picture, style
         # the last look of the open stretch: frame, values
         self._last: tuple[int, np.ndarray] | None = None
         self._first = 0  # frame of the open stretch's beginning
@@ -70,7 +57,7 @@ class MouthPath:
         ).astype(np.float64)
         before = [] if self._last is None else [self._last[0]]
         breaks = (
-            np.flatnonzero(np.diff(np.concatenate([before, frames])) > MAX_GAP + 1)
+            np.flatnonzero(np.diff(np.concatenate([before, frames])) > self._style.max_gap + 1)
             + 1
             - len(before)
         )
@@ -79,7 +66,7 @@ class MouthPath:
                 found += self._hand_out(closed=True)
             if len(index):
                 self._extend(frames[index], values[index])
-        closed = self._last is not None and settled >= self._last[0] + MAX_GAP + 2
+        closed = self._last is not None and settled >= self._last[0] + self._style.max_gap + 2
         return found + self._hand_out(closed)
 
     def _extend(self, frames: np.ndarray, values: np.ndarray) -> None:
@@ -105,31 +92,55 @@ class MouthPath:
         if self._last is None:
             return []
         count = self._dropped + len(self._sums) - 1
-        index = np.arange(self._told, count if closed else max(self._told, count - SMOOTH))
+        reach = self._style.smooth
+        index = np.arange(self._told, count if closed else max(self._told, count - reach))
         found = []
         if len(index):
-            low, high = np.maximum(index - SMOOTH, 0), np.minimum(index + SMOOTH + 1, count)
-            smooth = (self._sums[high - self._dropped] - self._sums[low - self._dropped]) / (
-                high - low
-            )[:, None]
+            smooth = self._smooth(index, count)
             points = smooth[:, :-1].reshape(len(index), len(POINTS), 2)
-            found = [(self._first + self._told, *_readable(points, smooth[:, -1], self._picture))]
+            stretch = _readable(points, smooth[:, -1], self._picture, self._style)
+            found = [(self._first + self._told, *stretch)]
             self._told = int(index[-1]) + 1
-            keep = max(self._told - SMOOTH, 0)
+            keep = max(self._told - reach, 0)
             self._sums, self._dropped = self._sums[keep - self._dropped :], keep
         if closed:
             self._last = None
         return found
 
+    def _smooth(self, index: np.ndarray, count: int) -> np.ndarray:
+        """Means of landmarks and turn around frames of the open stretch.
+
+        Args:
+            index: (n,) frames of it.
+            count: frames that it has so far.
+
+        Returns:
+            (n, 2 K + 1) float64. Where the style follows the face, the window is as long to either
+            side, and the mean of the landmarks is that in the frame itself.
+        """
+        before = after = np.full(len(index), self._style.smooth)
+        if self._style.follow:
+            before = after = np.minimum(before, np.minimum(index, count - 1 - index))
+        low, high = np.maximum(index - before, 0), np.minimum(index + after + 1, count)
+        sums, first = self._sums, self._dropped
+        smooth = (sums[high - first] - sums[low - first]) / (high - low)[:, None]
+        if self._style.follow:
+            here = sums[index + 1 - first] - sums[index - first]
+            for axis in (0, 1):  # x and y take turns
+                moved = here[:, axis:-1:2].mean(axis=1) - smooth[:, axis:-1:2].mean(axis=1)
+                smooth[:, axis:-1:2] += moved[:, None]
+        return smooth
+
 
 def mouth_transforms(
-    track: FaceTrack, total_frames: int
+    track: FaceTrack, total_frames: int, style: CropStyle = AVSR
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The similarity transform from source pixels to the mouth crop for each frame; see MouthPath.
 
     Args:
         track: one face, landmarks on some of the frames.
         total_frames: T of the whole video.
+        style: how mouths are cut out.
 
     Returns:
         matrices: (T, 2, 3) float32, source pixels -> crop pixels, as cv2.warpAffine takes them; 0
@@ -142,10 +153,10 @@ def mouth_transforms(
     matrices = np.zeros((total_frames, 2, 3), np.float32)
     present = np.zeros(total_frames, bool)
     scale = np.zeros(total_frames, np.float32)
-    path, count = MouthPath(track.picture), len(track.frames)
+    path, count = MouthPath(track.picture, style), len(track.frames)
     for start in range(0, count, CHUNK):  # an hour at once would take hundreds of megabytes
         looks = slice(start, start + CHUNK)
-        settled = int(track.frames[-1]) + LAG if start + CHUNK >= count else 0
+        settled = int(track.frames[-1]) + style.lag if start + CHUNK >= count else 0
         for first, *stretch in path.advance(
             track.frames[looks], track.points[looks], track.yaw_deg[looks], settled
         ):
@@ -156,10 +167,10 @@ def mouth_transforms(
 
 
 def _readable(
-    points: np.ndarray, yaw_deg: np.ndarray, picture: tuple[int, int]
+    points: np.ndarray, yaw_deg: np.ndarray, picture: tuple[int, int], style: CropStyle
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Matrices, present and scale of mouth_transforms from smoothed landmarks."""
-    found = _similarity(points)
+    found = _similarity(points, style)
     scale = 1 / np.linalg.norm(found[:, :, 0], axis=1)
     present = (
         (scale * MOUTH_WIDTH >= MIN_MOUTH)
@@ -170,20 +181,20 @@ def _readable(
     return matrices, present, np.where(present, scale, 0).astype(np.float32)
 
 
-def _similarity(points: np.ndarray) -> np.ndarray:
+def _similarity(points: np.ndarray, style: CropStyle) -> np.ndarray:
     """(n, K, 2) source pixels -> (n, 2, 3) transforms; complex numbers make rotation and scale one
     factor."""
-    source = points[:, STABLE_SLICE, 0] + 1j * points[:, STABLE_SLICE, 1]
+    source = points[:, style.fitted, 0] + 1j * points[:, style.fitted, 1]
     source = source - source.mean(axis=1, keepdims=True)
-    target = MEAN_FACE[:, 0] + 1j * MEAN_FACE[:, 1]
+    target = style.target[:, 0] + 1j * style.target[:, 1]
     target = target - target.mean()
     factor = (source.conj() * target).sum(axis=1) / (np.abs(source) ** 2).sum(axis=1)
     linear = np.stack(
         [np.stack([factor.real, -factor.imag], -1), np.stack([factor.imag, factor.real], -1)],
         axis=1,
     )
-    mouth = points[:, LIP_SLICE].mean(axis=1)
-    shift = CENTRE - np.einsum("nij,nj->ni", linear, mouth)
+    mouth = points[:, style.mouth].mean(axis=1)
+    shift = style.centre - np.einsum("nij,nj->ni", linear, mouth)
     return np.concatenate([linear, shift[:, :, None]], axis=2)
 
 

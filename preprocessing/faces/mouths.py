@@ -15,6 +15,7 @@ import numpy as np
 from avsr.preprocessing.clip import FPS
 
 if TYPE_CHECKING:
+    from avsr.preprocessing.faces.crop_styles import CropStyle
     from avsr.preprocessing.faces.face_tracks import FaceTrack
     from avsr.preprocessing.faces.persons import Person
     from avsr.preprocessing.media.streams import Piece
@@ -40,7 +41,7 @@ class Mouth:
         return cls(np.zeros((0, 2, 3), np.float32), np.zeros(0, bool), np.zeros(0, np.float32))
 
     @classmethod
-    def of(cls, person: Person | None, total: int) -> Mouth:
+    def of(cls, person: Person | None, total: int, style: CropStyle) -> Mouth:
         """That of a person in a file of `total` frames; where two tracks overlap, the later one
         counts."""
         if person is None:
@@ -51,7 +52,7 @@ class Mouth:
             np.zeros((total, 2, 3), np.float32), np.zeros(total, bool), np.zeros(total, np.float32)
         )
         for track in person.tracks:
-            matrices, present, scale = mouth_transforms(track, total)
+            matrices, present, scale = mouth_transforms(track, total, style)
             whole.matrices[present] = matrices[present]
             whole.scale[present] = scale[present]
             whole.present[present] = True
@@ -67,10 +68,10 @@ class TrackMouth:
     """The mouth of one track while it is followed: what is certain and not cut out yet, by
     frame."""
 
-    def __init__(self, track: FaceTrack) -> None:
+    def __init__(self, track: FaceTrack, style: CropStyle) -> None:
         from avsr.preprocessing.faces.lips import MouthPath
 
-        self._path, self._looks = MouthPath(track.picture), 0
+        self._path, self._looks = MouthPath(track.picture, style), 0
         self.known: dict[int, tuple[np.ndarray, float]] = {}
 
     def advance(self, track: FaceTrack, settled: int, first: int) -> None:
@@ -119,8 +120,8 @@ class Lead:
     """The person who leads while the file is still being searched, and what was handed out as
     theirs."""
 
-    def __init__(self, rule: str | int) -> None:
-        self._rule = rule
+    def __init__(self, rule: str | int, style: CropStyle) -> None:
+        self._rule, self._style = rule, style
         self._mouths: dict[int, TrackMouth] = {}
         self._tracks: list[int] = []  # of the leading person, by id, in order of time
         # how many tracks and frames there were when the leader was last looked for ...
@@ -136,7 +137,7 @@ class Lead:
                 self._mouths.pop(track.id, None)
                 continue
             if track.id not in self._mouths:
-                self._mouths[track.id] = TrackMouth(track)
+                self._mouths[track.id] = TrackMouth(track, self._style)
             self._mouths[track.id].advance(track, settled, piece.first_frame)
         return Crops.of(piece, {track: mouth.known.get for track, mouth in self._mouths.items()})
 

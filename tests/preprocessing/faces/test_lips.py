@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 
 from avsr.preprocessing.faces import face, lips
+from avsr.preprocessing.faces.crop_styles import AVSR, STYLES, CropStyle
 from avsr.preprocessing.faces.face import POINTS
 from avsr.preprocessing.faces.face_model import MODEL_NAME
 from avsr.preprocessing.faces.face_tracks import FaceTrack, track_faces
-from avsr.preprocessing.faces.lips import CENTRE, MEAN_FACE, mouth_transforms, warp_mouth
+from avsr.preprocessing.faces.lips import mouth_transforms, warp_mouth
 from avsr.preprocessing.media import streams
 from avsr.preprocessing.media.ticks import Picture
 
 PICTURE = (640, 480)
+CENTRE = (47.5, 47.5)  # of our crops
 
 
 def _points(
@@ -27,7 +29,7 @@ def _points(
     the picture."""
     angle = np.linspace(0, 2 * np.pi, 20, endpoint=False)
     ring = np.stack([-22.5 * np.cos(angle), 9 * np.sin(angle)], axis=1)  # begins at the left corner
-    upright = np.concatenate([MEAN_FACE, ring, [(0, -120), (0, 40), (-65, -50), (65, -50)]])
+    upright = np.concatenate([AVSR.target, ring, [(0, -120), (0, 40), (-65, -50), (65, -50)]])
     turn = np.radians(angle_deg)
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     return (scale * upright @ rotation.T + mouth).astype(np.float32)
@@ -53,9 +55,7 @@ def test_size_place_and_tilt_of_the_head_do_not_matter(scale, angle_deg):
     matrices, present, found = mouth_transforms(_track([points] * 3), 3)
     assert present.all()
     np.testing.assert_allclose(found, scale, rtol=1e-4)
-    np.testing.assert_allclose(
-        _apply(matrices[1], points), _points(mouth=(CENTRE, CENTRE)), atol=0.01
-    )
+    np.testing.assert_allclose(_apply(matrices[1], points), _points(mouth=CENTRE), atol=0.01)
     a, b = matrices[1, 0, :2], matrices[1, 1, :2]
     assert abs(a @ b) < 1e-5  # no shear
     assert a @ a == pytest.approx(b @ b, rel=1e-5)
@@ -73,9 +73,7 @@ def test_short_gaps_are_interpolated_and_long_ones_absent():
     track = _track([_points(mouth=(300 + 10 * n, 240)) for n in frames], frames)
     matrices, present, scale = mouth_transforms(track, 16)
     assert present.tolist() == [True] * 7 + [False] * 6 + [True] + [False] * 2
-    np.testing.assert_allclose(
-        _apply(matrices[3], np.array([330.0, 240])), (CENTRE, CENTRE), atol=0.01
-    )
+    np.testing.assert_allclose(_apply(matrices[3], np.array([330.0, 240])), CENTRE, atol=0.01)
     assert not matrices[~present].any()
     assert not scale[~present].any()
 
@@ -112,7 +110,7 @@ def test_the_mouth_lands_in_the_middle_at_any_scale(scale):
     assert crop.shape == (96, 96)
     assert crop.dtype == np.uint8
     y, x = (np.indices(crop.shape) * crop).sum(axis=(1, 2)) / crop.sum()
-    assert (x, y) == pytest.approx((CENTRE, CENTRE), abs=0.15)
+    assert (x, y) == pytest.approx(CENTRE, abs=0.15)
 
 
 def test_fine_patterns_do_not_alias():
@@ -149,7 +147,7 @@ def test_geometry_on_real_clips(shared: Path):
 
         (few,) = track_faces(pieces, model_path=shared / "models" / MODEL_NAME)
         assert len(few.frames) < 30
-        middle = np.array([CENTRE, CENTRE])
+        middle = np.array(CENTRE)
         off = [
             np.linalg.norm(_apply(fast, np.linalg.solve(slow[:, :2], middle - slow[:, 2])) - middle)
             for slow, fast in zip(matrices, mouth_transforms(few, 40)[0], strict=True)
@@ -160,18 +158,20 @@ def test_geometry_on_real_clips(shared: Path):
 
 def test_tracks_hold_the_points_the_crops_need():
     assert len(set(POINTS)) == len(POINTS) == 30
-    assert len(MEAN_FACE) == len(range(*face.STABLE_SLICE.indices(len(POINTS))))
+    assert len(AVSR.target) == len(range(*face.STABLE_SLICE.indices(len(POINTS))))
     assert lips.MOUTH_WIDTH == 45
 
 
-def _at_once(track: FaceTrack, total: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _at_once(
+    track: FaceTrack, total: int, style: CropStyle
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What mouth_transforms is defined to be, over whole stretches at once."""
     matrices, present, scale = (
         np.zeros((total, 2, 3), np.float32),
         np.zeros(total, bool),
         np.zeros(total, np.float32),
     )
-    breaks = np.flatnonzero(np.diff(track.frames) > lips.MAX_GAP + 1) + 1
+    breaks = np.flatnonzero(np.diff(track.frames) > style.max_gap + 1) + 1
     for index in np.split(np.arange(len(track.frames)), breaks):
         known = track.frames[index]
         every = np.arange(known[0], known[-1] + 1)
@@ -179,15 +179,9 @@ def _at_once(track: FaceTrack, total: int) -> tuple[np.ndarray, np.ndarray, np.n
             [track.points[index].reshape(len(index), -1), track.yaw_deg[index, None]], axis=1
         )
         dense = np.stack([np.interp(every, known, column) for column in values.T], axis=1)
-        sums = np.concatenate([np.zeros_like(dense[:1]), np.cumsum(dense, axis=0)])
-        here = np.arange(len(every))
-        low, high = (
-            np.maximum(here - lips.SMOOTH, 0),
-            np.minimum(here + lips.SMOOTH + 1, len(every)),
-        )
-        smooth = (sums[high] - sums[low]) / (high - low)[:, None]
+        smooth = _smoothed(dense, style)
         points = smooth[:, :-1].reshape(len(every), len(POINTS), 2)
-        found = lips._similarity(points)
+        found = lips._similarity(points, style)
         wide = 1 / np.linalg.norm(found[:, :, 0], axis=1)
         kept = (wide * lips.MOUTH_WIDTH >= lips.MIN_MOUTH) & (
             np.abs(smooth[:, -1]) <= lips.MAX_YAW_DEG
@@ -198,24 +192,41 @@ def _at_once(track: FaceTrack, total: int) -> tuple[np.ndarray, np.ndarray, np.n
     return matrices, present, scale
 
 
-def test_frame_by_frame_is_to_the_bit_what_all_at_once_is():
+def _smoothed(dense: np.ndarray, style: CropStyle) -> np.ndarray:
+    """Means over the frames around each."""
+    sums = np.concatenate([np.zeros_like(dense[:1]), np.cumsum(dense, axis=0)])
+    here = np.arange(len(dense))
+    reach = np.full(len(dense), style.smooth)
+    if style.follow:
+        reach = np.minimum(reach, np.minimum(here, len(dense) - 1 - here))
+    low, high = np.maximum(here - reach, 0), np.minimum(here + reach + 1, len(dense))
+    smooth = (sums[high] - sums[low]) / (high - low)[:, None]
+    if style.follow:
+        itself = sums[1:] - sums[:-1]
+        for axis in (0, 1):
+            moved = itself[:, axis:-1:2].mean(axis=1) - smooth[:, axis:-1:2].mean(axis=1)
+            smooth[:, axis:-1:2] += moved[:, None]
+    return smooth
+
+
+@pytest.mark.parametrize("style", STYLES.values(), ids=STYLES)
+def test_frame_by_frame_is_to_the_bit_what_all_at_once_is(style):
     rng = np.random.default_rng(3)
     for trial in range(20):
-        frames = np.cumsum(rng.choice([1, 1, 2, 4, 4, 6, 7, 8, 30], size=rng.integers(1, 60)))
+        steps = [1, 1, 2, 4, 4, 6, 7, 8, 11, 12, 30]
+        frames = np.cumsum(rng.choice(steps, size=rng.integers(1, 60)))
         points = np.stack(
             [_points(rng.uniform(0.5, 2), rng.normal() * 20, (300, 220)) for _ in frames]
         )
         points += rng.normal(size=points.shape).astype(np.float32)
         yaw = rng.normal(size=len(frames)).astype(np.float32) * 40
-        track, total = (
-            FaceTrack(0, PICTURE, frames, points, yaw),
-            int(frames[-1]) + rng.integers(1, 20),
-        )
-        expected = _at_once(track, total)
-        for ours, reference in zip(mouth_transforms(track, total), expected, strict=True):
+        track = FaceTrack(0, PICTURE, frames, points, yaw)
+        total = int(frames[-1]) + rng.integers(1, 20)
+        expected = _at_once(track, total, style)
+        for ours, reference in zip(mouth_transforms(track, total, style), expected, strict=True):
             np.testing.assert_array_equal(ours, reference)
-        path, looks, told = lips.MouthPath(PICTURE), 0, -1
-        for settled in range(1, total + lips.LAG + 1):
+        path, looks, told = lips.MouthPath(PICTURE, style), 0, -1
+        for settled in range(1, total + style.lag + 1):
             new = slice(looks, int(np.searchsorted(frames, settled)))
             looks = new.stop
             for first, *stretch in path.advance(frames[new], points[new], yaw[new], settled):
@@ -226,8 +237,8 @@ def test_frame_by_frame_is_to_the_bit_what_all_at_once_is():
                         ours, reference[first : told + 1], err_msg=str(trial)
                     )
             known = np.flatnonzero(expected[1])
-            # certain after LAG frames
-            assert not ((known > told) & (known + lips.LAG <= settled)).any()
+            # certain after so many frames
+            assert not ((known > told) & (known + style.lag <= settled)).any()
         assert told == frames[-1]
 
 
