@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
+import itertools
+import pydoc
 import re
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import typer
 
 import avsr
 from avsr.cli import options, program
 from avsr.decoding.grammar import GRAMMARS
+from avsr.preprocessing.clip import SAMPLE_RATE
+from avsr.preprocessing.synthetic.corpus import make_clip
+from avsr.preprocessing.synthetic.voice import speak
 from avsr.training.config import load_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = sorted((ROOT / "docs").glob("*.md"))  # docs/robustness/ holds a report, made by a command
 DOCUMENTS = {
-    name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md")
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in [*PAGES, *(ROOT / name for name in ("README.md", "CONTRIBUTING.md"))]
 }
+DOCUMENTS["avsr/weights/README.md"] = (ROOT / "avsr/weights/README.md").read_text(encoding="utf-8")
+EVERYTHING = "\n".join(DOCUMENTS.values())
 GROUP = typer.main.get_command(program.app)
 COMMANDS = GROUP.commands  # type: ignore[attr-defined]
 LARGEST_MB = 30
+LONGEST_README = 1200  # words
 
 
 def shown_commands(program: str) -> list[str]:
@@ -39,7 +49,23 @@ def shown_commands(program: str) -> list[str]:
         for body in re.findall(r"^```\w*\n(.*?)^```", text, re.M | re.S):
             found += [line.strip() for line in body.splitlines()]
         found += re.findall(r"`([^`\n]+)`", text)
-    return sorted({line for line in found if line == program or line.startswith(f"{program} ")})
+    shown = {line for line in found if line == program or line.startswith(f"{program} ")}
+    return sorted(line for line in shown if "$" not in line)  # a shell's variables are not known
+
+
+def python_examples() -> list[tuple[str, str]]:
+    """(document, code) of each block of Python."""
+    return [
+        (name, code)
+        for name, text in DOCUMENTS.items()
+        for code in re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    ]
+
+
+def settings(line: str) -> list[str]:
+    """What a command line sets."""
+    words = shlex.split(line, comments=True)
+    return [after for word, after in itertools.pairwise(words) if word == "--set"]
 
 
 # ----------------------------------------------------------------------------------------- commands
@@ -76,18 +102,6 @@ def test_every_avsr_command_shown_parses(line):
         command.make_context(name, rest)
 
 
-@pytest.mark.parametrize("line", shown_commands("python -m"))
-def test_every_module_shown_runs_and_has_the_options_shown(line):
-    _, _, module, *arguments = shlex.split(line, comments=True)
-    assert importlib.util.find_spec(module), f"there is no module {module}"
-    asked = [argument.split("=")[0] for argument in arguments if argument.startswith("-")]
-    if asked:
-        done = subprocess.run(
-            [sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=True
-        )
-        assert not [option for option in asked if option not in done.stdout]
-
-
 @pytest.mark.parametrize("line", shown_commands("make"))
 def test_every_make_target_shown_exists(line):
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
@@ -95,7 +109,8 @@ def test_every_make_target_shown_exists(line):
 
 
 def test_the_table_of_options_is_that_of_transcribe():
-    rows = re.findall(r"^\| (`-[^|]*) \| ([^|]*) \|", README, re.M)
+    page = DOCUMENTS["docs/transcribing.md"]
+    rows = re.findall(r"^\| (`-[^|]*) \| ([^|]*) \|", page, re.M)
     table = {
         frozenset(re.findall(r"--?[a-z][a-z-]*", cell)): re.findall(r"`(\w+)`", values)
         for cell, values in rows
@@ -120,27 +135,68 @@ def test_options_named_in_the_text_exist():
         for option in command.params
         for name in option.opts
     }
-    prose = [code for code in re.findall(r"`([^`\n]+)`", README) if code.startswith("--")]
+    prose = {
+        code.split()[0].partition("=")[0]
+        for code in re.findall(r"`([^`\n]+)`", EVERYTHING)
+        if code.startswith("--")
+    }
     assert prose
-    assert {code.split()[0] for code in prose} <= known
+    assert prose <= known
+
+
+@pytest.mark.parametrize("line", [line for line in shown_commands("avsr train") if settings(line)])
+def test_settings_shown_are_those_of_the_recipe(line):
+    load_recipe(shlex.split(line)[2], settings(line))
 
 
 def test_settings_named_in_the_text_exist():
-    """`--set key=value`, wherever it is shown, is a value that a recipe takes."""
-    pairs = re.findall(r"--set ([\w.]+=[^\s`]+)", "\n".join(DOCUMENTS.values()))
-    assert pairs
-    load_recipe("grid-tiny", pairs)
+    """`section.key` in backquotes, where the section is one of a recipe."""
+    sections = "|".join(name for name, _ in load_recipe("grid-tiny") if name != "model")
+    named = set(re.findall(rf"`((?:{sections})\.\w+)", EVERYTHING))
+    assert named
+    recipe = load_recipe("grid-tiny")
+    missing = [
+        key for key in named if not hasattr(getattr(recipe, key.split(".")[0]), key.split(".")[1])
+    ]
+    assert not missing
 
 
-def test_python_shown_uses_what_avsr_offers():
-    (code,) = re.findall(r"^```python\n(.*?)^```", README, re.M | re.S)
-    names = {node.attr for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Attribute)}
-    assert names & set(avsr.__all__)
-    assert names <= {
-        *dir(avsr),
-        *dir(avsr.transcribe.__globals__["Recogniser"]),
-        *dir(avsr.Transcript),
-    }
+# ------------------------------------------------------------------------------------------ Python
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [(n, c) for n, c in python_examples() if "talk.mp4" in c and "sync" not in c]
+)
+def test_python_examples_on_a_recording_run(name, code, tmp_path, monkeypatch, capsys):
+    """The recording has sound alone, so that no face model is needed."""
+    said = speak("bin blue at f two now", np.random.default_rng(0))
+    soundfile.write(tmp_path / "talk.mp4", said.audio, SAMPLE_RATE, format="WAV")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, name, "exec"), {})
+    assert "blue" in capsys.readouterr().out
+
+
+def test_the_example_of_synchronisation_runs(shared, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("AVSR_FACE_MODEL", str(shared / "models" / "face_landmarker.task"))
+    make_clip(tmp_path / "talk.mp4", seed=0)
+    monkeypatch.chdir(tmp_path)
+    (code,) = {code for _, code in python_examples() if "talk.mp4" in code and "sync" in code}
+    exec(compile(code, "docs", "exec"), {})
+    assert "frames=" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("name", "code"), python_examples())
+def test_python_examples_import_what_exists(name, code):
+    """What an example needs besides, such as prepared data, is not made here."""
+    tree = ast.parse(code)
+    imports = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    exec(compile(ast.Module(imports, []), name, "exec"), {})
+
+
+def test_the_python_api_page_names_what_exists():
+    named = re.findall(r"^::: (\S+)$", DOCUMENTS["docs/python-api.md"], re.M)
+    assert {f"avsr.{name}" for name in avsr.__all__} - {"avsr.__version__"} <= set(named)
+    assert not [name for name in named if pydoc.locate(name) is None]
 
 
 # -------------------------------------------------------------------------------- files and recipes
@@ -155,15 +211,28 @@ def test_every_recipe_loads_and_gives_a_network(path):
 
 
 def test_files_named_in_the_text_exist():
-    """Paths of the repository in backquotes, such as `training/config.py`; others (`s1/`, `*.json`)
-    are the user's."""
-    paths = re.findall(
-        r"`((?:avsr|preprocessing|training|eval|tests)/[\w./-]+|[A-Za-z]+\.(?:md|txt)|LICENSE)`",
-        README,
-    )
-    named = set(paths) - {"train.txt", "val.txt", "report.md"}
+    """Paths of the repository in backquotes, such as `training/config.py`."""
+    folders = "avsr|preprocessing|training|eval|tests|docs"
+    named = re.findall(rf"`((?:{folders})/[\w./-]*|[A-Z]+\.md|LICENSE)`", EVERYTHING)
     assert named
     assert not [path for path in named if not (ROOT / path).exists()]
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_links_lead_to_files(name):
+    """Those of docs/ are followed by `make docs`, which is strict."""
+    links = re.findall(r"\]\(([^)\s]+)\)", DOCUMENTS[name])
+    here = [link.split("#")[0] for link in links if "://" not in link]
+    assert not [link for link in here if not (ROOT / link).exists()]
+
+
+def test_every_page_is_in_the_navigation():
+    shown = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")[2]
+    assert {path.name for path in PAGES} <= set(re.findall(r": (\S+\.md)$", shown, re.M))
+
+
+def test_the_readme_is_short():
+    assert len(README.split()) <= LONGEST_README
 
 
 def test_no_file_is_too_large_for_a_clone():
