@@ -1,7 +1,8 @@
 """A portrait that speaks: phones -> mouth shapes -> frames.
 
-The portrait is scikit-image's astronaut, a public domain photograph by NASA that its wheel ships.
-Its landmarks were measured once with mediapipe and are written down here. Around the mouth the
+The portrait, `portrait.png`, is a photograph of the astronaut Eileen Collins by NASA, in the public
+domain (NASA Great Images, https://flic.kr/p/r9qvLn; the upper 300 of the 512 rows that scikit-image
+ships as `astronaut`). Its landmarks were measured once with mediapipe and are written down here. Around the mouth the
 picture is stretched vertically between the contours of the lips and the chin, column by column,
 then horizontally; teeth come from the photograph itself. Neighbouring sounds blend by the dominance
 functions of Cohen and Massaro, "Modeling coarticulation in synthetic visual speech", 1993.
@@ -19,7 +20,7 @@ from avsr.base.errors import AvsrError
 from avsr.preprocessing.clip import FPS
 from avsr.preprocessing.synthetic.formant import Span
 
-# In pixels of the 512x512 portrait, x then y, from the left to the right corner of the mouth.
+# In pixels of the portrait, x then y, from the left to the right corner of the mouth.
 _OUTER_UP = [
     (202, 139.6),
     (205, 139.4),
@@ -176,15 +177,14 @@ def mouth_shapes(phones: list[Span], frames: int) -> np.ndarray:
 
 @functools.cache
 def _portrait() -> np.ndarray:
-    """(512, 512, 3) uint8 RGB. The file is read directly: scikit-image's own loader may ask for a
-    download helper."""
+    """(300, 512, 3) uint8 RGB: head and shoulders."""
     import cv2
-    import skimage
 
-    path = Path(skimage.__file__).parent / "data" / "astronaut.png"
+    path = Path(__file__).with_name("portrait.png")
+    # not imread, which knows no names beyond the code page of Windows
     data = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
     if data is None:
-        raise AvsrError(f"{path} is not a readable picture: install scikit-image again")
+        raise AvsrError(f"{path} is not a readable picture: install avsr again")
     return cv2.cvtColor(data, cv2.COLOR_BGR2RGB)
 
 
