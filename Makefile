@@ -16,7 +16,7 @@ help:
 	@echo "make test       set up, then run the whole test suite"
 	@echo "make install    set up only: virtual environment $(VENV), packages, avsr itself"
 	@echo "make lint       ruff: rules and formatting"
-	@echo "make typecheck  mypy, against an installed wheel"
+	@echo "make typecheck  mypy"
 	@echo "make docs       the documentation as a site, in build/site"
 	@echo "make clean      remove $(VENV) and what builds leave behind"
 
@@ -30,11 +30,8 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# Sub-packages of avsr lie in other folders here (setup.cfg), so types are checked where they are in place: installed.
 typecheck: $(STAMP)
-	rm -rf build
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --target build/types .
-	cd build/types && MYPYPATH=. "$(abspath $(BIN))/mypy" --config-file "$(CURDIR)/pyproject.toml" -p avsr
+	$(BIN)/mypy -p avsr
 
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
@@ -59,7 +56,8 @@ $(STAMP): pyproject.toml setup.cfg constraints.txt
 	@$(BIN)/python -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
 		|| { $(PYTHON) -c "$$CHECK_PYTHON" && $(PYTHON) -m venv --clear "$(VENV)"; }
 	@echo "installing into $(VENV): some minutes the first time, PyTorch is large"
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt \
+		--config-settings editable_mode=compat --editable ".[dev]"
 	@touch $@
 
 clean:

@@ -213,6 +213,15 @@ def test_setup_cfg_names_every_package():
     assert set(options["packages"].split()) == set(places)
 
 
+def test_links_in_avsr_lead_to_the_folders_that_setup_cfg_names():
+    """Editors and type checkers follow them; what is built does not need them."""
+    for folder in PACKAGES[1:]:
+        link = ROOT / "avsr" / folder
+        if not link.is_symlink():
+            pytest.skip("this clone has no symbolic links")
+        assert link.resolve() == ROOT / folder
+
+
 def test_constraints_pin_every_direct_dependency_within_its_range():
     extras = project()["optional-dependencies"].values()
     wanted = [Requirement(line) for lines in [project()["dependencies"], *extras] for line in lines]
