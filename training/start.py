@@ -14,7 +14,8 @@ from avsr.base import outputs
 from avsr.base.errors import AvsrError
 from avsr.model import checkpoint
 from avsr.model.config import ModelConfig
-from avsr.model.network import AVSR, with_outputs, with_tokens
+from avsr.model.network import AVSR
+from avsr.model.resize import with_outputs, with_tokens
 from avsr.model.tokenizer import Tokenizer
 from avsr.training.config import TrainConfig
 from avsr.training.data.store import shown, vocabulary

@@ -12,7 +12,7 @@ from numpy.random import Generator
 from scipy.fft import next_fast_len
 from torch import Tensor
 
-from avsr.model.network import VIEW, view_grid, view_lips
+from avsr.model.frontends import VIEW, view_grid, view_lips
 from avsr.preprocessing.audio import hz_to_mel, mel_to_hz
 from avsr.preprocessing.clip import CROP_SIZE, FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from avsr.preprocessing.media.codecs import round_trip

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from avsr.base.errors import AvsrError, UsageError
-from avsr.model.network import AVSR, with_outputs
+from avsr.model.network import AVSR
+from avsr.model.resize import with_outputs
 
 
 class Follower:

@@ -23,7 +23,8 @@ from torch import Tensor
 from avsr.base.errors import AvsrError
 from avsr.model import checkpoint
 from avsr.model.config import SIZES, ModelConfig
-from avsr.model.network import AVSR, WhisperEncoder
+from avsr.model.frontends import WhisperEncoder
+from avsr.model.network import AVSR
 from avsr.training.data.store import vocabulary
 
 FILE = "model.bin"

@@ -8,8 +8,11 @@ import torch
 from torch.nn import functional as F
 
 from avsr.decoding.ctc import greedy
+from avsr.model.blocks import attend
 from avsr.model.config import SIZES, ModelConfig
-from avsr.model.network import AVSR, Output, attend, view_grid, view_lips, with_outputs, with_tokens
+from avsr.model.frontends import view_grid, view_lips
+from avsr.model.network import AVSR, Output
+from avsr.model.resize import with_outputs, with_tokens
 from avsr.model.tokenizer import BLANK
 
 TOKENS = (BLANK, " ", *"abcdefgh")

@@ -1,0 +1,65 @@
+"""A trained network with another vocabulary or another number of outputs a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from avsr.model.network import AVSR
+
+
+@torch.no_grad()
+def with_outputs(model: AVSR, per_frame: int) -> AVSR:
+    """The same network with each output of a frame given several times: it says what it said, until
+    it is trained on.
+
+    Args:
+        model: is left as it is.
+        per_frame: R of the result, a multiple of the model's.
+    """
+    config = model.config
+    wider = AVSR(config.model_copy(update={"outputs_per_frame": per_frame}))
+    times, tokens = per_frame // config.outputs_per_frame, len(config.tokens)
+    weights = model.state_dict()
+    for name, value in weights.items():
+        if name.endswith(("head.weight", "head.bias")):
+            weights[name] = (
+                value.unflatten(0, (-1, tokens)).repeat_interleave(times, 0).flatten(0, 1)
+            )
+        elif name.endswith("feedback.weight"):
+            weights[name] = (
+                value.unflatten(1, (-1, tokens)).repeat_interleave(times, 1).flatten(1, 2) / times
+            )
+    wider.load_state_dict(weights)
+    return wider.train(model.training)
+
+
+@torch.no_grad()
+def with_tokens(model: AVSR, tokens: Sequence[str]) -> AVSR:
+    """The same network with another vocabulary: what belongs to tokens that it had is kept, the
+    rest starts anew.
+
+    Args:
+        model: is left as it is.
+        tokens: strings of the result's vocabulary, the blank first.
+    """
+    old = model.config.tokens
+    other = AVSR(model.config.model_copy(update={"tokens": tuple(tokens)}))
+    places = {token: i for i, token in enumerate(tokens)}
+    here = torch.tensor([i for i, token in enumerate(old) if token in places])
+    there = torch.tensor([places[token] for token in old if token in places])
+    weights = other.state_dict()
+    for name, value in model.state_dict().items():
+        if name.endswith(("head.weight", "head.bias")):
+            weights[name].unflatten(0, (-1, len(tokens)))[:, there] = value.unflatten(
+                0, (-1, len(old))
+            )[:, here]
+        elif name.endswith("feedback.weight"):
+            weights[name].unflatten(1, (-1, len(tokens)))[..., there] = value.unflatten(
+                1, (-1, len(old))
+            )[..., here]
+        else:
+            weights[name] = value
+    other.load_state_dict(weights)
+    return other.train(model.training)
