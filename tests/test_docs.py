@@ -17,6 +17,7 @@ import soundfile
 import typer
 
 import avsr
+from avsr import cli
 from avsr.cli import options, program
 from avsr.decoding.grammar import GRAMMARS
 from avsr.preprocessing.clip import SAMPLE_RATE
@@ -100,6 +101,44 @@ def test_every_avsr_command_shown_parses(line):
             name, *rest = rest
             command = command.commands[name]
         command.make_context(name, rest)
+
+
+@pytest.fixture(scope="module")
+def recording(shared, tmp_path_factory) -> Path:
+    """A folder with a talking head."""
+    folder = tmp_path_factory.mktemp("recording")
+    make_clip(folder / "talk.mp4", seed=0)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        line
+        for line in shown_commands("avsr transcribe talk.mp4")
+        if not {"--model", "-o"} & set(line.split()) and line.count(".") == 1
+    ],
+)
+def test_commands_on_one_recording_run(line, shared, recording, monkeypatch, capsys):
+    monkeypatch.setenv("AVSR_FACE_MODEL", str(shared / "models" / "face_landmarker.task"))
+    monkeypatch.chdir(recording)
+    assert cli.main(shlex.split(line)[1:]) == 0
+    assert "set red in g three again" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_first_model_of_getting_started_is_trained(shared, tmp_path, monkeypatch, capsys):
+    """The commands as they stand, but for fewer clips and steps."""
+    monkeypatch.setenv("AVSR_FACE_MODEL", str(shared / "models" / "face_landmarker.task"))
+    monkeypatch.chdir(tmp_path)
+    page = DOCUMENTS["docs/getting-started.md"].partition("## Your first model")[2]
+    lines = [line.strip() for line in page.splitlines() if line.startswith("    avsr ")]
+    assert len(lines) == 5
+    for line in lines:
+        fewer = re.sub(r"--clips \d+", "--clips 2", line)
+        fewer = re.sub(r"steps=\d+", "steps=2 --set data.workers=0 --set devices=1", fewer)
+        assert cli.main(shlex.split(fewer)[1:]) == 0, capsys.readouterr().err
+    assert (tmp_path / "results" / "first" / "report.html").is_file()
 
 
 @pytest.mark.parametrize("line", shown_commands("make"))
