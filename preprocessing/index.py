@@ -21,6 +21,7 @@ from pydantic import (
 
 from avsr.base.errors import AvsrError
 from avsr.preprocessing.clip import FPS
+from avsr.preprocessing.faces.crop_styles import OWN
 
 SCHEMA = 1
 MEMBERS = ("lips.mp4", "flac", "json")
@@ -106,6 +107,7 @@ class _Index(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 
     hours: Annotated[float, Field(ge=0, strict=False)] = 0.0
+    crops: Annotated[str, Field(max_length=100)] = OWN.name  # earlier versions knew no others
     counts: _Counts | None = None
     skipped: list[_Skipped] = []
     clips: list[ShardEntry]

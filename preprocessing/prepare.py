@@ -27,6 +27,7 @@ from avsr.base.pool import work_off
 from avsr.preprocessing.clip import FPS, Clip
 from avsr.preprocessing.corpora import Item, plain
 from avsr.preprocessing.corpora import corpus as find_corpus
+from avsr.preprocessing.faces.crop_styles import OWN, style_named
 from avsr.preprocessing.index import parse_index
 from avsr.preprocessing.shards import (
     INDEX,
@@ -111,6 +112,7 @@ class _Job:
     src: Path
     parts: Path
     face: str | int
+    crops: str
 
     @property
     def part(self) -> Path:
@@ -134,6 +136,7 @@ def prepare(
     shard_clips: int = SHARD_CLIPS,
     limit: int | None = None,
     face: str | int = "main",
+    crops: str = OWN.name,
     max_loss: float = MAX_LOSS,
     progress: Progress | None = None,
 ) -> Summary:
@@ -152,6 +155,7 @@ def prepare(
         shard_clips: clips a shard.
         limit: only the first so many clips.
         face: which face is meant where there are several, see `face.choose_track`.
+        crops: how mouths are cut out; see faces.crop_styles.
         max_loss: share of skipped clips, 0 to 1, above which the run fails at its end.
         progress: called with (clips done, clips in all, seconds of media prepared in this run).
 
@@ -159,11 +163,12 @@ def prepare(
         Summary.
 
     Raises:
-        AvsrError: unknown corpus, nothing in the source, a destination that is not its own, a full
+        AvsrError: unknown corpus or crops, nothing in the source, a destination that is not its own, a full
             disk (run it again when there is room), or more skipped than max_loss (the shards are
             complete all the same).
     """
     _check(workers, shard_clips, limit, max_loss)
+    style_named(crops)
     root, folder = Path(src), Path(dst)
     items = find_corpus(corpus).list_items(root)[:limit]
     made_from = {
@@ -172,21 +177,24 @@ def prepare(
         "fingerprint": _fingerprint(items, root),
         "shard_clips": shard_clips,
         "face": face,
+        "crops": crops,
     }
     with _writing(folder):
         resuming = _claim(folder, made_from)
         if (folder / INDEX).exists():
             shutil.rmtree(folder / PARTS, ignore_errors=True)
             return _finish(folder, _whole_index(folder), max_loss, already_done=True)
-        jobs = [_Job(number, item, root, folder / PARTS, face) for number, item in enumerate(items)]
+        jobs = [
+            _Job(number, item, root, folder / PARTS, face, crops)
+            for number, item in enumerate(items)
+        ]
         shards = [folder / shard_name(number) for number in range(-(-len(jobs) // shard_clips))]
         resumed = _run(folder, jobs, shards, shard_clips, workers, progress)
         skipped = [
             json.loads(job.skip.read_text(encoding="utf-8")) for job in jobs if job.skip.exists()
         ]
-        index = write_index(
-            folder, [path for path in shards if path.exists()], skipped, made_from=made_from
-        )
+        whole = [path for path in shards if path.exists()]
+        index = write_index(folder, whole, skipped, made_from=made_from, crops=crops)
         shutil.rmtree(folder / PARTS)
         return _finish(folder, index, max_loss, resumed=resumed if resuming else 0)
 
@@ -304,6 +312,7 @@ def _claim(folder: Path, made_from: dict[str, Any]) -> bool:
             folder / PARTS / MADE_FROM, [json.dumps(made_from | {"versions": versions()}).encode()]
         )
         return False
+    then = {"crops": OWN.name} | then  # shards of earlier versions
     other = [name for name, value in now.items() if then.get(name) != value]
     if other:
         raise AvsrError(
@@ -458,7 +467,14 @@ def _load(job: _Job) -> Clip:
         raise MediaError(
             f"{duration_s:.0f} s long, at most {MAX_CLIP_S:.0f} s: cut it into utterances"
         )
-    clip = load_clip(item.path, id=item.id, face=job.face, text=item.text, speaker=item.speaker)
+    clip = load_clip(
+        item.path,
+        id=item.id,
+        face=job.face,
+        text=item.text,
+        speaker=item.speaker,
+        crops=job.crops,
+    )
     if clip.frames == 0:
         raise MediaError(f"too short: less than one frame ({1000 // FPS} ms)")
     seen, heard = float(clip.video_present.mean()), float(clip.audio_present.mean())

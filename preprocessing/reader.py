@@ -13,7 +13,7 @@ import numpy as np
 
 from avsr.base.errors import AvsrError, MediaError
 from avsr.preprocessing.clip import CROP_SIZE, FPS, Clip
-from avsr.preprocessing.faces.crop_styles import AVSR, style_named
+from avsr.preprocessing.faces.crop_styles import OWN, style_named
 from avsr.preprocessing.faces.mouths import MOST_CROPS, Crops, Lead, Mouth
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def load_clip(
     text: str | None = None,
     speaker: str | None = None,
     model_path: str | Path | None = None,
-    crop_style: str = AVSR.name,
+    crops: str = OWN.name,
 ) -> Clip:
     """Reads a short media file as one clip.
 
@@ -57,14 +57,14 @@ def load_clip(
         text: what is said, where known.
         speaker: who says it, where known.
         model_path: the face landmark model; see face_model.face_model.
-        crop_style: how mouths are cut out; see faces.crop_styles.
+        crops: how mouths are cut out; see faces.crop_styles.
 
     Returns:
         The whole file. Lips are zeros and video_present is false where there is no readable mouth.
 
     Raises:
         MediaError: not a media file, or neither a readable face nor sound in it.
-        AvsrError: an unknown face rule or crop style, or no face model.
+        AvsrError: an unknown face rule or kind of crops, or no face model.
     """
     options: dict[str, Any] = {
         "id": id,
@@ -73,7 +73,7 @@ def load_clip(
         "audio": audio,
         "text": text,
         "speaker": speaker,
-        "crop_style": crop_style,
+        "crops": crops,
     }
     with ClipReader(path, window_s=None, model_path=model_path, **options) as reader:
         (clip,) = reader
@@ -126,7 +126,7 @@ class ClipReader:
             iterates.
         guess: hand out crops of the face that leads; if false, none before the end of the file is
             known.
-        crop_style: how mouths are cut out; see faces.crop_styles.
+        crops: how mouths are cut out; see faces.crop_styles.
 
     Attributes:
         info: what the file holds.
@@ -137,7 +137,7 @@ class ClipReader:
 
     Raises:
         MediaError: not a media file, or (while iterating) neither a readable face nor sound in it.
-        AvsrError: an unknown face rule or crop style, a window shorter than a frame, or no face
+        AvsrError: an unknown face rule or kind of crops, a window shorter than a frame, or no face
             model.
     """
 
@@ -156,7 +156,7 @@ class ClipReader:
         progress: Callable[[float], None] | None = None,
         guess: bool = True,
         audio_track: int | None = None,
-        crop_style: str = AVSR.name,
+        crops: str = OWN.name,
     ) -> None:
         from avsr.preprocessing.media.streams import open_media
 
@@ -165,7 +165,7 @@ class ClipReader:
 
             check_rule(face)  # a mistyped rule is refused before the work, not after it
         self.set_window(window_s)
-        self._style = style_named(crop_style)
+        self._style = style_named(crops)
         self.faults: list[str] = []
         self.remarks: list[str] = []
         self._path, self._model_path = path, model_path

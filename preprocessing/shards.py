@@ -29,6 +29,7 @@ from avsr.base.errors import AvsrError
 from avsr.base.inputs import install
 from avsr.base.outputs import write_file
 from avsr.preprocessing.clip import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, Clip
+from avsr.preprocessing.faces.crop_styles import OWN
 from avsr.preprocessing.index import MEMBERS, SCHEMA, ShardEntry, in_one_line, parse_index
 
 INDEX = "index.json"
@@ -269,6 +270,7 @@ def write_index(
             "without_audio": sum(clip["audio_present"] == 0 for clip in clips),
         },
         "versions": versions(),
+        "crops": OWN.name,
         **more,
         "skipped": list(skipped),
         "clips": clips,
@@ -397,6 +399,27 @@ class ShardIndex:
 
     def __len__(self) -> int:
         return len(self.entries)
+
+    @property
+    def crops(self) -> str:
+        """How the mouths in it were cut out; see faces.crop_styles."""
+        return str(self.info.get("crops", OWN.name))
+
+    def require_crops(self, crops: str, reader: str) -> None:
+        """Refuses shards of other crops than whoever reads them was trained on.
+
+        Args:
+            crops: what it takes.
+            reader: what it is called.
+
+        Raises:
+            AvsrError: the shards have others.
+        """
+        if self.crops != crops:
+            raise AvsrError(
+                f"{self.location}: its mouths are cut out as {self.crops!r} crops, and {reader} "
+                f"takes {crops!r}: run `avsr prepare` with --crops {crops}"
+            )
 
     def select(self, split: str | None = None, *, text: bool = False) -> list[int]:
         """The clips of a split.

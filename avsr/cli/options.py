@@ -30,6 +30,11 @@ class Corpus(StrEnum):
     folder = "folder"
 
 
+class Crops(StrEnum):
+    own = "own"
+    research = "research"
+
+
 class Suite(StrEnum):
     clean = "clean"
     quick = "quick"

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from avsr.base.console import printable, progress
-from avsr.cli.options import Corpus
+from avsr.cli.options import Corpus, Crops
 
 
 def prepare(
@@ -21,6 +21,12 @@ def prepare(
         int | None,
         typer.Option(min=0, help="Processes; one for each core by default, 0 works in this one."),
     ] = None,
+    crops: Annotated[
+        Crops,
+        typer.Option(
+            help="How mouths are cut out: own for training, research for imported models."
+        ),
+    ] = Crops.own,
 ) -> None:
     """Cut a corpus into shards of lips and sound, ready to train on. Run it again to go on after a
     stop."""
@@ -32,6 +38,7 @@ def prepare(
             src,
             dst,
             workers=workers,
+            crops=crops.value,
             progress=lambda done, total, _: tell(done, total),
         )
     print(*map(printable, str(summary).splitlines()), sep="\n")

@@ -33,6 +33,7 @@ from avsr.eval.run.jobs import BATCH_CLIPS, Bench, Job, Setup, do
 from avsr.eval.run.provenance import compute_versions, fingerprint, run_parts
 from avsr.eval.run.recognisers import MODALITIES, load_recogniser
 from avsr.eval.run.store import HypothesisStore, writing
+from avsr.preprocessing.faces.crop_styles import OWN
 from avsr.preprocessing.shards import ShardIndex, write_file
 
 SCHEMA = 1
@@ -101,6 +102,8 @@ def evaluate(
         if isinstance(recogniser, (str, Path))
         else recogniser
     )
+    if set(getattr(hears, "modalities", MODALITIES)) - {"audio"}:
+        index.require_crops(getattr(hears, "crops", OWN.name), hears.name)
     bench = Bench(hears, index, setup)
     rows, failed = _fitting(rows, seeds, hears)
     model_sha256, ours = fingerprint(hears), our_recogniser(hears)

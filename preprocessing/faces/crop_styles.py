@@ -49,7 +49,7 @@ class CropStyle:
 # STABLE points relative to the centre of the lip ring. Mean of MediaPipe's canonical face model and
 # of one GRID speaker (median over 20 clips), each turned upright and brought to the same distance
 # between the eyes, mirrored and averaged; scaled so that its mouth corners are 45 pixels apart.
-_AVSR_FACE = np.array(
+_OWN_FACE = np.array(
     [(-39.3, -66.8), (-15.7, -65.5), (15.7, -65.5), (39.3, -66.8), (0.0, -70.5), (0.0, -22.6)],
     np.float32,
 )
@@ -68,10 +68,10 @@ _RESEARCH_FACE = {
 }
 _RESEARCH_MOUTH = (61, 39, 37, 0, 267, 269, 291, 321, 314, 17, 84, 91)
 
-AVSR = CropStyle(
-    name="avsr",
+OWN = CropStyle(
+    name="own",
     fitted=STABLE_SLICE,
-    target=_AVSR_FACE,
+    target=_OWN_FACE,
     mouth=LIP_SLICE,
     # pixel centres are whole numbers: the middle of 96 pixels is at 47.5
     centre=np.full(2, (CROP_SIZE - 1) / 2),
@@ -79,8 +79,8 @@ AVSR = CropStyle(
     follow=False,
     max_gap=5,
 )
-MEAN_FACE = CropStyle(
-    name="mean-face",
+RESEARCH = CropStyle(
+    name="research",
     fitted=[POINTS.index(point) for point in _RESEARCH_FACE],
     target=np.array(list(_RESEARCH_FACE.values())),
     mouth=[POINTS.index(point) for point in _RESEARCH_MOUTH],
@@ -89,7 +89,7 @@ MEAN_FACE = CropStyle(
     follow=True,
     max_gap=10,
 )
-STYLES = {style.name: style for style in (AVSR, MEAN_FACE)}
+STYLES = {style.name: style for style in (OWN, RESEARCH)}
 
 
 def style_named(name: str) -> CropStyle:
@@ -99,5 +99,5 @@ def style_named(name: str) -> CropStyle:
         UsageError: there is none.
     """
     if name not in STYLES:
-        raise UsageError(f"crop style {name!r}: must be one of {', '.join(STYLES)}")
+        raise UsageError(f"crops {name!r}: must be one of {', '.join(STYLES)}")
     return STYLES[name]

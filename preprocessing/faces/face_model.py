@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path
 
 from avsr.base.errors import AvsrError
-from avsr.preprocessing.shards import write_file
+from avsr.base.outputs import write_file
 
 MODEL_NAME = "face_landmarker.task"
 MODEL_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"

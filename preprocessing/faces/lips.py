@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from avsr.preprocessing.clip import CROP_SIZE
-from avsr.preprocessing.faces.crop_styles import AVSR, CropStyle
+from avsr.preprocessing.faces.crop_styles import OWN, CropStyle
 from avsr.preprocessing.faces.face import LIP_SLICE, POINTS
 from avsr.preprocessing.faces.face_tracks import FaceTrack
 
@@ -26,7 +26,7 @@ class MouthPath:
     certain `lag` frames later. How the landmarks are cut into calls changes nothing, to the bit.
     """
 
-    def __init__(self, picture: tuple[int, int], style: CropStyle = AVSR) -> None:
+    def __init__(self, picture: tuple[int, int], style: CropStyle = OWN) -> None:
         self._picture, self._style = picture, style
         # the last look of the open stretch: frame, values
         self._last: tuple[int, np.ndarray] | None = None
@@ -133,7 +133,7 @@ class MouthPath:
 
 
 def mouth_transforms(
-    track: FaceTrack, total_frames: int, style: CropStyle = AVSR
+    track: FaceTrack, total_frames: int, style: CropStyle = OWN
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The similarity transform from source pixels to the mouth crop for each frame; see MouthPath.
 

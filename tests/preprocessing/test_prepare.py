@@ -36,7 +36,7 @@ from avsr.preprocessing.clip import Clip
 from avsr.base.errors import AvsrError
 from avsr.preprocessing.prepare import prepare
 
-def load_clip(path, *, id, face, text, speaker):
+def load_clip(path, *, id, face, text, speaker, crops):
     what = path.read_text()
     with open(os.environ["LOADS"], "a") as log:
         log.write(f"{id}\\n")
@@ -58,7 +58,13 @@ if __name__ == "__main__":
 
 
 def stand_in(
-    path: str | Path, *, id: str, face: str | int, text: str | None, speaker: str | None
+    path: str | Path,
+    *,
+    id: str,
+    face: str | int,
+    text: str | None,
+    speaker: str | None,
+    crops: str,
 ) -> Clip:
     """Reads a text file such as `frames 5` as a clip, or fails as it says."""
     what, _, value = Path(path).read_text().partition(" ")
@@ -145,6 +151,36 @@ def test_clips_arrive_whole_and_in_order(tmp_path: Path, reading: list[str]) -> 
     assert sorted(path.name for path in (tmp_path / "dst").iterdir()) == [
         "index.json", "shard-00000.tar", "shard-00001.tar", "shard-00002.tar",
     ]  # fmt: skip
+
+
+def test_shards_say_which_crops_they_hold(tmp_path: Path, reading: list[str]) -> None:
+    src = make_source(tmp_path / "src", {"anna/0": "frames 3"})
+    prepare("folder", src, tmp_path / "research", workers=0, crops="research")
+    prepare("folder", src, tmp_path / "own", workers=0)
+    research, own = ShardIndex(tmp_path / "research"), ShardIndex(tmp_path / "own")
+    assert (research.crops, own.crops) == ("research", "own")
+    own.require_crops("own", "this model")
+    with pytest.raises(AvsrError, match=r"'research' crops, and this model takes 'own'.*crops own"):
+        research.require_crops("own", "this model")
+    with pytest.raises(AvsrError, match=r"other settings .crops."):
+        prepare("folder", src, tmp_path / "research", workers=0)
+    with pytest.raises(AvsrError, match="'fan': must be one of own, research"):
+        prepare("folder", src, tmp_path / "fan", workers=0, crops="fan")
+
+
+def test_shards_of_versions_that_knew_no_other_crops_are_complete(
+    tmp_path: Path, reading: list[str]
+) -> None:
+    src = make_source(tmp_path / "src", {"anna/0": "frames 3"})
+    prepare("folder", src, tmp_path / "dst", workers=0)
+    path = tmp_path / "dst" / "index.json"
+    index = json.loads(path.read_text())
+    del index["crops"], index["made_from"]["crops"]
+    path.write_text(json.dumps(index))
+    assert ShardIndex(tmp_path / "dst").crops == "own"
+    assert prepare("folder", src, tmp_path / "dst", workers=0).already_done
+    with pytest.raises(AvsrError, match=r"other settings .crops."):
+        prepare("folder", src, tmp_path / "dst", workers=0, crops="research")
 
 
 def test_every_skipped_clip_is_named_with_its_reason(tmp_path: Path, reading: list[str]) -> None:

@@ -16,6 +16,7 @@ from numpy.random import Generator
 
 from avsr.base.errors import AvsrError
 from avsr.model.tokenizer import Tokenizer
+from avsr.preprocessing.faces.crop_styles import OWN
 from avsr.preprocessing.shards import ShardEntry, ShardIndex
 from avsr.preprocessing.text import canonical
 from avsr.training.data.augment import Sample
@@ -86,6 +87,7 @@ class ClipStore:
 
     def _add(self, index: ShardIndex) -> None:
         """Takes the clips of a corpus that can be used."""
+        index.require_crops(OWN.name, "training")
         for i, entry in enumerate(index.entries):
             if (entry.split or "train") != self.split:
                 continue

@@ -98,6 +98,18 @@ class Says:
         ]
 
 
+def test_a_recogniser_that_sees_gets_the_crops_it_takes(tmp_path: Path) -> None:
+    writer = ShardWriter(tmp_path / "research")
+    writer.add(make_clip(0))
+    writer.close(crops="research")
+    with pytest.raises(AvsrError, match="'research' crops, and says takes 'own'"):
+        evaluate(Says(), tmp_path / "research", suite="clean")
+    reads = Says()
+    reads.crops = "research"
+    for recogniser in (reads, Says(modalities=["audio"])):
+        evaluate(recogniser, tmp_path / "research", suite="clean")
+
+
 def lines_of(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "hypotheses.jsonl").read_text().splitlines()]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from avsr.base.errors import UsageError
-from avsr.preprocessing.faces.crop_styles import AVSR, MEAN_FACE, STYLES, style_named
+from avsr.preprocessing.faces.crop_styles import OWN, RESEARCH, STYLES, style_named
 from avsr.preprocessing.faces.face_model import MODEL_NAME
 from avsr.preprocessing.faces.face_tracks import track_faces
 from avsr.preprocessing.faces.lips import mouth_transforms
@@ -74,7 +74,7 @@ def published_transforms(points: np.ndarray) -> list[np.ndarray]:
     return found
 
 
-def test_mean_face_crops_are_those_that_the_weights_saw(shared: Path):
+def test_research_crops_are_those_that_the_weights_saw(shared: Path):
     model = shared / "models" / MODEL_NAME
     scales, offsets = [], []
     for name in ("grid/s1/bbaf2n.mp4", "grid-others/s26/bgbsza.mp4"):
@@ -82,7 +82,7 @@ def test_mean_face_crops_are_those_that_the_weights_saw(shared: Path):
         frames = [frame for piece in streams.read(clip, audio=False) for frame in piece.frames]
         theirs = published_transforms(mesh(frames[:40], model))[:34]  # the others lack neighbours
         (track,) = track_faces(streams.read(clip, audio=False), model_path=model)
-        ours, present, _ = mouth_transforms(track, len(frames), MEAN_FACE)
+        ours, present, _ = mouth_transforms(track, len(frames), RESEARCH)
         assert present.all()
         middle = np.array([47.5, 47.5])
         for mine, other in zip(ours, theirs, strict=False):
@@ -97,7 +97,7 @@ def test_a_reader_cuts_in_the_style_that_it_is_asked_for(shared: Path):
     clip, model = shared / "data/grid/s1/bbaf2n.mp4", shared / "models" / MODEL_NAME
     ours, again, theirs = (
         load_clip(clip, audio=False, model_path=model, **style)
-        for style in ({}, {"crop_style": "avsr"}, {"crop_style": "mean-face"})
+        for style in ({}, {"crops": "own"}, {"crops": "research"})
     )
     np.testing.assert_array_equal(ours.lips, again.lips)
     assert theirs.video_present.all()
@@ -105,6 +105,6 @@ def test_a_reader_cuts_in_the_style_that_it_is_asked_for(shared: Path):
 
 
 def test_styles_are_known_by_name():
-    assert [style_named(name) for name in STYLES] == [AVSR, MEAN_FACE]
-    with pytest.raises(UsageError, match=r"'fan'.*avsr, mean-face"):
+    assert [style_named(name) for name in STYLES] == [OWN, RESEARCH]
+    with pytest.raises(UsageError, match=r"'fan'.*own, research"):
         style_named("fan")

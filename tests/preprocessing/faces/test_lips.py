@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from avsr.preprocessing.faces import face, lips
-from avsr.preprocessing.faces.crop_styles import AVSR, STYLES, CropStyle
+from avsr.preprocessing.faces.crop_styles import OWN, STYLES, CropStyle
 from avsr.preprocessing.faces.face import POINTS
 from avsr.preprocessing.faces.face_model import MODEL_NAME
 from avsr.preprocessing.faces.face_tracks import FaceTrack, track_faces
@@ -29,7 +29,7 @@ def _points(
     the picture."""
     angle = np.linspace(0, 2 * np.pi, 20, endpoint=False)
     ring = np.stack([-22.5 * np.cos(angle), 9 * np.sin(angle)], axis=1)  # begins at the left corner
-    upright = np.concatenate([AVSR.target, ring, [(0, -120), (0, 40), (-65, -50), (65, -50)]])
+    upright = np.concatenate([OWN.target, ring, [(0, -120), (0, 40), (-65, -50), (65, -50)]])
     turn = np.radians(angle_deg)
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     return (scale * upright @ rotation.T + mouth).astype(np.float32)
@@ -158,7 +158,7 @@ def test_geometry_on_real_clips(shared: Path):
 
 def test_tracks_hold_the_points_the_crops_need():
     assert len(set(POINTS)) == len(POINTS) == 30
-    assert len(AVSR.target) == len(range(*face.STABLE_SLICE.indices(len(POINTS))))
+    assert len(OWN.target) == len(range(*face.STABLE_SLICE.indices(len(POINTS))))
     assert lips.MOUTH_WIDTH == 45
 
 

@@ -867,6 +867,14 @@ def test_a_corpus_without_a_clip_to_train_on_is_refused_whatever_share_is_allowe
         ClipStore([corpus()], "tset", TOKENIZER).check_losses(1.0)
 
 
+def test_shards_of_crops_that_our_network_does_not_take_are_refused(tmp_path: Path) -> None:
+    writer = ShardWriter(tmp_path / "research")
+    writer.add(make_clip(0, TEXTS[0]), {"split": "train"})
+    writer.close(crops="research")
+    with pytest.raises(AvsrError, match="'research' crops, and training takes 'own'"):
+        ClipStore([tmp_path / "research"], "train", TOKENIZER)
+
+
 def test_row_22_a_wrong_split_is_answered_with_those_that_have_texts(
     corpus: Callable[..., Path],
 ) -> None:
