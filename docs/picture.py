@@ -1,4 +1,4 @@
-"""Makes captions.gif: the demo's clip without a face at first and without sound at last, transcribed.
+"""Makes captions.gif: the demo's clip, without a face at first and without sound at last.
 
     python docs/picture.py docs/captions.gif
 
@@ -138,7 +138,8 @@ def main(target: Path) -> None:
         transcript = avsr.transcribe(clip)
     if transcript.text != spoken:
         sys.exit(
-            f"error: {transcript.text!r} was recognised, {spoken!r} was said: the picture would mislead"
+            f"error: {transcript.text!r} was recognised, {spoken!r} was said: "
+            "the picture would mislead"
         )
     words = [word for segment in transcript.segments for word in segment.words]
     for word in words:

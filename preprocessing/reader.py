@@ -371,7 +371,8 @@ def _nothing(video: bool, audio: bool) -> str:
         return (
             "neither face nor sound; name a file with a face that can be read or with a sound track"
         )
-    return f"no {'face that can be read' if video else 'sound'}, and the other modality was not asked for"
+    what = "face that can be read" if video else "sound"
+    return f"no {what}, and the other modality was not asked for"
 
 
 def _regroup(parts: Iterable[Clip | None], window: int | None) -> Iterator[Clip]:

@@ -167,7 +167,10 @@ def test_imports_point_one_way(graph):
 
 def test_importing_avsr_brings_nothing_heavy():
     """Who only asks for the version, or for help, does not wait for torch."""
-    code = "import sys, avsr, avsr.cli; avsr.__version__; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    code = (
+        "import sys, avsr, avsr.cli; avsr.__version__; "
+        "print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    )
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()

@@ -16,16 +16,16 @@ def evaluate(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="A name from `avsr models`, a .safetensors file, faster-whisper:SIZE, python:MODULE:FUNCTION or "
-            "command:'PROGRAM {media}'.",
+            help="A name from `avsr models`, a .safetensors file, faster-whisper:SIZE, "
+            "python:MODULE:FUNCTION or command:'PROGRAM {media}'.",
         ),
     ],
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Shards made by `avsr prepare`.")],
     suite: Annotated[
         Suite,
         typer.Option(
-            help="clean: undisturbed clips, 3 rows. quick: noise and missing modalities too, 11 rows. speakers: as if "
-            "others spoke, 44 rows. masked: all that can be missing, 111 rows. full: the whole "
+            help="clean: undisturbed clips, 3 rows. quick: noise and missing modalities too, "
+            "11 rows. speakers: as if others spoke, 44 rows. masked: all that can be missing, 111 rows. full: the whole "
             "protocol, 320 rows. "
             "Drawn masks and noise: once for each seed."
         ),
@@ -34,7 +34,8 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Folder for results.json, report.md, report.html and every hypothesis; goes on there.",
+            help="Folder for results.json, report.md, report.html and every hypothesis; "
+            "goes on there.",
         ),
     ] = None,
     split: Annotated[
@@ -58,7 +59,8 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="R_V,R_A,wer:ROW<=PERCENT",
-            help="Exit with status 1, and say why, unless all of these are shown to hold; undecided is no pass.",
+            help="Exit with status 1, and say why, unless all of these are shown to hold; "
+            "undecided is no pass.",
         ),
     ] = None,
     workers: Annotated[
@@ -67,7 +69,8 @@ def evaluate(
     normalizer: Annotated[
         Normalizer,
         typer.Option(
-            help="What is done to both texts before they are compared; grid spells digits out as well."
+            help="What is done to both texts before they are compared; "
+            "grid spells digits out as well."
         ),
     ] = Normalizer.basic,
     noise_dir: Annotated[

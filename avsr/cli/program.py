@@ -40,7 +40,8 @@ from avsr.cli.transcribe import transcribe
 app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Audio-visual speech recognition: hears, reads lips, and keeps working when one of them is missing.",
+    help="Audio-visual speech recognition: hears, reads lips, and keeps working when one of them "
+    "is missing.",
 )
 
 

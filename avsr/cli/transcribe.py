@@ -65,7 +65,8 @@ def transcribe(
         str,
         typer.Option(
             metavar="RULE",
-            help="Whose lips: main (longest and largest), largest, left, right, or a number from 0 on.",
+            help="Whose lips: main (longest and largest), largest, left, right, "
+            "or a number from 0 on.",
         ),
     ] = "main",
     audio_track: Annotated[

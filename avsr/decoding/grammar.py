@@ -22,12 +22,13 @@ from avsr.preprocessing.text import canonical
 
 MOST_MB = 10  # of a grammar's file
 
+_LETTERS = " | ".join("abcdefghijklmnopqrstuvxyz")  # w is not said in GRID
 GRAMMARS = {
-    "grid": """
+    "grid": f"""
         bin | lay | place | set
         blue | green | red | white
         at | by | in | with
-        a | b | c | d | e | f | g | h | i | j | k | l | m | n | o | p | q | r | s | t | u | v | x | y | z
+        {_LETTERS}
         zero | one | two | three | four | five | six | seven | eight | nine
         again | now | please | soon
     """
@@ -107,7 +108,9 @@ class Grammar:
     def _sentence(self) -> re.Pattern[str]:
         """A whole sentence with a space before each word."""
         parts = [
-            f"(?:{'|'.join(' ' + re.escape(option) for option in slot if option)}){'?' if '' in slot else ''}"
+            "(?:"
+            + "|".join(" " + re.escape(option) for option in slot if option)
+            + (")?" if "" in slot else ")")
             for slot in self.slots
         ]
         return re.compile("".join(parts) + r"(?= |$)")

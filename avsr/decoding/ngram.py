@@ -190,7 +190,8 @@ def _add_gram(model: Arpa, line: str, size: int, where: str) -> None:
 
 
 State = tuple[tuple[str, ...], str, bool]
-"""Words before, the letters of the word begun, and whether those are known to begin no word of the model."""
+"""Words before, the letters of the word begun, and whether those are known to begin no word of the
+model."""
 
 
 @dataclass(frozen=True)

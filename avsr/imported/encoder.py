@@ -52,13 +52,15 @@ def sinusoids(positions: Tensor, width: int) -> Tensor:
 
 
 def relative_table(frames: int, width: int, like: Tensor) -> Tensor:
-    """Rows for the distances T - 1, ..., 0, ..., -(T - 1): (2 T - 1, D), type and device of like."""
+    """Rows for the distances T - 1, ..., 0, ..., -(T - 1): (2 T - 1, D), type and device of
+    like."""
     distances = torch.arange(frames - 1, -frames, -1, dtype=torch.float32, device=like.device)
     return sinusoids(distances, width).to(like.dtype)
 
 
 def legacy_table(frames: int, width: int, like: Tensor) -> Tensor:
-    """Rows for the positions 4999, 4998, ...: (T, D); where it is cut is a quirk of the old code."""
+    """Rows for the positions 4999, 4998, ...: (T, D); where it is cut is a quirk of the old
+    code."""
     rows = torch.arange(frames, dtype=torch.float32, device=like.device)
     return sinusoids(LEGACY_ROWS - 1 - rows, width).to(like.dtype)
 

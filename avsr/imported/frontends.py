@@ -1,4 +1,4 @@
-"""From pictures and samples to 25 vectors a second: the front ends that the research networks share.
+"""From pictures and samples to 25 vectors a second: the front ends that research networks share.
 
 Stafylakis & Tzimiropoulos, "Combining Residual Networks with LSTMs for Lipreading", Interspeech
 2017; Petridis et al., "End-to-end Audiovisual Speech Recognition", ICASSP 2018. Attributes are

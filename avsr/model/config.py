@@ -37,7 +37,7 @@ class ModelConfig(BaseModel):
     )
     audio_frontend: Literal["convolution", "whisper"] = Field(
         "convolution",
-        description="mel to 25 Hz: two convolutions, or a Transformer of the shape of Whisper's encoder",
+        description="mel to 25 Hz: two convolutions, or a Transformer shaped as Whisper's encoder",
     )
     audio_width: int = Field(
         32, ge=4, le=1024, description="channels of the audio front end; 384 in Whisper's tiny"

@@ -30,7 +30,8 @@ GAP = 5
 REST = 3 * FPS  # frames; a shorter rest of a mouth without any sound is a pause in what it says
 
 Activity = Callable[[Clip], tuple[np.ndarray, np.ndarray]]
-"""A clip to two of (T,) bool: where somebody seems to speak, and where there is anything to recognise."""
+"""A clip to two of (T,) bool: where somebody seems to speak, and where there is anything to
+recognise."""
 
 _MOUTH = slice(24, 84), slice(12, 84)  # rows and columns of a crop: lips and chin
 _FINE, _COARSE = 3, 4  # pixels a side of a fine cell; fine cells a side of a coarse one

@@ -242,9 +242,10 @@ class Nothing:
 Step = (
     Missing | Noise | Nothing | VideoCorruption | AudioCorruption | OutOfStep | Identity | Speaker
 )
-"""What all of them have: `axis`, `name` and `level` for the results, a `label` for people; `signalled`, false where
-something is gone and the masks do not say so; `seeded`, whether the seed changes anything; `streams`, which of sound
-and picture are changed; `lost`, which of these are not there for all or part of the clip; `stage`, the place in the
+"""What all of them have: `axis`, `name` and `level` for the results, a `label` for people;
+`signalled`, false where something is gone and the masks do not say so; `seeded`, whether the seed
+changes anything; `streams`, which of sound and picture are changed; `lost`, which of these are not
+there for all or part of the clip; `stage`, the place in the
 order they are done in; and `apply(clip, seed, corpus) -> Clip`."""
 
 

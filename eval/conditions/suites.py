@@ -109,8 +109,13 @@ def suite_rows(suite: str, conditions: str | None = None) -> list[Row]:
     rows = list(dict.fromkeys(makers[suite]()))
     if conditions is not None:
         rows = _kept(rows, conditions)
-    others = [AGAINST[name](row) for name in AGAINST for row in rows if row.modality == "av"]
-    return list(dict.fromkeys([*rows, *(row for row in others if row is not None)]))
+    compared = []
+    for against in AGAINST.values():
+        for row in rows:
+            other = against(row) if row.modality == "av" else None
+            if other is not None:
+                compared.append(other)
+    return list(dict.fromkeys([*rows, *compared]))
 
 
 def _kept(rows: Sequence[Row], conditions: str) -> list[Row]:
@@ -137,17 +142,10 @@ def _clean() -> list[Row]:
 def _quick() -> list[Row]:
     """Missing sound and picture come in bursts: one to three segments a clip."""
     babble = Noise("babble", 0.0)
-    return [
-        *_clean(),
-        *(
-            _row(Missing(stream, SHARED, rate))
-            for stream in ("video", "audio")
-            for rate in (0.5, 1.0)
-        ),
-        _row(babble),
-        _row(babble, Missing("video", SHARED, 0.5)),
-        _row(Nothing()),
-    ]
+    rows = _clean()
+    for stream, rate in product(STREAMS, (0.5, 1.0)):
+        rows.append(_row(Missing(stream, SHARED, rate)))
+    return [*rows, _row(babble), _row(babble, Missing("video", SHARED, 0.5)), _row(Nothing())]
 
 
 def _speakers() -> list[Row]:
@@ -158,21 +156,23 @@ def _speakers() -> list[Row]:
     still do no harm.
     """
     rows = _clean()
-    for condition in (Condition((speaker,)) for speaker in other_speakers()):
-        rows += [
-            Row(condition, modality) for modality, used in USES.items() if condition.streams & used
-        ]
+    for speaker in other_speakers():
+        for modality, used in USES.items():
+            if speaker.streams & used:
+                rows.append(_row(speaker, modality=modality))
     other = (
         Speaker("higher voice", "heavy"),
         Speaker("faster", "light"),
         Speaker("other mouth", "medium"),
     )
-    rows += [Row(Condition(other), modality) for modality in USES]
-    rows += [
-        Row(Condition((*other, Noise("babble", 0.0))), modality) for modality in ("av", "audio")
-    ]
-    for babble in (Noise("babble", 0.0), Noise("babble", -5.0)):
-        rows += [_row(babble, Speaker("other mouth", "heavy")), Row(Condition((babble,)), "audio")]
+    for modality in USES:
+        rows.append(_row(*other, modality=modality))
+    for modality in ("av", "audio"):
+        rows.append(_row(*other, Noise("babble", 0.0), modality=modality))
+    for snr_db in (0.0, -5.0):
+        babble = Noise("babble", snr_db)
+        rows.append(_row(babble, Speaker("other mouth", "heavy")))
+        rows.append(_row(babble, modality="audio"))
     return rows
 
 
@@ -180,32 +180,30 @@ def _masked() -> list[Row]:
     """Everything that is missing in part or whole, with the masks saying so and without."""
     rows = _clean()
     for stream in STREAMS:
-        rows += [_row(Missing(stream, pattern, rate)) for pattern, rate in product(PATTERNS, PARTS)]
+        for pattern, rate in product(PATTERNS, PARTS):
+            rows.append(_row(Missing(stream, pattern, rate)))
         rows.append(_row(Missing(stream, SHARED, 1.0)))
-    rows += [
-        _row(Missing("both", pattern, rate))
-        for pattern, rate in product(JOINT_PATTERNS, JOINT_RATES)
-    ]
+    for pattern, rate in product(JOINT_PATTERNS, JOINT_RATES):
+        rows.append(_row(Missing("both", pattern, rate)))
     for stream in STREAMS:
-        unsaid = [
-            Missing(stream, name, rate, signalled=False)
-            for name, rate in product((SHARED, "utterance"), PARTS)
-        ]
-        rows += [_row(step) for step in (*unsaid, Missing(stream, SHARED, 1.0, signalled=False))]
-    return rows + [
-        _row(Missing("video", SHARED, rate, signalled=False, frozen=True)) for rate in PARTS
-    ]
+        for pattern, rate in product((SHARED, "utterance"), PARTS):
+            rows.append(_row(Missing(stream, pattern, rate, signalled=False)))
+        rows.append(_row(Missing(stream, SHARED, 1.0, signalled=False)))
+    for rate in PARTS:
+        rows.append(_row(Missing("video", SHARED, rate, signalled=False, frozen=True)))
+    return rows
 
 
 def _full() -> list[Row]:
     """The whole protocol."""
     rows = _masked()
     for kind, snr_db in product(NOISES, SNRS_DB):
-        rows += [_row(Noise(kind, snr_db)), Row(Condition((Noise(kind, snr_db),)), "audio")]
-    corruptions: list[Step] = [*corrupted_video(), *corrupted_audio()]
-    rows += [_row(step) for step in corruptions]
-    rows += [_row(OutOfStep(shift_ms)) for shift_ms in SHIFTS_MS]
-    rows += [_row(Identity(kind)) for kind in IDENTITIES]
+        noise = Noise(kind, snr_db)
+        rows += [_row(noise), _row(noise, modality="audio")]
+    others: list[Step] = [*corrupted_video(), *corrupted_audio()]
+    others += [OutOfStep(shift_ms) for shift_ms in SHIFTS_MS]
+    others += [Identity(kind) for kind in IDENTITIES]
+    rows += [_row(step) for step in others]
     rows += [_row(Nothing()), _row(Nothing(signalled=True))]
     for snr_db, rate in product(CROSSED_SNRS_DB, CROSSED_RATES):
         rows.append(_row(Noise("babble", snr_db), Missing("video", SHARED, rate)))
@@ -213,8 +211,8 @@ def _full() -> list[Row]:
     return rows + [_row(corrupted, Missing("audio", SHARED, rate)) for rate in CROSSED_RATES]
 
 
-def _row(*steps: Step) -> Row:
-    return Row(Condition(steps))
+def _row(*steps: Step, modality: str = "av") -> Row:
+    return Row(Condition(steps), modality)
 
 
 # ---- what a recogniser can be asked
@@ -237,23 +235,26 @@ def fitting_rows(
     Returns:
         The rows, and for those that cannot be had why.
     """
-    fitted: dict[Row, str | None] = {}
+    called = {"av": "audio + video", "audio": "audio", "video": "video"}
+    has = " and ".join(called[modality] for modality in modalities)
+    fitted: dict[Row, None] = {}  # in order, each once
+    impossible = {}
     for row in rows:
-        if row.modality not in modalities and row.modality == "av":
-            alone = next(
-                (
-                    one
-                    for one in ("audio", "video")
-                    if one in modalities and row.condition.streams <= {one}
-                ),
-                None,
-            )
-            row = replace(row, modality=alone) if alone else row
-        has = " and ".join(
-            {"av": "audio + video", "audio": "audio", "video": "video"}[one] for one in modalities
-        )
-        fitted.setdefault(row, None if row.modality in modalities else f"{name} takes {has} only")
-    return list(fitted), {row: reason for row, reason in fitted.items() if reason is not None}
+        if row.modality == "av" and "av" not in modalities:
+            row = _of_one_stream(row, modalities)
+        fitted[row] = None
+        if row.modality not in modalities:
+            impossible[row] = f"{name} takes {has} only"
+    return list(fitted), impossible
+
+
+def _of_one_stream(row: Row, modalities: Sequence[str]) -> Row:
+    """A row of both streams as that of the one that its condition changes, where that is one of the
+    modalities; else as it is."""
+    for stream in ("audio", "video"):
+        if stream in modalities and row.condition.streams <= {stream}:
+            return replace(row, modality=stream)
+    return row
 
 
 # ---- what is compared with what
@@ -315,7 +316,9 @@ HARM: dict[str, Callable[[Row], Row | None]] = {
     "bad picture": clean_audio,
     "bad sound": clean_video,
 }
-"""What a stream that is there and bad does, against not using it; told beside the predicates and not part of them."""
+"""What a stream that is there and bad does, against not using it.
+
+Told beside the predicates, not part of them."""
 
 
 # ---- curves
@@ -342,13 +345,9 @@ def curve_rows(rows: Sequence[Row]) -> list[list[tuple[float | str | None, Row]]
             points = [*sorted(points, key=_level), (None, clean)]
         elif axis.endswith("missing"):
             points = [(0.0, clean), *sorted(points, key=_level)]
-            if _one(axis) and points[-1][0] != 1.0:
-                points.append(
-                    (
-                        1.0,
-                        Row(Condition((Missing(_stream(axis), SHARED, 1.0, signalled),)), modality),
-                    )
-                )
+            if axis in ("audio missing", "video missing") and points[-1][0] != 1.0:
+                whole = Missing(_stream(axis), SHARED, 1.0, signalled)
+                points.append((1.0, _row(whole, modality=modality)))
         elif axis == "out of step":
             points = sorted([*points, (0, clean)], key=_level)
         else:
@@ -360,35 +359,28 @@ def curve_rows(rows: Sequence[Row]) -> list[list[tuple[float | str | None, Row]]
 def shared_by(row: Row, rows: Iterable[Row]) -> list[Condition]:
     """The conditions of other patterns that are this row, to the last bit: the whole of a stream is
     missing."""
-    steps = row.condition.steps
-    if (
-        len(steps) != 1
-        or not isinstance(steps[0], Missing)
-        or steps[0].stream == "both"
-        or steps[0].rate != 1.0
-    ):
+    whole = _only_missing(row)
+    if whole is None or whole.stream == "both" or whole.rate != 1.0:
         return []
-    whole = steps[0]
-    partial = [other.condition.steps[0] for other in rows if len(other.condition.steps) == 1]
-    patterns = {
-        (step.pattern, step.frozen): None
-        for step in partial
-        if isinstance(step, Missing)
-        and (step.stream, step.signalled) == (whole.stream, whole.signalled)
-    }
-    return [
-        Condition((replace(whole, pattern=pattern, frozen=frozen),))
-        for pattern, frozen in patterns
-        if (pattern, frozen) != (whole.pattern, whole.frozen)
-    ]
+    found = []
+    for other in rows:
+        part = _only_missing(other)
+        if part is None or (part.stream, part.signalled) != (whole.stream, whole.signalled):
+            continue
+        same = Condition((replace(whole, pattern=part.pattern, frozen=part.frozen),))
+        if same != row.condition and same not in found:
+            found.append(same)
+    return found
+
+
+def _only_missing(row: Row) -> Missing | None:
+    """What is missing in a row, where nothing else is done in it."""
+    steps = row.condition.steps
+    return steps[0] if len(steps) == 1 and isinstance(steps[0], Missing) else None
 
 
 def _level(point: tuple[float | str | None, Row]) -> float:
     return float(point[0])  # type: ignore[arg-type]
-
-
-def _one(axis: str) -> bool:
-    return axis in ("audio missing", "video missing")
 
 
 def _stream(axis: str) -> Literal["audio", "video"]:

@@ -123,7 +123,8 @@ def _violation(requirement: Requirement, results: Mapping[str, Any]) -> str:
     rate = 100 * errors / total
     if rate <= requirement.limit + _EPSILON:
         return ""
-    return f"{requirement.text}: {requirement.rate.upper()} is {rate:.2f} % ({errors} errors in {total} {units})"
+    counts = f"{errors} errors in {total} {units}"
+    return f"{requirement.text}: {requirement.rate.upper()} is {rate:.2f} % ({counts})"
 
 
 def _broken(requirement: Requirement, predicate: Mapping[str, Any]) -> str:

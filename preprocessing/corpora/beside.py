@@ -17,14 +17,18 @@ from avsr.preprocessing.text import canonical
 
 # In English and in some languages of which people keep folders; without accents, see `_bare`.
 _SPLIT_NAMES = {
-    "train": "train|training|trainings|pre[-_ ]?train|trainval|entrainement|entrenamiento|treinamento|addestramento|"
-    "обучение|训练|訓練|学習|훈련|학습",
-    "val": "val|valid|validation|validate|dev|devel|development|developpement|validierungs?|validacion|validacao|"
-    "validazione|валидация|验证|驗證|検証|검증",
-    "test": "tests?|testing|evals?|evaluation|held[-_ ]?out|prueba|pruebas|teste|testes|тест|测试|測試|テスト|테스트",
+    "train": "train|training|trainings|pre[-_ ]?train|trainval|entrainement|entrenamiento|"
+    "treinamento|addestramento|обучение|训练|訓練|学習|훈련|학습",
+    "val": "val|valid|validation|validate|dev|devel|development|developpement|validierungs?|"
+    "validacion|validacao|validazione|валидация|验证|驗證|検証|검증",
+    "test": "tests?|testing|evals?|evaluation|held[-_ ]?out|prueba|pruebas|teste|testes|"
+    "тест|测试|測試|テスト|테스트",
 }
 # `test-clean`, `val_set` and `train2` are splits too; `test-anna` is not known to be one.
-_MORE = r"(?:[-_ ]?(?:set|split|data|daten|clips|videos?|list|files|part|clean|other|seen|unseen|集|\d+))*"
+_MORE = (
+    r"(?:[-_ ]?(?:set|split|data|daten|clips|videos?|list|files|part|clean|other|seen|unseen|"
+    r"集|\d+))*"
+)
 _SPLIT_PATTERNS = {
     name: re.compile(rf"(?:\d+[-_ ])?(?:{known}){_MORE}") for name, known in _SPLIT_NAMES.items()
 }

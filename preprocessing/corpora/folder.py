@@ -91,7 +91,10 @@ def _tell_doubtful_folders(recordings: list[Path], root: Path) -> None:
         shown = ", ".join(plain(name) for name in sorted(names)[:4]) + (
             ", ..." if len(names) > 4 else ""
         )
-        told = "%s: taken as speakers, not as splits: %s; a folder of a split is called train, val or test"
+        told = (
+            "%s: taken as speakers, not as splits: %s; "
+            "a folder of a split is called train, val or test"
+        )
         logging.getLogger(__name__).warning(told, root, shown)
 
 

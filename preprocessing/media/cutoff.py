@@ -64,7 +64,10 @@ def _cut_off(file: Any, form: str, declared_s: float, there_s: float) -> str | N
         digits = 0 if promised_s >= 10 else 1
         return f"the file was cut off: {there_s:.{digits}f} of {promised_s:.{digits}f} s were there"
     if ends_midway(file, form):
-        return f"the file was cut off after {there_s:.1f} s, in the middle of a packet: the rest is missing"
+        return (
+            f"the file was cut off after {there_s:.1f} s, in the middle of a packet: "
+            "the rest is missing"
+        )
     return None
 
 

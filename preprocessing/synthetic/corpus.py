@@ -67,10 +67,12 @@ SHARES = {
     "kokoro": 0.5,
     "strangers": 0.5,
 }
-"""Engine -> share of the utterances that `make_voices` gives it, in proportion to the others that are asked for."""
+"""Engine -> share of the utterances that `make_voices` gives it, in proportion to the others that
+are asked for."""
 
 DEFAULT_ENGINES = ("espeak", "flite", "festival", "formant")
-"""What `make_voices` uses unless told; the others speak only where they are named: they need packages of their own."""
+"""What `make_voices` uses unless told. The others speak only where they are named: they need
+packages of their own."""
 
 _INSTALL = {
     "espeak": "apt-get install espeak-ng",

@@ -2,10 +2,11 @@
 
 The portrait, `portrait.png`, is a photograph of the astronaut Eileen Collins by NASA, in the public
 domain (NASA Great Images, https://flic.kr/p/r9qvLn; the upper 300 of the 512 rows that scikit-image
-ships as `astronaut`). Its landmarks were measured once with mediapipe and are written down here. Around the mouth the
-picture is stretched vertically between the contours of the lips and the chin, column by column,
-then horizontally; teeth come from the photograph itself. Neighbouring sounds blend by the dominance
-functions of Cohen and Massaro, "Modeling coarticulation in synthetic visual speech", 1993.
+ships as `astronaut`). Its landmarks were measured once with mediapipe and are written down here.
+Around the mouth the picture is stretched vertically between the contours of the lips and the chin,
+column by column, then horizontally; teeth come from the photograph itself. Neighbouring sounds
+blend by the dominance functions of Cohen and Massaro, "Modeling coarticulation in synthetic visual
+speech", 1993.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Sounds in which nobody speaks: rooms, machines, hands, breath, crowds and music, for training against invented words.
+"""Sounds in which nobody speaks, for training against invented words.
+
+Rooms, machines, hands, breath, crowds and music.
 
 Every kind is drawn anew each time it is asked for, with its own rates, pitches and loudness.
 
@@ -111,7 +113,7 @@ def _beeps(samples: int, rng: Generator) -> np.ndarray:
 
 
 def _keys(samples: int, rng: Generator) -> np.ndarray:
-    """Keys of a keyboard: each a knock with a ring of its own, and a softer one where it comes up."""
+    """Keys of a keyboard: each a knock with a ring of its own, a softer one where it comes up."""
     times = _events(samples, rng.uniform(2, 12), rng)
     ring_hz = rng.uniform(300, 4500)
     pressed = _strikes(samples, times, rng, rng.uniform(0.002, 0.03), ring_hz)
@@ -262,7 +264,8 @@ def _sine(samples: int, hz: float, rng: Generator) -> np.ndarray:
 def _shaped(
     samples: int, rng: Generator, slope: float, centre_hz: float | None = None
 ) -> np.ndarray:
-    """Noise whose power falls with frequency to the power `slope`, and away from a centre where one is given."""
+    """Noise whose power falls with frequency to the power `slope`, and away from a centre where
+    one is given."""
     size = next_fast_len(max(samples, 1), real=True)
     spectrum = np.fft.rfft(rng.standard_normal(size))
     hz = np.maximum(np.arange(len(spectrum)), 1) * SAMPLE_RATE / size

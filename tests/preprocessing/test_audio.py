@@ -44,7 +44,8 @@ def test_power_is_librosas(mel: LogMel) -> None:
 
     audio = voice(30)
     reference = librosa.feature.melspectrogram(
-        y=audio.numpy(), sr=SAMPLE_RATE, n_fft=N_FFT, hop_length=HOP, win_length=WINDOW, window="hann",
+        y=audio.numpy(), sr=SAMPLE_RATE, n_fft=N_FFT, hop_length=HOP, win_length=WINDOW,
+        window="hann",
         center=True, pad_mode="constant", power=2.0, n_mels=80,
     )  # fmt: skip
     power = mel.power(audio[None])[0].numpy()
@@ -54,7 +55,10 @@ def test_power_is_librosas(mel: LogMel) -> None:
 
 def test_a_model_is_built_without_librosa() -> None:
     """Importing it takes a second that every start of the program would pay."""
-    code = "import sys; from avsr.preprocessing.audio import LogMel; LogMel(); print('librosa' in sys.modules)"
+    code = (
+        "import sys; from avsr.preprocessing.audio import LogMel; "
+        "LogMel(); print('librosa' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 

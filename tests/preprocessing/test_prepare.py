@@ -44,7 +44,8 @@ def load_clip(path, *, id, face, text, speaker, crops):
         os._exit(9)
     time.sleep(0.03)
     lips = np.full((3, 96, 96), sum(id.encode()) % 256, np.uint8)
-    return Clip(id, np.zeros(3 * 640, np.float32), lips, np.ones(3, bool), np.ones(3, bool), text=text, speaker=speaker)
+    sound, present = np.zeros(3 * 640, np.float32), np.ones(3, bool)
+    return Clip(id, sound, lips, present, present, text=text, speaker=speaker)
 
 reader.load_clip = load_clip
 streams.probe = lambda path: SimpleNamespace(duration_s=0.12)

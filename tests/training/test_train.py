@@ -198,7 +198,10 @@ def test_a_run_is_not_overwritten_nor_resumed_with_another_recipe(
     with pytest.raises(AvsrError, match="--resume"):
         train(recipe, [folder], out, say=quiet)
     more = ["optim.steps=2", "model.dim=64", "model.crop=48", "seed=3"]
-    told = r"model.crop = 48 \(was 32\), model.dim = 64 \(was 32\), seed = 3 \(was 0\)\. .* --set init=.*model.saf"
+    told = (
+        r"model.crop = 48 \(was 32\), model.dim = 64 \(was 32\), seed = 3 \(was 0\)\. "
+        r".* --set init=.*model.saf"
+    )
     with pytest.raises(AvsrError, match=told):
         train(recipe, [folder], out, resume=True, overrides=more, say=quiet)
 

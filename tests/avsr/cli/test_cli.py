@@ -550,7 +550,10 @@ def program(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
 
 
 def test_help_imports_nothing_heavy():
-    code = "import sys, avsr.cli; avsr.cli.main(['--help']); print(sorted(sys.modules), file=sys.stderr)"
+    code = (
+        "import sys, avsr.cli; avsr.cli.main(['--help']); "
+        "print(sorted(sys.modules), file=sys.stderr)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )

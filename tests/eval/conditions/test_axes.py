@@ -562,7 +562,8 @@ def test_every_step_of_the_protocol_is_there_once() -> None:
     assert len({step.label for step in steps}) == len(set(steps)) == len(steps)
     axes = {step.axis for step in steps}
     assert axes == {
-        "video missing", "audio missing", "both missing", "noise", "video corrupted", "audio corrupted", "out of step",
+        "video missing", "audio missing", "both missing", "noise", "video corrupted",
+        "audio corrupted", "out of step",
         "identity", "nothing there",
     }  # fmt: skip
     for stream in ("audio", "video"):

@@ -41,7 +41,8 @@ def listen(audio, lips, audio_present, video_present):
         with open(os.environ["CALLS"], "a") as file:
             file.write(".")
         time.sleep(0.02)
-    sums = int(np.abs(audio).sum() * 1000) + int(lips.astype(np.int64).sum()) + int(video_present.sum())
+    heard, seen = np.abs(audio).sum() * 1000, lips.astype(np.int64).sum()
+    sums = int(heard) + int(seen) + int(video_present.sum())
     return " ".join(("bin", "lay", "place", "set")[sums // 4**place % 4] for place in range(4))
 """
 
@@ -346,7 +347,8 @@ def test_a_specification_that_makes_no_sense_is_wrong_usage(
     assert shown.out == ""
     assert (
         shown.err
-        == "avsr: recogniser default?beam=x: give beam as a whole number and lm_weight as a number\n"
+        == "avsr: recogniser default?beam=x: give beam as a whole number and lm_weight as a "
+        "number\n"
     )
 
 

@@ -232,7 +232,8 @@ def test_variable_frame_rate(film: Film, name: str) -> None:
     keep[90:132] = False  # 0.7 s without a new picture
     chosen = "+".join(f"eq(n\\,{n})" for n in np.flatnonzero(keep))
     path = film.make(
-        name, "-vf", f"select='{chosen}'", "-vsync", "vfr", "-c:v", "libx264", "-c:a", "flac", "-strict", -2,
+        name, "-vf", f"select='{chosen}'", "-vsync", "vfr", "-c:v", "libx264", "-c:a", "flac",
+        "-strict", -2,
         rate="60", frames=180, sound=beeps(3, [1.0]),
     )  # fmt: skip
     pieces = load(path)
@@ -379,7 +380,8 @@ def test_row_8_one_of_several_sound_tracks(film: Film) -> None:
     )
     path = film.folder / "film.mkv"
     film.run(
-        "-i", first, "-i", second, "-map", 0, "-map", 1, "-metadata:s:a:0", "language=eng", "-metadata:s:a:1",
+        "-i", first, "-i", second, "-map", 0, "-map", 1, "-metadata:s:a:0", "language=eng",
+        "-metadata:s:a:1",
         "language=fra", "-metadata:s:a:1", "title=Comments", "-disposition:a:1", 0, path,
     )  # fmt: skip
     for number, at in ((None, 0.4), (1, 0.4), (2, 1.2)):
@@ -496,7 +498,8 @@ def sound_behind_pictures(source: Path, target: Path) -> None:
 def test_memory_does_not_grow_with_length_even_when_badly_interleaved(film: Film) -> None:
     """Two minutes with all sound behind all pictures pass in the memory of a few pieces."""
     made = film.make(
-        "made.mov", "-vf", "loop=-1:50,trim=duration=120,scale=160:120", "-c:v", "libx264", "-preset", "ultrafast",
+        "made.mov", "-vf", "loop=-1:50,trim=duration=120,scale=160:120", "-c:v", "libx264",
+        "-preset", "ultrafast",
         "-bf", 0, "-c:a", "pcm_s16le", "-af", "apad=whole_dur=120", sound=beeps(2, [1.0]),
     )  # fmt: skip
     path = film.folder / "film.mov"
@@ -657,8 +660,10 @@ def test_missing_folder_empty_and_text(tmp_path: Path) -> None:
 PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:1000\n#EXTINF:2,\n{name}\n"
 CONCAT = "ffconcat version 1.0\nfile {name}\n"
 SESSION = "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 5004 RTP/AVP 0\n"
-DASH = """<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" minBufferTime="PT1S"><Period>
-<AdaptationSet mimeType="video/mp2t"><Representation id="1" bandwidth="9"><BaseURL>{name}</BaseURL><SegmentBase/>
+DASH = """<?xml version="1.0"?>
+<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" minBufferTime="PT1S"><Period>
+<AdaptationSet mimeType="video/mp2t"><Representation id="1" bandwidth="9">
+<BaseURL>{name}</BaseURL><SegmentBase/>
 </Representation></AdaptationSet></Period></MPD>"""
 
 

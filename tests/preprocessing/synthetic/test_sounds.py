@@ -1,4 +1,5 @@
-"""Sounds without speech: bounded, repeatable, each kind unlike the next, and cheap enough to draw while training."""
+"""Sounds without speech: bounded, repeatable, each kind unlike the next, and cheap enough to draw
+while training."""
 
 from __future__ import annotations
 
