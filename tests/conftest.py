@@ -24,9 +24,10 @@ def shared() -> Path:
 
 @pytest.fixture(autouse=True, scope="session")
 def own_state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What was written is remembered in the user's state folder: tests have one of their own, their
-    programs too."""
+    """What was written is remembered in the user's state folder, what was chosen in that of
+    configuration: tests have their own, their programs too."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from avsr.base import settings
 from avsr.base.console import printable, say
 from avsr.base.errors import UsageError
 from avsr.cli.options import ModelOutArgument, OverwriteOption
@@ -25,24 +27,114 @@ def models(context: typer.Context) -> None:
 
     from avsr.model import checkpoint
 
-    found = checkpoint.list_models()
-    if not found:
+    rows = [*_own(), *_imported()]
+    if not rows:
         say(f"no model is installed; put one into {checkpoint.data_folder()}")
+    default = settings.default_model() or checkpoint.DEFAULT
     columns = ("name", "where", "MB", "parameters", "tokens", "knows", "sha256")
     table = Table(*columns, box=None, pad_edge=False)
-    for entry in found:
-        knows = entry.problem or str(entry.info.get("knows", ""))
-        default = " (default)" if entry.name == checkpoint.DEFAULT else ""
-        row = (
-            entry.name + default,
+    for name, *rest in rows:
+        table.add_row(f"{name} (default)" if name == default else name, *rest)
+    Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
+
+
+def _own() -> Iterator[tuple[str, ...]]:
+    """Models of avsr's own kind, a row each."""
+    from avsr.model import checkpoint
+
+    for entry in checkpoint.list_models():
+        yield (
+            entry.name,
             entry.where,
             f"{entry.size_bytes / 1e6:.1f}",
             f"{entry.parameters:,}",
             str(entry.vocabulary),
-            knows,
+            entry.problem or str(entry.info.get("knows", "")),
+            entry.sha256[:16],
         )
-        table.add_row(*row, entry.sha256[:16])
-    Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
+
+
+def _imported() -> Iterator[tuple[str, ...]]:
+    """Models that the user imported, a row each."""
+    from avsr.imported import store
+
+    for entry in store.list_installed():
+        found = entry.description
+        knows = entry.problem or ""
+        if found is not None:
+            knows = f"{found.network.family}: {', '.join(found.network.modalities)}"
+        yield (
+            entry.name,
+            "imported",
+            f"{entry.size_bytes / 1e6:.1f}",
+            f"{entry.size_bytes // store.BYTES:,}",
+            "" if found is None else str(found.network.vocabulary),
+            knows,
+            "",
+        )
+
+
+@app.command("import")
+def import_(
+    file: Annotated[
+        Path,
+        typer.Argument(help="Checkpoint of Auto-AVSR or USR 2.0: .pth, .ckpt or .safetensors."),
+    ],
+    units: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The list of its tokens, if not beside the checkpoint."),
+    ] = None,
+    lm: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A language model over the same tokens."),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="What to call it; after its file if not told."),
+    ] = None,
+) -> None:
+    """Install a research checkpoint that you have; nothing in it is run."""
+    from avsr.imported.importing import import_checkpoint
+    from avsr.imported.store import licence_note
+    from avsr.model import checkpoint
+
+    name, found = import_checkpoint(file, units, lm, name, checkpoint.names())
+    say(licence_note(found.network.family))
+    print(printable(name))
+
+
+@app.command()
+def remove(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="An imported model.")],
+) -> None:
+    """Take an imported model away."""
+    from avsr.imported import store
+
+    freed = store.remove(name)
+    if settings.default_model() == name:
+        settings.choose_default_model(None)
+        say(f"{name} was the default model; now that is the bundled one again")
+    say(f"{name} is removed, {freed / 1e6:.0f} MB are free")
+
+
+@app.command()
+def default(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A name that `avsr models` lists.")
+    ] = None,
+) -> None:
+    """Choose the model that runs where none is named, and remember it; without NAME, tell it."""
+    from avsr.imported import store
+    from avsr.model import checkpoint
+
+    if name is None:
+        print(printable(settings.default_model() or checkpoint.DEFAULT))
+        return
+    known = [*checkpoint.names(), *(entry.name for entry in store.list_installed())]
+    if name not in known:
+        raise UsageError(f"model {name!r}: not installed (there are {', '.join(known)})")
+    settings.choose_default_model(None if name == checkpoint.DEFAULT else name)
+    say(f"{name} is the default model from now on")
 
 
 @app.command()

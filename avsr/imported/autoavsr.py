@@ -44,6 +44,13 @@ class AutoAVSRConfig(BaseModel):
             raise ValueError("fusion_width belongs to a network with video and audio")
         return self
 
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The one that the network has weights for."""
+        if self.audio is None:
+            return ("video",)
+        return ("audio",) if self.video is None else ("av",)
+
 
 class Encoder(Blocks):
     """The frames of one modality."""
@@ -101,13 +108,6 @@ class AutoAVSR(nn.Module):
             self.fusion = Fusion(both, config.fusion_width, width, config.fusion_norm)
         self.decoder = Decoder(config.decoder, config.vocabulary)
         self.ctc = nn.ModuleDict({"ctc_lo": nn.Linear(width, config.vocabulary)})
-
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        """The one that it has weights for."""
-        if self.config.audio is None:
-            return ("video",)
-        return ("audio",) if self.config.video is None else ("av",)
 
     def encode(self, modality: str, video: Tensor | None, audio: Tensor | None) -> Tensor:
         """The encoder's output, the memory of the decoder.

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Self, cast
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from avsr.imported.encoder import EPS, FeedForward, sinusoids
@@ -32,6 +33,12 @@ class DecoderConfig(BaseModel):
     heads: int = Field(..., ge=1, le=64)
     feed_forward: int = Field(..., ge=1, le=16384)
     layers: int = Field(..., ge=1, le=100)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.width % (2 * self.heads):
+            raise ValueError(f"width must be a multiple of twice the heads ({self.heads})")
+        return self
 
 
 class LanguageModelConfig(DecoderConfig):
@@ -152,8 +159,9 @@ class Decoder(nn.Module):
 
     def start(self, memory: Tensor) -> State:
         """The state of one empty hypothesis over a memory (T, D)."""
-        cache = tuple(layer.self_attn.nothing() for layer in self.decoders)
-        return State(cache, tuple(layer.src_attn.of_memory(memory) for layer in self.decoders))
+        layers = [cast(DecoderLayer, layer) for layer in self.decoders]
+        cache = tuple(layer.self_attn.nothing() for layer in layers)
+        return State(cache, tuple(layer.src_attn.of_memory(memory) for layer in layers))
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """Tokens (H,) -> (H, D), what an output layer gets, and the new state."""
@@ -244,7 +252,8 @@ class LanguageModel(nn.Module):
     @torch.inference_mode()
     def start(self, memory: Tensor) -> State:
         """See TokenScorer; memory is not looked at."""
-        return State(tuple(layer.self_attn.nothing() for layer in self.encoder.encoders))
+        layers = [cast(LanguageLayer, layer) for layer in self.encoder.encoders]
+        return State(tuple(layer.self_attn.nothing() for layer in layers))
 
     @torch.inference_mode()
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:

@@ -9,10 +9,11 @@ T  frames, 25 a second    D  width    A  heads    R  distances, 2 T - 1 (legacy:
 from __future__ import annotations
 
 import math
+from typing import Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from avsr.imported.frontends import Activation
@@ -34,6 +35,14 @@ class EncoderConfig(BaseModel):
     macaron: bool = Field(False, description="a second feed-forward layer before the attention")
     legacy_positions: bool = Field(False, description="the older relative attention")
     activation: Activation = Field("swish", description="of the front end's residual blocks")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.width % (2 * self.heads):
+            raise ValueError(f"width must be a multiple of twice the heads ({self.heads})")
+        if self.kernel and self.kernel % 2 == 0:
+            raise ValueError("kernel must be odd")
+        return self
 
 
 def sinusoids(positions: Tensor, width: int) -> Tensor:

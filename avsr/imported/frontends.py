@@ -10,12 +10,13 @@ T  frames, 25 a second    H, W  picture, 88 x 88    S  samples, 640 T    C  chan
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 SAMPLES = 640  # of sound to a frame
@@ -107,7 +108,7 @@ class VideoFrontend(nn.Module):
 
     def _chunk(self, frames: Tensor) -> Tensor:
         """(T + 4, H, W) -> (T, 512)."""
-        conv, norm = self.frontend3D
+        conv, norm = cast(nn.Conv3d, self.frontend3D[0]), self.frontend3D[1]
         x = F.conv3d(frames[None, None], conv.weight, conv.bias, (1, 2, 2), padding=(0, 3, 3))
         x = norm(x)[0].transpose(0, 1)  # (T, C, H / 2, W / 2)
         x = F.silu(x, inplace=True)
@@ -144,6 +145,6 @@ def fold_batch_norms(network: nn.Module) -> None:
     for module in list(network.modules()):
         for conv_name, norm_name in FOLDED:
             conv, norm = getattr(module, conv_name, None), getattr(module, norm_name, None)
-            if isinstance(norm, _BatchNorm) and isinstance(conv, nn.Module):
+            if isinstance(norm, _BatchNorm) and isinstance(conv, _ConvNd):
                 setattr(module, conv_name, fuse_conv_bn_eval(conv, norm))
                 setattr(module, norm_name, nn.Identity())

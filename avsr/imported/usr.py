@@ -33,6 +33,11 @@ class USRConfig(BaseModel):
     encoder: EncoderConfig
     decoder: DecoderConfig
 
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """All that the network has weights for."""
+        return ("av", "audio", "video")
+
 
 class ScaledBlock(nn.Module):
     """Attention and feed-forward, each scaled per channel before it is added."""
@@ -77,7 +82,6 @@ class Encoder(Blocks):
 class USR(nn.Module):
     """The network. Made from its configuration."""
 
-    modalities = ("av", "audio", "video")
     normalised_audio = False  # the waveform as it is
 
     def __init__(self, config: USRConfig) -> None:

@@ -14,10 +14,11 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avsr.base import outputs
+from avsr.base import outputs, settings
 from avsr.base.device import pick_device
 from avsr.base.errors import AvsrError
 from avsr.base.inputs import path_of, refuse_endless
+from avsr.base.settings import data_folder
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 KEY = "avsr"  # of the JSON in the file's metadata
 DIGEST = "weights_sha256"  # in that JSON: of the tensors, see digest_of
 SUFFIX = ".safetensors"
-DEFAULT = "grid-whisper"  # the bundled model that "default" stands for
+DEFAULT = "grid-whisper"  # the bundled model that "default" stands for, unless one was chosen
 # Files written without a digest, the bundled one and its copies: SHA-256 of their JSON -> digest of
 # their tensors.
 DIGESTS = {
@@ -180,7 +181,7 @@ def resolve(name: str | Path) -> Path:
     path = path_of(name, "model")
     text = str(path)
     if text == "default":
-        text = DEFAULT
+        text = settings.default_model() or DEFAULT
     if text in known:
         return known[text][0]
     try:
@@ -195,6 +196,11 @@ def resolve(name: str | Path) -> Path:
         ) from error
     names = ", ".join(known) or "none, not even a default: give the path of a model file"
     raise AvsrError(f"model {text!r}: no such file, nor a known name (there are {names})")
+
+
+def names() -> list[str]:
+    """The names that resolve knows."""
+    return list(_known())
 
 
 def list_models() -> list[ModelFile]:
@@ -214,13 +220,6 @@ def list_models() -> list[ModelFile]:
             entry = replace(entry, problem=str(error))
         found.append(entry)
     return found
-
-
-def data_folder() -> Path:
-    """Where a user's own named models live: any .safetensors put here can be used by its name."""
-    from platformdirs import user_data_path
-
-    return user_data_path("avsr") / "models"
 
 
 def cache_folder() -> Path:

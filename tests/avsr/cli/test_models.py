@@ -1,0 +1,95 @@
+"""avsr models: importing, choosing and removing models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from avsr.imported import importing, store
+from avsr.imported.store import Description
+from avsr.model import checkpoint
+
+NETWORK = {
+    "family": "usr",
+    "vocabulary": 3,
+    "encoder": {"width": 8, "heads": 2, "feed_forward": 8, "layers": 1},
+    "decoder": {"width": 8, "heads": 2, "feed_forward": 8, "layers": 1},
+}
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's folder of models, with one imported model and choices of its own."""
+    folder = tmp_path / "models"
+    monkeypatch.setenv("AVSR_MODELS", str(folder))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    return folder
+
+
+@pytest.fixture
+def small(models: Path) -> Description:
+    """An imported model called small; its weights are not looked at."""
+    found = Description.model_validate({"network": NETWORK, "pieces": ["<blank>", "a", "<eos>"]})
+    store.install("small", found, {})
+    return found
+
+
+def test_import_passes_all_on_and_prints_the_name_and_the_licence(
+    avsr, small: Description, monkeypatch: pytest.MonkeyPatch
+):
+    calls = []
+
+    def import_checkpoint(*arguments):
+        calls.append(arguments)
+        return "usr-small", small
+
+    monkeypatch.setattr(importing, "import_checkpoint", import_checkpoint)
+    options = ("--units", "u.txt", "--lm", "lm.pth", "--name", "usr-small")
+    status, out, err = avsr("models", "import", "x.pth", *options)
+    assert (status, out) == (0, "usr-small\n")
+    assert "no commercial use" in err
+    given = (Path("x.pth"), Path("u.txt"), Path("lm.pth"), "usr-small", checkpoint.names())
+    assert calls == [given]
+
+
+def test_a_file_that_cannot_be_read_is_one_line(avsr, models: Path):
+    status, out, err = avsr("models", "import", "none.pth")
+    assert (status, out) == (1, "")
+    assert err == "avsr: none.pth: cannot be read (No such file or directory): check the name\n"
+
+
+def test_models_lists_imported_ones_and_marks_the_default(avsr, small: Description):
+    _, out, _ = avsr("models")
+    lines = [line.split() for line in out.splitlines()]
+    assert ["grid-whisper", "(default)", "bundled"] in [line[:3] for line in lines]
+    assert [line[1] for line in lines if line[0] == "small"] == ["imported"]
+    assert "usr: av, audio, video" in out
+
+
+def test_the_default_is_remembered_until_it_is_removed(avsr, small: Description, models: Path):
+    assert avsr("models", "default")[1] == "grid-whisper\n"
+    assert avsr("models", "default", "small")[0] == 0
+    assert avsr("models", "default")[1] == "small\n"
+    assert "small (default)" in avsr("models")[1]
+    status, out, err = avsr("models", "remove", "small")
+    assert (status, out) == (0, "")
+    assert "was the default model" in err
+    assert not (models / "small").exists()
+    assert avsr("models", "default")[1] == "grid-whisper\n"
+
+
+def test_a_default_that_is_not_installed_is_refused(avsr, models: Path):
+    status, _, err = avsr("models", "default", "none")
+    assert status == 2
+    assert "model 'none': not installed (there are" in err
+
+
+def test_a_model_of_ours_can_be_the_default(avsr, models: Path):
+    models.mkdir()
+    mine = models / "mine.safetensors"
+    mine.write_bytes(checkpoint.resolve("default").read_bytes())
+    assert avsr("models", "default", "mine")[0] == 0
+    assert checkpoint.resolve("default") == mine
+    avsr("models", "default", "grid-whisper")
+    assert checkpoint.resolve("default").stem == "grid-whisper"
