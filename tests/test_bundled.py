@@ -16,7 +16,7 @@ from avsr.eval.metrics.wer import wer
 from avsr.preprocessing.clip import Clip
 from avsr.preprocessing.corpora.grid import transcript
 from avsr.preprocessing.reader import load_clip
-from avsr.recognisers.ours import Recogniser
+from avsr.recognisers.ours import NetworkRecogniser
 from avsr.transcribing.transcribe import load_model
 
 REAL_CLIPS = 20
@@ -40,7 +40,7 @@ CROP_TOLERANCE = 3.0
 
 
 @pytest.fixture(scope="module")
-def recogniser() -> Recogniser:
+def recogniser() -> NetworkRecogniser:
     return load_model()
 
 
@@ -54,7 +54,9 @@ def real_clips(shared: Path) -> list[Clip]:
 
 
 @pytest.mark.parametrize("modality", REAL_ERRORS)
-def test_real_clips_are_read(recogniser: Recogniser, real_clips: list[Clip], modality: str) -> None:
+def test_real_clips_are_read(
+    recogniser: NetworkRecogniser, real_clips: list[Clip], modality: str
+) -> None:
     hypotheses = [hypothesis.text for hypothesis in recogniser.recognise(real_clips, modality)]
     rate = wer([clip.text or "" for clip in real_clips], hypotheses)
     assert rate.units == 6 * REAL_CLIPS
@@ -63,7 +65,7 @@ def test_real_clips_are_read(recogniser: Recogniser, real_clips: list[Clip], mod
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_demo_is_read_heard_and_seen_and_heard_only(
-    recogniser: Recogniser, tmp_path: Path, seed: int
+    recogniser: NetworkRecogniser, tmp_path: Path, seed: int
 ) -> None:
     from avsr.preprocessing.synthetic.corpus import make_clip
 

@@ -3,14 +3,17 @@ installed."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
+from collections.abc import Iterable, Iterator
 from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 from avsr.base.errors import AvsrError
 
+_CHUNK = 2**20  # bytes read at once
 ROOT = Path(__file__).resolve().parents[2]  # of the clone, if a clone runs
 
 
@@ -82,3 +85,25 @@ def install(extra: str) -> str:
     if (ROOT / "pyproject.toml").is_file() and (ROOT / "preprocessing").is_dir():
         return f"pip install '{ROOT}[{extra}]'"
     return f"pip install 'avsr[{extra}]'"
+
+
+def digest(parts: Iterable[bytes]) -> str:
+    """SHA-256 of all parts as a hexadecimal string; of one part, that of `sha256sum`."""
+    total = hashlib.sha256()
+    for part in parts:
+        total.update(part)
+    return total.hexdigest()
+
+
+def content(path: Path) -> Iterator[bytes]:
+    """A file's bytes, some at a time; raises AvsrError where it cannot be read."""
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise AvsrError(f"{path}: is no file, and results would depend on it; remove it")
+    try:
+        with open(path, "rb") as file:
+            while chunk := file.read(_CHUNK):
+                yield chunk
+    except OSError as error:
+        raise AvsrError(
+            f"{path}: cannot be read ({error.strerror}); results depend on it"
+        ) from error

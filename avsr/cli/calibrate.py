@@ -56,7 +56,7 @@ def calibrate(
     from avsr.eval.metrics.reliability import report, to_markdown
     from avsr.model import checkpoint
     from avsr.preprocessing.shards import ShardIndex
-    from avsr.transcribing.transcribe import load_model
+    from avsr.recognisers import ours
 
     targets = [file for file in (out, json_out) if file is not None]
     for file in targets:
@@ -64,7 +64,7 @@ def calibrate(
             raise AvsrError(f"{file}: its folder does not exist: make it, or name another file")
     outputs.refuse(targets, [checkpoint.resolve(model)], overwrite=overwrite)
 
-    before, index = load_model(model, device), ShardIndex(data)
+    before, index = ours.load(model, device), ShardIndex(data)
     after = before
     if not no_fit:
         with progress("fitting", unit="clips") as tell:

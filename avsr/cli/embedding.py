@@ -36,11 +36,11 @@ def embedding(
     the two."""
     from avsr.base import outputs
     from avsr.eval.metrics.embedding import measure, to_markdown
-    from avsr.transcribing.transcribe import load_model
+    from avsr.recognisers import ours
 
     if out is not None:
         outputs.refuse([out], [model], overwrite=overwrite)
-    recogniser = load_model(model, device)
+    recogniser = ours.load(model, device)
     with progress(f"{recogniser.name} on {data}", unit="clips") as tell:
         results = measure(recogniser, data, split=split, limit=limit, seed=seed, progress=tell)
     if out is not None:

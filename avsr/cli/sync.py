@@ -30,10 +30,10 @@ def sync(
     Lags of up to 1.2 s either way are found; somebody must speak and be seen to.
     """
     from avsr.preprocessing.reader import stream_clips
+    from avsr.recognisers import ours
     from avsr.sync import offset_of
-    from avsr.transcribing.transcribe import load_model
 
-    recogniser = load_model(model, device)
+    recogniser = ours.load(model, device)
     failed = False
     with progress("looking", unit="files") as tell:
         for number, file in enumerate(files):

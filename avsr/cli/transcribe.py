@@ -17,7 +17,7 @@ from avsr.cli.options import FACES, DeviceOption, Format, Modality
 
 if TYPE_CHECKING:
     from avsr.preprocessing.reader import ClipReader
-    from avsr.recognisers.ours import Recogniser
+    from avsr.recognisers.base import Recogniser
     from avsr.transcribing.transcript import Transcript
 
 

@@ -1,5 +1,4 @@
-"""The recogniser: clips and media files to words, any length, bounded memory, either modality
-missing or both there.
+"""Our own networks: clips to words, either modality missing or both there.
 
 B  clips in a batch        T  frames, 25 a second        N  audio samples, 640 T        U  tokens
 """
@@ -8,21 +7,21 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import parse_qsl
 
-import numpy as np
-
-from avsr.base.errors import AvsrError
-from avsr.base.inputs import path_of, whole_number
+from avsr.base.errors import AvsrError, UsageError
+from avsr.base.inputs import digest
 from avsr.base.threads import enough_threads
+from avsr.decoding.words import Hypothesis, Word, join, mean
 from avsr.model.batches import batches_by_length, collate, mask
 from avsr.preprocessing.clip import FPS, Clip
-from avsr.sync import Synchroniser
-from avsr.transcribing.activity import SURE, Activity, everything, spoken, stretches
-from avsr.transcribing.transcript import Hypothesis, Transcript, Word, join, mean, segments
-from avsr.transcribing.windows import in_windows, passages
+from avsr.recognisers.base import Recogniser
+from avsr.recognisers.protocol import stream_for
+from avsr.transcribing.activity import Activity, everything, somebody
 
 if TYPE_CHECKING:
     import torch
@@ -30,20 +29,70 @@ if TYPE_CHECKING:
     from avsr.decoding.alignment import WordSpan
     from avsr.decoding.language import Decoding, Language
     from avsr.model.network import AVSR
-    from avsr.preprocessing.media.streams import MediaInfo
-    from avsr.preprocessing.reader import ClipReader
 
-MODALITIES = ("auto", "av", "audio", "video")
+FORM = "a name from `avsr models` or a .safetensors file, either with ?grammar=grid or ?beam=8 behind it"
 WINDOW_S = 20.0  # a model may name its own in its checkpoint's info ("window_s") ...
 # ... between these: a shorter one cuts words, a longer one has no bound on memory
 WINDOW_RANGE_S = (1.0, 120.0)
-FACE_SHARE = 0.6  # of the time a video takes, for progress alone: that finding faces counts for
-
-Progress = Callable[[float, float], None]
-"""Called with the seconds of media done and the seconds there are."""
 
 
-class Recogniser:
+def claims(spec: str) -> bool:
+    """Any name that no other family claims is a model's."""
+    return ":" not in spec.partition("?")[0] or os.path.exists(spec)
+
+
+def load(spec: str | Path, device: str | torch.device = "auto") -> NetworkRecogniser:
+    """Loads a model of ours.
+
+    Args:
+        spec: a name or path as in `checkpoint.resolve`, and how to decode where that is not
+            greedily: "default?beam=8", "default?grammar=grid",
+            "default?lm=words.arpa&lm_weight=0.3".
+        device: as in `pick_device`.
+
+    Raises:
+        UsageError: unknown or contradictory options.
+        AvsrError: no such model, an unreadable one, or no such device.
+    """
+    from avsr.base.device import pick_device
+    from avsr.model import checkpoint
+
+    spec = str(spec)
+    name, _, query = (spec, "", "") if os.path.exists(spec) else spec.partition("?")
+    beam, language, files = _searched(spec, query)
+    path, chosen = checkpoint.resolve(name), pick_device(device)
+    model, info = checkpoint.load(path, device=str(chosen))
+    loaded = NetworkRecogniser(model, path.stem, info, chosen, somebody)
+    if query:
+        loaded = loaded.with_decoding(beam, language)
+    loaded.made_of = [path, *files], query
+    return loaded
+
+
+def _searched(spec: str, query: str) -> tuple[int | None, Language | None, list[Path]]:
+    """Beam, language and its files from the options behind a question mark."""
+    from avsr.decoding import language
+
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    try:
+        beam = int(options.pop("beam")) if "beam" in options else None
+        lm, grammar, weight = (options.pop(key, None) for key in ("lm", "grammar", "lm_weight"))
+        spoken = language.load(
+            lm, grammar=grammar, lm_weight=None if weight is None else float(weight)
+        )
+    except ValueError as error:
+        raise UsageError(
+            f"recogniser {spec}: give beam as a whole number and lm_weight as a number"
+        ) from error
+    if options:
+        raise UsageError(
+            f"recogniser {spec}: {next(iter(options))!r} is unknown; give beam, lm, lm_weight, "
+            "grammar"
+        )
+    return beam, spoken, [Path(file) for file in (lm, grammar) if file and Path(file).is_file()]
+
+
+class NetworkRecogniser(Recogniser):
     """A loaded model with its tokenizer, on its device. Made by load_model.
 
     Attributes:
@@ -53,6 +102,7 @@ class Recogniser:
         device: where it runs.
         window_s: longest stretch recognised at once in transcribe; shorter files are one window.
         decoding: how, where a call does not say; greedy unless made by with_decoding.
+        made_of: the files and options that it was loaded from; None where that is not all.
         activity: where in a clip transcribe looks for words: everywhere, or, for a model loaded by
             name or path, where somebody speaks.
     """
@@ -78,12 +128,28 @@ class Recogniser:
         self.window_s = _window_s(info)
         self.timing = Timing.from_info(info)
         self.calibration = Calibration.from_info(info)
-        self.decoding = Decoding()
+        self.calibrated = self.calibration is not None
         self.activity = activity
+        self.made_of: tuple[list[Path], str] | None = None
+        self._decode_by(Decoding())
 
-    def with_decoding(
-        self, beam: int | None = None, language: Language | None = None
-    ) -> Recogniser:
+    def _decode_by(self, decoding: Decoding) -> None:
+        self.decoding, self.language = decoding, decoding.language
+        self.about = f"avsr on {self.device}, {decoding}"
+
+    @property
+    def sha256(self) -> str:  # type: ignore[override]  # read when asked for: most never ask
+        """Of the file and how it decodes; empty where the weights or the decoding come from
+        memory."""
+        if self.made_of is None:
+            return ""
+        files, query = self.made_of
+        # greedy is the plain model: its results are those of the file alone
+        return digest(
+            [*(file.read_bytes() for file in files), *([query.encode()] if query else [])]
+        )
+
+    def with_decoding(self, beam: int | None = None, language: Language | None = None) -> Self:
         """The same recogniser with another decoding than greedy where a call does not name one.
 
         Args:
@@ -96,7 +162,8 @@ class Recogniser:
         from avsr.decoding.language import Decoding
 
         other = copy.copy(self)
-        other.decoding = Decoding.choose(beam, language, self.tokens)
+        other._decode_by(Decoding.choose(beam, language, self.tokens))
+        other.made_of = None
         return other
 
     def recognise(
@@ -129,6 +196,18 @@ class Recogniser:
             )
         return self._recognise(clips, modality, decoding)
 
+    def recognise_part(
+        self, clips: Sequence[Clip], modality: str, closed: bool
+    ) -> list[Hypothesis]:
+        return self._recognise(clips, modality, self.decoding, closed)
+
+    def in_step(self, clips: Iterable[Clip], remarks: list[str]) -> Iterator[Clip]:
+        from avsr.sync import Synchroniser
+
+        synchroniser = Synchroniser(self)
+        yield from synchroniser(clips)
+        remarks += synchroniser.remarks
+
     def _recognise(
         self, clips: Sequence[Clip], modality: str, decoding: Decoding, closed: bool = True
     ) -> list[Hypothesis]:
@@ -151,145 +230,10 @@ class Recogniser:
         sense."""
         from avsr.decoding.language import Decoding
 
-        if not isinstance(modality, str) or modality not in MODALITIES:
-            raise AvsrError(f"modality {modality!r} is unknown: use one of {', '.join(MODALITIES)}")
+        stream_for(self, modality)
         if beam is None and language is None:
             return self.decoding
         return Decoding.choose(beam, language, self.tokens)
-
-    def transcribe(
-        self,
-        path: str | Path,
-        modality: str = "auto",
-        beam: int | None = None,
-        face: str | int = "main",
-        progress: Progress | None = None,
-        language: Language | None = None,
-        reader: ClipReader | None = None,
-        audio_track: int | None = None,
-    ) -> Transcript:
-        """Recognises a media file of any length; memory does not grow with it.
-
-        Args:
-            path: any container that FFmpeg reads.
-            modality: "auto" uses what is there; "av", "audio" and "video" insist on it.
-            beam: width of the prefix beam search, 0 for greedy; None for the usual one.
-            face: whose lips: "main", "largest", "left", "right" or the number of a person, see
-                persons.
-            progress: told how far it is.
-            language: an n-gram model or a grammar, see `avsr.decoding.language.load`.
-            reader: of this file, face and modality, which began to read while the model was loaded;
-                is closed.
-            audio_track: which of several sound tracks, counted from 1; the file's own default where
-                None.
-
-        Returns:
-            The words with their times, and warnings: what is missing, cut off, damaged or in doubt.
-
-        Raises:
-            AvsrError: unknown modality, a modality insisted on is missing, neither sound nor a
-                face, or a beam or language that cannot be used.
-            MediaError: the file cannot be read.
-        """
-        from avsr.preprocessing.reader import ClipReader, OtherFace
-
-        decoding, path = self._decoding(modality, beam, language), path_of(path)
-        if progress is not None and not callable(progress):
-            raise AvsrError(
-                f"progress {progress!r}: must be a function of the seconds done and those there are"
-            )
-        if reader is not None and not isinstance(reader, ClipReader):
-            raise AvsrError(f"reader {reader!r}: must be a ClipReader of the file, or left out")
-        with reader or self._reader(path, modality, face=face, audio_track=audio_track) as reader:
-            reader.set_window(self.window_s)
-            media = reader.info
-            _insist(path, modality, sound=media.has_audio, picture=media.has_video)
-            tell = _both_told(
-                progress, media.duration_s, faces=modality != "audio" and media.has_video
-            )
-            reader.progress = lambda seconds: tell(seconds, None)
-            synchroniser = Synchroniser(self)
-            try:
-                words, present = self._read(synchroniser(reader), modality, decoding, tell)
-            # the face that led at first is not the one that is meant over the whole file
-            except OtherFace:
-                words, present = self._read(synchroniser(reader), modality, decoding, tell)
-        warnings = _missing(
-            path, modality, media, heard=bool(present.audio.any()), seen=bool(present.video.any())
-        )
-        warnings += [*reader.faults, *reader.remarks, *synchroniser.remarks]
-        if not words:
-            warnings.append("no words recognised")
-        found = segments(passages(words), present.audio, present.video)
-        return Transcript(str(path), self.name, present.frames / FPS, found, warnings)
-
-    def transcribe_many(
-        self, paths: Sequence[str | Path], **options: Any
-    ) -> Generator[Transcript | Exception]:
-        """Recognises several files faster than one after the other; see `transcribing.together`."""
-        from avsr.transcribing.together import transcribe_many
-
-        return transcribe_many(self, paths, **options)
-
-    def _reader(
-        self,
-        path: str | Path,
-        modality: str = "auto",
-        face: str | int = "main",
-        audio_track: int | None = None,
-        **_: Any,
-    ) -> ClipReader:
-        """Opens a file for what transcribe is asked for; the options that do not matter here are
-        left alone."""
-        from avsr.preprocessing.reader import ClipReader
-
-        path = path_of(path)
-        if not isinstance(face, str):
-            face = whole_number(face, "face", "a rule or a number")
-        streams: dict[str, Any] = {"audio": modality != "video", "video": modality != "audio"}
-        return ClipReader(path, face=face, audio_track=audio_track, **streams)
-
-    def _read(
-        self,
-        stream: Iterable[Clip],
-        modality: str,
-        decoding: Decoding,
-        tell: Callable[[float | None, float | None], None],
-    ) -> tuple[list[Word], _Presence]:
-        """The words of a stream of clips, and which of its frames have what."""
-        words: list[Word] = []
-        present = _Presence()
-        for clip, hypothesis in self._windows(stream, modality, decoding):
-            words += hypothesis.words
-            present.add(clip)
-            tell(None, present.frames / FPS)
-        return words, present
-
-    def _windows(
-        self, stream: Iterable[Clip], modality: str, decoding: Decoding
-    ) -> Iterator[tuple[Clip, Hypothesis]]:
-        """The clips of a stream as parts that follow each other, each with its words; see
-        `transcribing.windows`."""
-
-        def recognise(clip: Clip, closed: bool) -> Hypothesis:
-            return self._spoken(clip, modality, decoding, closed)
-
-        masked = (mask(clip, modality) for clip in stream)
-        return in_windows(masked, recognise, decoding.language, round(self.window_s * FPS))
-
-    def _spoken(self, clip: Clip, modality: str, decoding: Decoding, closed: bool) -> Hypothesis:
-        """As _recognise, but silence is not recognised, and no word lies where nobody speaks."""
-        speaking, perceptible = self.activity(clip)
-        present = clip.audio_present | clip.video_present
-        parts = [clip.window(first, last) for first, last in stretches(perceptible, present)]
-        # then nothing that is said goes on after the clip
-        ended = clip.frames > 0 and not perceptible[-1]
-        found = self._recognise(parts[:-1], modality, decoding)
-        found += self._recognise(parts[-1:], modality, decoding, closed or ended)
-        words = [word for part in found for word in part.words]
-        calibrated = self.calibration is not None  # only then is a confidence worth believing
-        words = spoken(words, clip, speaking, sure=SURE if calibrated else 1.0)
-        return Hypothesis(join(words), words, mean([word.confidence for word in words]))
 
     def spans(
         self, clips: Sequence[Clip], decoding: Decoding | None = None, closed: bool = True
@@ -364,30 +308,6 @@ class Recogniser:
         return found
 
 
-class _Presence:
-    """Which frames of a file have sound and which have lips, collected clip by clip."""
-
-    def __init__(self) -> None:
-        self._audio: list[np.ndarray] = []
-        self._video: list[np.ndarray] = []
-        self.frames = 0
-
-    def add(self, clip: Clip) -> None:
-        self._audio.append(clip.audio_present.copy())  # a view would keep all of the clip
-        self._video.append(clip.video_present.copy())
-        self.frames += clip.frames
-
-    @property
-    def audio(self) -> np.ndarray:
-        """(T,) bool."""
-        return np.concatenate([np.zeros(0, np.bool_), *self._audio])
-
-    @property
-    def video(self) -> np.ndarray:
-        """(T,) bool."""
-        return np.concatenate([np.zeros(0, np.bool_), *self._video])
-
-
 def _window_s(info: dict[str, Any]) -> float:
     """The window that a model asks for, or the usual one.
 
@@ -401,45 +321,3 @@ def _window_s(info: dict[str, Any]) -> float:
             "model"
         )
     return float(value)
-
-
-def _both_told(
-    progress: Progress | None, duration_s: float, *, faces: bool
-) -> Callable[[float | None, float | None], None]:
-    """Takes the seconds searched for faces and those recognised, each as it grows, and tells
-    progress of both."""
-    share, done = (FACE_SHARE if faces else 0.0), [0.0, 0.0]
-
-    def tell(searched_s: float | None, recognised_s: float | None) -> None:
-        for kind, seconds in enumerate((searched_s, recognised_s)):
-            done[kind] = max(done[kind], seconds or 0.0)
-        if progress is not None:
-            progress(share * done[0] + (1 - share) * done[1], duration_s)
-
-    return tell
-
-
-def _insist(
-    path: str | Path, modality: str, *, sound: bool, picture: bool, what: str = "picture"
-) -> None:
-    """Raises unless everything the modality names is there."""
-    if modality in ("av", "audio") and not sound:
-        raise AvsrError(f"{path}: no sound, which modality {modality!r} needs: use video or auto")
-    if modality in ("av", "video") and not picture:
-        raise AvsrError(f"{path}: no {what}, which modality {modality!r} needs: use audio or auto")
-
-
-def _missing(
-    path: str | Path, modality: str, media: MediaInfo, *, heard: bool, seen: bool
-) -> list[str]:
-    """What was not there in the whole file, in words; raises where it was insisted on."""
-    _insist(path, modality, sound=heard, picture=seen, what="face found")
-    if modality != "auto":
-        return []
-    if not seen:
-        return ["no face found: audio only" if media.has_video else "no picture: audio only"]
-    if not heard:
-        return [
-            "no sound could be read: lips only" if media.has_audio else "no sound track: lips only"
-        ]
-    return []

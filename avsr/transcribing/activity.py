@@ -65,7 +65,7 @@ def motion(lips: np.ndarray) -> np.ndarray:
     change = (cells - mean).reshape(frames, -1)
     change -= (change @ basis) @ basis.T
     change = _averaged(change.reshape(cells.shape), _COARSE).reshape(frames, -1)
-    average, square = (_mean_around(values, MOTION_FRAMES) for values in (change, change * change))
+    average, square = (mean_around(values, MOTION_FRAMES) for values in (change, change * change))
     return np.sqrt(np.maximum(square - average * average, 0).mean(1))
 
 
@@ -85,15 +85,15 @@ def somebody(clip: Clip) -> tuple[np.ndarray, np.ndarray]:
     sound = clip.audio * np.repeat(clip.audio_present, SAMPLES_PER_FRAME)
     found = np.zeros(clip.frames, np.bool_)
     if sound.any():
-        found |= _mean_around(voice(sound), VOICE_FRAMES) > VOICE
-    for first, last in _runs(clip.video_present):  # what changes while a mouth is away is no motion
+        found |= mean_around(voice(sound), VOICE_FRAMES) > VOICE
+    for first, last in runs(clip.video_present):  # what changes while a mouth is away is no motion
         there = first + np.flatnonzero(clip.video_present[first:last])
         found[there] |= motion(clip.lips[there]) > MOTION
-    speaking = _mean_around(found, 2 * HOLD + 1) > 0
+    speaking = mean_around(found, 2 * HOLD + 1) > 0
     level = np.sqrt(np.square(sound).reshape(clip.frames, SAMPLES_PER_FRAME).mean(1))
     perceptible = speaking | (level > SILENCE)
     lips_alone = clip.video_present & ~clip.audio_present
-    for first, last in _runs(~perceptible, gap=0) if perceptible.any() else ():
+    for first, last in runs(~perceptible, gap=0) if perceptible.any() else ():
         if last - first <= REST and lips_alone[first:last].all():
             perceptible[first:last] = True
     return speaking, perceptible
@@ -139,13 +139,13 @@ def stretches(perceptible: np.ndarray, present: np.ndarray) -> Iterator[tuple[in
     Yields:
         First frame and the one after the last, in order, without overlap.
     """
-    for first, last in _runs(perceptible):
+    for first, last in runs(perceptible):
         there = np.flatnonzero(present[first:last])
         if len(there) > 0:
             yield first + int(there[0]), first + int(there[-1]) + 1
 
 
-def _runs(flags: np.ndarray, gap: int = GAP) -> list[list[int]]:
+def runs(flags: np.ndarray, gap: int = GAP) -> list[list[int]]:
     """First frame and the one after the last of each run of true ones, with no more than `gap`
     false ones in a row."""
     edges = np.flatnonzero(np.diff(flags.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
@@ -164,7 +164,7 @@ def _averaged(pictures: np.ndarray, side: int) -> np.ndarray:
     return pictures.reshape(frames, height // side, side, width // side, side).mean((2, 4))
 
 
-def _mean_around(values: np.ndarray, frames: int) -> np.ndarray:
+def mean_around(values: np.ndarray, frames: int) -> np.ndarray:
     """Mean over so many frames around each (an odd number), along the first axis; the ends are
     repeated."""
     if len(values) == 0:

@@ -15,52 +15,41 @@ from typing import TYPE_CHECKING, Any
 from avsr.base.errors import AvsrError
 from avsr.base.pool import cores
 from avsr.base.threads import begin_with
+from avsr.decoding.words import Hypothesis
 from avsr.model.batches import BATCH_FRAMES
-from avsr.recognisers.ours import Progress, Recogniser
+from avsr.preprocessing.clip import Clip
+from avsr.recognisers.protocol import Recogniser
+from avsr.transcribing.engine import Progress, open_reader, size_s, transcribe
 
 if TYPE_CHECKING:
-    from avsr.decoding.alignment import WordSpan
-    from avsr.decoding.language import Decoding, Language
-    from avsr.preprocessing.clip import Clip
     from avsr.preprocessing.reader import ClipReader
     from avsr.transcribing.transcript import Transcript
 
 MOST_FILES = 8  # that are open at once: so many share a forward pass
-Spans = list[tuple[list["WordSpan"], list[float]]]
 
 
 def transcribe_many(
     recogniser: Recogniser,
     paths: Sequence[str | Path],
     modality: str = "auto",
-    beam: int | None = None,
     face: str | int = "main",
     progress: Progress | None = None,
-    language: Language | None = None,
     reader: ClipReader | None = None,
     audio_track: int | None = None,
 ) -> Generator[Transcript | Exception]:
-    """Recognises several files, with the words that each has alone.
+    """Recognises several files, with the words that each has alone; see
+    `avsr.Recogniser.transcribe_many`.
 
-    Files of up to one window are read in threads and share forward passes. A longer one is read in
-    the caller's thread, when it is its turn, while a few short ones behind it are made ready:
-    memory does not grow with the number of long files.
+    Files of up to one window are read in threads and share calls of the recogniser. A longer one is
+    read in the caller's thread, when it is its turn, while a few short ones behind it are made
+    ready: memory does not grow with the number of long files.
 
     Args:
-        recogniser: of `load_model`.
-        paths: files of any length; few are open at a time, however many there are.
-        modality, beam, face, language, audio_track: as in `Recogniser.transcribe`, of every file.
-        progress: told how far a file is that is read in the caller's thread.
-        reader: of the first file, as in `Recogniser.transcribe`; read in the caller's thread, and
-            closed.
-
-    Yields:
-        For each file, in the order given and as soon as those before it are done, its transcript,
-        or the error that it
-        ended in: one bad file does not stop the rest.
+        recogniser: of any family.
+        paths, modality, face, progress, reader, audio_track: as there.
 
     Raises:
-        AvsrError: options that make no sense whatever the files hold, or paths that are no list.
+        AvsrError: as there.
     """
     import torch
 
@@ -68,15 +57,8 @@ def transcribe_many(
 
     if isinstance(paths, str | bytes | os.PathLike) or not isinstance(paths, Iterable):
         raise AvsrError(f"paths {paths!r}: give a list of paths; for one file use transcribe")
-    recogniser._decoding(modality, beam, language)
     check_rule(face)
-    options: dict[str, Any] = {
-        "modality": modality,
-        "beam": beam,
-        "face": face,
-        "language": language,
-    }
-    options["audio_track"] = audio_track
+    options: dict[str, Any] = {"modality": modality, "face": face, "audio_track": audio_track}
     shared = _Shared(recogniser)
     ahead: deque[tuple[str | Path, Future[Transcript | None]]] = deque()
     waiting = iter(paths)
@@ -109,22 +91,22 @@ def transcribe_many(
 
 
 class _Request:
-    """Clips that wait for a forward pass, and later what was found."""
+    """Clips that wait for the recogniser, and later what was found."""
 
-    def __init__(self, clips: Sequence[Clip], decoding: Decoding, closed: bool) -> None:
-        self.clips, self.decoding, self.closed = list(clips), decoding, closed
-        self.found: Spans | None = None
+    def __init__(self, clips: Sequence[Clip], modality: str, closed: bool) -> None:
+        self.clips, self.modality, self.closed = list(clips), modality, closed
+        self.found: Sequence[Hypothesis] | None = None
 
     def goes_with(self, other: _Request) -> bool:
-        return self.decoding == other.decoding and self.closed == other.closed
+        return self.modality == other.modality and self.closed == other.closed
 
 
-class _Shared(Recogniser):
-    """A recogniser whose threads take turns at the network: who has the turn takes along what the
-    others wait for."""
+class _Shared:
+    """A recogniser whose threads take turns: who has the turn takes along what the others wait
+    for."""
 
     def __init__(self, recogniser: Recogniser) -> None:
-        self.__dict__.update(recogniser.__dict__)
+        self.recogniser = recogniser
         self.stopped = False
         self._turn = threading.Lock()
         # pictures take memory, faces a core each
@@ -133,33 +115,34 @@ class _Shared(Recogniser):
         self._waiting: list[_Request] = []
 
     def transcribe_short(self, path: str | Path, **options: Any) -> Transcript | None:
-        """As `Recogniser.transcribe`, but a file longer than a window is closed again, and None."""
-        with self._reader(path, **options) as reader:
-            if reader.info.duration_s > self.window_s:
+        """As `engine.transcribe`, but a file longer than a window is closed again, and None."""
+        with open_reader(path, **options) as reader:
+            if reader.info.duration_s > size_s(self.recogniser):
                 return None
             pictures = reader.info.has_video and options.get("modality") != "audio"
             with self._watched if pictures else nullcontext():
                 self.go_on(0, 0)
-                return self.transcribe(path, progress=self.go_on, reader=reader, **options)
+                return self._transcribe(path, progress=self.go_on, reader=reader, **options)
 
     def transcribe_here(self, path: str | Path, **options: Any) -> Transcript | Exception:
-        """As `Recogniser.transcribe`, but an error is returned."""
+        """As `engine.transcribe`, but an error is returned."""
         try:
-            return self.transcribe(path, **options)
+            return self._transcribe(path, **options)
         except Exception as error:
             return error
+
+    def _transcribe(self, path: str | Path, **options: Any) -> Transcript:
+        return transcribe(self.recogniser, path, hear=self.hear, **options)
 
     def go_on(self, done_s: float, of_s: float) -> None:
         """Ends the file where nobody waits for it any more."""
         if self.stopped:
             raise AvsrError("stopped")
 
-    def spans(
-        self, clips: Sequence[Clip], decoding: Decoding | None = None, closed: bool = True
-    ) -> Spans:
-        """As `Recogniser.spans`."""
+    def hear(self, clips: Sequence[Clip], modality: str, closed: bool) -> Sequence[Hypothesis]:
+        """As `Recogniser.recognise_part`."""
         self.go_on(0, 0)
-        request = _Request(clips, decoding or self.decoding, closed)
+        request = _Request(clips, modality, closed)
         self._waiting.append(request)
         with self._turn:
             if request.found is None:
@@ -168,25 +151,24 @@ class _Shared(Recogniser):
         return request.found
 
     def _serve(self, request: _Request) -> None:
-        """One forward pass for a request and those that fit beside it."""
+        """One call for a request and those that fit beside it."""
         self._waiting.remove(request)
         batch = [request]
         for other in list(self._waiting):
-            clips = [clip.frames for served in [*batch, other] for clip in served.clips]
-            if other.goes_with(request) and max(clips) * len(clips) <= BATCH_FRAMES:
+            frames = [clip.frames for served in [*batch, other] for clip in served.clips]
+            if other.goes_with(request) and max(frames) * len(frames) <= BATCH_FRAMES:
                 batch.append(other)
         try:
-            found = super().spans(
-                [clip for served in batch for clip in served.clips],
-                request.decoding,
-                request.closed,
-            )
+            found = self._recognise([clip for served in batch for clip in served.clips], request)
         except Exception:
             if len(batch) == 1:
                 raise
             batch = [request]  # whoever is to blame finds out alone
-            found = super().spans(request.clips, request.decoding, request.closed)
+            found = self._recognise(request.clips, request)
         for served in batch:
             served.found, found = found[: len(served.clips)], found[len(served.clips) :]
             if served is not request:
                 self._waiting.remove(served)
+
+    def _recognise(self, clips: Sequence[Clip], as_asked: _Request) -> Sequence[Hypothesis]:
+        return self.recogniser.recognise_part(clips, as_asked.modality, as_asked.closed)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avsr.base.device import pick_device
-from avsr.model.batches import batches_by_length, collate, mask
-from avsr.recognisers.ours import MODALITIES, Progress, Recogniser
-from avsr.transcribing.transcript import Hypothesis, Segment, Transcript, Word
+from avsr.decoding.words import Hypothesis, Word
+from avsr.recognisers.base import Recogniser
+from avsr.recognisers.protocol import MODALITIES
+from avsr.recognisers.registry import load
+from avsr.transcribing.engine import Progress
+from avsr.transcribing.transcript import Segment, Transcript
 
 if TYPE_CHECKING:
     import torch
@@ -21,11 +23,7 @@ __all__ = [
     "Segment",
     "Transcript",
     "Word",
-    "batches_by_length",
-    "collate",
     "load_model",
-    "mask",
-    "pick_device",
     "transcribe",
 ]
 
@@ -34,18 +32,14 @@ def load_model(name: str | Path = "default", device: str | torch.device = "auto"
     """Loads a recogniser by name or path.
 
     Args:
-        name: "default", a name that `avsr models` lists, or a path to a .safetensors file.
+        name: "default", a name that `avsr models` lists, a path to a .safetensors file, or any
+            other form that `registry.load` takes.
         device: "auto" takes the best there is; "cpu", "cuda" (or "cuda:1") and "mps" insist.
 
     Raises:
         AvsrError: no such model, an unreadable one, or no such device.
     """
-    from avsr.model import checkpoint
-    from avsr.transcribing.activity import somebody
-
-    chosen = pick_device(device)
-    model, info = checkpoint.load(name, device=str(chosen))
-    return Recogniser(model, checkpoint.resolve(name).stem, info, chosen, somebody)
+    return load(name, device)
 
 
 def transcribe(

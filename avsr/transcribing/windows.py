@@ -96,7 +96,7 @@ def in_windows(
         Parts that follow each other without a gap, each with its words. A word on a seam belongs to
         one part alone.
     """
-    source, first, length = _Source(stream), 0, size
+    source, first, length = Recording(stream), 0, size
     # what is pending: its units from `begun` on, and its frames from `since` on
     before: Window | None = None
     since = begun = 0
@@ -129,7 +129,7 @@ def in_windows(
         first = here.last - here.overlap if follows is None else follows
 
 
-class _Source:
+class Recording:
     """A stream of clips as one recording, of which only what is still needed is kept."""
 
     def __init__(self, stream: Iterable[Clip]) -> None:

@@ -28,8 +28,9 @@ from avsr.eval.conditions.axes import Condition, Noise
 from avsr.eval.conditions.noise import Corpus, Draw
 from avsr.eval.metrics.normalize import get_normalizer
 from avsr.eval.metrics.reliability import CLEAN, Utterance, timing_errors
+from avsr.model.batches import mask
 from avsr.preprocessing.shards import ShardIndex
-from avsr.transcribing.transcribe import Recogniser, mask
+from avsr.recognisers.ours import NetworkRecogniser
 
 FIT_CLIPS = 40  # of each of FIT_ROWS
 BATCH_CLIPS = 16
@@ -57,7 +58,7 @@ Progress = Callable[[int, int], None]
 
 
 def observe(
-    recogniser: Recogniser,
+    recogniser: NetworkRecogniser,
     index: ShardIndex,
     split: str | None,
     rows: Sequence[Row],
@@ -98,7 +99,7 @@ def observe(
 
 
 def _observe_batch(
-    recogniser: Recogniser,
+    recogniser: NetworkRecogniser,
     index: ShardIndex,
     batch: Sequence[int],
     row: Row,
@@ -207,14 +208,14 @@ def fit_timing(utterances: Sequence[Utterance]) -> Timing | None:
 
 
 def calibrate(
-    recogniser: Recogniser,
+    recogniser: NetworkRecogniser,
     index: ShardIndex,
     *,
     split: str | None = "train",
     clips: int = FIT_CLIPS,
     seed: int = 17,
     progress: Progress | None = None,
-) -> Recogniser:
+) -> NetworkRecogniser:
     """The recogniser with confidences and word times fitted to prepared clips.
 
     Args:
@@ -235,10 +236,10 @@ def calibrate(
     info = recogniser.info | {"calibration": fitted.to_info() | {"fitted_on": about}}
     if timing is not None:
         info["word_times"] = timing.to_info()
-    return Recogniser(recogniser.model, recogniser.name, info, recogniser.device)
+    return NetworkRecogniser(recogniser.model, recogniser.name, info, recogniser.device)
 
 
-def save_calibrated(source: Path, target: Path, recogniser: Recogniser) -> None:
+def save_calibrated(source: Path, target: Path, recogniser: NetworkRecogniser) -> None:
     """Writes the model file anew with what the recogniser says of its confidences and word times;
     weights as they are.
 
@@ -260,7 +261,9 @@ def save_calibrated(source: Path, target: Path, recogniser: Recogniser) -> None:
     write(target, load_file(source), about)
 
 
-def note_errors(recogniser: Recogniser, results: dict[str, Any], split: str) -> dict[str, Any]:
+def note_errors(
+    recogniser: NetworkRecogniser, results: dict[str, Any], split: str
+) -> dict[str, Any]:
     """Adds to a fitted recogniser's info how far its confidences are off on clips not fitted on.
 
     Args:

@@ -255,6 +255,7 @@ def main(file: str, modality: str, model: str, out: str) -> None:
     """One call as `avsr transcribe FILE -o DIR -f json` makes it, and a line of JSON about its
     stages."""
     clock = StageClock()
+    from avsr.recognisers.ours import NetworkRecogniser
     from avsr.transcribing.transcribe import load_model
     from avsr.transcribing.writers import write
 
@@ -270,7 +271,10 @@ def main(file: str, modality: str, model: str, out: str) -> None:
     clock.wrap_iterator(streams.Media, "pieces", "decoding")
     clock.wrap(ticks.Picture, "rgb", "decoding")
     clock.wrap(lips, "warp_mouth", "crops")
-    clock.wrap(type(recogniser.model), "forward", "network")
+    if isinstance(recogniser, NetworkRecogniser):
+        clock.wrap(type(recogniser.model), "forward", "network")
+    else:
+        clock.wrap(recogniser, "recognise", "network")
     clock.wrap(language.Decoding, "ids", "decoding to words")
     clock.wrap(alignment, "forced_align_batch", "decoding to words")
     clock.wrap(sync.Synchroniser, "_look", "speech")

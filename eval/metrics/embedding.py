@@ -24,8 +24,8 @@ from avsr.eval.conditions.noise import Corpus, Draw
 from avsr.eval.report.markdown import percent, table
 from avsr.preprocessing.clip import Clip
 from avsr.preprocessing.shards import ShardEntry, ShardIndex
+from avsr.recognisers.ours import NetworkRecogniser
 from avsr.sync import MAX_FRAMES, SharedSpace, compare, embed, find_offset
-from avsr.transcribing.transcribe import Recogniser
 
 SCHEMA = 1
 LARGEST = 10  # frames by which the sound is moved, either way
@@ -38,7 +38,7 @@ Progress = Callable[[int, int], None]
 
 
 def measure(
-    recogniser: Recogniser,
+    recogniser: NetworkRecogniser,
     data_dir: str | Path,
     *,
     split: str | None = None,

@@ -20,7 +20,7 @@ from avsr.preprocessing.clip import FPS
 if TYPE_CHECKING:
     from avsr.decoding.alignment import Timing
     from avsr.decoding.confidence import Calibration
-    from avsr.transcribing.transcribe import Recogniser
+    from avsr.recognisers.ours import NetworkRecogniser
 
 SCHEMA = 1
 BINS = 15
@@ -110,7 +110,7 @@ def timing_errors(utterances: Sequence[Utterance], timing: Timing) -> np.ndarray
 
 
 def report(
-    before: Recogniser, after: Recogniser, utterances: Sequence[Utterance]
+    before: NetworkRecogniser, after: NetworkRecogniser, utterances: Sequence[Utterance]
 ) -> dict[str, Any]:
     """How true the confidences and word times of two recognisers are that differ in nothing else.
 
@@ -139,7 +139,9 @@ def report(
     }
 
 
-def _row(before: Recogniser, after: Recogniser, utterances: Sequence[Utterance]) -> dict[str, Any]:
+def _row(
+    before: NetworkRecogniser, after: NetworkRecogniser, utterances: Sequence[Utterance]
+) -> dict[str, Any]:
     right = np.array([word for utterance in utterances for word in utterance.right], np.bool_)
     old, new = (_confidences(one.calibration, utterances) for one in (before, after))
     return {

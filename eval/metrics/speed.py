@@ -27,7 +27,7 @@ from avsr.preprocessing.clip import FPS, Clip
 if TYPE_CHECKING:
     from avsr.preprocessing.faces.face_tracks import FaceTrack
     from avsr.preprocessing.media.streams import Piece
-    from avsr.transcribing.transcribe import Recogniser
+    from avsr.recognisers.base import Recogniser
 
 REPEATS = 3
 HELD_S = 10.0  # seconds of the file that the single steps are timed on
@@ -251,7 +251,7 @@ def _time_preprocessing(
     from avsr.preprocessing import reader
     from avsr.preprocessing.audio import LogMel
     from avsr.preprocessing.faces.face_tracks import track_faces
-    from avsr.transcribing.transcribe import Recogniser
+    from avsr.recognisers.ours import NetworkRecogniser
 
     clip = next(reader.stream_clips(file, window_s=HELD_S))
     pieces = _held(file)
@@ -270,7 +270,7 @@ def _time_preprocessing(
     else:
         notes.append("landmarks and crops not timed: no picture")
     mel, device = LogMel(), torch.device("cpu")
-    if isinstance(recogniser, Recogniser):  # each front end has its own
+    if isinstance(recogniser, NetworkRecogniser):  # each front end has its own
         mel, device = recogniser.model.audio_frontend.mel, recogniser.device
     audio, present = (
         torch.from_numpy(x)[None].to(device) for x in (clip.audio, clip.audio_present)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from avsr.model.network import AVSR, Output
-    from avsr.transcribing.transcribe import Recogniser
+    from avsr.recognisers.ours import NetworkRecogniser
 
 HELD = 32  # encodings of a batch held at once, about 1 MB each for the bundled model
 
@@ -169,10 +169,8 @@ def _timed(tensor: Tensor) -> Iterator[_Clock]:
     clock.seconds = time.perf_counter() - begin
 
 
-def our_recogniser(recogniser: Any) -> Recogniser | None:
-    """The `avsr.Recogniser` that this is, or that it wraps as its attribute
-    `recogniser`."""
-    from avsr.transcribing.transcribe import Recogniser
+def our_recogniser(recogniser: Any) -> NetworkRecogniser | None:
+    """The recogniser itself where it is a network of ours, else None."""
+    from avsr.recognisers.ours import NetworkRecogniser
 
-    candidates = (recogniser, getattr(recogniser, "recogniser", None))
-    return next((one for one in candidates if type(one) is Recogniser), None)
+    return recogniser if isinstance(recogniser, NetworkRecogniser) else None

@@ -31,10 +31,11 @@ from avsr.eval.report.worst import worst_examples
 from avsr.eval.run.encoders import our_recogniser
 from avsr.eval.run.jobs import BATCH_CLIPS, Bench, Job, Setup, do
 from avsr.eval.run.provenance import compute_versions, fingerprint, run_parts
-from avsr.eval.run.recognisers import MODALITIES, load_recogniser
 from avsr.eval.run.store import HypothesisStore, writing
 from avsr.preprocessing.faces.crop_styles import OWN
 from avsr.preprocessing.shards import ShardIndex, write_file
+from avsr.recognisers.protocol import STREAMS
+from avsr.recognisers.registry import load
 
 SCHEMA = 1
 SEEDS = (17,)
@@ -64,7 +65,7 @@ def evaluate(
     """Scores a recogniser on prepared clips.
 
     Args:
-        recogniser: what to score: a spec of `recognisers.load_recogniser`, or an object with
+        recogniser: what to score: a spec of `recognisers.registry.load`, or an object with
             `name`, `sha256` (our own do without), `modalities` (all, where it does not say) and
             `recognise(clips, modality)`.
         data_dir: shards with their index.json.
@@ -97,12 +98,8 @@ def evaluate(
     index = ShardIndex(data_dir)
     chosen = _chosen(index, split, limit)
     setup = Setup(str(recogniser), str(data_dir), split, _text(noise_dir), _text(rir_dir), device)
-    hears = (
-        load_recogniser(str(recogniser), device)
-        if isinstance(recogniser, (str, Path))
-        else recogniser
-    )
-    if set(getattr(hears, "modalities", MODALITIES)) - {"audio"}:
+    hears = load(recogniser, device) if isinstance(recogniser, (str, Path)) else recogniser
+    if set(getattr(hears, "modalities", STREAMS)) - {"audio"}:
         index.require_crops(getattr(hears, "crops", OWN.name), hears.name)
     bench = Bench(hears, index, setup)
     rows, failed = _fitting(rows, seeds, hears)
@@ -196,7 +193,7 @@ def _fitting(
 ) -> tuple[list[Row], dict[str, str]]:
     """The rows that the recogniser has, and key -> why for those that it cannot give."""
     fitted, unavailable = fitting_rows(
-        rows, getattr(recogniser, "modalities", MODALITIES), recogniser.name
+        rows, getattr(recogniser, "modalities", STREAMS), recogniser.name
     )
     return fitted, {
         row.key(seed): why for row, why in unavailable.items() for seed in row.seeds(seeds)

@@ -35,7 +35,7 @@ class Setup:
     """What a process needs to set up a bench.
 
     Attributes:
-        spec: of the recogniser, see `recognisers.load_recogniser`.
+        spec: of the recogniser, see `recognisers.registry.load`.
         data: shards with their index.json.
         split: of the clips that noise is made of; None is all.
         noise_dir: recorded noises, if any.
@@ -264,9 +264,9 @@ def do(setup: Setup, job: Job) -> list[dict[str, Any]] | str:
 
 @lru_cache(maxsize=1)
 def _bench(setup: Setup) -> Bench:
-    from avsr.eval.run.recognisers import load_recogniser
+    from avsr.recognisers.registry import load
 
-    return Bench(load_recogniser(setup.spec, setup.device), ShardIndex(setup.data), setup)
+    return Bench(load(setup.spec, setup.device), ShardIndex(setup.data), setup)
 
 
 @contextmanager

@@ -5,16 +5,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from avsr.base.errors import AvsrError
+from avsr.base.inputs import content
 from avsr.eval.conditions.axes import VERSION, library_versions
 from avsr.preprocessing.shards import versions
 
-_CHUNK = 2**20  # bytes read at once: noise folders may be large
 _NAMED = 4  # changes named in one line
 
 
@@ -109,17 +109,3 @@ def file_digest(path: Path) -> str:
     for chunk in content(path):
         total.update(chunk)
     return total.hexdigest()
-
-
-def content(path: Path) -> Iterator[bytes]:
-    """A file's bytes, some at a time; raises AvsrError where it cannot be read."""
-    if path.exists() and not path.is_file():  # a pipe would be waited for
-        raise AvsrError(f"{path}: is no file, and results would depend on it; remove it")
-    try:
-        with open(path, "rb") as file:
-            while chunk := file.read(_CHUNK):
-                yield chunk
-    except OSError as error:
-        raise AvsrError(
-            f"{path}: cannot be read ({error.strerror}); results depend on it"
-        ) from error

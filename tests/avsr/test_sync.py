@@ -18,6 +18,7 @@ from avsr.base.errors import AvsrError
 from avsr.model.config import ModelConfig
 from avsr.model.network import AVSR
 from avsr.preprocessing.clip import CROP_SIZE, SAMPLES_PER_FRAME, Clip
+from avsr.recognisers.ours import NetworkRecogniser
 from avsr.sync import (
     MIN_FRAMES,
     MOST_LOOKS,
@@ -31,7 +32,6 @@ from avsr.sync import (
     offset,
     offset_of,
 )
-from avsr.transcribing.transcribe import Recogniser
 
 WIDTH = 8
 CODES = 200
@@ -91,12 +91,12 @@ def codes(number: int, frames: int = 75, pause: int = 10) -> np.ndarray:
 
 
 @pytest.fixture
-def recogniser() -> Recogniser:
-    return Recogniser(Reader(), "reader", {}, torch.device("cpu"))  # type: ignore[arg-type]
+def recogniser() -> NetworkRecogniser:
+    return NetworkRecogniser(Reader(), "reader", {}, torch.device("cpu"))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
-def network() -> Recogniser:
+def network() -> NetworkRecogniser:
     """A real network with random weights."""
     config = ModelConfig(
         tokens=("<blank>", "a"), dim=16, heads=2, video_width=4, audio_width=4, space_dim=WIDTH
@@ -104,7 +104,7 @@ def network() -> Recogniser:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         model = AVSR(config).eval()
-    return Recogniser(model, "random", {}, torch.device("cpu"))
+    return NetworkRecogniser(model, "random", {}, torch.device("cpu"))
 
 
 def noisy_clip(number: int, frames: int, heard: bool = True, seen: bool = True) -> Clip:
@@ -122,7 +122,9 @@ def noisy_clip(number: int, frames: int, heard: bool = True, seen: bool = True) 
 
 
 @pytest.mark.parametrize("lag", [-15, -10, -1, 0, 1, 3, 15])
-def test_the_lag_of_the_sound_is_found_with_its_sign(recogniser: Recogniser, lag: int) -> None:
+def test_the_lag_of_the_sound_is_found_with_its_sign(
+    recogniser: NetworkRecogniser, lag: int
+) -> None:
     found = offset(recogniser, speaking(codes(1), lag))
     assert found is not None
     assert found.frames == lag  # the sound comes later: positive
@@ -133,7 +135,7 @@ def test_the_lag_of_the_sound_is_found_with_its_sign(recogniser: Recogniser, lag
     assert found.scores.shape == (31,)
 
 
-def test_a_foreign_voice_gives_less_confidence(recogniser: Recogniser) -> None:
+def test_a_foreign_voice_gives_less_confidence(recogniser: NetworkRecogniser) -> None:
     own, foreign = speaking(codes(1), 4), speaking(codes(2), 4)
     crossed = replace(own, audio=foreign.audio)
     fits, differs = offset(recogniser, own), offset(recogniser, crossed)
@@ -143,7 +145,7 @@ def test_a_foreign_voice_gives_less_confidence(recogniser: Recogniser) -> None:
     assert differs.score < 0.6
 
 
-def test_only_lags_in_range_are_answered(recogniser: Recogniser) -> None:
+def test_only_lags_in_range_are_answered(recogniser: NetworkRecogniser) -> None:
     found = offset(recogniser, speaking(codes(1), 10), max_frames=4)
     assert found is not None
     np.testing.assert_array_equal(found.lags, np.arange(-4, 5))
@@ -160,7 +162,7 @@ def test_only_lags_in_range_are_answered(recogniser: Recogniser) -> None:
     ],
 )
 def test_too_little_of_both_gives_no_answer(
-    recogniser: Recogniser, heard: slice, seen: slice
+    recogniser: NetworkRecogniser, heard: slice, seen: slice
 ) -> None:
     assert offset(recogniser, speaking(codes(1), 0, heard, seen)) is None
 
@@ -169,31 +171,33 @@ def test_too_little_of_both_gives_no_answer(
     ("heard", "seen"), [(slice(0, 45), slice(None)), (slice(5, 60), slice(20, 75))]
 )
 def test_parts_that_are_missing_do_not_hide_the_lag(
-    recogniser: Recogniser, heard: slice, seen: slice
+    recogniser: NetworkRecogniser, heard: slice, seen: slice
 ) -> None:
     found = offset(recogniser, speaking(codes(3), -6, heard, seen))
     assert found is not None
     assert found.frames == -6
 
 
-def test_closed_lips_give_no_answer(recogniser: Recogniser) -> None:
+def test_closed_lips_give_no_answer(recogniser: NetworkRecogniser) -> None:
     clip = speaking(codes(1))
     assert offset(recogniser, replace(clip, lips=np.zeros_like(clip.lips))) is None
 
 
 @pytest.mark.parametrize("frames", [0, 1, MIN_FRAMES - 1])
-def test_short_clips_give_no_answer(recogniser: Recogniser, frames: int) -> None:
+def test_short_clips_give_no_answer(recogniser: NetworkRecogniser, frames: int) -> None:
     assert offset(recogniser, speaking(codes(1, frames, 0))) is None
 
 
-def test_a_clip_just_long_enough_is_judged_where_enough_frames_meet(recogniser: Recogniser) -> None:
+def test_a_clip_just_long_enough_is_judged_where_enough_frames_meet(
+    recogniser: NetworkRecogniser,
+) -> None:
     found = offset(recogniser, speaking(codes(1, MIN_FRAMES + 3, 0), 2))
     assert found is not None
     assert found.frames == 2
     np.testing.assert_array_equal(found.lags, np.arange(-3, 4))
 
 
-def test_what_stands_in_absent_frames_does_not_count(network: Recogniser) -> None:
+def test_what_stands_in_absent_frames_does_not_count(network: NetworkRecogniser) -> None:
     clip = replace(
         noisy_clip(1, 60), audio_present=np.arange(60) < 50, video_present=np.arange(60) >= 5
     )
@@ -212,7 +216,7 @@ def test_what_stands_in_absent_frames_does_not_count(network: Recogniser) -> Non
 # ------------------------------------------------------------------------------ embedding, matching
 
 
-def test_vectors_are_of_unit_length_and_zero_where_absent(network: Recogniser) -> None:
+def test_vectors_are_of_unit_length_and_zero_where_absent(network: NetworkRecogniser) -> None:
     clips = [
         noisy_clip(0, 20),
         noisy_clip(1, 50, heard=False),
@@ -235,7 +239,7 @@ def test_vectors_are_of_unit_length_and_zero_where_absent(network: Recogniser) -
     assert embed(network, []) == []
 
 
-def test_alone_and_in_a_batch_are_alike(network: Recogniser) -> None:
+def test_alone_and_in_a_batch_are_alike(network: NetworkRecogniser) -> None:
     clips = [noisy_clip(0, 20), noisy_clip(1, 50), noisy_clip(2, 33, seen=False)]
     for clip, together in zip(clips, embed(network, clips), strict=True):
         alone = embed(network, [clip])[0]
@@ -243,7 +247,7 @@ def test_alone_and_in_a_batch_are_alike(network: Recogniser) -> None:
         np.testing.assert_allclose(alone.video, together.video, atol=1e-4)
 
 
-def test_a_sound_finds_its_lips(recogniser: Recogniser) -> None:
+def test_a_sound_finds_its_lips(recogniser: NetworkRecogniser) -> None:
     clips = [speaking(codes(number, 60 + number)) for number in range(5)]
     scores = match(recogniser, clips[:3], clips)
     assert scores.shape == (3, 5)
@@ -252,7 +256,7 @@ def test_a_sound_finds_its_lips(recogniser: Recogniser) -> None:
     assert (scores <= 1 + 1e-5).all()
 
 
-def test_each_stream_is_taken_from_its_own_side(recogniser: Recogniser) -> None:
+def test_each_stream_is_taken_from_its_own_side(recogniser: NetworkRecogniser) -> None:
     """The lips of what gives the sound, and the sound of what gives the lips, play no part."""
     clip, other = speaking(codes(1)), speaking(codes(2))
     mixed = replace(clip, lips=other.lips)  # the sound of one and the lips of the other
@@ -262,7 +266,7 @@ def test_each_stream_is_taken_from_its_own_side(recogniser: Recogniser) -> None:
     )
 
 
-def test_pairs_without_enough_in_common_never_win(recogniser: Recogniser) -> None:
+def test_pairs_without_enough_in_common_never_win(recogniser: NetworkRecogniser) -> None:
     clip = speaking(codes(1))
     unseen, closed = speaking(codes(1), seen=slice(0)), replace(clip, lips=np.zeros_like(clip.lips))
     scores = match(recogniser, [clip, speaking(codes(1), heard=slice(0))], [unseen, closed, clip])
@@ -271,7 +275,7 @@ def test_pairs_without_enough_in_common_never_win(recogniser: Recogniser) -> Non
     assert match(recogniser, [], [clip]).shape == (0, 1)
 
 
-def test_a_little_out_of_step_is_still_a_match(recogniser: Recogniser) -> None:
+def test_a_little_out_of_step_is_still_a_match(recogniser: NetworkRecogniser) -> None:
     late, lips, other = speaking(codes(1), 2), speaking(codes(1)), speaking(codes(2))
     for slack, fits in ((0, False), (1, False), (2, True)):
         own, foreign = match(recogniser, [late], [lips, other], slack)[0]
@@ -281,7 +285,7 @@ def test_a_little_out_of_step_is_still_a_match(recogniser: Recogniser) -> None:
         match(recogniser, [late], [lips], -1)
 
 
-def test_embedded_once_and_used_for_both(recogniser: Recogniser) -> None:
+def test_embedded_once_and_used_for_both(recogniser: NetworkRecogniser) -> None:
     clips = [speaking(codes(1), 2), speaking(codes(2), -3)]
     spaces = embed(recogniser, clips)
     np.testing.assert_array_equal(compare(spaces, spaces), match(recogniser, clips, clips))
@@ -292,17 +296,17 @@ def test_embedded_once_and_used_for_both(recogniser: Recogniser) -> None:
 
 
 @pytest.mark.parametrize("max_frames", [0, -3])
-def test_a_range_without_frames_is_refused(recogniser: Recogniser, max_frames: int) -> None:
+def test_a_range_without_frames_is_refused(recogniser: NetworkRecogniser, max_frames: int) -> None:
     with pytest.raises(AvsrError, match=f"max_frames {max_frames}"):
         offset(recogniser, speaking(codes(1)), max_frames)
 
 
-def test_a_model_without_a_trained_space_is_refused(recogniser: Recogniser) -> None:
+def test_a_model_without_a_trained_space_is_refused(recogniser: NetworkRecogniser) -> None:
     clips = [speaking(codes(1))]
-    never = Recogniser(
+    never = NetworkRecogniser(
         recogniser.model, "never", {"recipe": {"loss": {"space": 0.0}}}, recogniser.device
     )
-    zeros = Recogniser(Reader(), "zeros", {}, recogniser.device)  # type: ignore[arg-type]
+    zeros = NetworkRecogniser(Reader(), "zeros", {}, recogniser.device)  # type: ignore[arg-type]
     torch.nn.init.zeros_(zeros.model.video_space.weight)
     for untrained in (never, zeros):
         for use in (
@@ -344,7 +348,7 @@ def test_lips_are_moved_across_windows_and_nothing_else_is(size: int, frames: in
 
 @pytest.mark.parametrize("lag", [-25, -10, -3, 3, 10, 25])
 def test_a_recording_out_of_step_is_put_right_and_said_to_be(
-    recogniser: Recogniser, lag: int
+    recogniser: NetworkRecogniser, lag: int
 ) -> None:
     clip = speaking(codes(1), lag)
     in_step = Synchroniser(recogniser)
@@ -359,14 +363,14 @@ def test_a_recording_out_of_step_is_put_right_and_said_to_be(
 
 
 @pytest.mark.parametrize("lag", [-2, 0, 2])
-def test_a_recording_in_step_is_left_as_it_is(recogniser: Recogniser, lag: int) -> None:
+def test_a_recording_in_step_is_left_as_it_is(recogniser: NetworkRecogniser, lag: int) -> None:
     clips = windows(speaking(codes(1), lag), 40)
     in_step = Synchroniser(recogniser)
     assert all(given is got for given, got in zip(clips, in_step(clips), strict=True))
     assert in_step.remarks == []
 
 
-def test_lips_of_somebody_else_stay_where_they_are(recogniser: Recogniser) -> None:
+def test_lips_of_somebody_else_stay_where_they_are(recogniser: NetworkRecogniser) -> None:
     clip = replace(speaking(codes(1)), audio=speaking(codes(2), 9).audio)
     in_step = Synchroniser(recogniser)
     assert list(in_step([clip])) == [clip]
@@ -374,7 +378,7 @@ def test_lips_of_somebody_else_stay_where_they_are(recogniser: Recogniser) -> No
 
 
 def test_no_more_windows_are_looked_at_than_it_takes(
-    recogniser: Recogniser, monkeypatch: pytest.MonkeyPatch
+    recogniser: NetworkRecogniser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = []
 
@@ -400,7 +404,7 @@ def test_no_more_windows_are_looked_at_than_it_takes(
 
 
 @pytest.fixture(scope="module")
-def bundled() -> Recogniser:
+def bundled() -> NetworkRecogniser:
     return avsr.load_model(device="cpu")
 
 
@@ -431,7 +435,7 @@ def late(ffmpeg: str, clip: Path, stream: str, seconds: float, out: Path) -> Pat
     [("v", 0.4, 11), ("a", 0.4, 11), ("v", 1.0, 33), ("a", 1.0, 33), ("v", 0.0, 0)],
 )
 def test_rows_11_and_33_a_stream_that_comes_late_gives_the_words_once_and_a_line(
-    bundled: Recogniser,
+    bundled: NetworkRecogniser,
     shared: Path,
     ffmpeg: str,
     tmp_path: Path,
@@ -457,7 +461,7 @@ def test_rows_11_and_33_a_stream_that_comes_late_gives_the_words_once_and_a_line
     [("bbwg1s", "bin blue with g one soon"), ("lwir3s", "lay white in r three soon")],
 )
 def test_row_33_what_is_before_both_streams_is_no_letters(
-    bundled: Recogniser,
+    bundled: NetworkRecogniser,
     shared: Path,
     ffmpeg: str,
     tmp_path: Path,
@@ -473,7 +477,12 @@ def test_row_33_what_is_before_both_streams_is_no_letters(
 
 @pytest.mark.parametrize(("stream", "seconds"), [("v", 0.4), ("v", 1.0), ("a", 1.0)])
 def test_rows_11_and_33_somebody_whose_lips_the_model_never_saw(
-    bundled: Recogniser, shared: Path, ffmpeg: str, tmp_path: Path, stream: str, seconds: float
+    bundled: NetworkRecogniser,
+    shared: Path,
+    ffmpeg: str,
+    tmp_path: Path,
+    stream: str,
+    seconds: float,
 ) -> None:
     clip = shared / "data" / "grid-others" / "s26" / "pbbg5p.mp4"
     found = bundled.transcribe(late(ffmpeg, clip, stream, seconds, tmp_path / "late.mkv"))

@@ -18,15 +18,16 @@ from avsr.decoding.words import Word
 from avsr.preprocessing.clip import CROP_SIZE, SAMPLE_RATE, SAMPLES_PER_FRAME, Clip
 from avsr.preprocessing.reader import load_clip
 from avsr.preprocessing.synthetic.corpus import make_clip
-from avsr.recognisers.ours import Recogniser
+from avsr.recognisers.ours import NetworkRecogniser
 from avsr.transcribing.activity import GAP, motion, somebody, spoken, stretches
+from avsr.transcribing.engine import Listener
 
 LENGTH_S = 10
 TIMES_S = np.arange(LENGTH_S * SAMPLE_RATE) / SAMPLE_RATE
 
 
 @pytest.fixture(scope="module")
-def model() -> Recogniser:
+def model() -> NetworkRecogniser:
     return avsr.load_model(device="cpu")
 
 
@@ -94,14 +95,14 @@ NON_SPEECH = {
 }
 
 
-def heard(model: Recogniser, folder: Path, sound: np.ndarray) -> list[str]:
+def heard(model: NetworkRecogniser, folder: Path, sound: np.ndarray) -> list[str]:
     """What a sound file becomes, with the greedy search and with a grammar."""
     path = folder / "sound.wav"
     soundfile.write(path, np.clip(sound, -1, 1), SAMPLE_RATE)
     return [model.transcribe(path, language=spoken).text for spoken in (None, load(grammar="grid"))]
 
 
-def test_row_1_ten_seconds_of_zeros_are_no_words(model: Recogniser, tmp_path: Path):
+def test_row_1_ten_seconds_of_zeros_are_no_words(model: NetworkRecogniser, tmp_path: Path):
     assert heard(model, tmp_path, np.zeros(len(TIMES_S))) == ["", ""]
 
 
@@ -111,7 +112,7 @@ def around_a_minute_of_zeros(path: Path) -> np.ndarray:
 
 
 def test_row_1_a_sentence_a_minute_of_zeros_and_the_sentence_again(
-    model: Recogniser, tmp_path: Path
+    model: NetworkRecogniser, tmp_path: Path
 ):
     make_clip(tmp_path / "demo.mp4", seed=0)
     once = model.transcribe(tmp_path / "demo.mp4", modality="audio").text
@@ -122,19 +123,19 @@ def test_row_1_a_sentence_a_minute_of_zeros_and_the_sentence_again(
 
 
 def test_row_1_a_real_sentence_a_minute_of_zeros_and_the_sentence_again(
-    model: Recogniser, shared: Path, tmp_path: Path
+    model: NetworkRecogniser, shared: Path, tmp_path: Path
 ):
     sound = around_a_minute_of_zeros(shared / "data" / "grid" / "s1" / "bbaf2n.mp4")
     assert heard(model, tmp_path, sound) == ["bin blue at f two now bin blue at f two now"] * 2
 
 
 @pytest.mark.parametrize("kind", NON_SPEECH)
-def test_row_2_what_is_not_speech_is_no_words(model: Recogniser, tmp_path: Path, kind: str):
+def test_row_2_what_is_not_speech_is_no_words(model: NetworkRecogniser, tmp_path: Path, kind: str):
     assert heard(model, tmp_path, NON_SPEECH[kind]()) == ["", ""]
 
 
 @pytest.mark.parametrize("number", range(1, 6))
-def test_row_2_recorded_noise_is_no_words(model: Recogniser, shared: Path, number: int):
+def test_row_2_recorded_noise_is_no_words(model: NetworkRecogniser, shared: Path, number: int):
     assert model.transcribe(shared / "data" / "noise" / f"noise{number}.wav").text == ""
 
 
@@ -151,7 +152,7 @@ FILMS = {
 @pytest.mark.parametrize("kind", FILMS)
 @pytest.mark.parametrize("sound", ["none", "zeros"])
 def test_row_2_a_mouth_at_rest_says_nothing(
-    model: Recogniser, shared: Path, ffmpeg: str, tmp_path: Path, kind: str, sound: str
+    model: NetworkRecogniser, shared: Path, ffmpeg: str, tmp_path: Path, kind: str, sound: str
 ):
     clip = shared / "data" / "grid" / "s1" / "bbaf2n.mp4"
     subprocess.run(
@@ -174,7 +175,9 @@ def grid_clips(shared: Path, count: int) -> list[Clip]:
 
 
 @pytest.mark.parametrize("seconds", [1, 2, 3])
-def test_row_1_a_pause_without_sound_is_no_word(model: Recogniser, shared: Path, seconds: float):
+def test_row_1_a_pause_without_sound_is_no_word(
+    model: NetworkRecogniser, shared: Path, seconds: float
+):
     """Pauses of editors, noise gates and black screens: zeros, without lips or with the last
     picture."""
     folder = shared / "data" / "grid" / "s1"
@@ -183,7 +186,7 @@ def test_row_1_a_pause_without_sound_is_no_word(model: Recogniser, shared: Path,
         for name in ("bbaf2n", "bbal7s", "bbas1s", "bbaszn", "bbaf3s")
     ]
     frames = round(25 * seconds)
-    for modality in ("audio", "auto"):
+    for modality in ("audio", "av"):
         for standing in (False, True):
             parts = []
             for clip in clips:
@@ -191,7 +194,8 @@ def test_row_1_a_pause_without_sound_is_no_word(model: Recogniser, shared: Path,
                 there = np.full(frames, standing)
                 pause = np.zeros(frames * SAMPLES_PER_FRAME, np.float32)
                 parts += [clip, Clip("pause", pause, lips, np.ones(frames, bool), there)]
-            found = model._read(parts, modality, model.decoding, lambda searched_s, done_s: None)[0]
+            listener = Listener(model, modality, model.recognise_part)
+            found = listener.read(parts, lambda searched_s, done_s: None)[0]
             apart = [hypothesis.text for hypothesis in model.recognise(clips, modality)]
             assert " ".join(word.word for word in found) == " ".join(apart)
 

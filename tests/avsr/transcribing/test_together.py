@@ -14,7 +14,7 @@ import avsr
 from avsr.base.errors import AvsrError, MediaError
 from avsr.preprocessing.clip import Clip
 from avsr.preprocessing.reader import ClipReader
-from avsr.recognisers.ours import Recogniser
+from avsr.recognisers.ours import NetworkRecogniser
 from avsr.transcribing.activity import everything
 from avsr.transcribing.transcript import Transcript
 
@@ -29,12 +29,12 @@ def words(transcript: Transcript | Exception) -> list[tuple[str, float, float]]:
 
 
 @pytest.fixture(scope="module")
-def recogniser() -> Recogniser:
+def recogniser() -> NetworkRecogniser:
     return avsr.load_model(device="cpu")
 
 
 def test_real_files_together_say_what_each_says_alone(
-    recogniser: Recogniser, shared: Path, tmp_path: Path
+    recogniser: NetworkRecogniser, shared: Path, tmp_path: Path
 ):
     clips = sorted((shared / "data" / "grid" / "s1").glob("*.mp4"))[:8]
     bad = tmp_path / "text.wav"
@@ -58,7 +58,7 @@ def test_real_files_together_say_what_each_says_alone(
 
 
 def test_what_another_thread_does_to_torch_in_the_meantime_is_not_taken_over(
-    recogniser: Recogniser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recogniser: NetworkRecogniser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     counts: list[int] = []
 
@@ -77,7 +77,7 @@ def test_what_another_thread_does_to_torch_in_the_meantime_is_not_taken_over(
     assert counts == [2, 2, 2]
 
 
-def test_mistaken_options_are_one_error_and_not_one_a_file(recogniser: Recogniser):
+def test_mistaken_options_are_one_error_and_not_one_a_file(recogniser: NetworkRecogniser):
     for mistake in ({"modality": "smell"}, {"face": "smell"}):
         with pytest.raises(AvsrError, match="'smell'"):
             list(recogniser.transcribe_many(["a.wav", "b.wav"], **mistake))
@@ -94,7 +94,7 @@ def noise(path: Path, seconds: float = 2.0) -> Path:
 
 
 def test_section_3_many_files_of_which_long_ones_are_read_one_at_a_time(
-    recogniser: Recogniser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recogniser: NetworkRecogniser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     long = [noise(tmp_path / f"long{i}.wav", recogniser.window_s + 1) for i in range(3)]
     short = [noise(tmp_path / f"short{i}.wav") for i in range(3)]
@@ -135,7 +135,7 @@ def test_section_3_many_files_of_which_long_ones_are_read_one_at_a_time(
     assert told.count((21.0, 21.0)) >= 3
 
 
-def test_who_stops_early_leaves_no_thread_behind(recogniser: Recogniser, tmp_path: Path):
+def test_who_stops_early_leaves_no_thread_behind(recogniser: NetworkRecogniser, tmp_path: Path):
     path = noise(tmp_path / "noise.wav")
     found = recogniser.transcribe_many([path] * 40)
     next(found)

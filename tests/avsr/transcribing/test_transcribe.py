@@ -16,13 +16,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import avsr
+from avsr.base.device import pick_device
 from avsr.base.errors import AvsrError, MediaError
 from avsr.decoding.confidence import FEATURES, logit
 from avsr.decoding.language import load
+from avsr.decoding.words import Word
+from avsr.model.batches import batches_by_length, collate
 from avsr.model.config import ModelConfig
 from avsr.model.network import AVSR
 from avsr.preprocessing.clip import CROP_SIZE, FPS, SAMPLES_PER_FRAME, Clip
-from avsr.transcribing.transcribe import Recogniser, Word, batches_by_length, collate, pick_device
+from avsr.recognisers.ours import NetworkRecogniser
+from avsr.transcribing.engine import Listener
 
 TOKENS = ("<blank>", " ", *"abcdefghijklmnopqrstuvwxyz")
 
@@ -61,9 +65,13 @@ def spelt(text: str, *, heard: bool = True, seen: bool = True, start_s: float = 
     )
 
 
+def listener(recogniser: NetworkRecogniser) -> Listener:
+    return Listener(recogniser, "av", recogniser.recognise_part)
+
+
 @pytest.fixture
-def recogniser() -> Recogniser:
-    return Recogniser(Reader(), "reader", {}, torch.device("cpu"))  # type: ignore[arg-type]
+def recogniser() -> NetworkRecogniser:
+    return NetworkRecogniser(Reader(), "reader", {}, torch.device("cpu"))  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -106,7 +114,7 @@ def play(monkeypatch: pytest.MonkeyPatch):
     return use
 
 
-def test_words_with_times_from_the_start_of_the_source(recogniser: Recogniser):
+def test_words_with_times_from_the_start_of_the_source(recogniser: NetworkRecogniser):
     (hypothesis,) = recogniser.recognise([spelt("--bin------ blue--", start_s=10.0)])
     assert hypothesis.text == "bin blue"
     assert [(w.word, w.start_s, w.end_s) for w in hypothesis.words] == [
@@ -117,7 +125,7 @@ def test_words_with_times_from_the_start_of_the_source(recogniser: Recogniser):
     assert all(0 <= word.confidence <= 1 for word in hypothesis.words)
 
 
-def test_modality_hides_the_other_stream(recogniser: Recogniser):
+def test_modality_hides_the_other_stream(recogniser: NetworkRecogniser):
     clip = spelt("ab")
     weights = {
         m: recogniser.recognise([clip], m)[0].words[0].audio_weight
@@ -126,7 +134,7 @@ def test_modality_hides_the_other_stream(recogniser: Recogniser):
     assert weights == {"auto": 0.5, "av": 0.5, "audio": 1.0, "video": 0.0}
 
 
-def test_order_is_kept_across_batches_of_like_length(recogniser: Recogniser):
+def test_order_is_kept_across_batches_of_like_length(recogniser: NetworkRecogniser):
     texts = ["ab" + "-" * n for n in (500, 3, 900, 40, 1700)] + ["c", "d-", "e--"]
     found = recogniser.recognise([spelt(text) for text in texts])
     assert [h.text for h in found] == [text.strip("-") for text in texts]
@@ -142,19 +150,19 @@ def test_batches_hold_clips_of_like_length():
     assert list(batches_by_length([], frames)) == []
 
 
-def test_nothing_present_says_nothing_and_costs_nothing(recogniser: Recogniser):
+def test_nothing_present_says_nothing_and_costs_nothing(recogniser: NetworkRecogniser):
     found = recogniser.recognise([spelt("ab", heard=False, seen=False), spelt("c"), spelt("")])
     assert [(h.text, h.confidence > 0) for h in found] == [("", False), ("c", True), ("", False)]
     assert recogniser.model.batches == [1]
     assert recogniser.recognise([]) == []
 
 
-def test_beam_gives_the_same_words_on_clear_speech(recogniser: Recogniser):
+def test_beam_gives_the_same_words_on_clear_speech(recogniser: NetworkRecogniser):
     clip = spelt("-bin--blue-")
     assert recogniser.recognise([clip], beam=4) == recogniser.recognise([clip])
 
 
-def test_a_grammar_mends_what_is_misspelt(recogniser: Recogniser):
+def test_a_grammar_mends_what_is_misspelt(recogniser: NetworkRecogniser):
     clip = spelt("-bim -blu- -at -f- -tho -no--")
     assert recogniser.recognise([clip])[0].text == "bim blu at f tho no"
     grammar = load(grammar="grid")
@@ -186,7 +194,7 @@ class Echo(Reader):
 
 
 def test_an_echo_is_not_heard_unless_a_grammar_has_it(tmp_path: Path):
-    recogniser = Recogniser(Echo(), "echo", {}, torch.device("cpu"))  # type: ignore[arg-type]
+    recogniser = NetworkRecogniser(Echo(), "echo", {}, torch.device("cpu"))  # type: ignore[arg-type]
     clip = spelt("-" * 8)
     (found,) = recogniser.recognise([clip])
     assert [(w.word, round(w.start_s, 2)) for w in found.words] == [
@@ -202,7 +210,7 @@ def test_an_echo_is_not_heard_unless_a_grammar_has_it(tmp_path: Path):
 
 def test_confidences_are_calibrated_where_the_model_says_how():
     halved = {"features": list(FEATURES), "weights": [0.0, 0.0, 1.0, 0.0], "bias": logit(0.2)}
-    recogniser = Recogniser(Reader(), "reader", {"calibration": halved}, torch.device("cpu"))  # type: ignore[arg-type]
+    recogniser = NetworkRecogniser(Reader(), "reader", {"calibration": halved}, torch.device("cpu"))  # type: ignore[arg-type]
     (found,) = recogniser.recognise([spelt("ab-")])
     assert found.words[0].confidence == pytest.approx(0.2)
     assert found.confidence == pytest.approx(0.2)
@@ -210,7 +218,7 @@ def test_confidences_are_calibrated_where_the_model_says_how():
 
 def test_word_times_are_those_the_model_says():
     info = {"word_times": {"lead_frames": 2, "tail_frames": 1}}
-    recogniser = Recogniser(Reader(), "reader", info, torch.device("cpu"))  # type: ignore[arg-type]
+    recogniser = NetworkRecogniser(Reader(), "reader", info, torch.device("cpu"))  # type: ignore[arg-type]
     (found,) = recogniser.recognise([spelt("-----ab-----")])
     assert (found.words[0].start_s, found.words[0].end_s) == (
         pytest.approx(3 / FPS),
@@ -221,7 +229,7 @@ def test_word_times_are_those_the_model_says():
 @pytest.mark.parametrize("name", ["calibration", "word_times"])
 def test_what_a_model_says_of_itself_is_checked(name: str):
     with pytest.raises(AvsrError, match=f"the model's {name} "):
-        Recogniser(Reader(), "reader", {name: "good"}, torch.device("cpu"))  # type: ignore[arg-type]
+        NetworkRecogniser(Reader(), "reader", {name: "good"}, torch.device("cpu"))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -232,7 +240,7 @@ def test_what_a_model_says_of_itself_is_checked(name: str):
         ({"beam": 4, "language": load(grammar="grid")}, "exact"),
     ],
 )
-def test_wrong_options_are_one_line(recogniser: Recogniser, options: dict, message: str):
+def test_wrong_options_are_one_line(recogniser: NetworkRecogniser, options: dict, message: str):
     with pytest.raises(AvsrError, match=message):
         recogniser.recognise([spelt("a")], **options)
 
@@ -263,7 +271,7 @@ def test_clip_alone_and_in_a_batch_give_the_same_words_from_a_real_network():
         torch.manual_seed(5)
         model = AVSR(config).eval()
         torch.nn.init.normal_(model.head.weight, std=2.0)
-    network = Recogniser(model, "random", {}, torch.device("cpu"))
+    network = NetworkRecogniser(model, "random", {}, torch.device("cpu"))
     rng = np.random.default_rng(0)
     clips = []
     for frames in (12, 30, 7):
@@ -277,7 +285,7 @@ def test_clip_alone_and_in_a_batch_give_the_same_words_from_a_real_network():
         assert alone.confidence == pytest.approx(expected.confidence, abs=1e-4)
 
 
-def test_segments_part_at_long_pauses(recogniser: Recogniser, play):
+def test_segments_part_at_long_pauses(recogniser: NetworkRecogniser, play):
     play(spelt("-ab--- c " + "-" * 29 + "d-"))
     transcript = recogniser.transcribe("film.mp4")
     assert [segment.text for segment in transcript.segments] == ["ab c", "d"]
@@ -287,7 +295,7 @@ def test_segments_part_at_long_pauses(recogniser: Recogniser, play):
     assert transcript.warnings == []
 
 
-def test_json_has_the_designed_keys(recogniser: Recogniser, play):
+def test_json_has_the_designed_keys(recogniser: NetworkRecogniser, play):
     play(spelt("-ab-"))
     body = json.loads(json.dumps(recogniser.transcribe("film.mp4").to_dict()))
     assert list(body) == ["schema", "file", "model", "duration_s", "segments"]
@@ -308,7 +316,7 @@ def test_json_has_the_designed_keys(recogniser: Recogniser, play):
     assert list(segment["words"][0]) == ["word", "start_s", "end_s", "confidence", "audio_weight"]
 
 
-def test_presence_of_a_segment_is_the_fraction_of_its_frames(recogniser: Recogniser, play):
+def test_presence_of_a_segment_is_the_fraction_of_its_frames(recogniser: NetworkRecogniser, play):
     clip = spelt("abcd")
     clip.video_present[:] = [True, False, False, False]
     play(clip)
@@ -326,13 +334,13 @@ def test_windows_lose_and_double_no_word(words):
     """However the windows fall, the words and their times are those of the file recognised in one
     piece."""
     clip = spelt("--" + "".join(word + " " + "-" * gap for word, gap in words) + "-")
-    whole = Recogniser(Reader(), "reader", {"window_s": 120}, torch.device("cpu"))  # type: ignore[arg-type]
-    parts = Recogniser(Reader(), "reader", {"window_s": 3}, torch.device("cpu"))  # type: ignore[arg-type]
+    whole = NetworkRecogniser(Reader(), "reader", {"window_s": 120}, torch.device("cpu"))  # type: ignore[arg-type]
+    parts = NetworkRecogniser(Reader(), "reader", {"window_s": 3}, torch.device("cpu"))  # type: ignore[arg-type]
 
-    def run(recogniser: Recogniser) -> list[Word]:
+    def run(recogniser: NetworkRecogniser) -> list[Word]:
         size = round(recogniser.window_s * FPS)
         stream = [clip.window(i, min(i + size, clip.frames)) for i in range(0, clip.frames, size)]
-        found = list(recogniser._windows(stream, "auto", recogniser.decoding))
+        found = list(listener(recogniser).parts(stream))
         assert sum(part.frames for part, _ in found) == clip.frames
         return [word for _, hypothesis in found for word in hypothesis.words]
 
@@ -352,30 +360,26 @@ def test_windows_cut_no_sentence_of_a_grammar(gaps, inside):
     shorter than sentences."""
     sentence = (" " + "-" * inside).join(["bin", "blue", "at", "f", "two", "now"])
     clip = spelt("--" + "".join(sentence + " " + "-" * gap for gap in gaps) + "--")
-    recogniser = Recogniser(Reader(), "reader", {"window_s": 5}, torch.device("cpu"))  # type: ignore[arg-type]
+    recogniser = NetworkRecogniser(Reader(), "reader", {"window_s": 5}, torch.device("cpu"))  # type: ignore[arg-type]
     recogniser = recogniser.with_decoding(language=load(grammar="grid"))
     stream = [clip.window(i, min(i + 125, clip.frames)) for i in range(0, clip.frames, 125)]
-    found = [
-        word.word
-        for _, part in recogniser._windows(stream, "auto", recogniser.decoding)
-        for word in part.words
-    ]
+    found = [word.word for _, part in listener(recogniser).parts(stream) for word in part.words]
     assert found == ["bin", "blue", "at", "f", "two", "now"] * len(gaps)
 
 
 @pytest.mark.parametrize("window_s", ["20", None, [20], 0.04, 1e9, float("nan")])
 def test_a_window_that_a_model_cannot_mean_is_one_line(window_s: object):
     with pytest.raises(AvsrError, match=r"window_s is .*: must be 1 to 120 seconds"):
-        Recogniser(Reader(), "reader", {"window_s": window_s}, torch.device("cpu"))  # type: ignore[arg-type]
+        NetworkRecogniser(Reader(), "reader", {"window_s": window_s}, torch.device("cpu"))  # type: ignore[arg-type]
 
 
-def test_a_short_file_is_one_window(recogniser: Recogniser, play):
+def test_a_short_file_is_one_window(recogniser: NetworkRecogniser, play):
     play(spelt("ab-" * 25))
     recogniser.transcribe("grid.mpg")
     assert recogniser.model.batches == [1]
 
 
-def test_progress_rises_to_the_whole_duration(recogniser: Recogniser, play):
+def test_progress_rises_to_the_whole_duration(recogniser: NetworkRecogniser, play):
     play(spelt("ab---" * 500))
     told: list[tuple[float, float]] = []
     recogniser.transcribe("film.mp4", progress=lambda done, of: told.append((done, of)))
@@ -393,7 +397,7 @@ def test_progress_rises_to_the_whole_duration(recogniser: Recogniser, play):
     ],
 )
 def test_the_other_modality_serves_and_the_output_says_so(
-    recogniser: Recogniser, play, heard, seen, sound, picture, warning
+    recogniser: NetworkRecogniser, play, heard, seen, sound, picture, warning
 ):
     play(spelt("ab", heard=heard, seen=seen), sound=sound, picture=picture)
     transcript = recogniser.transcribe("film.mp4")
@@ -401,7 +405,7 @@ def test_the_other_modality_serves_and_the_output_says_so(
     assert transcript.warnings == [warning]
 
 
-def test_silence_is_reported(recogniser: Recogniser, play):
+def test_silence_is_reported(recogniser: NetworkRecogniser, play):
     play(spelt("----"))
     transcript = recogniser.transcribe("film.mp4")
     assert transcript.segments == []
@@ -432,7 +436,7 @@ def test_silence_is_reported(recogniser: Recogniser, play):
     ],
 )
 def test_what_is_insisted_on_and_missing_is_one_line(
-    recogniser: Recogniser, play, modality, heard, seen, sound, picture, message
+    recogniser: NetworkRecogniser, play, modality, heard, seen, sound, picture, message
 ):
     play(spelt("ab", heard=heard, seen=seen), sound=sound, picture=picture)
     with pytest.raises(AvsrError, match=f"^film.mp4: {message}"):

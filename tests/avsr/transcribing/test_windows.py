@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from avsr.decoding.words import Word, join
 from avsr.preprocessing.clip import CROP_SIZE, FPS, SAMPLES_PER_FRAME, Clip
-from avsr.recognisers.ours import Recogniser
+from avsr.recognisers.ours import NetworkRecogniser
+from avsr.transcribing.engine import Listener
 from avsr.transcribing.windows import MOST_WINDOWS, passages
 
 LATIN = ("<blank>", " ", *"abcdefghijklmnopqrstuvwxyz")
@@ -48,6 +49,10 @@ class Script(torch.nn.Module):
         )
 
 
+def listener(recogniser: NetworkRecogniser) -> Listener:
+    return Listener(recogniser, "av", recogniser.recognise_part)
+
+
 def recording(frames: int) -> Clip:
     """Sound whose level is the number of the frame."""
     level = np.repeat(np.arange(frames) * STEP, SAMPLES_PER_FRAME).astype(np.float32)
@@ -65,10 +70,10 @@ def said(
     """The words of a recording in windows; the bound on their length and the tiling of the parts
     are checked."""
     network = Script(outputs, per_frame, tokens)
-    recogniser = Recogniser(network, "script", {"window_s": window_s}, torch.device("cpu"))  # type: ignore[arg-type]
+    recogniser = NetworkRecogniser(network, "script", {"window_s": window_s}, torch.device("cpu"))  # type: ignore[arg-type]
     clip, size = recording(len(network.outputs)), round((piece_s or window_s) * FPS)
     stream = [clip.window(i, min(i + size, clip.frames)) for i in range(0, clip.frames, size)]
-    parts = list(recogniser._windows(stream, "auto", recogniser.decoding))
+    parts = list(listener(recogniser).parts(stream))
     assert network.longest <= MOST_WINDOWS * round(window_s * FPS)
     at = 0
     for part, _ in parts:
@@ -166,10 +171,10 @@ def test_a_window_that_one_word_fills_grows_no_further_than_its_bound():
 
 def test_silence_takes_few_windows():
     network = Script("-" * 2000 + "ab " + "-" * 2000, 1, LATIN)
-    recogniser = Recogniser(network, "script", {"window_s": 10}, torch.device("cpu"))  # type: ignore[arg-type]
+    recogniser = NetworkRecogniser(network, "script", {"window_s": 10}, torch.device("cpu"))  # type: ignore[arg-type]
     calls = []
     network.register_forward_hook(lambda *_: calls.append(1))
-    parts = list(recogniser._windows([recording(4003)], "auto", recogniser.decoding))
+    parts = list(listener(recogniser).parts([recording(4003)]))
     assert [word.word for _, said in parts for word in said.words] == ["ab"]
     assert len(calls) <= 4003 / 250 * 4 / 3 + 2
 

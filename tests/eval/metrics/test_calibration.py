@@ -41,7 +41,7 @@ from avsr.model.config import ModelConfig
 from avsr.model.network import AVSR
 from avsr.preprocessing.clip import CROP_SIZE, SAMPLES_PER_FRAME, Clip
 from avsr.preprocessing.shards import ShardIndex
-from avsr.transcribing.transcribe import Recogniser
+from avsr.recognisers.ours import NetworkRecogniser
 
 TOKENS = ("<blank>", " ", *"abcdefghijklmnopqrstuvwxyz")
 CLEAN_AV = ("clean", "av")
@@ -216,11 +216,13 @@ class Index:
 
 
 @pytest.fixture
-def reader() -> Recogniser:
-    return Recogniser(Reader(), "reader", {"knows": "two words"}, torch.device("cpu"))  # type: ignore[arg-type]
+def reader() -> NetworkRecogniser:
+    return NetworkRecogniser(Reader(), "reader", {"knows": "two words"}, torch.device("cpu"))  # type: ignore[arg-type]
 
 
-def test_a_model_is_calibrated_and_reported(reader: Recogniser, monkeypatch: pytest.MonkeyPatch):
+def test_a_model_is_calibrated_and_reported(
+    reader: NetworkRecogniser, monkeypatch: pytest.MonkeyPatch
+):
     rows = ((Condition(), "av"), (Condition(), "audio"))
     monkeypatch.setattr(calibration, "FIT_ROWS", rows)
     index: Any = Index(400)
@@ -240,7 +242,7 @@ def test_a_model_is_calibrated_and_reported(reader: Recogniser, monkeypatch: pyt
     assert "all of them" in text
 
 
-def test_the_same_clips_and_noise_for_the_same_seed(reader: Recogniser):
+def test_the_same_clips_and_noise_for_the_same_seed(reader: NetworkRecogniser):
     index: Any = Index(30)
     first, again, other = (
         observe(reader, index, "train", calibration.FIT_ROWS, clips=4, seed=seed)
@@ -250,7 +252,7 @@ def test_the_same_clips_and_noise_for_the_same_seed(reader: Recogniser):
     assert len({found.row for found in first}) == len(calibration.FIT_ROWS)
 
 
-def test_a_split_without_texts_is_one_line(reader: Recogniser):
+def test_a_split_without_texts_is_one_line(reader: NetworkRecogniser):
     index: Any = Index(3)
     with pytest.raises(
         AvsrError,
@@ -274,7 +276,7 @@ def test_the_file_keeps_its_weights_and_gains_the_map(tmp_path: Path):
     before = load_model(source, "cpu")
     fitted = Calibration((1.0, 0.5, -0.5, 0.25), logit(0.3))
     info = {"calibration": fitted.to_info(), "word_times": Timing(4, 0).to_info(), "window_s": 7}
-    save_calibrated(source, target, Recogniser(before.model, "x", info, before.device))
+    save_calibrated(source, target, NetworkRecogniser(before.model, "x", info, before.device))
     after = load_model(target, "cpu")
     assert after.calibration == fitted
     assert after.timing == Timing(4, 0)
@@ -309,7 +311,7 @@ def test_wrong_numbers_are_wrong_usage(option: str, capsys: pytest.CaptureFixtur
     assert captured.err.count("\n") == 1
 
 
-def test_json_of_a_report_is_plain(reader: Recogniser):
+def test_json_of_a_report_is_plain(reader: NetworkRecogniser):
     index: Any = Index(6)
     json.dumps(
         report(reader, reader, observe(reader, index, "val", ((Condition(), "video"),))),

