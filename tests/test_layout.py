@@ -34,8 +34,13 @@ DIRECTION = (
     ("avsr.model", "avsr.imported"),
     ("avsr.decoding",),
     ("avsr.sync",),
-    ("avsr.recognisers",),
+    # the engine knows recognisers by their protocol alone; who speaks it takes files by the engine
+    ("avsr.transcribing.silero",),
+    ("avsr.transcribing.activity",),
+    ("avsr.recognisers.protocol",),
     ("avsr.transcribing",),
+    ("avsr.recognisers",),
+    ("avsr.transcribing.transcribe",),
     ("avsr", "avsr.live"),
     ("avsr.training", "avsr.eval"),
     ("avsr.cli", "avsr.app"),
@@ -43,12 +48,7 @@ DIRECTION = (
 )
 # These are being rebuilt, and leave this list with it.
 UNDER_CONSTRUCTION = {
-    ("avsr.recognisers.ours", "avsr.transcribing.together"),
-    ("avsr.recognisers.ours", "avsr.transcribing.activity"),
-    ("avsr.recognisers.ours", "avsr.transcribing.transcript"),
-    ("avsr.recognisers.ours", "avsr.transcribing.windows"),
     ("avsr.eval.metrics.compare", "avsr.eval.report.forest"),
-    ("avsr.eval.run.recognisers", "avsr.eval.run.peers"),
 }
 HEAVY = (
     "torch",

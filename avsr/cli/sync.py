@@ -32,6 +32,7 @@ def sync(
     from avsr.preprocessing.reader import stream_clips
     from avsr.recognisers import ours
     from avsr.sync import offset_of
+    from avsr.transcribing.engine import size_s
 
     recogniser = ours.load(model, device)
     failed = False
@@ -39,7 +40,7 @@ def sync(
         for number, file in enumerate(files):
             tell(number, len(files), str(file))
             with tell.aside(), failing_alone(file) as outcome:
-                clips = stream_clips(file, window_s=recogniser.window_s, audio_track=audio_track)
+                clips = stream_clips(file, window_s=size_s(recogniser), audio_track=audio_track)
                 found = offset_of(recogniser, clips)
                 if found is None:
                     raise AvsrError(

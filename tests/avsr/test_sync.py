@@ -490,7 +490,7 @@ def test_rows_11_and_33_somebody_whose_lips_the_model_never_saw(
     assert any("lips moved onto the sound" in line for line in found.warnings)
 
 
-def test_a_whole_recording_is_judged_over_all_its_windows(recogniser: Recogniser):
+def test_a_whole_recording_is_judged_over_all_its_windows(recogniser: NetworkRecogniser):
     whole = speaking(np.concatenate([codes(number) for number in range(3)]), lag=-7)
     silent = replace(speaking(codes(9)), audio_present=np.zeros(75, bool))
     windows = [silent, *(whole.window(first, first + 75) for first in range(0, 225, 75))]
@@ -501,7 +501,7 @@ def test_a_whole_recording_is_judged_over_all_its_windows(recogniser: Recogniser
     assert offset_of(recogniser, []) is None
 
 
-def test_the_command_tells_each_file(recogniser: Recogniser, monkeypatch, capsys):
+def test_the_command_tells_each_file(recogniser: NetworkRecogniser, monkeypatch, capsys):
     lags = {"even.mp4": 0, "late.mp4": 5, "early.mp4": -10}
 
     def stream_clips(path: Path, **_: object) -> list[Clip]:
@@ -510,7 +510,7 @@ def test_the_command_tells_each_file(recogniser: Recogniser, monkeypatch, capsys
         return [speaking(codes(3), lags[path.name])]
 
     monkeypatch.setattr("avsr.preprocessing.reader.stream_clips", stream_clips)
-    monkeypatch.setattr("avsr.transcribing.transcribe.load_model", lambda *_: recogniser)
+    monkeypatch.setattr("avsr.recognisers.ours.load", lambda *_: recogniser)
     assert avsr.cli.main(["sync", *lags]) == 0
     told = [line.split(" (")[0] for line in capsys.readouterr().out.splitlines()]
     assert told == [
