@@ -130,6 +130,7 @@ class ClipReader:
 
     Attributes:
         info: what the file holds.
+        crops: how mouths are cut out.
         faults: complete once the file was read: what was wrong with the file itself, see
             media.Media.warnings.
         remarks: complete once the file was read: other people, doubts about who is who, lips that
@@ -165,7 +166,7 @@ class ClipReader:
 
             check_rule(face)  # a mistyped rule is refused before the work, not after it
         self.set_window(window_s)
-        self._style = style_named(crops)
+        self._style, self.crops = style_named(crops), crops
         self.faults: list[str] = []
         self.remarks: list[str] = []
         self._path, self._model_path = path, model_path

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from avsr.base.errors import AvsrError
 from avsr.decoding.words import Hypothesis
 from avsr.preprocessing.clip import Clip
+from avsr.preprocessing.faces.crop_styles import OWN
 from avsr.transcribing.activity import Activity, somebody
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Recogniser(Protocol):
         about: how it decodes, for people.
         device: where it computes.
         modalities: what it can work with, some of STREAMS.
-        crops: the crop of the mouth that it was trained on: "own" or "research".
+        crops: the crop of the mouth that it was trained on, a name of faces.crop_styles.
         languages: codes of those it knows ("en"); empty where it does not say.
         vocabulary: "open", or "closed" where it knows no other words than those of its training.
         window_s: seconds of the overlapping windows in which long recordings go to it; None for one
@@ -49,7 +50,7 @@ class Recogniser(Protocol):
     about: str = ""
     device: Any = "cpu"
     modalities: tuple[str, ...] = STREAMS
-    crops: str = "own"
+    crops: str = OWN.name
     languages: tuple[str, ...] = ()
     vocabulary: str = "open"
     window_s: float | None = None

@@ -17,6 +17,7 @@ from avsr.base.inputs import path_of, whole_number
 from avsr.decoding.words import Hypothesis, Word, join, mean
 from avsr.model.batches import mask
 from avsr.preprocessing.clip import FPS, Clip
+from avsr.preprocessing.faces.crop_styles import OWN
 from avsr.recognisers.protocol import Recogniser, stream_for
 from avsr.transcribing.activity import SURE, spoken, stretches
 from avsr.transcribing.pauses import between_pauses
@@ -66,7 +67,10 @@ def transcribe(
         )
     if reader is not None and not isinstance(reader, ClipReader):
         raise AvsrError(f"reader {reader!r}: must be a ClipReader of the file, or left out")
-    with reader or open_reader(path, modality, face, audio_track) as reader:
+    if reader is not None and reader.crops != recogniser.crops:
+        reader.close()  # it began before anybody knew how the recogniser wants its mouths cut out
+        reader = None
+    with reader or open_reader(path, modality, face, audio_track, recogniser.crops) as reader:
         reader.set_window(size_s(recogniser))
         media = reader.info
         _insist(path, modality, sound=media.has_audio, picture=media.has_video)
@@ -97,15 +101,16 @@ def open_reader(
     modality: str = "auto",
     face: str | int = "main",
     audio_track: int | None = None,
+    crops: str = OWN.name,
 ) -> ClipReader:
-    """Opens a file for what transcribe is asked for."""
+    """Opens a file for what transcribe is asked for, with the crops of a recogniser."""
     from avsr.preprocessing.reader import ClipReader
 
     path = path_of(path)
     if not isinstance(face, str):
         face = whole_number(face, "face", "a rule or a number")
     streams: dict[str, Any] = {"audio": modality != "video", "video": modality != "audio"}
-    return ClipReader(path, face=face, audio_track=audio_track, **streams)
+    return ClipReader(path, face=face, audio_track=audio_track, crops=crops, **streams)
 
 
 class Listener:

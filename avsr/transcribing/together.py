@@ -116,7 +116,8 @@ class _Shared:
 
     def transcribe_short(self, path: str | Path, **options: Any) -> Transcript | None:
         """As `engine.transcribe`, but a file longer than a window is closed again, and None."""
-        with open_reader(path, **options) as reader:
+        crops = self.recogniser.crops
+        with open_reader(path, **options, crops=crops) as reader:
             if reader.info.duration_s > size_s(self.recogniser):
                 return None
             pictures = reader.info.has_video and options.get("modality") != "audio"
