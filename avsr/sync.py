@@ -13,18 +13,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from avsr.base.errors import AvsrError
-from avsr.base.threads import enough_threads
-from avsr.model.batches import batches_by_length, collate, mask
+from avsr.model.batches import batches_by_length, compute, mask
 from avsr.preprocessing.clip import CROP_SIZE, FPS, Clip
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from avsr.model.config import ModelConfig
     from avsr.model.network import AVSR
@@ -442,25 +443,26 @@ def _nowhere(clip: Clip, width: int) -> SharedSpace:
 
 def _encode(recogniser: Recogniser, clips: list[Clip]) -> list[SharedSpace]:
     """One pass of both streams over clips in which something is present."""
-    import torch
-    from torch.nn import functional as F
-
-    model = recogniser.model
-    with torch.inference_mode(), enough_threads(sum(clip.frames for clip in clips)):
-        audio, lips, heard, seen, lens = (tensor.to(recogniser.device) for tensor in collate(clips))
-        valid = torch.arange(lips.shape[1], device=lens.device) < lens[:, None]
-        sound, _ = model.encode_audio(audio, heard, valid)
-        picture, letters = model.encode_video(lips, seen, valid)
-        # (B, R T) -> (B, T)
-        spoken = (letters.argmax(-1) != 0).unflatten(1, (seen.shape[1], -1)).any(-1) & seen
-        # Heads put a letter into one frame or two; the mouth moves before and after.
-        spoken = F.max_pool1d(spoken.float().unsqueeze(1), 2 * REACH + 1, 1, REACH).squeeze(1) > 0
-        shared = zip(model.share(sound, picture), (heard, seen), strict=True)
-        ears, eyes = ((x.float() * there.unsqueeze(-1)).cpu().numpy() for x, there in shared)
-        speaking = (spoken & seen).cpu().numpy()
+    ears, eyes, speaking = compute(partial(_both, recogniser.model), clips, recogniser.device)
     found = []
     for i, clip in enumerate(clips):
         own = slice(0, clip.frames)
         present = clip.audio_present, clip.video_present
         found.append(SharedSpace(clip.id, ears[i, own], eyes[i, own], *present, speaking[i, own]))
     return found
+
+
+def _both(model: AVSR, *batch: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A batch in the shared space: sound (B, T, P), lips (B, T, P), zeros where absent, and where
+    the lips speak (B, T)."""
+    from torch.nn import functional as F
+
+    streams = model.encode(*batch)
+    heard, seen = streams.audio_present, streams.video_present
+    letters = streams.video_log_probs.argmax(-1) != 0  # (B, R T)
+    spoken = letters.unflatten(1, (seen.shape[1], -1)).any(-1) & seen  # (B, T)
+    # Heads put a letter into one frame or two; the mouth moves before and after.
+    spoken = F.max_pool1d(spoken.float().unsqueeze(1), 2 * REACH + 1, 1, REACH).squeeze(1) > 0
+    ears, eyes = model.share(streams.audio, streams.video)
+    ears, eyes = ears.float() * heard.unsqueeze(-1), eyes.float() * seen.unsqueeze(-1)
+    return ears.cpu().numpy(), eyes.cpu().numpy(), (spoken & seen).cpu().numpy()

@@ -1,20 +1,24 @@
-"""Clips as what a network takes: masked, batched by length, padded.
+"""Clips as what a network takes, masked, batched by length and padded, and what it makes of them.
 
 B  clips in a batch        T  frames, 25 a second        N  audio samples, 640 T
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from avsr.base.threads import enough_threads
 from avsr.preprocessing.clip import CROP_SIZE, SAMPLES_PER_FRAME, Clip
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
+
+Result = TypeVar("Result")
 
 BATCH_FRAMES = 1600  # padded frames in one forward pass, about 20 GRID clips
 
@@ -60,6 +64,20 @@ def collate(clips: Sequence[Clip]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tens
         present[1, i, :frames] = clip.video_present
     tensors = (torch.from_numpy(array) for array in (audio, lips, present[0], present[1]))
     return (*tensors, torch.tensor(lens, dtype=torch.int64))  # type: ignore[return-value]
+
+
+def compute(network: Callable[..., Result], clips: Sequence[Clip], device: torch.device) -> Result:
+    """What a network makes of clips, as one batch: the one place where it is asked outside training.
+
+    Args:
+        network: called with the tensors of `collate`, as `AVSR` and `AVSR.encode` are.
+        clips: together they must fit into memory.
+        device: where the network is.
+    """
+    import torch
+
+    with torch.inference_mode(), enough_threads(sum(clip.frames for clip in clips)):
+        return network(*(tensor.to(device) for tensor in collate(clips)))
 
 
 def mask(clip: Clip, modality: str) -> Clip:

@@ -49,6 +49,29 @@ class Output:
     lens: Tensor
 
 
+@dataclass
+class Encoded:
+    """The two streams of a batch, each encoded without the other.
+
+    Attributes:
+        audio: (B, T, D).
+        video: (B, T, D).
+        audio_log_probs: (B, R T, U) of the audio stream's own head.
+        video_log_probs: (B, R T, U) of the video stream's own head.
+        audio_present: (B, T) bool; past its end a clip has no sound.
+        video_present: (B, T) bool, the same of its lips.
+        valid: (B, T) bool, the frames that are the clip's.
+    """
+
+    audio: Tensor
+    video: Tensor
+    audio_log_probs: Tensor
+    video_log_probs: Tensor
+    audio_present: Tensor
+    video_present: Tensor
+    valid: Tensor
+
+
 class Head(nn.Linear):
     """Frames to CTC log-probabilities, R of them for each.
 
@@ -140,26 +163,20 @@ class AVSR(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        separate = {
-            "cross": config.stream_layers,
-            "early": 0,
-            "late": config.stream_layers + config.cross_layers,
-        }
-        joint = config.joint_layers + (config.stream_layers + config.cross_layers) * (
-            config.fusion == "early"
-        )
-        if config.fusion == "late":
-            separate["late"] += config.joint_layers
-            joint = 0
-        crossed = config.cross_layers if config.fusion == "cross" else 0
+        # How many blocks a stream has to itself, attends to the other in, and shares with it.
+        own, crossed, joint = config.stream_layers, config.cross_layers, config.joint_layers
+        if config.fusion == "early":
+            own, crossed, joint = 0, 0, own + crossed + joint
+        elif config.fusion == "late":
+            own, crossed, joint = own + crossed + joint, 0, 0
         self.audio_frontend: AudioFrontend | WhisperFrontend
         if config.audio_frontend == "whisper":
             self.audio_frontend = WhisperFrontend(config)
         else:
             self.audio_frontend = AudioFrontend(config.n_mels, config.audio_width, config.dim)
         self.video_frontend = VideoFrontend(config.video_width, config.dim)
-        self.audio_stream = Stream(config, separate[config.fusion])
-        self.video_stream = Stream(config, separate[config.fusion])
+        self.audio_stream = Stream(config, own)
+        self.video_stream = Stream(config, own)
         self.audio_cross = nn.ModuleList(ConformerBlock(config, cross=True) for _ in range(crossed))
         self.video_cross = nn.ModuleList(ConformerBlock(config, cross=True) for _ in range(crossed))
         self.fusion = Fusion(config.dim)
@@ -199,6 +216,23 @@ class AVSR(nn.Module):
             lips = view_lips(lips, self.config.crop)
         return self.video_stream(self.video_frontend(lips.float(), present), valid)
 
+    def encode(
+        self,
+        audio: Tensor,
+        lips: Tensor,
+        audio_present: Tensor,
+        video_present: Tensor,
+        lens: Tensor,
+    ) -> Encoded:
+        """Both streams of a batch, as `forward` takes it, each on its own."""
+        valid = torch.arange(lips.shape[1], device=lens.device) < lens[:, None]
+        audio_present, video_present = audio_present & valid, video_present & valid
+        heard, audio_log_probs = self.encode_audio(audio, audio_present, valid)
+        seen, video_log_probs = self.encode_video(lips, video_present, valid)
+        return Encoded(
+            heard, seen, audio_log_probs, video_log_probs, audio_present, video_present, valid
+        )
+
     def share(self, audio: Tensor, video: Tensor) -> tuple[Tensor, Tensor]:
         """Encoded streams (B, T, D) -> unit vectors (B, T, P) of one space: sound and lips of one
         moment lie close."""
@@ -229,24 +263,29 @@ class AVSR(nn.Module):
             )
         if self.config.fusion == "late":
             weights = self.fusion.weights(audio, video, audio_present, video_present)
-            # A frame with nothing in it goes by the streams that the clip does have.
-            # (B, 1, 2)
-            there = torch.stack([audio_present.any(1), video_present.any(1)], -1).unsqueeze(1)
-            shares = torch.where(
-                (audio_present | video_present).unsqueeze(-1), weights, there.to(weights.dtype)
-            )
-            absent = (shares == 0) & there.any(-1, keepdim=True)
-            log_shares = shares.clamp_min(1e-6).log().masked_fill(absent, -torch.inf)
-            # (B, R T, 2)
-            log_shares = log_shares.repeat_interleave(self.config.outputs_per_frame, 1)
-            mixed = torch.stack(
-                [heads[0] + log_shares[..., :1], heads[1] + log_shares[..., 1:]]
-            ).logsumexp(0)
-            return mixed.log_softmax(-1), weights[..., 0]
+            return self._mixed(heads, weights, audio_present, video_present), weights[..., 0]
         x, weights = self.fusion(audio, video, audio_present, video_present)
         for block in self.joint:
             x = block(x, valid)
         return self.head(x), weights[..., 0]
+
+    def _mixed(
+        self,
+        heads: tuple[Tensor, Tensor],
+        weights: Tensor,
+        audio_present: Tensor,
+        video_present: Tensor,
+    ) -> Tensor:
+        """Late fusion: what the heads (B, R T, U) say, mixed by weights (B, T, 2)."""
+        # A frame with nothing in it goes by the streams that the clip does have: (B, 1, 2)
+        there = torch.stack([audio_present.any(1), video_present.any(1)], -1).unsqueeze(1)
+        something = (audio_present | video_present).unsqueeze(-1)
+        shares = torch.where(something, weights, there.to(weights.dtype))
+        absent = (shares == 0) & there.any(-1, keepdim=True)
+        log_shares = shares.clamp_min(1e-6).log().masked_fill(absent, -torch.inf)
+        log_shares = log_shares.repeat_interleave(self.config.outputs_per_frame, 1)  # (B, R T, 2)
+        mixed = [head + log_shares[..., [i]] for i, head in enumerate(heads)]
+        return torch.stack(mixed).logsumexp(0).log_softmax(-1)
 
     def forward(
         self,
@@ -265,17 +304,19 @@ class AVSR(nn.Module):
             video_present: (B, T) bool.
             lens: (B,) int64 valid frames of each clip.
         """
-        valid = torch.arange(lips.shape[1], device=lens.device) < lens[:, None]
-        audio_present, video_present = audio_present & valid, video_present & valid
-        heard, audio_log_probs = self.encode_audio(audio, audio_present, valid)
-        seen, video_log_probs = self.encode_video(lips, video_present, valid)
+        streams = self.encode(audio, lips, audio_present, video_present, lens)
         log_probs, weight = self.fuse(
-            heard, seen, audio_present, video_present, valid, (audio_log_probs, video_log_probs)
+            streams.audio,
+            streams.video,
+            streams.audio_present,
+            streams.video_present,
+            streams.valid,
+            (streams.audio_log_probs, streams.video_log_probs),
         )
         return Output(
             log_probs,
-            audio_log_probs,
-            video_log_probs,
+            streams.audio_log_probs,
+            streams.video_log_probs,
             weight,
             lens * self.config.outputs_per_frame,
         )

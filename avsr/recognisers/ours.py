@@ -15,9 +15,8 @@ from urllib.parse import parse_qsl
 
 from avsr.base.errors import AvsrError, UsageError
 from avsr.base.inputs import digest
-from avsr.base.threads import enough_threads
 from avsr.decoding.words import Hypothesis, Word, join, mean
-from avsr.model.batches import batches_by_length, collate, mask
+from avsr.model.batches import batches_by_length, compute, mask
 from avsr.preprocessing.clip import FPS, Clip
 from avsr.recognisers.base import Recogniser
 from avsr.recognisers.protocol import stream_for
@@ -250,14 +249,11 @@ class NetworkRecogniser(Recogniser):
             Per clip its words, their confidence not calibrated, and the audio_weight of each: over
             its letters, because what lies around them belongs to it only more or less.
         """
-        import torch
-
         from avsr.decoding.alignment import forced_align_batch, without_echoes, word_times
         from avsr.model.tokenizer import Tokenizer
 
         decoding = decoding or self.decoding
-        with torch.inference_mode(), enough_threads(sum(clip.frames for clip in clips)):
-            output = self.model(*(tensor.to(self.device) for tensor in collate(clips)))
+        output = compute(self.model, clips, self.device)
         log_probs, lens, weight = (
             output.log_probs.float().cpu(),
             output.lens.cpu(),

@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from avsr.preprocessing.clip import Clip
@@ -22,7 +23,7 @@ from avsr.preprocessing.clip import Clip
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from avsr.model.network import AVSR, Output
+    from avsr.model.network import AVSR
     from avsr.recognisers.ours import NetworkRecogniser
 
 HELD = 32  # encodings of a batch held at once, about 1 MB each for the bundled model
@@ -59,7 +60,8 @@ class Listener:
         self._recognise: Callable[..., Sequence[Any]] = recogniser.recognise
         if ours is not None:
             listening: Any = copy.copy(ours)  # the caller's recogniser keeps its plain network
-            self._encoder = listening.model = SharedEncoder(ours.model)
+            self._encoder = SharedEncoder()
+            listening.model = self._encoder.hooked_into(ours.model)
             self._recognise = listening.recognise
 
     def recognise(self, clips: Sequence[Clip], modality: str) -> tuple[Sequence[Any], Spent]:
@@ -76,46 +78,36 @@ class Listener:
 
 
 class SharedEncoder:
-    """Stands in for `AVSR`: the same outputs, but a stream that was just encoded is not encoded
-    again.
+    """Hooks into a network: a stream that was just encoded is not encoded again.
 
     Args:
-        model: the network.
         held: how many encodings are kept, those used last.
+
+    Attributes:
+        network_s: seconds spent in the network.
+        saved_s: seconds that encodings took which were there already.
     """
 
-    def __init__(self, model: AVSR, held: int = HELD) -> None:
-        self.model = model
+    def __init__(self, held: int = HELD) -> None:
         self.held = held
         self.network_s = 0.0
         self.saved_s = 0.0
         self._encodings: OrderedDict[bytes, tuple[tuple[Tensor, Tensor], float]] = OrderedDict()
 
-    def __call__(
-        self,
-        audio: Tensor,
-        lips: Tensor,
-        audio_present: Tensor,
-        video_present: Tensor,
-        lens: Tensor,
-    ) -> Output:
-        """As `AVSR.forward`."""
-        import torch
+    def hooked_into(self, model: AVSR) -> AVSR:
+        """The same network, weights shared, with its encoders and its fusion called through this;
+        the one given is left as it is."""
+        hooked: Any = copy.copy(model)
+        hooked.encode_audio = partial(self._encoded, "audio", model.encode_audio)
+        hooked.encode_video = partial(self._encoded, "video", model.encode_video)
+        hooked.fuse = partial(self._fused, model.fuse)
+        return hooked
 
-        from avsr.model.network import Output
-
-        model = self.model
-        valid = torch.arange(lips.shape[1], device=lens.device) < lens[:, None]
-        audio_present, video_present = audio_present & valid, video_present & valid
-        heard = self._encoded("audio", model.encode_audio, audio, audio_present, valid)
-        seen = self._encoded("video", model.encode_video, lips, video_present, valid)
-        with _timed(lens) as clock:
-            heads = (heard[1], seen[1])
-            log_probs, weight = model.fuse(
-                heard[0], seen[0], audio_present, video_present, valid, heads
-            )
+    def _fused(self, fuse: Callable[..., tuple[Tensor, Tensor]], *streams: Any) -> Any:
+        with _timed(streams[0]) as clock:
+            fused = fuse(*streams)
         self.network_s += clock.seconds
-        return Output(log_probs, heard[1], seen[1], weight, lens * model.config.outputs_per_frame)
+        return fused
 
     def _encoded(
         self,

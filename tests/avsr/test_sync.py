@@ -58,6 +58,8 @@ class Reader(torch.nn.Module):
         letters = torch.stack([codes == 0, codes > 0], -1).float()
         return self.vectors[codes], letters
 
+    encode = AVSR.encode
+
     def share(self, audio, video):
         return audio, video
 
