@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avsr.imported.segments import LONGEST, MAX_GAP, Segment, by_streams, filled, plan
 from avsr.preprocessing.clip import FPS, SAMPLES_PER_FRAME, Clip
+from avsr.transcribing.segments import LONGEST, MAX_GAP, Segment, by_streams, filled, plan
 
 
 def mask(frames: int, *absent: tuple[int, int]) -> np.ndarray:
