@@ -43,6 +43,12 @@ class DataConfig(_Section):
     audio_only_share: float = Field(
         0.25, ge=0, lt=1, description="share of clips without video in an epoch"
     )
+    balance: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="0: all clips with video alike often, 1: all speakers; shares are n^(1-b)",
+    )
     join: float = Field(
         0.1, ge=0, le=1, description="share of clips that another sentence of the speaker follows"
     )
@@ -50,7 +56,7 @@ class DataConfig(_Section):
         0.2,
         ge=0,
         le=1,
-        description="largest share of clips without text, or too short for it; beyond, no run starts",
+        description="largest share of clips without text, or too short for it",
     )
     cache_gb: float = Field(
         4.0, ge=0, le=1e6, description="clips are kept decoded in memory up to this size"
@@ -62,7 +68,16 @@ class AugmentConfig(_Section):
     splice: float = Field(
         0.0, ge=0, le=1, description="probability of a sentence spliced from clips of one speaker"
     )
+    splice_speakers: float = Field(
+        0.0, ge=0, le=1, description="share of those with words of other speakers in them"
+    )
     nothing: float = Field(0.03, ge=0, le=0.5, description="share of clips in which nobody speaks")
+    other_speech: float = Field(
+        0.0,
+        ge=0,
+        le=0.5,
+        description="share of clips with speech of voices_dir, which has no words of ours: blanks",
+    )
     speed: float = Field(
         0.25, ge=0, le=0.5, description="largest change of speed, in log, sound and lips together"
     )
@@ -76,6 +91,10 @@ class AugmentConfig(_Section):
     snr_low_db: float = Field(-10.0, ge=-30, le=60)
     snr_high_db: float = Field(20.0, ge=-30, le=60)
     noise_dir: Path | None = Field(None, description="folder of noise recordings, 16 kHz wav")
+    voices_dir: Path | None = Field(
+        None,
+        description="folder of recordings of people who speak: half of all other voices",
+    )
     rir_dir: Path | None = Field(None, description="folder of room impulse responses, 16 kHz wav")
     room: float = Field(
         0.2, ge=0, le=1, description="probability of a room, where rir_dir is given"
@@ -108,11 +127,11 @@ class AugmentConfig(_Section):
         0.0,
         ge=0,
         le=0.5,
-        description="probability, where sound and lips fit, that a word shows the lips of one that looks like it",
+        description="probability that a word shows the lips of one that looks like it",
     )
     lookalike_groups: tuple[str, ...] = Field(
         (),
-        description="groups of words that look alike, in the spelling of the texts, each as 'b p m'",
+        description="words that look alike, in the spelling of the texts: 'b p m'",
     )
     out_of_step: float = Field(
         0.08, ge=0, le=0.5, description="share of clips whose lips come too early or too late"
@@ -121,7 +140,7 @@ class AugmentConfig(_Section):
         0.12,
         ge=0,
         le=1,
-        description="share of added noise that is one voice; for clips with lips in half of them the speaker's own",
+        description="share of added noise that is one voice; of speakers seen, half their own",
     )
     babble: float = Field(
         0.53, ge=0, le=1, description="share of added noise that is three to seven voices"
@@ -144,10 +163,23 @@ class AugmentConfig(_Section):
         4.0,
         ge=0,
         le=10,
-        description="largest standard deviation of a smooth warp that gives the mouth another shape",
+        description="largest deviation (std) of a smooth warp: another mouth",
+    )
+    perspective: float = Field(
+        0.1, ge=0, le=0.3, description="largest share by which a side is nearer; also of shear"
     )
     picture: float = Field(
-        0.3, ge=0, le=1, description="probability, each, of gamma, blur, noise, occlusion"
+        0.3,
+        ge=0,
+        le=1,
+        description="probability, each, of another tone curve, blur; noise, occlusion",
+    )
+    light: float = Field(0.3, ge=0, le=1, description="probability of light from one side")
+    texture: float = Field(
+        0.2, ge=0, le=1, description="probability of a random convolution, where there is no blur"
+    )
+    borrow: float = Field(
+        0.3, ge=0, le=1, description="probability that the still picture is in part another clip's"
     )
 
     @field_validator("lookalike_groups")

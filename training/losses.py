@@ -16,6 +16,7 @@ from avsr.model.tokenizer import Tokenizer
 from avsr.training.config import LossConfig
 from avsr.training.data.augment import warp_mel
 from avsr.training.data.batch import Batch
+from avsr.training.data.pictures import change_pictures
 from avsr.training.risk import expected_word_errors
 
 UNKNOWN = -1  # frame target where the alignment says nothing
@@ -289,7 +290,8 @@ class Objective(nn.Module):
         audio, audio_head = model.encode_audio(
             batch.audio, heard, valid, lambda mel: self._changed_mel(mel, batch)
         )
-        video, video_head = model.encode_video(batch.lips, seen, valid, viewed=True)
+        lips = change_pictures(batch.lips, seen, batch.looks, model.config.crop)
+        video, video_head = model.encode_video(lips, seen, valid, viewed=True)
         losses = {
             "audio_stream": ctc(audio_head, batch, has_audio),
             "audio_frame": frame_loss(self.audio_frames, audio, ear_targets, clear),

@@ -20,7 +20,7 @@ from avsr.training.config import TrainConfig, load_recipe
         ("grid-tiny", "grid-tiny"),
         ("grid-tiny-2", "grid-tiny"),
         ("grid-whisper-2", "grid-whisper"),
-        ("grid", "grid"),
+        ("grid", "grid-whisper"),
     ],
 )
 def test_shipped_recipes_build_their_network(name: str, size: str) -> None:

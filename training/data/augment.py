@@ -12,12 +12,12 @@ from numpy.random import Generator
 from scipy.fft import next_fast_len
 from torch import Tensor
 
-from avsr.model.frontends import VIEW, view_grid, view_lips
 from avsr.preprocessing.audio import hz_to_mel, mel_to_hz
 from avsr.preprocessing.clip import CROP_SIZE, FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from avsr.preprocessing.media.codecs import round_trip
 from avsr.training.config import AugmentConfig
 
+WINDOW, HOP = 512, 128  # of the phase vocoder, samples
 Words = list[tuple[str, float, float]]  # word, start_s, end_s
 CODEC_KBPS = {"opus": (6, 24), "mp3": (8, 32), "amr-nb": (4.75, 12.2), "aac": (12, 32)}
 
@@ -168,22 +168,18 @@ def change_voice(audio: np.ndarray, pitch: float, formants: float) -> np.ndarray
         pitch: factor of the fundamental frequency.
         formants: factor of the formant frequencies.
     """
-    import librosa
-
-    spectrum = librosa.stft(audio, n_fft=512, hop_length=160)  # (257, frames)
+    spectrum = _spectrum(audio)
     log_magnitude = np.log(np.abs(spectrum) + 1e-6)
-    cepstrum = np.fft.irfft(log_magnitude, axis=0)
+    cepstrum = np.fft.irfft(log_magnitude)
     # what repeats faster than every 2.5 ms is the voice's pitch, the rest its envelope
-    cepstrum[40:-39] = 0
-    envelope = np.fft.rfft(cepstrum, axis=0).real
-    bins = np.arange(len(envelope)) * (pitch / formants)
-    low = np.minimum(bins.astype(int), len(envelope) - 2)
-    share = np.minimum(bins - low, 1.0)[:, None]
-    moved = envelope[low] * (1 - share) + envelope[low + 1] * share
+    cepstrum[:, 40:-39] = 0
+    envelope = np.fft.rfft(cepstrum).real
+    bins = np.arange(envelope.shape[1]) * (pitch / formants)
+    low = np.minimum(bins.astype(int), envelope.shape[1] - 2)
+    share = np.minimum(bins - low, 1.0).astype(np.float32)
+    moved = envelope[:, low] * (1 - share) + envelope[:, low + 1] * share
     spectrum = spectrum * np.exp(np.clip(moved - envelope, -6, 6))
-    stretched = librosa.istft(
-        librosa.phase_vocoder(spectrum, rate=1 / pitch, hop_length=160), hop_length=160
-    )
+    stretched = _sound(_stretched(spectrum, pitch))
     if pitch > 1:  # what would fold back
         size = next_fast_len(len(stretched), real=True)
         low_pass = np.fft.rfft(stretched, size)
@@ -195,14 +191,72 @@ def change_voice(audio: np.ndarray, pitch: float, formants: float) -> np.ndarray
     )
 
 
+def _spectrum(audio: np.ndarray) -> np.ndarray:
+    """(frames, 257) complex, a frame every HOP samples around its middle."""
+    padded = np.pad(audio, WINDOW // 2)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
+    return np.fft.rfft(frames * np.hanning(WINDOW + 1)[:-1].astype(np.float32))
+
+
+def _sound(spectrum: np.ndarray) -> np.ndarray:
+    """(N,) float32 whose spectrum this is, as nearly as there is one (Griffin & Lim 1984)."""
+    window = np.hanning(WINDOW + 1)[:-1].astype(np.float32)
+    pieces = np.fft.irfft(spectrum) * window
+    overlap = WINDOW // HOP
+    sound = np.zeros((len(spectrum) + overlap - 1, HOP), np.float32)
+    weight = np.zeros_like(sound)
+    for k in range(overlap):
+        part = slice(k * HOP, (k + 1) * HOP)
+        sound[k : k + len(spectrum)] += pieces[:, part]
+        weight[k : k + len(spectrum)] += window[part] ** 2
+    return (sound / np.maximum(weight, 1e-3)).ravel()[WINDOW // 2 :]
+
+
+def _stretched(spectrum: np.ndarray, factor: float) -> np.ndarray:
+    """A spectrum (frames, 257) that lasts ``factor`` times as long, its frequencies kept.
+
+    A phase vocoder (Flanagan & Golden 1966): each bin turns on by as much as it turns between the
+    two frames that a new one lies between.
+    """
+    times = np.arange(0, len(spectrum), 1 / factor)
+    here = times.astype(int)
+    share = (times - here).astype(np.float32)[:, None]
+    spectrum = np.pad(spectrum, ((0, 2), (0, 0)))
+    magnitude, angle = np.abs(spectrum), np.angle(spectrum)
+    expected = np.arange(spectrum.shape[1], dtype=np.float32) * (2 * np.pi * HOP / WINDOW)
+    odd = angle[here + 1] - angle[here] - expected
+    turns = (expected + odd - 2 * np.pi * np.round(odd / (2 * np.pi))) % (2 * np.pi)
+    phase = angle[0] + np.cumsum(turns, 0, np.float32) - turns
+    magnitude = magnitude[here] * (1 - share) + magnitude[here + 1] * share
+    return magnitude * (np.cos(phase) + 1j * np.sin(phase))
+
+
 def nothing(sample: Sample, noise: np.ndarray, rng: Generator) -> Sample:
-    """The clip with nobody speaking: silence or faint noise (N,), over one still frame, a black
-    picture or none."""
-    level = 0.0 if rng.random() < 0.4 else 10 ** rng.uniform(-4, -1.5) / (float(noise.std()) + 1e-9)
+    """The clip with nobody speaking: silence or noise (N,), faint or loud, over a still frame or
+    black ones."""
+    level = 0.0 if rng.random() < 0.3 else 10 ** rng.uniform(-4, -0.7) / (float(noise.std()) + 1e-9)
     still = np.repeat(
         sample.lips[:1] if rng.random() < 0.5 else np.zeros_like(sample.lips[:1]), sample.frames, 0
     )
     return replace(sample, text="", audio=(noise * level).astype(np.float32), lips=still, words=[])
+
+
+def other_speech(sample: Sample, voice: np.ndarray, rng: Generator) -> Sample:
+    """The clip with somebody (N,) who says none of our words, unseen or with lips that say none.
+
+    A mouth played backwards moves like one that speaks another language.
+    """
+    level = float(sample.audio.std()) / (float(voice.std()) + 1e-9)
+    seen = sample.video_present[::-1] & (rng.random() < 0.4)
+    return replace(
+        sample,
+        text="",
+        audio=voice * np.float32(level),
+        audio_present=np.ones_like(sample.audio_present),
+        lips=sample.lips[::-1],
+        words=[],
+        video_present=seen,
+    )
 
 
 def _soften(audio: np.ndarray, at: int) -> None:
@@ -367,47 +421,18 @@ def mel_keep(frames: int, n_mels: int, masks: int, rng: Generator) -> np.ndarray
     return keep
 
 
-def picture(lips: np.ndarray, size: int, config: AugmentConfig, rng: Generator) -> np.ndarray:
-    """Geometry and light of one clip's crops: (T, 96, 96) uint8 -> (T, size, size) uint8, alike for
-    all frames."""
+def picture(lips: np.ndarray, config: AugmentConfig, rng: Generator) -> np.ndarray:
+    """One clip's crops (T, 96, 96) uint8 after a lossy coder and in part behind something; a copy
+    where they change."""
     import cv2
 
-    zoom = VIEW / CROP_SIZE * np.exp(rng.uniform(-config.scale, config.scale))
-    wide = np.exp(rng.uniform(-config.scale, config.scale))  # mouths differ in their proportions
-    angle = np.deg2rad(rng.uniform(-config.rotate_deg, config.rotate_deg))
-    shift = rng.uniform(-config.shift_px, config.shift_px, 2) * 2 / CROP_SIZE
-    mirror = -1.0 if rng.random() < config.flip else 1.0
-    cos, sin = zoom * np.cos(angle), zoom * np.sin(angle)
-    affine = [
-        [mirror * wide * cos, -sin / wide, shift[0]],
-        [mirror * wide * sin, cos / wide, shift[1]],
-    ]
-    bend = rng.normal(0, rng.uniform(0, config.warp_px) * 2 / CROP_SIZE, (4, 4, 2))
-    warp = cv2.resize(bend, (size, size), interpolation=cv2.INTER_CUBIC)
-    places = (
-        view_grid(size, torch.tensor([affine], dtype=torch.float32))
-        + torch.from_numpy(warp).float()
-    )
-    out = view_lips(torch.from_numpy(lips)[None], size, places)[0].round_().to(torch.uint8).numpy()
-    if rng.random() < config.picture:
-        curve = 255 * (np.arange(256) / 255) ** np.exp(rng.uniform(-0.5, 0.5))
-        out = curve.round().astype(np.uint8)[out]
-    if rng.random() < config.picture:
-        sigma = rng.uniform(0.4, 1.5)
-        out = np.stack([cv2.GaussianBlur(frame, (0, 0), sigma) for frame in out])
-    if rng.random() < config.picture / 2:
-        # sensor noise, shifted about from frame to frame
-        grain = rng.normal(0, rng.uniform(2, 12), out.shape[1:])
-        moves = rng.integers(0, size, (len(out), 2))
-        noise = np.stack([np.roll(grain, move, (0, 1)) for move in moves])
-        out = np.clip(out + noise, 0, 255).astype(np.uint8)
     if rng.random() < config.codec:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(8, 60))]
-        coded = (cv2.imencode(".jpg", frame, quality)[1] for frame in out)
-        out = np.stack([np.asarray(cv2.imdecode(frame, cv2.IMREAD_GRAYSCALE)) for frame in coded])
+        coded = (cv2.imencode(".jpg", frame, quality)[1] for frame in lips)
+        lips = np.stack([np.asarray(cv2.imdecode(frame, cv2.IMREAD_GRAYSCALE)) for frame in coded])
     if rng.random() < config.picture / 2:
-        height, width = rng.integers(size // 8, size // 2, 2)
-        top, left = rng.integers(0, size - height), rng.integers(0, size - width)
-        first, last = sorted(rng.integers(0, len(out) + 1, 2))
-        out[first:last, top : top + height, left : left + width] = rng.integers(0, 256)
-    return out
+        lips, (height, width) = lips.copy(), rng.integers(CROP_SIZE // 8, CROP_SIZE // 2, 2)
+        top, left = rng.integers(0, CROP_SIZE - height), rng.integers(0, CROP_SIZE - width)
+        first, last = sorted(rng.integers(0, len(lips) + 1, 2))
+        lips[first:last, top : top + height, left : left + width] = rng.integers(1, 256)
+    return lips

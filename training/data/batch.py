@@ -22,7 +22,8 @@ class Batch:
     Attributes:
         audio: (B, N) float32, noisy.
         clean_audio: (B, N) float32, the same without noise, for the teacher.
-        lips: (B, T, crop, crop) uint8.
+        lips: (B, T, 96, 96) uint8.
+        looks: (B, LOOK) float32, how they are to be shown, see ``pictures``.
         audio_present: (B, T) bool, after spans were taken out.
         clean_present: (B, T) bool, before.
         video_present: (B, T) bool.
@@ -42,6 +43,7 @@ class Batch:
     audio: Tensor
     clean_audio: Tensor
     lips: Tensor
+    looks: Tensor
     audio_present: Tensor
     clean_present: Tensor
     video_present: Tensor
@@ -122,6 +124,7 @@ def collate(items: list[dict]) -> Batch:
     padded: dict[str, Any] = {name: pad(name, frames * sizes.get(name, 1)) for name in names}
     return Batch(
         **padded,
+        looks=torch.from_numpy(np.stack([item["look"] for item in items])),
         in_step=torch.tensor([item["in_step"] for item in items]),
         lips_needed=torch.tensor([item["lips_needed"] for item in items]),
         formants=torch.tensor([item["formants"] for item in items], dtype=torch.float32),

@@ -16,11 +16,13 @@ from avsr.base.errors import AvsrError
 from avsr.model.config import ModelConfig
 from avsr.model.tokenizer import Tokenizer
 from avsr.preprocessing.clip import FPS, SAMPLES_PER_FRAME
+from avsr.preprocessing.synthetic.sounds import non_speech
 from avsr.preprocessing.text import canonical
 from avsr.training.config import AugmentConfig
 from avsr.training.data import augment
 from avsr.training.data.augment import Sample
 from avsr.training.data.batch import Batch, collate
+from avsr.training.data.pictures import draw_look
 from avsr.training.data.plan import Key, Plan, plan_epoch
 from avsr.training.data.recordings import read_recordings
 from avsr.training.data.store import ClipStore, outputs_needed
@@ -92,6 +94,7 @@ class TrainSet(Dataset):
         )
         self.use = use
         self.noises = read_recordings(config.noise_dir)
+        self.voices = read_recordings(config.voices_dir)
         self.rooms = read_recordings(config.rir_dir)
         self.lookalikes: dict[str, set[str]] = defaultdict(set)  # word -> those that look like it
         for group in map(canonical, config.lookalike_groups):
@@ -113,17 +116,19 @@ class TrainSet(Dataset):
         return len(self.store)
 
     def __getitem__(self, key: Key) -> dict:
-        epoch, i, follower = key
-        config, rng = self.config, default_rng([self.seed, epoch, i])
+        epoch, i, follower, turn = Key(*key)
+        config, rng = self.config, default_rng([self.seed, epoch, i, turn])
         scene = self._scene(self._used(self._speech(i, follower, rng)), i, epoch, rng)
         sample, frames = scene.sample, scene.sample.frames
-        audio, lips, audio_present, video_present = self._taken_away(
-            scene, self._picture(sample, rng), rng
-        )
+        lips = sample.lips
+        if sample.video_present.any():
+            lips = augment.picture(lips, config, rng)
+        audio, lips, audio_present, video_present = self._taken_away(scene, lips, rng)
         return {
             "audio": audio,
             "clean_audio": sample.audio,
             "lips": lips,
+            "look": draw_look(config, rng),
             "audio_present": audio_present,
             "clean_present": sample.audio_present,
             "video_present": video_present,
@@ -152,8 +157,17 @@ class TrainSet(Dataset):
         config = self.config
         mismatch = rng.random()
         if rng.random() < config.nothing:
-            sample = augment.nothing(sample, self._background(len(sample.audio), rng), rng)
+            sounds = non_speech if rng.random() < 0.5 else self._background
+            sample = augment.nothing(sample, sounds(len(sample.audio), rng), rng)
             return Scene(sample, sample.audio)
+        if self.voices and rng.random() < config.other_speech and sample.audio_present.any():
+            sample = augment.other_speech(sample, self._voice(len(sample.audio), rng), rng)
+            return Scene(
+                sample,
+                self._heard(sample, i, rng, 1.0, False, 5.0)[0],
+                in_step=False,
+                other_lips=True,
+            )
         shown, in_step, other_lips, least_db = self._shown(sample, i, mismatch, rng)
         ramp = min(1.0, epoch / config.noise_warmup) if config.noise_warmup else 1.0
         lips_help = in_step and _paired(sample) and bool(shown.video_present.mean() > 0.5)
@@ -189,21 +203,13 @@ class TrainSet(Dataset):
                 return shown, False, True, 0.0
         return sample, True, False, -np.inf
 
-    def _picture(self, sample: Sample, rng: Generator) -> np.ndarray:
-        """(T, crop, crop) uint8, what the network sees of the lips; black where there are none."""
-        crop = self.model.crop
-        if not sample.video_present.any():
-            return np.zeros((sample.frames, crop, crop), np.uint8)
-        return augment.picture(sample.lips, crop, self.config, rng)
-
     def _taken_away(
         self, scene: Scene, lips: np.ndarray, rng: Generator
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """What is left of sound and lips after short masks and longer absences, marked or not.
 
         Returns:
-            audio (N,), lips (T, crop, crop), audio_present (T,), video_present (T,). Lips are
-            changed in place.
+            audio (N,), lips (T, 96, 96), audio_present (T,), video_present (T,).
         """
         config, sample, audio, needed = self.config, scene.sample, scene.audio, scene.lips_needed
         audio_present, video_present = sample.audio_present.copy(), sample.video_present.copy()
@@ -220,7 +226,8 @@ class TrainSet(Dataset):
         elif draw < 2 * config.spans + config.silent:
             audio = audio * ~unmarked.repeat(SAMPLES_PER_FRAME)
         elif draw < 2 * (config.spans + config.silent) and not needed:
-            lips[unmarked] = 0 if black else lips[0]
+            shown = ~unmarked[:, None, None]
+            lips = lips * shown if black else np.where(shown, lips, lips[:1])
         return audio, lips, audio_present, video_present
 
     def _speech(self, i: int, follower: int, rng: Generator) -> Sample:
@@ -234,10 +241,13 @@ class TrainSet(Dataset):
             if sample.words and second.words:
                 sample = augment.join(sample, second, rng)
                 original = sample if self._fits(sample) else original
-        elif count > 1 and len(others) > 3 and rng.random() < self.config.splice:
-            donors = [
-                self.store.sample(int(j)) for j in rng.choice(others, int(rng.integers(1, 4)))
-            ]
+        elif count > 1 and rng.random() < self.config.splice:
+            wanted, picks = int(rng.integers(1, 4)), []
+            if rng.random() < self.config.splice_speakers:
+                picks = self.store.of_other_speakers(i, wanted, rng)
+            elif len(others) > 3:
+                picks = rng.choice(others, wanted).tolist()
+            donors = [self.store.sample(j) for j in picks]
             donors = [donor for donor in donors if donor.words and len(donor.words) == count]
             if donors:
                 sample = augment.splice(sample, donors, rng)
@@ -339,13 +349,24 @@ class TrainSet(Dataset):
         talkers = 1 if kind < config.talker else int(rng.integers(3, 8))
         share = 0.5 if talkers == 1 else config.own_babble
         own = self.store.others(i) if share and rng.random() < share else []
-        picks = rng.choice(own, talkers) if own else rng.integers(len(self.store), size=talkers)
-        voices = [augment.fit(self.store.sample(int(j)).audio, samples, rng) for j in picks]
+        if not own and self.voices and rng.random() < 0.5:
+            voices = [self._voice(samples, rng) for _ in range(talkers)]
+        else:
+            picks = rng.choice(own, talkers) if own else rng.integers(len(self.store), size=talkers)
+            voices = [augment.fit(self.store.sample(int(j)).audio, samples, rng) for j in picks]
         return np.stack([voice / max(1e-4, float(voice.std())) for voice in voices]).sum(0), talkers
 
+    def _voice(self, samples: int, rng: Generator) -> np.ndarray:
+        """A stretch (samples,) of somebody who says other things."""
+        assert self.voices
+        return self.voices.stretch(int(rng.integers(len(self.voices))), samples, rng)
+
     def _background(self, samples: int, rng: Generator) -> np.ndarray:
-        """Noise without words: a recording or coloured noise."""
-        if self.noises and rng.random() < 0.6:
+        """Noise without words: a recording, a synthetic sound or coloured noise."""
+        kind = rng.random()
+        if kind < 0.2 and (sound := non_speech(samples, rng)).any():
+            return sound
+        if self.noises and kind < 0.7:
             return self.noises.stretch(int(rng.integers(len(self.noises))), samples, rng)
         return augment.coloured_noise(samples, float(rng.uniform(0, 2)), rng)
 

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
-from numpy.random import default_rng
+from numpy.random import Generator, default_rng
 
 from avsr.training.config import DataConfig
 from avsr.training.data.store import ClipStore
 
-Key = tuple[int, int, int]  # epoch, clip, the clip that follows it or -1
+
+class Key(NamedTuple):
+    """A clip as an epoch shows it: what follows it or -1, and how often it was shown before."""
+
+    epoch: int
+    clip: int
+    follower: int = -1
+    turn: int = 0
 
 
 def plan_epoch(store: ClipStore, config: DataConfig, seed: int, epoch: int) -> list[list[Key]]:
     """The batches of an epoch: every clip with video once, some with another one after it, and a
     share without video.
 
-    Clips of like length go together and batches come in random order. A batch holds at most
-    ``max_frames`` frames, padding and the slowest change of speed included only in so far as the
-    lengths in the index tell.
+    With ``balance`` clips of speakers who have few come several times, see ``shown``. Clips of like
+    length go together and batches come in random order. A batch holds at most ``max_frames``
+    frames, padding and the slowest change of speed included only in so far as the lengths in the
+    index tell.
     """
     rng = default_rng([seed, epoch])
     seen = [i for i in range(len(store)) if store.has_video(i)]
@@ -28,10 +38,10 @@ def plan_epoch(store: ClipStore, config: DataConfig, seed: int, epoch: int) -> l
         wanted = round(len(seen) * config.audio_only_share / (1 - config.audio_only_share))
         heard = [int(i) for i in rng.choice(heard, min(wanted, len(heard)), replace=False)]
     keys = [
-        (epoch, i, store.another(i, rng) if rng.random() < config.join else -1)
-        for i in seen + heard
+        Key(epoch, i, store.another(i, rng) if rng.random() < config.join else -1, turn)
+        for i, turn in shown(store, seen, config.balance, rng) + [(i, 0) for i in heard]
     ]
-    frames = [store.frames(i) + (store.frames(j) if j >= 0 else 0) for _, i, j in keys]
+    frames = [store.frames(i) + (store.frames(j) if j >= 0 else 0) for _, i, j, _ in keys]
     # A little noise on the lengths, so that the same clips do not always meet.
     order = np.argsort(np.array(frames) * rng.uniform(0.85, 1.15, len(frames)))
     batches: list[list[Key]] = [[]]
@@ -43,6 +53,28 @@ def plan_epoch(store: ClipStore, config: DataConfig, seed: int, epoch: int) -> l
             longest = frames[place]
         batches[-1].append(keys[place])
     return [batches[int(i)] for i in rng.permutation(len(batches))]
+
+
+def shown(
+    store: ClipStore, clips: Sequence[int], balance: float, rng: Generator
+) -> list[tuple[int, int]]:
+    """Clips and their turns, as many as there are clips.
+
+    A speaker's share is proportional to the number of its clips to the power ``1 - balance``.
+    """
+    if not balance:
+        return [(i, 0) for i in clips]
+    speakers: dict[str | None, list[int]] = defaultdict(list)
+    for i in clips:
+        speakers[store.speaker(i)].append(i)
+    shares = np.array([len(own) ** (1 - balance) for own in speakers.values()])
+    wanted = np.round(len(clips) * shares / shares.sum()).astype(int)
+    out = []
+    for own, count in zip(speakers.values(), wanted.tolist(), strict=True):
+        turns, rest = divmod(count, len(own))
+        out += [(i, turn) for turn in range(turns) for i in own]
+        out += [(int(i), turns) for i in rng.choice(own, rest, replace=False)]
+    return out
 
 
 class Plan:

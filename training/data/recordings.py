@@ -15,9 +15,9 @@ from avsr.preprocessing.clip import SAMPLE_RATE, SAMPLES_PER_FRAME
 from avsr.preprocessing.media.ticks import MIN_SAMPLES
 from avsr.training.data.augment import fit
 
-SUFFIXES = {".wav", ".flac", ".ogg", ".mp3"}
-KEPT_BYTES = 128_000_000  # of float32 samples: half an hour
-READABLE = "name a folder of wav, flac, ogg or mp3 recordings"
+SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
+KEPT_BYTES = 384_000_000  # of float32 samples: an hour and a half
+READABLE = "name a folder of wav, flac, ogg, opus or mp3 recordings"
 
 
 class Recordings:
@@ -37,7 +37,7 @@ class Recordings:
         if odd := [path for path in files if path.exists() and not path.is_file()]:
             raise AvsrError(f"{odd[0]}: is no file; remove it")
         if not files:
-            raise AvsrError(f"{folder}: no wav, flac, ogg or mp3 files there; {READABLE}")
+            raise AvsrError(f"{folder}: no wav, flac, ogg, opus or mp3 files there; {READABLE}")
         self.names = [path.name for path in files]
         self.lengths = np.array([self._length(path) for path in files])
         self.fits = int(self.lengths.sum()) * 4 <= KEPT_BYTES

@@ -27,7 +27,9 @@ ASKED = "without the modality that data.use asks for"
 LOSSES = {
     "without a text": "give them texts",
     "with characters that the model lacks": "leave init out or spell the texts in its characters",
-    "too short for their texts": "look whether text and clip belong together, or set model.outputs_per_frame higher",
+    "too short for their texts": (
+        "look whether text and clip belong together, or set model.outputs_per_frame higher"
+    ),
 }
 NO_TEXT, NO_CHARACTER, TOO_SHORT = LOSSES
 
@@ -57,8 +59,9 @@ class ClipStore:
         losses: the names of those dropped for a reason that nobody asked for, by kind of reason.
         unknown: characters that the vocabulary lacks.
         seen: numbers of the clips with lips.
-        group: for a clip that may be spliced, all clips that it may be spliced with, itself among
-            them.
+        group: for a clip that may be spliced, all clips of its speaker that it may be spliced
+            with, itself among them.
+        alike: such groups by their clips' number of words.
     """
 
     def __init__(
@@ -79,7 +82,7 @@ class ClipStore:
         for folder in folders:
             self._add(ShardIndex(folder))
         self.seen = [i for i, (_, _, entry) in enumerate(self.entries) if entry.video_present]
-        self.group = self._groups()
+        self.group, self.alike = self._groups()
         self._cache: ClipCache | None = None
         frames = [entry.frames for _, _, entry in self.entries]
         if sum(frames) * FRAME_BYTES <= cache_gb * 1e9:
@@ -119,13 +122,17 @@ class ClipStore:
             return TOO_SHORT, f"{entry.frames} frames are too few for CTC, its text needs {need}"
         return "", ""
 
-    def _groups(self) -> dict[int, list[int]]:
-        """Clips with lips of one corpus and speaker and with as many words."""
+    def _groups(self) -> tuple[dict[int, list[int]], dict[int, list[list[int]]]]:
+        """Clips with lips of one corpus and speaker and with as many words; by clip and by number
+        of words."""
         by_speaker: dict[tuple, list[int]] = defaultdict(list)
         for i, (index, _, entry) in enumerate(self.entries):
             if entry.video_present and entry.speaker:
                 by_speaker[index.location, entry.speaker, len(self.texts[i].split())].append(i)
-        return {i: members for members in by_speaker.values() for i in members}
+        by_words: dict[int, list[list[int]]] = defaultdict(list)
+        for (_, _, words), members in by_speaker.items():
+            by_words[words].append(members)
+        return {i: members for members in by_speaker.values() for i in members}, dict(by_words)
 
     def check_losses(self, most: float) -> None:
         """Refuses a corpus most of which would be lost.
@@ -180,6 +187,9 @@ class ClipStore:
     def text(self, i: int) -> str:
         return self.texts[i]
 
+    def speaker(self, i: int) -> str | None:
+        return self.entries[i][2].speaker
+
     def has_video(self, i: int) -> bool:
         return self.entries[i][2].video_present > 0
 
@@ -187,6 +197,14 @@ class ClipStore:
         """The other clips with lips of the same speaker and the same number of words; none for a
         clip without lips."""
         return [j for j in self.group.get(i, ()) if j != i]
+
+    def of_other_speakers(self, i: int, count: int, rng: Generator) -> list[int]:
+        """Clips with lips and as many words, each of a speaker drawn among the others."""
+        groups = self.alike.get(len(self.text(i).split()), [])
+        speakers = [clips for clips in groups if i not in clips]
+        if not speakers or not self.has_video(i):
+            return []
+        return [int(rng.choice(speakers[int(rng.integers(len(speakers)))])) for _ in range(count)]
 
     def another(self, i: int, rng: Generator) -> int:
         """One of ``others``; -1 where there is none."""

@@ -129,10 +129,11 @@ def measure(
         run = Run(config, list(data), Path(scratch), lambda _: None)
         device, store, warm = run.fabric.device, run.store, config.augment.noise_warmup
         plan = Plan(store, config.data, config.seed, 0, batches)
-        # with all of the noise
-        keys = [[(max(epoch, warm), i, j) for epoch, i, j in batch] for batch in plan]
+        keys = [
+            [key._replace(epoch=max(key.epoch, warm)) for key in batch] for batch in plan
+        ]  # with all of the noise
         flat = [key for batch in keys for key in batch]
-        read_s = seconds(lambda: [store.sample(i) for _, i, _ in flat], device)[1]
+        read_s = seconds(lambda: [store.sample(key.clip) for key in flat], device)[1]
         for key in flat:
             run.dataset[key]  # reads all that takes part, as a run does before it begins
         items, change_s = seconds(

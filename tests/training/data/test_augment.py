@@ -154,69 +154,26 @@ def test_absences_are_spans_scattered_frames_or_a_comb() -> None:
     assert shares.max() > 0.9
 
 
-def test_pictures_are_changed_alike_in_all_frames() -> None:
-    lips = np.broadcast_to(
-        np.random.default_rng(0).integers(0, 255, (96, 96), dtype=np.uint8), (5, 96, 96)
-    ).copy()
-    out = augment.picture(lips, 64, AugmentConfig(picture=0, codec=0), np.random.default_rng(3))
-    assert out.shape == (5, 64, 64)
-    assert out.dtype == np.uint8
-    assert (out == out[0]).all()
-    plain = augment.picture(lips, 64, AugmentConfig(**STRAIGHT, flip=0), np.random.default_rng(0))
-    mirrored = augment.picture(
-        lips, 64, AugmentConfig(**STRAIGHT, flip=1), np.random.default_rng(0)
-    )
-    np.testing.assert_allclose(plain[0, :, ::-1].astype(int), mirrored[0].astype(int), atol=1)
-
-
 def test_a_compressed_picture_is_nearly_the_same() -> None:
     lips = cv2.GaussianBlur(
         np.random.default_rng(0).integers(0, 256, (96, 96), dtype=np.uint8), (0, 0), 3
     )
-    plain, coded = (
-        augment.picture(
-            lips[None].repeat(5, 0),
-            64,
-            AugmentConfig(**STRAIGHT | {"codec": share}),
-            np.random.default_rng(1),
-        )
-        for share in (0, 1)
-    )
+    plain = lips[None].repeat(5, 0)
+    config = AugmentConfig(**STRAIGHT | {"codec": 1})
+    coded = augment.picture(plain, config, np.random.default_rng(1))
     assert coded.shape == plain.shape
     assert coded.dtype == np.uint8
     assert 0.3 < np.abs(coded.astype(float) - plain).mean() < 6
 
 
-def test_a_warp_gives_the_mouth_another_shape_alike_in_all_frames() -> None:
-    """Two ramps tell where in the crop each pixel was read."""
-    ramp = np.tile(np.arange(96, dtype=np.uint8) * 2, (96, 1))
-    inner = slice(8, 80)  # at the rim the crop ends
-    across, down = np.meshgrid(np.arange(72.0), np.arange(72.0))
-    # what moves, turns and scales can do
-    straight = np.stack([np.ones(72 * 72), across.ravel(), down.ravel()], 1)
-    bent = []
-    for seed in range(12):
-        moved = []
-        for lips in (ramp, ramp.T):
-            frames = np.stack([lips] * 3)
-            config = AugmentConfig(**STRAIGHT | {"warp_px": 4}, flip=0)
-            warped = augment.picture(frames, 88, config, np.random.default_rng(seed))
-            plain = augment.picture(
-                frames, 88, AugmentConfig(**STRAIGHT, flip=0), np.random.default_rng(seed)
-            )
-            assert (warped == warped[0]).all()
-            # pixels of the crop
-            moved.append((warped[0].astype(float) - plain[0])[inner, inner] / 2)
-        for field in moved:
-            assert np.abs(np.diff(field, axis=0)).max() < 2  # smooth
-            assert np.abs(np.diff(field, axis=1)).max() < 2
-            assert np.abs(field).max() < 20
-            rest = (
-                field.ravel() - straight @ np.linalg.lstsq(straight, field.ravel(), rcond=None)[0]
-            )
-            bent.append(rest.std())
-    assert 0.5 < np.mean(bent) < 4
-    assert max(bent) > 1.5
+def test_something_before_the_mouth_leaves_the_given_picture_alone() -> None:
+    plain = np.full((20, 96, 96), 7, np.uint8)
+    config = AugmentConfig(picture=1, codec=0)
+    hidden = [augment.picture(plain, config, np.random.default_rng(seed)) for seed in range(20)]
+    assert (plain == 7).all()
+    shares = [(lips != 7).mean() for lips in hidden]
+    assert 4 < sum(share > 0 for share in shares) < 16
+    assert max(shares) < 0.25
 
 
 # ----------------------------------------------------------------------------- lips that do not fit
@@ -415,7 +372,7 @@ def test_where_nobody_speaks_there_is_no_text_no_speech_and_no_moving_mouth() ->
         assert out.lips.dtype == np.uint8
         assert (out.lips == out.lips[0]).all()
         levels.append(float(out.audio.std()))
-        assert levels[-1] < 10**-1.4
+        assert levels[-1] < 10**-0.6
         # the noise, and nothing of the clip
         assert abs(np.corrcoef(out.audio + 1e-9 * noise, noise)[0, 1]) > 0.99
         pictures.add(int(out.lips[0, 0, 0]))

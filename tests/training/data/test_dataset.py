@@ -22,7 +22,6 @@ from avsr.model.tokenizer import Tokenizer
 from avsr.preprocessing.clip import Clip
 from avsr.preprocessing.shards import ShardIndex, ShardWriter
 from avsr.training.config import AugmentConfig, DataConfig
-from avsr.training.data import augment
 from avsr.training.data.augment import Sample
 from avsr.training.data.batch import FRAMES_PER_TOKEN, Batch, collate
 from avsr.training.data.dataset import (
@@ -44,6 +43,7 @@ NONE = dict.fromkeys(
 )
 NONE |= dict.fromkeys(("voice", "wrong_lips", "out_of_step", "speed", "formants", "picture"), 0.0)
 NONE |= dict.fromkeys(("shift_px", "rotate_deg", "scale", "flip", "warp_px"), 0.0)
+NONE |= dict.fromkeys(("perspective", "light", "texture", "borrow"), 0.0)
 SILENCE = np.zeros(40 * 640, np.float32)
 CALM = AugmentConfig(**NONE, noise_warmup=0, mel_masks=0, video_masks=0)
 
@@ -62,11 +62,6 @@ def items(dataset: TrainSet, epochs: int = 1, follower: int = -1) -> Iterator[tu
 def calm(**changes: float) -> AugmentConfig:
     """Nothing is done to a clip but what is named; also shares that a recipe may not ask for."""
     return CALM.model_copy(update=changes)
-
-
-def view(lips: np.ndarray) -> np.ndarray:
-    """(T, crop, crop), what the network is shown of a clip to which nothing is done."""
-    return augment.picture(lips, MODEL.crop, CALM, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(
@@ -106,7 +101,7 @@ def test_an_epoch_shows_every_seen_clip_once_and_a_share_of_the_heard(
     store = ClipStore([corpus(), corpus(heard)], "train", TOKENIZER)
     config = DataConfig(max_frames=75, audio_only_share=0.25, join=0)
     batches = plan_epoch(store, config, 0, 0)
-    shown = [i for batch in batches for _, i, _ in batch]
+    shown = [i for batch in batches for _, i, *_ in batch]
     assert sorted(i for i in shown if store.has_video(i)) == list(range(6))
     assert sum(not store.has_video(i) for i in shown) == 2
     assert all(len(batch) * FRAMES <= 75 for batch in batches)
@@ -214,10 +209,10 @@ def test_clips_without_lips_make_whole_batches(corpus: Callable[..., Path]) -> N
     heard = [make_clip(i, text, video=False) for i, text in enumerate(TEXTS)]
     store = ClipStore([corpus(heard)], "train", TOKENIZER)
     batches = plan_epoch(store, DataConfig(max_frames=75, audio_only_share=0.25), 0, 0)
-    assert sorted(i for batch in batches for _, i, _ in batch) == list(range(6))
+    assert sorted(i for batch in batches for _, i, *_ in batch) == list(range(6))
     dataset = TrainSet(store, TOKENIZER, MODEL, AugmentConfig(spans=0.25, silent=0.25), 0)
     batch = collate([dataset[key] for key in batches[0]])
-    assert batch.lips.shape[2:] == (MODEL.crop, MODEL.crop)
+    assert batch.lips.shape[2:] == (96, 96)
     assert not batch.video_present.any()
     assert (batch.audio_present == batch.valid).all()  # a clip with one modality keeps it
 
@@ -311,9 +306,9 @@ def test_a_plan_says_who_follows_and_keeps_to_the_size_of_a_batch(
         assert batches == plan_epoch(store, config, 0, epoch)
         keys = [key for batch in batches for key in batch]
         assert {key[0] for key in keys} == {epoch}
-        assert sorted(i for _, i, _ in keys if store.has_video(i)) == list(range(24))
-        assert all(follower == -1 for _, i, follower in keys if not store.has_video(i))
-        followers = [follower for _, i, follower in keys if store.has_video(i)]
+        assert sorted(i for _, i, *_ in keys if store.has_video(i)) == list(range(24))
+        assert all(follower == -1 for _, i, follower, _ in keys if not store.has_video(i))
+        followers = [follower for _, i, follower, _ in keys if store.has_video(i)]
         assert all(follower == -1 or store.has_video(follower) for follower in followers)
         shares.append(np.mean([follower >= 0 for follower in followers]))
         for batch in batches:
@@ -393,7 +388,7 @@ def test_lips_that_tell_who_is_meant_are_never_taken_away(corpus: Callable[..., 
         video_masks=2,
     )
     hidden = {True: 0, False: 0}
-    views = [view(store.sample(i).lips) for i in range(len(store))]
+    views = [store.sample(i).lips for i in range(len(store))]
     for i, item in items(TrainSet(store, TOKENIZER, MODEL, config, 0), 8):
         needed = item["lips_needed"]
         if item["audio"].reshape(-1, 640).any(1).all():  # not silenced
@@ -444,7 +439,7 @@ def test_the_lips_of_another_clip_come_with_a_sound_that_can_be_heard(
     """Also where the recipe asks for much noise, for spans and for silence."""
     store = ClipStore([corpus(clips(30, step=4))], "train", TOKENIZER, cache_gb=1)
     loud = {"noise": 1.0, "snr_low_db": -10.0, "snr_high_db": -10.0, "spans": 0.3, "silent": 0.2}
-    views = [view(store.sample(i).lips) for i in range(len(store))]
+    views = [store.sample(i).lips for i in range(len(store))]
     whose = set()
     for i, item in items(TrainSet(store, TOKENIZER, MODEL, calm(wrong_lips=1.0, **loud), 0), 3):
         frames = store.frames(i)
@@ -480,7 +475,7 @@ def test_lips_come_too_early_or_too_late_and_sound_and_words_stay(
     store = ClipStore([corpus(clips())], "train", TOKENIZER, cache_gb=1)
     late = []
     for i, item in items(TrainSet(store, TOKENIZER, MODEL, calm(out_of_step=1.0), 0), 6):
-        plain = view(store.sample(i).lips)
+        plain = store.sample(i).lips
         moves = [
             m
             for m in range(-15, 16)
@@ -528,11 +523,11 @@ def test_a_words_lips_may_be_those_of_a_lookalike_where_it_can_be_heard(
         noise = item["audio"] - plain.audio
         assert np.mean(noise**2) <= 1.001 * np.mean(plain.audio**2)  # 0 dB at worst
         np.testing.assert_array_equal(item["frame_targets"], frame_targets(plain, TOKENIZER))
-        changed = np.flatnonzero((item["lips"] != view(plain.lips)).any((1, 2)))
+        changed = np.flatnonzero((item["lips"] != plain.lips).any((1, 2)))
         donors = [
             store.sample(j).lips for j in store.saying(i, 1, {"a", "b"} - {plain.text.split()[1]})
         ]
-        assert any(np.array_equal(item["lips"][changed], view(lips)[changed]) for lips in donors)
+        assert any(np.array_equal(item["lips"][changed], lips[changed]) for lips in donors)
         assert changed.min() >= 7
         assert changed.max() < 13
     assert len(swapped) > 10
@@ -583,7 +578,7 @@ def test_what_is_alone_has_nothing_to_disagree_with(
         assert item["in_step"] is True
         assert not item[missing].any()
         if missing == "audio_present":
-            np.testing.assert_array_equal(item["lips"], view(store.sample(i).lips))
+            np.testing.assert_array_equal(item["lips"], store.sample(i).lips)
 
 
 # -------------------------------------------------------------------------------------- specialists
@@ -602,9 +597,8 @@ def test_a_specialist_sees_one_modality_only(corpus: Callable[..., Path], use: s
         assert TOKENIZER.decode(item["targets"].tolist()) == TEXTS[i]
         if use == "audio":
             np.testing.assert_array_equal(item["audio"], store.sample(i).audio)
-            assert not item["lips"].any()
         else:
-            np.testing.assert_array_equal(item["lips"], view(store.sample(i).lips))
+            np.testing.assert_array_equal(item["lips"], store.sample(i).lips)
     assert store.sample(0).audio_present.all()  # the cache is as it was
     assert store.sample(0).video_present.all()
 
@@ -614,7 +608,7 @@ def test_clips_without_lips_teach_no_eye(corpus: Callable[..., Path], use: str, 
     voices = [make_clip(100 + i, TEXTS[i % 6], video=False) for i in range(20)]
     store = ClipStore([corpus(), corpus(voices)], "train", TOKENIZER, use=use)
     config = DataConfig(max_frames=75, audio_only_share=0.25, use=use)
-    shown = [i for batch in plan_epoch(store, config, 0, 0) for _, i, _ in batch]
+    shown = [i for batch in plan_epoch(store, config, 0, 0) for _, i, *_ in batch]
     assert sorted(shown)[:6] == list(range(6))
     assert sum(not store.has_video(i) for i in shown) == heard == len(shown) - 6
 
@@ -671,7 +665,7 @@ def test_a_clip_that_cannot_be_read_is_one_line_from_any_process(
 def test_one_clip_has_no_other_lips(corpus: Callable[..., Path]) -> None:
     store = ClipStore([corpus(clips(count=1))], "train", TOKENIZER)
     (_, item), *_ = items(TrainSet(store, TOKENIZER, MODEL, calm(wrong_lips=1.0), 0))
-    assert not np.array_equal(item["lips"], view(store.sample(0).lips))  # out of step instead
+    assert not np.array_equal(item["lips"], store.sample(0).lips)  # out of step instead
     assert item["in_step"] is False
 
 
@@ -714,7 +708,7 @@ def test_workers_share_one_cache_however_they_are_started(
     made = list(loader(dataset, plan, 1, multiprocessing_context=start))
     # what the worker has read is here, and nothing is read again
     next(folder.glob("*.tar")).unlink()
-    used = {i for batch in plan for _, i, _ in batch}
+    used = {i for batch in plan for _, i, *_ in batch}
     for i in used:
         assert store.sample(i).frames == 75
     here = [collate([dataset[key] for key in batch]) for batch in plan]
@@ -904,3 +898,60 @@ def test_row_36_damaged_word_times_are_one_line(tmp_path: Path, words: object) -
         match=r"shard-00000.tar: clip 'clip0': its words are not .*prepare the shards again",
     ):
         store.sample(0)
+
+
+# ----------------------------------------------------------------------------------------- speakers
+
+
+def spoken_by(*counts: int) -> list[Clip]:
+    """So many clips of each of several speakers."""
+    speakers = [f"p{k}" for k, count in enumerate(counts) for _ in range(count)]
+    return [
+        replace(make_clip(i, TEXTS[i % 6], 40), speaker=speaker)
+        for i, speaker in enumerate(speakers)
+    ]
+
+
+@pytest.mark.parametrize(("balance", "share"), [(0.0, 24 / 30), (0.5, 2 / 3), (1.0, 0.5)])
+def test_speakers_with_few_clips_come_more_often(
+    corpus: Callable[..., Path], balance: float, share: float
+) -> None:
+    store = ClipStore([corpus(spoken_by(24, 6))], "train", TOKENIZER, cache_gb=1)
+    keys = [key for batch in plan_epoch(store, DataConfig(balance=balance), 0, 0) for key in batch]
+    assert len(keys) == pytest.approx(30, abs=1)
+    assert len({(key.clip, key.turn) for key in keys}) == len(keys)
+    assert np.mean([key.clip < 24 for key in keys]) == pytest.approx(share, abs=0.03)
+    again = [key for key in keys if key.turn]
+    assert bool(again) == bool(balance)
+    dataset = TrainSet(store, TOKENIZER, MODEL, AugmentConfig(), 0)
+    for key in again[:3]:  # what comes again is changed in another way
+        first = dataset[key._replace(turn=0)]
+        assert not np.array_equal(first["look"], dataset[key]["look"])
+
+
+def test_sentences_are_spliced_across_speakers_where_that_is_asked_for(
+    corpus: Callable[..., Path],
+) -> None:
+    store = ClipStore([corpus(spoken_by(6, 6, 6))], "train", TOKENIZER, cache_gb=1)
+    rng = np.random.default_rng(0)
+    found = [store.speaker(j) for _ in range(60) for j in store.of_other_speakers(0, 2, rng)]
+    assert set(found) == {"p1", "p2"}
+    assert 40 < found.count("p1") < 80
+    alone = ClipStore([corpus(spoken_by(6))], "train", TOKENIZER, cache_gb=1)
+    assert alone.of_other_speakers(0, 2, rng) == []
+
+
+def test_other_speech_has_no_words_of_ours(corpus: Callable[..., Path], tmp_path: Path) -> None:
+    voice = np.random.default_rng(0).normal(0, 0.1, 160_000)
+    soundfile.write(tmp_path / "someone.wav", voice, 16000)
+    store = ClipStore([corpus(clips())], "train", TOKENIZER, cache_gb=1)
+    config = calm(other_speech=1.0, voices_dir=tmp_path)
+    seen = []
+    for i, item in items(TrainSet(store, TOKENIZER, MODEL, config, 0), 8):
+        assert len(item["targets"]) == 0
+        assert (item["frame_targets"] == 0).all()
+        assert item["audio_present"].all()
+        assert not item["in_step"]  # these lips teach the eye nothing
+        assert item["audio"].std() == pytest.approx(store.sample(i).audio.std(), rel=0.2)
+        seen.append(bool(item["video_present"].any()))
+    assert 0.15 < np.mean(seen) < 0.65

@@ -107,7 +107,9 @@ def test_a_recording_of_no_use_is_refused_in_one_line(tmp_path: Path, kind: str)
         "empty": r"room\.wav: empty",
         "damaged": r"room\.wav: cannot be read",
     }
-    with pytest.raises(AvsrError, match=told.get(kind, "no wav, flac, ogg or mp3 files")) as error:
+    with pytest.raises(
+        AvsrError, match=told.get(kind, "no wav, flac, ogg, opus or mp3 files")
+    ) as error:
         read_recordings(tmp_path)
     assert "\n" not in str(error.value)
 
