@@ -14,7 +14,7 @@ from avsr.base.errors import AvsrError
 from avsr.imported.clips import common_frames, normalise_audio, normalise_lips
 from avsr.imported.decoder import DecoderScorer, LanguageModel
 from avsr.imported.frontends import SAMPLES
-from avsr.preprocessing.faces.crop_styles import MEAN_FACE
+from avsr.preprocessing.faces.crop_styles import RESEARCH
 
 if TYPE_CHECKING:
     from avsr.imported.autoavsr import AutoAVSR
@@ -33,11 +33,11 @@ class ImportedModel:
         pieces: V strings, the blank first, the end last.
         language_model: over the same tokens, or None.
         longest_s: the longest clip that it should be given.
-        crop_style: the style of the mouth crops that it expects.
+        crops: the style of the mouth crops that it expects.
     """
 
     longest_s = LONGEST_S
-    crop_style = MEAN_FACE.name
+    crops = RESEARCH.name
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class ImportedModel:
 
         Args:
             modality: one of modalities.
-            lips: (T, 96, 96) uint8, crops in the `crop_style`; not looked at for audio.
+            lips: (T, 96, 96) uint8, crops as `crops` says; not looked at for audio.
             audio: (N,) float32 in [-1, 1]; not looked at for video. Of lips and audio the longer
                 one is cut at the end.
 
