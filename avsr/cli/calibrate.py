@@ -40,6 +40,17 @@ def calibrate(
         int | None, typer.Option(min=1, metavar="N", help="Measure on so many clips only.")
     ] = None,
     seed: SeedOption = 17,
+    grammar: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="What is said to the model is of this grammar: grid."),
+    ] = None,
+    other: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Recordings of other speech, for the model to tell its own from; with --grammar.",
+        ),
+    ] = None,
     no_fit: Annotated[
         bool, typer.Option("--no-fit", help="Measure the model as it is, and write none.")
     ] = False,
@@ -52,12 +63,18 @@ def calibrate(
 ) -> None:
     """Fit a model's confidences and word times to prepared clips, and measure how true they are."""
     from avsr.base import outputs
-    from avsr.eval.metrics import calibration
+    from avsr.decoding.grammar import GRAMMARS, load_grammar
+    from avsr.eval.metrics import calibration, domain
     from avsr.eval.metrics.reliability import report, to_markdown
     from avsr.model import checkpoint
     from avsr.preprocessing.shards import ShardIndex
     from avsr.recognisers import ours
 
+    if other is not None and (grammar is None or no_fit):
+        raise typer.BadParameter("goes with --grammar, and not with --no-fit", param_hint="--other")
+    if grammar is not None and grammar not in GRAMMARS:
+        known = ", ".join(GRAMMARS)
+        raise typer.BadParameter(f"{grammar!r}: use {known}", param_hint="--grammar")
     targets = [file for file in (out, json_out) if file is not None]
     for file in targets:
         if not file.resolve().parent.is_dir():  # told now and not after all the work
@@ -70,6 +87,13 @@ def calibrate(
         with progress("fitting", unit="clips") as tell:
             after = calibration.calibrate(
                 before, index, split=split, clips=clips, seed=seed, progress=tell
+            )
+    if not no_fit and grammar is not None:
+        after.info["grammar"] = grammar
+    if other is not None and grammar is not None:
+        with progress("other speech", unit="pieces") as tell:
+            after.info["domain"] = domain.fit_domain(
+                after, index, other, load_grammar(grammar), split=split, seed=seed, progress=tell
             )
     with progress("measuring", unit="clips") as tell:
         unseen = calibration.observe(

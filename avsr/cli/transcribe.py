@@ -61,6 +61,12 @@ def transcribe(
             metavar="NAME|FILE", help="Only sentences of this grammar: grid, or a file of your own."
         ),
     ] = None,
+    no_lexicon: Annotated[
+        bool,
+        typer.Option(
+            "--no-lexicon", help="Letter by letter, also where the model knows its few words."
+        ),
+    ] = False,
     face: Annotated[
         str,
         typer.Option(
@@ -109,6 +115,8 @@ def transcribe(
         from avsr.transcribing.transcribe import load_model
 
         spoken = language.load(lm, grammar=grammar, lm_weight=lm_weight)
+        if no_lexicon and beam is None and spoken is None:
+            beam = 0  # a search that is named takes the place of the model's own
         recogniser = load_model(model, device).with_decoding(beam, spoken)
         stack.pop_all()  # closed by the call that it is given to
     note(f"model {recogniser.name} on {recogniser.device}")

@@ -7,9 +7,10 @@ graph        E  edges
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,28 @@ class Grammar:
             text = text[found.end() :]
             found = self._sentence.match(text)
         return lengths + [len(text.split())] * bool(text)
+
+    def lexicon(self) -> Grammar:
+        """Its words in any order and number: a grammar of one place."""
+        words = [word for slot in self.slots for option in slot for word in option.split()]
+        return Grammar(f"{self.name}, words in any order", (tuple(dict.fromkeys(words)),))
+
+    def follows(self) -> frozenset[tuple[str, str]]:
+        """Words of which the second may follow the first, in a sentence or in the next one."""
+        pairs: set[tuple[str, str]] = set()
+        for place, slot in enumerate(self.slots):
+            for option in filter(None, slot):
+                words = option.split()
+                pairs.update(pairwise(words))
+                pairs.update((words[-1], word) for word in self._firsts(place + 1))
+        return frozenset(pairs)
+
+    def _firsts(self, place: int) -> Iterator[str]:
+        """First words of what may come in a place, or after it where it may stay empty."""
+        for slot in [*self.slots[place:], *self.slots]:
+            yield from (option.split()[0] for option in slot if option)
+            if "" not in slot:
+                return
 
     def __str__(self) -> str:
         return f"grammar {self.name}"

@@ -17,7 +17,6 @@ from avsr.base.errors import AvsrError, UsageError
 from avsr.base.inputs import digest
 from avsr.decoding.words import Hypothesis, Word, join, mean
 from avsr.model.batches import batches_by_length, compute, mask
-from avsr.model.tokenizer import Tokenizer
 from avsr.preprocessing.clip import FPS, Clip
 from avsr.recognisers.base import Recogniser
 from avsr.recognisers.protocol import stream_for
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     import torch
 
     from avsr.decoding.alignment import WordSpan
+    from avsr.decoding.grammar import Grammar
     from avsr.decoding.language import Decoding, Language
     from avsr.model.network import AVSR
 
@@ -102,6 +102,8 @@ class NetworkRecogniser(Recogniser):
         device: where it runs.
         window_s: longest stretch recognised at once in transcribe; shorter files are one window.
         decoding: how, where a call does not say; greedy unless made by with_decoding.
+        lexicon: its words in any order, with which files are transcribed where nobody asks for
+            another search; None for a model of any words.
         made_of: the files and options that it was loaded from; None where that is not all.
         activity: where in a clip transcribe looks for words: everywhere, or, for a model loaded by
             name or path, where somebody speaks.
@@ -117,6 +119,7 @@ class NetworkRecogniser(Recogniser):
     ) -> None:
         from avsr.decoding.alignment import Timing
         from avsr.decoding.confidence import Calibration
+        from avsr.decoding.domain import Domain
         from avsr.decoding.language import Decoding
 
         self.model = model
@@ -124,13 +127,14 @@ class NetworkRecogniser(Recogniser):
         self.config = model.config
         self.info = info
         self.device = device
-        self.tokenizer = Tokenizer.of(model.config.tokens)
-        # what each of them writes: for language models and grammars
-        self.tokens = [self.tokenizer.written(i) for i in range(len(self.tokenizer))]
+        self.tokens: list[str] = list(model.config.tokens)
         self.window_s = _window_s(info)
         self.timing = Timing.from_info(info)
         self.calibration = Calibration.from_info(info)
         self.calibrated = self.calibration is not None
+        grammar = own_grammar(info)
+        self.domain = Domain.from_info(info, grammar.follows() if grammar else frozenset())
+        self.lexicon = grammar.lexicon() if grammar else None
         self.activity = activity
         self.made_of: tuple[list[Path], str] | None = None
         self._decode_by(Decoding())
@@ -163,8 +167,11 @@ class NetworkRecogniser(Recogniser):
         """
         from avsr.decoding.language import Decoding
 
+        if beam is None and language is None:
+            return self
         other = copy.copy(self)
         other._decode_by(Decoding.choose(beam, language, self.tokens))
+        other.lexicon = None
         other.made_of = None
         return other
 
@@ -197,6 +204,11 @@ class NetworkRecogniser(Recogniser):
                 "transcribe"
             )
         return self._recognise(clips, modality, decoding)
+
+    def _asked(self, modality: str, beam: int | None, language: Language | None) -> Self:
+        if beam is None and language is None:
+            language = self.lexicon
+        return super()._asked(modality, beam, language)
 
     def recognise_part(
         self, clips: Sequence[Clip], modality: str, closed: bool
@@ -253,6 +265,7 @@ class NetworkRecogniser(Recogniser):
             its letters, because what lies around them belongs to it only more or less.
         """
         from avsr.decoding.alignment import forced_align_batch, without_echoes, word_times
+        from avsr.model.tokenizer import Tokenizer
 
         decoding = decoding or self.decoding
         output = compute(self.model, clips, self.device)
@@ -268,12 +281,12 @@ class NetworkRecogniser(Recogniser):
         placed = forced_align_batch(posteriors, texts)
         found = []
         for i, (own, ids, outputs) in enumerate(zip(posteriors, texts, placed, strict=True)):
-            about = self.tokenizer, self.timing, self.config.outputs_per_frame
+            about = self.tokens, self.timing, self.config.outputs_per_frame
             words = word_times(own, ids, *about, outputs)
             once = without_echoes(words)
             # a language says itself what may be said twice
             if decoding.language is None and len(once) < len(words):
-                words = word_times(own, self.tokenizer.encode(join(once)), *about)
+                words = word_times(own, Tokenizer(self.tokens).encode(join(once)), *about)
             letters = [
                 slice(math.floor(word.letters[0]), math.ceil(word.letters[1])) for word in words
             ]
@@ -304,6 +317,25 @@ class NetworkRecogniser(Recogniser):
             )
             found.append(Word(span.word, start_s, end_s, confidence, weight, span.glued, letters))
         return found
+
+
+def own_grammar(info: dict[str, Any]) -> Grammar | None:
+    """The grammar of what a model knows, where its maker names one.
+
+    Raises:
+        AvsrError: it is none that this version knows.
+    """
+    from avsr.decoding.grammar import GRAMMARS, load_grammar
+
+    name = info.get("grammar")
+    if name is None:
+        return None
+    if name not in GRAMMARS:
+        known = ", ".join(GRAMMARS)
+        raise AvsrError(
+            f"the model's grammar is {name!r}: must be one of {known}; use another model"
+        )
+    return load_grammar(name)
 
 
 def _window_s(info: dict[str, Any]) -> float:

@@ -15,6 +15,7 @@ from avsr.preprocessing.faces.crop_styles import OWN
 from avsr.transcribing.activity import Activity, somebody
 
 if TYPE_CHECKING:
+    from avsr.decoding.domain import Domain
     from avsr.decoding.language import Language
 
 STREAMS = ("av", "audio", "video")  # what a recogniser may work with
@@ -42,6 +43,7 @@ class Recogniser(Protocol):
         calibrated: whether its confidences are probabilities, so that a sure word is believed where
             neither a voice nor a moving mouth was found.
         language: what it decodes with, where that says which words must not be parted.
+        domain: tells its own language from other speech; None where it cannot.
         activity: where in a clip of a recording it is worth asking it.
     """
 
@@ -57,6 +59,7 @@ class Recogniser(Protocol):
     longest_s: float = 30.0
     calibrated: bool = False
     language: Language | None = None
+    domain: Domain | None = None
     activity: Activity = staticmethod(somebody)
 
     def recognise(self, clips: Sequence[Clip], modality: str) -> Sequence[Hypothesis]:

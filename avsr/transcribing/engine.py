@@ -20,6 +20,7 @@ from avsr.preprocessing.clip import FPS, Clip
 from avsr.preprocessing.faces.crop_styles import OWN
 from avsr.recognisers.protocol import Recogniser, stream_for
 from avsr.transcribing.activity import SURE, spoken, stretches
+from avsr.transcribing.domains import judged, told
 from avsr.transcribing.pauses import between_pauses
 from avsr.transcribing.transcript import Transcript, segments
 from avsr.transcribing.windows import in_windows, passages
@@ -87,8 +88,13 @@ def transcribe(
     warnings += [*reader.faults, *reader.remarks, *listener.remarks]
     if not words:
         warnings.append("no words recognised")
-    found = segments(passages(words), present.audio, present.video)
-    return Transcript(str(path), recogniser.name, present.frames / FPS, found, warnings)
+    found, own = segments(passages(words), present.audio, present.video), None
+    domain = recogniser.domain
+    if domain is not None and present.audio.any():  # lips alone are too unsure to tell
+        found, own = judged(found, present.speaking, domain)
+        warnings += told(own, recogniser.name, domain.language)
+    duration_s = present.frames / FPS
+    return Transcript(str(path), recogniser.name, duration_s, found, warnings, own)
 
 
 def size_s(recogniser: Recogniser) -> float:
@@ -130,6 +136,7 @@ class Listener:
         self._recogniser, self._modality, self._hear = recogniser, modality, hear
         self._activity = recogniser.activity
         self._dropped = 0
+        self._spoken: list[tuple[float, np.ndarray]] = []
 
     def read(
         self, clips: Iterable[Clip], tell: Callable[[float | None, float | None], None]
@@ -137,12 +144,14 @@ class Listener:
         """The words of a stream of clips, and which of its frames have what."""
         self.remarks.clear()
         self._dropped = 0
+        self._spoken.clear()
         words: list[Word] = []
         present = Presence()
         for clip, hypothesis in self.parts(self._recogniser.in_step(clips, self.remarks)):
             words += hypothesis.words
             present.add(clip)
             tell(None, present.frames / FPS)
+        present.speaks(self._spoken)
         if self._dropped:
             noun = "word" if self._dropped == 1 else "words"
             self.remarks.append(
@@ -164,6 +173,7 @@ class Listener:
     def _window(self, clip: Clip, closed: bool) -> Hypothesis:
         """A window: silence is not recognised, and no word lies where nobody speaks."""
         speaking, perceptible = self._activity(clip)
+        self._spoken.append((clip.start_s, speaking))
         present = clip.audio_present | clip.video_present
         parts = [clip.window(first, last) for first, last in stretches(perceptible, present)]
         # then nothing that is said goes on after the clip
@@ -178,6 +188,7 @@ class Listener:
 
     def _segment(self, clip: Clip, speaking: np.ndarray) -> Hypothesis:
         """What lies between two pauses: words where nobody speaks are made up, and dropped."""
+        self._spoken.append((clip.start_s, speaking))
         (found,) = self._hear([mask(clip, self._modality)], self._modality, True)
         said = timed(found, clip, speaking)
         words = spoken(said, clip, speaking, sure=SURE if self._recogniser.calibrated else 1.0)
@@ -215,17 +226,38 @@ def timed(found: Hypothesis, clip: Clip, speaking: np.ndarray) -> list[Word]:
 
 
 class Presence:
-    """Which frames of a file have sound and which have lips, collected clip by clip."""
+    """Which frames of a file have sound and which have lips, collected clip by clip, and in which
+    somebody seems to speak.
+
+    Attributes:
+        speaking: (T,) bool.
+    """
 
     def __init__(self) -> None:
+        self.speaking = np.zeros(0, np.bool_)
+        self._start_s = 0.0
         self._audio: list[np.ndarray] = []
         self._video: list[np.ndarray] = []
         self.frames = 0
 
     def add(self, clip: Clip) -> None:
+        if not self._audio:
+            self._start_s = clip.start_s
         self._audio.append(clip.audio_present.copy())  # a view would keep all of the clip
         self._video.append(clip.video_present.copy())
         self.frames += clip.frames
+
+    def speaks(self, stretches: Iterable[tuple[float, np.ndarray]]) -> None:
+        """Takes what voice activity found, once all clips are there.
+
+        Args:
+            stretches: where each begins, in seconds, and its (T,) bool; they may overlap.
+        """
+        self.speaking = np.zeros(self.frames, np.bool_)
+        for start_s, speaking in stretches:
+            first = max(round((start_s - self._start_s) * FPS), 0)
+            here = self.speaking[first : first + len(speaking)]
+            here |= speaking[: len(here)]
 
     @property
     def audio(self) -> np.ndarray:

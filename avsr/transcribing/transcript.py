@@ -21,7 +21,8 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Segment:
-    """Words without a long pause between; the *_present are fractions of its frames."""
+    """Words without a long pause between; the *_present are fractions of its frames; in_domain is
+    whether it is of the model's language, None where the model cannot tell."""
 
     start_s: float
     end_s: float
@@ -31,18 +32,20 @@ class Segment:
     audio_present: float
     video_present: float
     words: list[Word]
+    in_domain: bool | None = None
 
 
 @dataclass(frozen=True)
 class Transcript:
     """What one file says. `warnings` tell what was missing, for people; they are not part of the
-    JSON."""
+    JSON. in_domain is false where most of its speech is not of the model's language."""
 
     file: str
     model: str
     duration_s: float
     segments: list[Segment]
     warnings: list[str] = field(default_factory=list)
+    in_domain: bool | None = None
 
     @property
     def text(self) -> str:
@@ -55,6 +58,7 @@ class Transcript:
             "file": self.file,
             "model": self.model,
             "duration_s": self.duration_s,
+            "in_domain": self.in_domain,
         }
         body["segments"] = [asdict(segment) for segment in self.segments]
         for segment in body["segments"]:

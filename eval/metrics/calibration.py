@@ -36,6 +36,7 @@ FIT_CLIPS = 40  # of each of FIT_ROWS
 BATCH_CLIPS = 16
 VOICES = 60  # clips that babble is made of, at least; each is decoded once
 RIDGE = 1e-3  # keeps the weights finite where the words can be told apart without an error
+FITTED = ("calibration", "word_times", "grammar", "domain")  # in a model's info
 BABBLE = tuple(Condition((Noise("babble", snr_db),)) for snr_db in (5.0, 0.0, -5.0))
 
 Row = tuple[Condition, str]
@@ -230,10 +231,10 @@ def calibrate(
         AvsrError: no clips with a text, or not a single wrong or right word.
     """
     seen = observe(recogniser, index, split, FIT_ROWS, clips=clips, seed=seed, progress=progress)
-    fitted = fit_confidence(seen)
+    found = fit_confidence(seen)
     timing = fit_timing([utterance for utterance in seen if utterance.row[0] == CLEAN])
     about = {"split": split, "words": sum(len(utterance.right) for utterance in seen), "seed": seed}
-    info = recogniser.info | {"calibration": fitted.to_info() | {"fitted_on": about}}
+    info = recogniser.info | {"calibration": found.to_info() | {"fitted_on": about}}
     if timing is not None:
         info["word_times"] = timing.to_info()
     return NetworkRecogniser(recogniser.model, recogniser.name, info, recogniser.device)
@@ -253,11 +254,7 @@ def save_calibrated(source: Path, target: Path, recogniser: NetworkRecogniser) -
 
     with safe_open(source, framework="np") as file:
         about = json.loads(file.metadata()[KEY])
-    about["info"] |= {
-        name: recogniser.info[name]
-        for name in ("calibration", "word_times")
-        if name in recogniser.info
-    }
+    about["info"] |= fitted(recogniser)
     write(target, load_file(source), about)
 
 
@@ -278,5 +275,9 @@ def note_errors(
     for row in results["rows"]:
         errors[f"{row['condition']}, {row['modality']}"] = round(row["ece"], 4)
     recogniser.info["calibration"]["ece"] = {"split": split, **errors}
-    fitted = ("calibration", "word_times")
-    return {name: recogniser.info[name] for name in fitted if name in recogniser.info}
+    return fitted(recogniser)
+
+
+def fitted(recogniser: NetworkRecogniser) -> dict[str, Any]:
+    """What was fitted of a recogniser, and the grammar that it was fitted with."""
+    return {name: recogniser.info[name] for name in FITTED if name in recogniser.info}

@@ -97,6 +97,10 @@ def test_languages_reach_the_recogniser(avsr, recogniser, tmp_path: Path):
     assert avsr("transcribe", "a.mp4", "--lm", arpa, "--lm-weight", "0.5", "--beam", "3")[0] == 0
     assert avsr("transcribe", "a.mp4", "--grammar", "grid")[0] == 0
     assert recogniser.decodings == [(3, str(arpa)), (None, "grid")]
+    recogniser.decodings.clear()
+    assert avsr("transcribe", "a.mp4", "--no-lexicon")[0] == 0
+    assert avsr("transcribe", "a.mp4", "--no-lexicon", "--grammar", "grid")[0] == 0
+    assert recogniser.decodings == [(0, None), (None, "grid")]
     for options, expected, message in (
         (("--lm", arpa, "--grammar", "grid"), 2, "choose one"),
         (("--lm-weight", "0.5"), 2, "lm weight 0.5 without"),

@@ -298,7 +298,7 @@ def test_segments_part_at_long_pauses(recogniser: NetworkRecogniser, play):
 def test_json_has_the_designed_keys(recogniser: NetworkRecogniser, play):
     play(spelt("-ab-"))
     body = json.loads(json.dumps(recogniser.transcribe("film.mp4").to_dict()))
-    assert list(body) == ["schema", "file", "model", "duration_s", "segments"]
+    assert list(body) == ["schema", "file", "model", "duration_s", "in_domain", "segments"]
     assert (body["schema"], body["file"], body["model"]) == (1, "film.mp4", "reader")
     (segment,) = body["segments"]
     assert list(segment) == [
@@ -311,8 +311,10 @@ def test_json_has_the_designed_keys(recogniser: NetworkRecogniser, play):
             "audio_present",
             "video_present",
             "words",
+            "in_domain",
         )
     ]
+    assert body["in_domain"] is None
     assert list(segment["words"][0]) == ["word", "start_s", "end_s", "confidence", "audio_weight"]
 
 
@@ -538,3 +540,44 @@ def test_rows_8_28_faults_of_the_file_are_warnings(shared: Path, tmp_path: Path)
         "choose with --audio-track" in line
         for line in load_model().transcribe(tmp_path / "two.mkv").warnings
     )
+
+
+def closed_model(**info: object) -> NetworkRecogniser:
+    """A model of GRID's words."""
+    return NetworkRecogniser(Reader(), "reader", {"grammar": "grid", **info}, torch.device("cpu"))  # type: ignore[arg-type]
+
+
+def test_a_model_of_few_words_says_no_others_in_files(play):
+    play(spelt("--bin bxue at e now--"))
+    model = closed_model()
+    assert model.transcribe("film.mp4").text == "bin blue at e now"
+    (letters,) = model.recognise([spelt("--bin bxue at e now--")])
+    assert letters.text == "bin bxue at e now"  # clips as they are: evaluation is greedy
+    assert model.transcribe("film.mp4", beam=0).text == "bin bxue at e now"
+    assert model.with_decoding(beam=0).transcribe("film.mp4").text == "bin bxue at e now"
+    assert model.with_decoding().transcribe("film.mp4").text == "bin blue at e now"
+
+
+def test_an_unknown_grammar_of_a_model_is_one_line():
+    with pytest.raises(AvsrError, match=r"grammar is 3: must be one of grid"):
+        closed_model(grammar=3)
+
+
+def test_other_speech_is_told_for_the_file_and_its_segments(play):
+    domain = {"features": ["sure", "order", "unsaid"], "weights": [0.0, 10.0, -1.0], "bias": -5.5}
+    model = closed_model(domain=domain, knows="51 GRID words")
+    own, other = "bin blue at e now", "now two e at bin"
+    play(spelt(own))
+    transcript = model.transcribe("film.mp4")
+    assert transcript.in_domain is True
+    assert transcript.warnings == []
+    pause = "-" * 150
+    play(spelt(own + pause + other + pause + other))
+    transcript = model.transcribe("film.mp4")
+    assert [segment.in_domain for segment in transcript.segments] == [True, False, False]
+    assert transcript.in_domain is False
+    (told,) = transcript.warnings
+    assert "not of the language of the model reader, which knows 51 GRID words" in told
+    assert transcript.to_dict()["in_domain"] is False
+    play(spelt(other, heard=False), sound=False)
+    assert model.transcribe("film.mp4").in_domain is None  # lips alone are too unsure to tell

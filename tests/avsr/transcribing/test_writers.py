@@ -54,6 +54,7 @@ GOLDEN = {
   "file": "talks/a.mp4",
   "model": "grid-tiny",
   "duration_s": 3725.5,
+  "in_domain": null,
   "segments": [
     {
       "start_s": 0.04,
@@ -85,7 +86,8 @@ GOLDEN = {
           "confidence": 0,
           "audio_weight": 0
         }
-      ]
+      ],
+      "in_domain": null
     },
     {
       "start_s": 3661.0,
@@ -95,7 +97,8 @@ GOLDEN = {
       "speaker": "s1",
       "audio_present": 0.0,
       "video_present": 1.0,
-      "words": []
+      "words": [],
+      "in_domain": null
     }
   ]
 }
