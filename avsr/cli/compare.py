@@ -26,7 +26,8 @@ def compare(
     ] = False,
 ) -> None:
     """Tell which differences between two evaluations are real, row by row."""
-    from avsr.eval.metrics.compare import compare_runs, save, to_markdown
+    from avsr.eval.metrics.compare import compare_runs
+    from avsr.eval.report.comparison import save, to_markdown
 
     comparison = compare_runs(a, b)
     if out is not None:

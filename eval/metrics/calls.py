@@ -23,7 +23,7 @@ from typing import Any
 
 from avsr.base.errors import AvsrError
 from avsr.base.machine import peak_memory_mb
-from avsr.eval.report.markdown import table
+from avsr.eval.metrics.text import Table
 
 STAGES = (
     "start-up",  # interpreter, imports, the model's weights
@@ -122,7 +122,7 @@ def to_markdown(calls: list[Call]) -> str:
         ]
         for call in calls
     ]
-    return table(head, rows)
+    return Table(head, rows).to_markdown()
 
 
 def repeat(clip: Path, target: Path, seconds: float) -> Path:

@@ -21,7 +21,7 @@ import numpy as np
 from avsr.base.errors import AvsrError
 from avsr.eval.conditions.axes import Condition, Noise
 from avsr.eval.conditions.noise import Corpus, Draw
-from avsr.eval.report.markdown import percent, table
+from avsr.eval.metrics.text import Table, percent
 from avsr.preprocessing.clip import Clip
 from avsr.preprocessing.shards import ShardEntry, ShardIndex
 from avsr.recognisers.ours import NetworkRecogniser
@@ -135,7 +135,7 @@ def to_markdown(results: dict[str, Any]) -> str:
     if results["left_out"]:
         head += f"; {len(results['left_out'])} clips without both streams, or too short, left out"
     columns = ["condition", "question", "found % [95 %]", "clips", "by chance %"]
-    return f"{head}\n\n{table(columns, cells, text_columns=2)}\n"
+    return f"{head}\n\n{Table(columns, cells, texts=2).to_markdown()}\n"
 
 
 def out_of_step(clip: Clip, lag: int) -> Clip:

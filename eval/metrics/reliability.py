@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from avsr.eval.report.markdown import percent, table
+from avsr.eval.metrics.text import Table, percent
 from avsr.preprocessing.clip import FPS
 
 if TYPE_CHECKING:
@@ -214,14 +214,14 @@ def to_markdown(results: dict[str, Any]) -> str:
     return (
         "\n\n".join(
             [
-                table(head, cells, text_columns=2),
+                Table(head, cells, texts=2).to_markdown(),
                 f"ECE: {results['bins']} bins of the same number of words, mean of |share right - "
                 "mean confidence|. By "
                 "chance: what confidences that are exactly true would show with so many words.",
-                table(["confidence %", "right %", "words"], bins, text_columns=0),
-                table(
+                Table(["confidence %", "right %", "words"], bins, texts=0).to_markdown(),
+                Table(
                     ["word times", "words", "start: median error s", "end: median error s"], times
-                ),
+                ).to_markdown(),
             ]
         )
         + "\n"

@@ -8,6 +8,7 @@ over clips holds for all of them. `summary.py` draws the figures that stand abov
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -17,6 +18,15 @@ from scipy.integrate import trapezoid
 
 from avsr.eval.conditions.noise import SNR_DEFINITION
 from avsr.eval.conditions.suites import AGAINST, Row, curve_rows, shared_by
+from avsr.eval.metrics.results import (
+    PASSES,
+    Check,
+    Curve,
+    Errors,
+    Measured,
+    Predicate,
+    Speaker,
+)
 from avsr.eval.metrics.wer import (
     INSERTIONS,
     SUBSTITUTIONS,
@@ -33,7 +43,6 @@ TOLERANCE = 0.005  # of R_V and R_A, half a point of WER
 ALONE = {"R_V": "audio", "R_A": "video"}  # the modality that each of them compares with
 # errors with the right clip over errors with the wrong one, from which on a row tells nothing
 INFORMED = 0.95
-PASSES = {"pass": True, "fail": False, "undecided": None}
 X_LABELS = {"noise": "SNR dB", "out of step": "sound lags by ms"}
 _EPSILON = 1e-9
 
@@ -99,44 +108,60 @@ class Scores:
         counts = self.pooled(row)
         return None if counts is None else pool(counts, repeats=len(row.seeds(self.seeds)))
 
-    def results(self) -> dict[str, Any]:
-        """ "rows", "curves", "predicates" of results.json. Rates are fractions.
+    # ---- the table
+
+    def table(self) -> tuple[Measured, ...]:
+        """Every row with each of its seeds. Rates are fractions.
 
         A row in which nothing is said has no rates (None); its insertions are what was
         hallucinated.
         """
-        return {
-            "rows": [self._line(row, seed) for row in self.rows for seed in row.seeds(self.seeds)],
-            "curves": [
-                curve for curve in map(self._curve, curve_rows(self.rows)) if curve["levels"]
-            ],
-            "predicates": {
-                # A constant answer passes: no worse than a modality that knows nothing. Then the
-                # verdict is void.
-                name: self.check(against) | {"vacuous": self.uninformed(Row(modality=ALONE[name]))}
-                for name, against in AGAINST.items()
-            },
-        }
+        return tuple(
+            self._measured(row, seed) for row in self.rows for seed in row.seeds(self.seeds)
+        )
 
-    # ---- rows
-
-    def _line(self, row: Row, seed: int) -> dict[str, Any]:
+    def _measured(self, row: Row, seed: int) -> Measured:
         described = _described(row, seed)
         if (row, seed) not in self.counts:
-            return {**described, "not_available": self.failed[row.key(seed)], "wer": None}
+            return Measured(**described, not_available=self.failed[row.key(seed)], wer=None)
         mine = self.lines_of(row, seed)
-        spoken, heard = [line["reference"] for line in mine], [line["hypothesis"] for line in mine]
-        characters = count_errors(spoken, heard, unit="character", normalizer=self.normalizer)
-        full = next(
-            (counts for (other, _), counts in self.counts.items() if not other.condition.steps),
-            None,
+        characters = count_errors(
+            [line["reference"] for line in mine],
+            [line["hypothesis"] for line in mine],
+            unit="character",
+            normalizer=self.normalizer,
         )
-        words = self.counts[row, seed]
-        return {
-            **described,
-            **_rates(words, characters, None if row.condition.empty else full),
-            **_extent(mine),
-        }
+        full = None if row.condition.empty else self._full_input()
+        figures = _rates(self.counts[row, seed], characters, full)
+        return Measured(**described, **figures, **_extent(mine))
+
+    def _full_input(self) -> np.ndarray | None:
+        """(n, 4) int64: errors of the first row in which nothing is done to the clips."""
+        for (row, _), counts in self.counts.items():
+            if not row.condition.steps:
+                return counts
+        return None
+
+    def speakers(self) -> tuple[Speaker, ...]:
+        """The errors of each speaker in each row, seeds pooled; none where not at least two are
+        known."""
+        places: dict[str, list[int]] = {}
+        for place, entry in enumerate(self.entries):
+            if speaker := getattr(entry, "speaker", None):
+                places.setdefault(speaker, []).append(place)
+        if len(places) < 2:
+            return ()
+        found = []
+        # A speaker is taken through all rows before the next: the bootstrap then draws once.
+        for speaker in sorted(places, key=_natural):
+            rows = {}
+            for row in self.rows:
+                counts = self.pooled(row)
+                if counts is not None:
+                    rate = pool(counts[places[speaker]], repeats=len(row.seeds(self.seeds)))
+                    rows[row.key(self.seeds[0])] = Errors(**_errors(rate))
+            found.append(Speaker(speaker=speaker, utterances=len(places[speaker]), rows=rows))
+        return tuple(found)
 
     # ---- predicates
 
@@ -160,48 +185,51 @@ class Scores:
         )
         return right >= INFORMED * wrong
 
-    def check(self, against: Callable[[Row], Row | None]) -> dict[str, Any]:
+    def predicates(self) -> dict[str, Predicate]:
+        """R_V and R_A. A constant answer passes them, being no worse than a modality that knows
+        nothing; then they are called vacuous."""
+        found = {}
+        for name, against in AGAINST.items():
+            alone = Row(modality=ALONE[name])
+            found[name] = self.check(against, vacuous=self.uninformed(alone))
+        return found
+
+    def check(self, against: Callable[[Row], Row | None], **told: Any) -> Predicate:
         """Whether the audio-visual rows are at most TOLERANCE worse than the rows that they are set
         against.
 
         A test of non-inferiority: see `decide`. All together pass where every check passes, so a
         pass needs no correction for their number; they fail where one fails, and of many one may
-        fail by chance.
+        fail by chance. A check counts all seeds of its row together. Where the whole of a stream is
+        missing, each pattern has its check on the one row they share.
 
-        Returns:
-            {"verdict", "pass", "worst", "worst_row", "tolerance", "checks"}; `worst` is the largest
-            WER(AV) - WER(other). Verdicts are "pass", "fail" and "undecided", where no row could be
-            checked "not checked"; `pass` says the same as true, false and None. A check counts all
-            seeds of its row together; "row" and "against" are the keys of the first seed, "seeds"
-            is their number; "clips_needed" is about how many clips would decide what is undecided,
-            were they like these. Where the whole of a stream is missing, each pattern has its check
-            on the one row they share.
+        Args:
+            against: what a row is compared with, if anything.
+            told: what else the predicate says.
         """
-        checks: list[dict[str, Any]] = []
+        checks: list[Check] = []
         for row in self.rows:
             other = against(row) if row.modality == "av" else None
             check = self._check(row, other) if other is not None else None
-            if check is not None:
-                shared = shared_by(row, self.rows)
-                checks += [
-                    check,
-                    *({**check, "label": same.label, "condition": same.name} for same in shared),
-                ]
-        worst = max(checks, key=lambda check: check["difference"], default=None)
-        found = {check["verdict"] for check in checks}
-        verdict = next(
-            (one for one in ("fail", "undecided", "pass") if one in found), "not checked"
+            if check is None:
+                continue
+            checks.append(check)
+            for same in shared_by(row, self.rows):
+                shared = {"label": same.label, "condition": same.name}
+                checks.append(check.model_copy(update=shared))
+        worst = max(checks, key=lambda check: check.difference, default=None)
+        verdicts = {check.verdict for check in checks}
+        overall = next((one for one in ("fail", "undecided", "pass") if one in verdicts), None)
+        return Predicate(
+            passed=PASSES[overall] if overall else None,
+            worst=worst.difference if worst else None,
+            worst_row=worst.row if worst else None,
+            tolerance=TOLERANCE,
+            checks=tuple(checks),
+            **told,
         )
-        return {
-            "verdict": verdict,
-            "pass": PASSES.get(verdict),
-            "worst": worst["difference"] if worst else None,
-            "worst_row": worst["row"] if worst else None,
-            "tolerance": TOLERANCE,
-            "checks": checks,
-        }
 
-    def _check(self, row: Row, other: Row) -> dict[str, Any] | None:
+    def _check(self, row: Row, other: Row) -> Check | None:
         mine, theirs = self.pooled(row), self.pooled(other)
         if mine is None or theirs is None:
             return None
@@ -213,32 +241,37 @@ class Scores:
         verdict = decide(difference)
         if verdict is None:
             return None
-        same = bool(np.array_equal(errors_of(mine), errors_of(theirs)))
+        needed = None
+        if verdict == "undecided":
+            same = bool(np.array_equal(errors_of(mine), errors_of(theirs)))
+            needed = clips_needed(difference, len(mine), same)
         condition = row.condition
-        return {
-            "row": row.key(self.seeds[0]),
-            "against": other.key(self.seeds[0]),
-            "seeds": times,
-            "label": condition.label,
-            "axis": condition.axis,
-            "condition": condition.name,
-            "level": condition.level,
-            "signalled": condition.signalled,
-            "wer": pool(mine).rate,
-            "against_wer": pool(theirs).rate,
-            "difference": difference.value,
-            "low": difference.low,
-            "high": difference.high,
-            "verdict": verdict,
-            "pass": PASSES[verdict],
-            "clips_needed": clips_needed(difference, len(mine), same)
-            if verdict == "undecided"
-            else None,
-        }
+        return Check(
+            row=row.key(self.seeds[0]),
+            against=other.key(self.seeds[0]),
+            seeds=times,
+            label=condition.label,
+            axis=condition.axis,
+            condition=condition.name,
+            level=condition.level,
+            mask_indicated=condition.signalled,
+            wer=_known(pool(mine).rate),
+            against_wer=_known(pool(theirs).rate),
+            difference=_known(difference.value),
+            low=_known(difference.low),
+            high=_known(difference.high),
+            passed=PASSES[verdict],
+            clips_needed=needed,
+        )
 
     # ---- curves
 
-    def _curve(self, points: Sequence[tuple[Any, Row]]) -> dict[str, Any]:
+    def curves(self) -> tuple[Curve, ...]:
+        """Each condition that has levels, over them."""
+        found = (self._curve(points) for points in curve_rows(self.rows))
+        return tuple(curve for curve in found if curve.levels)
+
+    def _curve(self, points: Sequence[tuple[Any, Row]]) -> Curve:
         """A condition over its levels, seeds pooled; levels of which nothing is known are left out.
 
         Args:
@@ -246,32 +279,38 @@ class Scores:
                 shares with others.
         """
         own = next(row for _, row in points if row.condition.steps)
-        rates = [(level, row, self.rate(row)) for level, row in points]
-        known = [
-            (level, row, rate)
-            for level, row, rate in rates
-            if rate is not None and rate.rate is not None
-        ]
+        levels, rows, rates = [], [], []
+        for level, row in points:
+            rate = self.rate(row)
+            if rate is not None and rate.rate is not None:
+                levels.append(level)
+                rows.append(row)
+                rates.append(rate)
+        if not any(row.condition.steps for row in rows):
+            levels, rows, rates = [], [], []  # nothing but what it shares with others
         axis = own.condition.axis
         missing = axis.endswith("missing")
-        wers = [rate.rate for *_, rate in known]
-        levels = [level for level, *_ in known]
-        if not any(row.condition.steps for _, row, _ in known):
-            levels = []
+        wers = [rate.rate for rate in rates]
         whole = missing and levels and (levels[0], levels[-1]) == (0.0, 1.0)
-        return {
-            "axis": axis,
-            "condition": own.condition.name,
-            "signalled": own.condition.signalled,
-            "modality": own.modality,
-            "x_label": "missing %" if missing else X_LABELS.get(axis, "severity"),
-            "levels": levels,
-            "wer": wers,
-            "wer_low": [rate.low for *_, rate in known],
-            "wer_high": [rate.high for *_, rate in known],
-            "area": float(trapezoid(np.array(wers, np.float64), levels)) if whole else None,
-            "rows": [[row.key(seed) for seed in row.seeds(self.seeds)] for _, row, _ in known],
-        }
+        return Curve(
+            axis=axis,
+            condition=own.condition.name,
+            mask_indicated=own.condition.signalled,
+            modality=own.modality,
+            x_label="missing %" if missing else X_LABELS.get(axis, "severity"),
+            levels=tuple(levels),
+            wer=tuple(wers),
+            wer_low=tuple(rate.low for rate in rates),
+            wer_high=tuple(rate.high for rate in rates),
+            area=float(trapezoid(np.array(wers, np.float64), levels)) if whole else None,
+            rows=tuple(tuple(row.key(seed) for seed in row.seeds(self.seeds)) for row in rows),
+        )
+
+
+def _known(value: float | None) -> float:
+    """A figure that is there wherever a verdict is."""
+    assert value is not None
+    return value
 
 
 def decide(difference: Difference, tolerance: float = TOLERANCE) -> str | None:
@@ -325,7 +364,7 @@ def _described(row: Row, seed: int) -> dict[str, Any]:
         "level": condition.level,
         "seed": seed,
         "modality": row.modality,
-        "signalled": condition.signalled,
+        "mask_indicated": condition.signalled,
         "role": row.role,
         "steps": [{"step": type(step).__name__, **asdict(step)} for step in condition.steps],
         **({"snr": SNR_DEFINITION} if condition.noisy else {}),
@@ -343,14 +382,7 @@ def _rates(words: np.ndarray, characters: np.ndarray, full: np.ndarray | None) -
     word, character = pool(words), pool(characters)
     delta = compare(words, full) if full is not None else None
     return {
-        "utterances": word.utterances,
-        "words": word.units,
-        "wer": word.rate,
-        "wer_low": word.low,
-        "wer_high": word.high,
-        "substitutions": word.substitutions,
-        "deletions": word.deletions,
-        "insertions": word.insertions,
+        **_errors(word),
         "hallucinating_utterances": int(
             ((words[:, UNITS] == 0) & (words[:, INSERTIONS] > 0)).sum()
         ),
@@ -364,6 +396,26 @@ def _rates(words: np.ndarray, characters: np.ndarray, full: np.ndarray | None) -
         "delta_wer": delta.value if delta else None,
         "delta_low": delta.low if delta else None,
         "delta_high": delta.high if delta else None,
+    }
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sorts s2 before s10."""
+    parts = re.split(r"(\d+)", name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+
+
+def _errors(rate: ErrorRate) -> dict[str, Any]:
+    """A word error rate as the fields of `results.Errors`."""
+    return {
+        "utterances": rate.utterances,
+        "words": rate.units,
+        "wer": rate.rate,
+        "wer_low": rate.low,
+        "wer_high": rate.high,
+        "substitutions": rate.substitutions,
+        "deletions": rate.deletions,
+        "insertions": rate.insertions,
     }
 
 

@@ -21,7 +21,7 @@ from avsr.base.errors import AvsrError
 from avsr.base.machine import cpu_name, peak_memory_mb
 from avsr.base.pool import cores
 from avsr.eval.metrics.calls import Call, time_calls, to_markdown
-from avsr.eval.report.markdown import table
+from avsr.eval.metrics.text import Table
 from avsr.preprocessing.clip import FPS, Clip
 
 if TYPE_CHECKING:
@@ -120,9 +120,9 @@ class Bench:
         ]
         parts = [
             f"{self.machine}\n\nfile: {self.file}",
-            table(
+            Table(
                 ["step", "frames/s", "real-time factor", "speed against", "peak memory, MB"], cells
-            ),
+            ).to_markdown(),
             "\n".join(f"- {note}" for note in self.notes),
             f"Whole calls, each in a process of its own:\n\n{to_markdown(self.calls)}"
             if self.calls

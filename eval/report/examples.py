@@ -1,15 +1,15 @@
-"""A clip of which much went wrong, for the report: its lips, its spectrogram, and its words one by
-one."""
+"""The clips that came out worst, as the page shows them: lips, sound, and words said above words
+recognised."""
 
 from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 
 from avsr.eval.metrics.wer import align
+from avsr.eval.metrics.worst import Example
 from avsr.preprocessing.clip import CROP_SIZE, Clip
 
 STRIP_FRAMES = 12  # sampled over the clip
@@ -18,101 +18,61 @@ STRIP_SIZE = 72  # pixels a side of each
 SPECTROGRAM_WIDTH, SPECTROGRAM_HEIGHT = 576, 64
 DYNAMIC_RANGE = 6.0  # log10 units of power, 60 dB: speech, without the noise floor of the room
 HATCH_PERIOD, HATCH_WIDTH = 12, 3  # pixels
-NARROW_PX = 620  # width of the pictures below which they scroll and do not shrink
 
 
 @dataclass(frozen=True)
-class Example:
-    """A clip of which much went wrong.
+class Pair:
+    """A word said and what was recognised for it; None where there is none.
 
     Attributes:
-        label: of the row.
-        id: of the clip.
-        reference, hypothesis: what was said and what was recognised.
-        errors: how many words are wrong.
-        clip: as the recogniser got it.
+        kind: "substituted", "deleted" or "inserted"; empty where nothing went wrong.
     """
 
-    label: str
-    id: str
-    reference: str
-    hypothesis: str
-    errors: int
-    clip: Clip
+    spoken: str | None
+    heard: str | None
+    kind: str
 
 
-# ---- HTML
+@dataclass(frozen=True)
+class Shown:
+    """An example as the page's template takes it.
+
+    Attributes:
+        lips, sound: pictures, as addresses that hold them; empty for a clip without frames.
+        lips_present, sound_present: shares of the frames marked present.
+        lips_runs, sound_runs: (begin, length) of what is marked present, in percent of the clip.
+        words: reference and hypothesis, aligned.
+    """
+
+    example: Example
+    lips: str
+    sound: str
+    lips_present: float
+    sound_present: float
+    lips_runs: tuple[tuple[float, float], ...]
+    sound_runs: tuple[tuple[float, float], ...]
+    words: tuple[Pair, ...]
 
 
-def to_html(example: Example, normalizer: str) -> str:
-    """What the recogniser got and what it made of it, as an element of the report.
+def show(example: Example, normalizer: str) -> Shown:
+    """What the recogniser got and what it made of it.
 
     Args:
         example: what to show.
         normalizer: of the words compared.
     """
     clip = example.clip
-    errors = f"{example.errors} error{'' if example.errors == 1 else 's'}"
-    return (
-        f'<article class="example"><h3>{escape(example.id)} '
-        f'<span class="soft">{escape(example.label)}, {errors}</span></h3>'
-        + (_pictures(clip, example.id) if clip.frames else "<p>The clip is empty.</p>")
-        + _words(example, normalizer)
-        + "</article>"
-    )
-
-
-def _pictures(clip: Clip, name: str) -> str:
-    lips, sound = (_data_uri(make(clip)) for make in (lip_strip, spectrogram))
-    there = {"lips": clip.video_present, "sound": clip.audio_present}
-    said = {
-        what: f"{100 * float(present.mean()):.0f} % marked present"
-        for what, present in there.items()
-    }
-    strip = escape(f"Lips of {name}, left to right over {clip.duration_s:.1f} s, {said['lips']}")
-    image = escape(f"Spectrogram of {name}, {said['sound']}")
-    return (
-        '<div class="scroll pictures" role="region" tabindex="0" aria-label="Pictures of '
-        f'{escape(name)}">'
-        f'<div style="min-width:{NARROW_PX}px"><img src="{lips}" '
-        f'alt="{strip}">{_presence(there["lips"], "video")}'
-        f'<img class="spectrogram" src="{sound}" alt="{image}">'
-        f"{_presence(there['sound'], 'audio')}</div></div>"
-        f'<p class="soft">{clip.duration_s:.1f} s. Lips {said["lips"]}, sound {said["sound"]}; '
-        "what is marked missing "
-        "is hatched.</p>"
-    )
-
-
-def _presence(present: np.ndarray, use: str) -> str:
-    """A bar on the pictures' time axis, filled where the mask says present."""
-    bars = "".join(
-        f'<rect x="{first}" width="{last - first}" height="1"/>' for first, last in _runs(present)
-    )
-    return (
-        f'<svg class="presence {use}" viewBox="0 0 {len(present)} 1" preserveAspectRatio="none" '
-        'aria-hidden="true">'
-        f"{bars}</svg>"
-    )
-
-
-def _words(example: Example, normalizer: str) -> str:
-    """Reference above hypothesis, word by word."""
-    pairs = []
-    for spoken, heard in align(example.reference, example.hypothesis, normalizer=normalizer):
-        kind = _kind(spoken, heard)
-        told = f'<span class="kind">{kind}</span>' if kind else ""
-        pairs.append(
-            f'<li class="{kind}"><span class="spoken">{escape(spoken or "∅")}</span>'
-            f'<span class="heard">{escape(heard or "∅")}</span>{told}</li>'
-        )
-    if not pairs:
-        return '<p class="soft">Nothing was said and nothing recognised.</p>'
-    return (
-        '<div class="aligned"><p class="soft" '
-        'aria-hidden="true"><span>said</span><span>recognised</span></p>'
-        '<ol class="words" aria-label="Each word said, and what was recognised for '
-        f'it">{"".join(pairs)}</ol></div>'
+    there = clip.frames > 0
+    pairs = align(example.reference, example.hypothesis, normalizer=normalizer)
+    return Shown(
+        example,
+        _data_uri(lip_strip(clip)) if there else "",
+        _data_uri(spectrogram(clip)) if there else "",
+        float(clip.video_present.mean()) if there else 0.0,
+        float(clip.audio_present.mean()) if there else 0.0,
+        _runs(clip.video_present),
+        _runs(clip.audio_present),
+        tuple(Pair(spoken, heard, _kind(spoken, heard)) for spoken, heard in pairs),
     )
 
 
@@ -166,11 +126,9 @@ def spectrogram(clip: Clip) -> bytes:
         # (S, M)
         power = LogMel(SPECTROGRAM_HEIGHT).power(torch.from_numpy(clip.audio)[None])[0].numpy()
     level = np.log10(np.maximum(power, 1e-10))
-    shade = (
-        np.clip((level - level.max()) / DYNAMIC_RANGE + 1, 0, 1)
-        if power.max() > 1e-10
-        else np.zeros_like(level)
-    )
+    shade = np.zeros_like(level)
+    if power.max() > 1e-10:
+        shade = np.clip((level - level.max()) / DYNAMIC_RANGE + 1, 0, 1)
     # (S, M) -> (M, S), low pitches below
     grey = np.ascontiguousarray((255 * shade).astype(np.uint8).T[::-1])
     absent = np.repeat(~clip.audio_present, MELS_PER_FRAME)
@@ -184,10 +142,11 @@ def spectrogram(clip: Clip) -> bytes:
     return _png(picture)
 
 
-def _runs(present: np.ndarray) -> list[tuple[int, int]]:
-    """(first, last) frame, last exclusive, of each stretch that is there."""
+def _runs(present: np.ndarray) -> tuple[tuple[float, float], ...]:
+    """(begin, length) of each stretch that is there, in percent of all frames, (T,) bool."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], present, [False]])))
-    return [(int(first), int(last)) for first, last in edges.reshape(-1, 2)]
+    shares = 100 * edges.reshape(-1, 2) / max(len(present), 1)
+    return tuple((float(first), float(last - first)) for first, last in shares)
 
 
 def _data_uri(png: bytes) -> str:

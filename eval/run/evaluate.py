@@ -8,26 +8,28 @@ results.
 
 from __future__ import annotations
 
-import json
 import logging
 import platform
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from avsr.base.errors import AvsrError
+from avsr.base.inputs import install
 from avsr.base.pool import work_off
 from avsr.eval.conditions.axes import VERSION
 from avsr.eval.conditions.suites import Row, fitting_rows, suite_rows
 from avsr.eval.metrics.normalize import VERSION as TEXT_VERSION
 from avsr.eval.metrics.normalize import get_normalizer
+from avsr.eval.metrics.results import SCHEMA, Results, to_json
 from avsr.eval.metrics.scoring import Scores
 from avsr.eval.metrics.summary import summarise
+from avsr.eval.metrics.worst import worst_examples
 from avsr.eval.report.markdown import to_markdown
-from avsr.eval.report.worst import worst_examples
 from avsr.eval.run.encoders import our_recogniser
 from avsr.eval.run.jobs import BATCH_CLIPS, Bench, Job, Setup, do
 from avsr.eval.run.provenance import compute_versions, fingerprint, run_parts
@@ -37,9 +39,7 @@ from avsr.preprocessing.shards import ShardIndex, write_file
 from avsr.recognisers.protocol import STREAMS
 from avsr.recognisers.registry import load
 
-SCHEMA = 1
 SEEDS = (17,)
-TIMES = ("seconds", "real_time_factor")  # keys of what a clock says begin with these
 
 Progress = Callable[[float, float], None]
 """Called with the clips recognised, counted once a row and seed, and how many there are."""
@@ -61,32 +61,26 @@ def evaluate(
     workers: int = 1,
     device: str = "auto",
     progress: Progress | None = None,
-) -> dict[str, Any]:
+) -> Results:
     """Scores a recogniser on prepared clips.
 
     Args:
-        recogniser: what to score: a spec of `recognisers.registry.load`, or an object with
-            `name`, `sha256` (our own do without), `modalities` (all, where it does not say) and
+        recogniser: a spec of `recognisers.registry.load`, or an object with `name`, `sha256` (our
+            own do without), `modalities` (all, where it does not say) and
             `recognise(clips, modality)`.
         data_dir: shards with their index.json.
         suite: one of `suites.SUITES`.
         split: score only clips of this split of the index.
         limit: score only so many clips, the first of the index; noise is still made of all.
         seeds: of masks and noise; each is measured, and curves and predicates count them all.
-        conditions: only rows that fit, see `suites.suite_rows`.
-        out: folder for results.json, report.md, report.html and hypotheses.jsonl. Hypotheses that
-            are already there are used and not computed again, where all that they depend on is the
-            same (see `provenance`); those of another model, other data or libraries are put aside,
-            which is logged as a warning.
+        conditions: only those that fit, see `suites.suite_rows`.
+        out: folder for the reports and hypotheses. A run that was stopped goes on there; hypotheses
+            of another model, other data or libraries are put aside, see `store`.
         normalizer: applied to references and hypotheses, see `normalize`.
-        noise_dir: recorded noises, for rows that need them.
-        rir_dir: recorded impulse responses of rooms, for rows that need them.
+        noise_dir, rir_dir: recorded noises, and impulse responses of rooms.
         workers: processes, each with one thread; several need a spec. 1 is this process.
         device: where to compute, for a spec.
         progress: told how far it is.
-
-    Returns:
-        The content of results.json.
 
     Raises:
         AvsrError: unknown suite, conditions or normaliser, nothing to score, or a folder that
@@ -98,63 +92,98 @@ def evaluate(
     index = ShardIndex(data_dir)
     chosen = _chosen(index, split, limit)
     setup = Setup(str(recogniser), str(data_dir), split, _text(noise_dir), _text(rir_dir), device)
-    hears = load(recogniser, device) if isinstance(recogniser, (str, Path)) else recogniser
-    if set(getattr(hears, "modalities", STREAMS)) - {"audio"}:
-        index.require_crops(getattr(hears, "crops", OWN.name), hears.name)
-    bench = Bench(hears, index, setup)
-    rows, failed = _fitting(rows, seeds, hears)
-    model_sha256, ours = fingerprint(hears), our_recogniser(hears)
-    parts = run_parts(
-        model_sha256,
-        (index.entries[i] for i in bench.places),
-        bench.corpus.noise_files(),
-        bench.corpus.rir_files(),
-    )
-    store = HypothesisStore(Path(out) if out is not None else None, parts)
-    work = Work(store, {i: index.entries[i].id for i in chosen}, failed, progress)
-    todo = jobs([row for row in rows if row.key(seeds[0]) not in failed], seeds, chosen)
-    work.forget(todo, bench.unchanged)
-    work.through(todo, partial(do, setup) if workers > 1 else bench.do, workers)
-    scores = Scores(
-        rows, seeds, [index.entries[i] for i in chosen], store.lines, failed, normalizer
-    )
-    scored = scores.results()
-    results = {
-        "schema": SCHEMA,
-        "model": hears.name,
-        "model_sha256": model_sha256,
-        "decoding": str(ours.decoding) if ours is not None else None,
-        "data": str(data_dir),
-        "split": split,
-        "suite": suite,
-        "conditions": conditions,
-        "seeds": list(seeds),
-        "normalizer": normalizer,
-        "clips": len(chosen),
-        "clips_without_text": [
-            index.entries[i].id for i in bench.places if index.entries[i].text is None
-        ],
-        "versions": _versions(),
-        **scored,
-        "summary": summarise(scores, scored["rows"]),
-    }
+    bench = Bench(_loaded(recogniser, device, index), index, setup)
+    store = HypothesisStore(Path(out) if out is not None else None, _parts(bench))
+    plan = Plan(rows, tuple(seeds), tuple(chosen), normalizer)
+    scores = _recognised(bench, setup, store, plan, workers, progress)
+    results = _results(scores, bench, setup, suite=suite, conditions=conditions)
     if out is not None:
         store.finish()
         _write(Path(out), results, scores, bench)
     return results
 
 
-def without_times(value: Any) -> Any:
-    """The same results (or any part of them) but for what a clock says: all else is the same in
-    every run."""
-    if isinstance(value, Mapping):
-        return {
-            key: without_times(item) for key, item in value.items() if not key.startswith(TIMES)
-        }
-    return [without_times(item) for item in value] if isinstance(value, list) else value
+@dataclass(frozen=True)
+class Plan:
+    """What is to be measured.
+
+    Attributes:
+        rows: of the suite.
+        seeds: of the rows in which something is drawn.
+        chosen: places of the clips in the index.
+        normalizer: applied to references and hypotheses.
+    """
+
+    rows: Sequence[Row]
+    seeds: tuple[int, ...]
+    chosen: tuple[int, ...]
+    normalizer: str
+
+
+def _recognised(
+    bench: Bench,
+    setup: Setup,
+    store: HypothesisStore,
+    plan: Plan,
+    workers: int,
+    progress: Progress | None,
+) -> Scores:
+    """Recognises what the store does not have yet, and counts the errors of all."""
+    rows, failed = _fitting(plan.rows, plan.seeds, bench.recogniser)
+    entries = {i: bench.index.entries[i] for i in plan.chosen}
+    work = Work(store, {i: entry.id for i, entry in entries.items()}, failed, progress)
+    possible = [row for row in rows if row.key(plan.seeds[0]) not in failed]
+    todo = jobs(possible, plan.seeds, plan.chosen)
+    work.forget(todo, bench.unchanged)
+    work.through(todo, partial(do, setup) if workers > 1 else bench.do, workers)
+    lines, clips = store.lines, list(entries.values())
+    return Scores(rows, plan.seeds, clips, lines, failed, plan.normalizer)
+
+
+def _results(
+    scores: Scores, bench: Bench, setup: Setup, *, suite: str, conditions: str | None
+) -> Results:
+    """What the scores say, and of what."""
+    ours = our_recogniser(bench.recogniser)
+    clips = [bench.index.entries[i] for i in bench.places]
+    table = scores.table()
+    return Results(
+        schema_=SCHEMA,
+        model=bench.recogniser.name,
+        model_sha256=fingerprint(bench.recogniser),
+        decoding=str(ours.decoding) if ours is not None else None,
+        data=setup.data,
+        split=setup.split,
+        suite=suite,
+        conditions=conditions,
+        seeds=tuple(scores.seeds),
+        normalizer=scores.normalizer,
+        clips=len(scores.entries),
+        clips_without_text=tuple(clip.id for clip in clips if clip.text is None),
+        versions=_versions(),
+        rows=table,
+        curves=scores.curves(),
+        predicates=scores.predicates(),
+        summary=summarise(scores, table),
+    )
 
 
 # ---- what is to be done
+
+
+def _loaded(recogniser: Any, device: str, index: ShardIndex) -> Any:
+    """The recogniser, where the clips hold the crops that it was trained on."""
+    hears = load(recogniser, device) if isinstance(recogniser, (str, Path)) else recogniser
+    if set(getattr(hears, "modalities", STREAMS)) - {"audio"}:
+        index.require_crops(getattr(hears, "crops", OWN.name), hears.name)
+    return hears
+
+
+def _parts(bench: Bench) -> dict[str, str]:
+    """All that hypotheses depend on, besides their row."""
+    entries = (bench.index.entries[i] for i in bench.places)
+    noises, rooms = bench.corpus.noise_files(), bench.corpus.rir_files()
+    return run_parts(fingerprint(bench.recogniser), entries, noises, rooms)
 
 
 def _check(
@@ -212,12 +241,12 @@ def jobs(rows: Sequence[Row], seeds: Sequence[int], chosen: Sequence[int]) -> li
     conditions: dict[Any, list[Row]] = {}
     for row in rows:
         conditions.setdefault(row.condition, []).append(row)
-    return [
-        Job(tuple(chosen[first : first + BATCH_CLIPS]), seed, tuple(same))
-        for first in range(0, len(chosen), BATCH_CLIPS)
-        for same in conditions.values()
-        for seed in same[0].seeds(seeds)
-    ]
+    found = []
+    for first in range(0, len(chosen), BATCH_CLIPS):
+        batch = tuple(chosen[first : first + BATCH_CLIPS])
+        for same in conditions.values():
+            found += [Job(batch, seed, tuple(same)) for seed in same[0].seeds(seeds)]
+    return found
 
 
 # ---- doing it
@@ -303,24 +332,32 @@ class Work:
 def _crashed(job: Job) -> None:
     raise AvsrError(
         f"{job.rows[0].condition.label}: the recogniser took its process down twice (out of "
-        "memory?); what is done is "
-        "kept: try fewer workers"
+        "memory?); what is done is kept: try fewer workers"
     )
 
 
 # ---- what comes out
 
 
-def _write(folder: Path, results: dict[str, Any], scores: Scores, bench: Bench) -> None:
-    """Writes results.json, report.md and report.html."""
-    from avsr.eval.report.page import to_html
-
-    body = json.dumps(results, ensure_ascii=False, indent=1, allow_nan=False)
-    page = to_html(results, worst_examples(scores, bench))
+def _write(folder: Path, results: Results, scores: Scores, bench: Bench) -> None:
+    """Writes results.json, report.md and, where what draws it is installed, report.html."""
+    page = _page(results, scores, bench)
     with writing(folder):
         write_file(folder / "report.md", [to_markdown(results).encode()])
-        write_file(folder / "report.html", [page.encode()])
-        write_file(folder / "results.json", [body.encode(), b"\n"])
+        if page is not None:
+            write_file(folder / "report.html", [page.encode()])
+        write_file(folder / "results.json", [to_json(results).encode()])
+
+
+def _page(results: Results, scores: Scores, bench: Bench) -> str | None:
+    """The page; None, and a warning, where the extra is not installed."""
+    try:
+        from avsr.eval.report.page import to_html
+    except ModuleNotFoundError as error:
+        told = "report.html needs %s, which is not installed: %s, then run the same command again"
+        logging.getLogger(__name__).warning(told, error.name, install("report"))
+        return None
+    return to_html(results, worst_examples(scores, bench.altered))
 
 
 def _versions() -> dict[str, str]:

@@ -4,12 +4,12 @@ gate."""
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
 
 from avsr.base.errors import UsageError
+from avsr.eval.metrics.results import Predicate, Results
 
 PREDICATES = ("R_V", "R_A")
 MODALITIES = ("av", "audio", "video")
@@ -27,8 +27,8 @@ class Requirement:
         text: as the user wrote it.
         predicate: "R_V" or "R_A"; empty for a limit on a rate.
         rate: "wer" or "cer".
-        label: of the row, as the report shows it.
-        modality: of the row; None takes audio + video where there is such a row, else the only one.
+        label: of the test condition, as the report shows it.
+        modality: None takes audio + video where there is such a condition, else the only one.
         limit: highest rate allowed, percent.
     """
 
@@ -41,7 +41,7 @@ class Requirement:
 
 
 def parse(text: str) -> list[Requirement]:
-    """Reads requirements separated by commas; commas within brackets belong to a row's label.
+    """Reads requirements separated by commas; commas within brackets belong to a label.
 
     Args:
         text: each is R_V, R_A, wer:LABEL<=PERCENT or cer:LABEL<=PERCENT; "/audio" or "/video" after
@@ -56,111 +56,100 @@ def parse(text: str) -> list[Requirement]:
         if part in PREDICATES:
             found.append(Requirement(part, predicate=part))
         elif limit:
-            label = " ".join(limit["label"].split())
-            found.append(
-                Requirement(
-                    part, "", limit["rate"], label, limit["modality"], float(limit["limit"])
-                )
-            )
+            label, percent = " ".join(limit["label"].split()), float(limit["limit"])
+            found.append(Requirement(part, "", limit["rate"], label, limit["modality"], percent))
         else:
             raise UsageError(
                 f"requirement {part!r} is not understood: write R_V, R_A or wer:LABEL<=PERCENT, "
-                "for example "
-                "wer:clean<=2 or wer:clean/video<=15"
+                "for example wer:clean<=2 or wer:clean/video<=15"
             )
     return found
 
 
 def check_labels(requirements: Sequence[Requirement], rows: Sequence[tuple[str, str]]) -> None:
-    """Refuses, before any work, a limit on a row that the run will not have.
+    """Refuses, before any work, a limit on a condition that the run will not have.
 
     Args:
         requirements: from `parse`.
-        rows: label and modality of each row.
+        rows: label and modality of each condition.
 
     Raises:
-        UsageError: there is no such row.
+        UsageError: there is no such condition.
     """
     for requirement in requirements:
         if not requirement.predicate and not _chosen(requirement, rows):
             known = sorted({label for label, _ in rows})
             near = get_close_matches(requirement.label, known, n=3, cutoff=0.3) or known[:3]
             raise UsageError(
-                f"requirement {requirement.text!r}: this run has no such row; like it are "
-                f"{'; '.join(near)} "
-                f"(with /{', /'.join(MODALITIES)})"
+                f"requirement {requirement.text!r}: this run has no such condition; like it are "
+                f"{'; '.join(near)} (with /{', /'.join(MODALITIES)})"
             )
 
 
-def violations(requirements: Sequence[Requirement], results: Mapping[str, Any]) -> list[str]:
+def violations(requirements: Sequence[Requirement], results: Results) -> list[str]:
     """One line for each requirement that is not shown to hold; what could not be checked or is
     undecided is not.
 
     Args:
         requirements: from `parse`.
-        results: content of results.json. A row of several seeds counts with all of them.
+        results: of the run. A condition of several seeds counts with all of them.
     """
     found = (_violation(requirement, results) for requirement in requirements)
     return [line for line in found if line]
 
 
-def _violation(requirement: Requirement, results: Mapping[str, Any]) -> str:
+def _violation(requirement: Requirement, results: Results) -> str:
     if requirement.predicate:
-        return _broken(requirement, results["predicates"].get(requirement.predicate, {}))
-    rows = results["rows"]
-    names = _chosen(requirement, [(row["label"], row["modality"]) for row in rows])
-    mine = [row for row in rows if (row["label"], row["modality"]) in names]
+        return _broken(requirement.text, results.predicates.get(requirement.predicate))
+    names = _chosen(requirement, [(row.label, row.modality) for row in results.rows])
+    mine = [row for row in results.rows if (row.label, row.modality) in names]
     if not mine:
-        return f"{requirement.text}: could not be checked: the results have no such row"
-    missing = next((row["not_available"] for row in mine if "not_available" in row), None)
-    units = "words" if requirement.rate == "wer" else "characters"
-    total = sum(row.get(units, 0) for row in mine)
+        return f"{requirement.text}: could not be checked: the results have no such condition"
+    words = requirement.rate == "wer"
+    units = "words" if words else "characters"
+    missing = next((row.not_available for row in mine if not row.available), None)
+    total = sum(row.words if words else row.characters for row in mine)
     if missing or not total:
-        return f"{requirement.text}: could not be checked: {missing or f'the row has no {units}'}"
-    prefix = "" if requirement.rate == "wer" else "character_"
-    counted = ("substitutions", "deletions", "insertions")
-    errors = sum(row[prefix + name] for row in mine for name in counted)
+        why = missing or f"the condition has no {units}"
+        return f"{requirement.text}: could not be checked: {why}"
+    errors = sum(row.errors if words else row.character_errors for row in mine)
     rate = 100 * errors / total
     if rate <= requirement.limit + _EPSILON:
         return ""
-    counts = f"{errors} errors in {total} {units}"
-    return f"{requirement.text}: {requirement.rate.upper()} is {rate:.2f} % ({counts})"
+    told = f"{rate:.2f} % ({errors} errors in {total} {units})"
+    return f"{requirement.text}: {requirement.rate.upper()} is {told}"
 
 
-def _broken(requirement: Requirement, predicate: Mapping[str, Any]) -> str:
-    if predicate.get("vacuous") and predicate["pass"] is not False:
+def _broken(text: str, predicate: Predicate | None) -> str:
+    """Why a predicate is not shown to hold; empty where it is."""
+    if predicate is not None and predicate.vacuous and predicate.passed is not False:
         return (
-            f"{requirement.text}: could not be checked: the modality that it compares with tells "
-            "nothing of what is "
-            "said, so no worse than that is no merit"
+            f"{text}: could not be checked: the modality that it compares with tells nothing of "
+            "what is said, so no worse than that is no merit"
         )
-    if predicate.get("pass"):
+    if predicate is not None and predicate.passed:
         return ""
-    checks = predicate.get("checks") or []
-    if not checks:
-        return f"{requirement.text}: could not be checked: no row to compare"
-    allowed = f"({100 * predicate['tolerance']:g} points allowed)"
-    failed = [check for check in checks if check["pass"] is False]
+    if predicate is None or not predicate.checks:
+        return f"{text}: could not be checked: no condition to compare"
+    allowed = f"({100 * predicate.tolerance:g} points allowed)"
+    total = len(predicate.checks)
+    failed = [check for check in predicate.checks if check.passed is False]
     if failed:
-        worst = max(failed, key=lambda check: check["difference"])
-        return (
-            f"{requirement.text}: {len(failed)} of {len(checks)} rows fail; worst "
-            f"{worst['label']}: "
-            f"{100 * worst['wer']:.2f} % against {100 * worst['against_wer']:.2f} % {allowed}"
-        )
-    open_ones = [check for check in checks if check["pass"] is None]
-    widest = max(open_ones, key=lambda check: check["high"])
+        worst = max(failed, key=lambda check: check.difference)
+        rates = f"{100 * worst.wer:.2f} % against {100 * worst.against_wer:.2f} %"
+        counted = f"{len(failed)} of {total} conditions fail"
+        return f"{text}: {counted}; worst {worst.label}: {rates} {allowed}"
+    undecided = [check for check in predicate.checks if check.passed is None]
+    widest = max(undecided, key=lambda check: check.high)
     return (
-        f"{requirement.text}: undecided, which is no pass: {len(open_ones)} of {len(checks)} rows "
-        "may be worse than is "
-        f"allowed; {widest['label']}: {100 * widest['difference']:+.2f} points, up to "
-        f"{100 * widest['high']:+.2f} "
-        f"{allowed}; more clips would tell"
+        f"{text}: undecided, which is no pass: {len(undecided)} of {total} conditions may be worse "
+        f"than is allowed; {widest.label}: {100 * widest.difference:+.2f} points, up to "
+        f"{100 * widest.high:+.2f} {allowed}; more clips would tell"
     )
 
 
 def _chosen(requirement: Requirement, rows: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Label and modality of the rows that a limit is about: one row, but for its seeds."""
+    """Label and modality of the condition that a limit is about."""
     same = {row for row in rows if row[0].casefold() == requirement.label.casefold()}
     wanted = [requirement.modality] if requirement.modality else MODALITIES
     modality = next((one for one in wanted if one in {row[1] for row in same}), None)

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
+from avsr.eval.metrics.results import Results
 from avsr.preprocessing.clip import SAMPLES_PER_FRAME, Clip
 from avsr.preprocessing.shards import ShardWriter
 
@@ -25,7 +25,7 @@ CONDITIONS = (
 class RealRun:
     """What `evaluate` returned and where it wrote."""
 
-    results: dict[str, Any]
+    results: Results
     folder: Path
     corpus: Path
 

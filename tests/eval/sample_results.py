@@ -1,5 +1,4 @@
-"""Results as results.json has them, made up by a formula: many conditions, several seeds, curves,
-every figure."""
+"""Results made up by a formula: many conditions, several seeds, curves, every figure."""
 
 from __future__ import annotations
 
@@ -9,9 +8,23 @@ from typing import Any
 
 import numpy as np
 
-from avsr.eval.metrics.scoring import PASSES, TOLERANCE, clips_needed, decide
+from avsr.eval.metrics.results import (
+    PASSES,
+    Check,
+    Curve,
+    Errors,
+    Gain,
+    Measured,
+    Predicate,
+    Reliance,
+    Results,
+    Speaker,
+    Summary,
+    TrustBin,
+)
+from avsr.eval.metrics.scoring import TOLERANCE, clips_needed, decide
 from avsr.eval.metrics.wer import Difference
-from avsr.eval.report.examples import Example
+from avsr.eval.metrics.worst import Example
 from avsr.preprocessing.clip import Clip
 
 PATTERNS = ("utterance", "frame", "start", "middle", "end", "bursts", "interval")
@@ -22,7 +35,7 @@ CLEAN = {"av": 0.048, "audio": 0.067, "video": 0.125}
 WORDS = 600
 
 
-def wer(axis: str, condition: str, level: Any, modality: str, signalled: bool, seed: int) -> float:
+def wer(axis: str, condition: str, level: Any, modality: str, indicated: bool, seed: int) -> float:
     """A rate that goes up with the level as that of a small audio-visual model does."""
     jitter = (
         zlib.crc32(f"{axis}{condition}{level}{modality}{seed}".encode()) % 100
@@ -35,20 +48,32 @@ def wer(axis: str, condition: str, level: Any, modality: str, signalled: bool, s
             modality
         ] + jitter
     if axis in ("video missing", "audio missing"):
-        end = CLEAN["audio" if axis == "video missing" else "video"] + (0 if signalled else 0.12)
+        end = CLEAN["audio" if axis == "video missing" else "video"] + (0 if indicated else 0.12)
         return CLEAN["av"] + (end - CLEAN["av"]) * level + (0.0 if level == 1.0 else jitter)
     return CLEAN[modality] + {"light": 0.01, "heavy": 0.06}.get(str(level), 0.03) + jitter
 
 
-def row(
-    axis: str, condition: str, level: Any, modality: str = "av", **changes: Any
-) -> dict[str, Any]:
-    """One row; `label`, `signalled`, `seed` and any figure can be given."""
-    signalled, seed = changes.pop("signalled", True), changes.pop("seed", 17)
-    label = changes.pop("label", None) or name_of(axis, condition, level, signalled)
-    rate = wer(axis, condition, level, modality, signalled, seed)
-    errors = round(rate * WORDS)
+def errors(rate: float, words: int = WORDS, utterances: int = 100) -> dict[str, Any]:
+    """Counts that give a rate, and an interval around it."""
+    wrong = round(rate * words)
     return {
+        "utterances": utterances,
+        "words": words,
+        "wer": rate,
+        "wer_low": max(0.0, rate - 0.02 - 0.05 * rate),
+        "wer_high": rate + 0.02 + 0.05 * rate,
+        "substitutions": wrong - wrong // 5,
+        "deletions": wrong // 5,
+        "insertions": 0,
+    }
+
+
+def row(axis: str, condition: str, level: Any, modality: str = "av", **changes: Any) -> Measured:
+    """One line; `label`, `mask_indicated`, `seed` and any figure can be given."""
+    indicated, seed = changes.pop("mask_indicated", True), changes.pop("seed", 17)
+    label = changes.pop("label", None) or name_of(axis, condition, level, indicated)
+    rate = wer(axis, condition, level, modality, indicated, seed)
+    fields = {
         "key": f"{label} | {modality} | seed {seed}",
         "label": label,
         "axis": axis,
@@ -56,17 +81,10 @@ def row(
         "level": level,
         "seed": seed,
         "modality": modality,
-        "signalled": signalled,
+        "mask_indicated": indicated,
         "role": "suite",
         **({"snr": "whole clip"} if axis == "noise" else {}),
-        "utterances": 100,
-        "words": WORDS,
-        "wer": rate,
-        "wer_low": max(0.0, rate - 0.02 - 0.05 * rate),
-        "wer_high": rate + 0.02 + 0.05 * rate,
-        "substitutions": errors - errors // 5,
-        "deletions": errors // 5,
-        "insertions": 0,
+        **errors(rate),
         "cer": rate * 0.4,
         "delta_wer": rate - CLEAN["av"],
         "delta_low": rate - CLEAN["av"] - 0.02,
@@ -77,208 +95,205 @@ def row(
         "media_s": 300.0,
         "seconds": 3.0,
         "real_time_factor": 0.01,
-        **changes,
     }
+    return Measured(**{**fields, **changes})
 
 
-def name_of(axis: str, condition: str, level: Any, signalled: bool) -> str:
+def name_of(axis: str, condition: str, level: Any, indicated: bool) -> str:
     if axis.endswith("missing"):
-        return f"{axis} {100 * level:g} % ({condition}{'' if signalled else ', silent'})"
+        return f"{axis} {100 * level:g} % ({condition}{'' if indicated else ', unindicated'})"
     if axis == "noise":
         return f"{condition} {level:g} dB"
     return f"{condition} {level}" if level is not None else condition
 
 
-def check(one: dict[str, Any], against: str) -> dict[str, Any]:
-    """The check of a row against another rate on clean clips."""
-    difference = one["wer"] - CLEAN[against]
-    copied = {name: one[name] for name in ("label", "axis", "condition", "level", "wer")}
+def check(one: Measured, against: str) -> Check:
+    """The check of a line against another rate on clean clips."""
+    difference = one.wer - CLEAN[against]
     ends = Difference(difference, difference - 0.008, difference + 0.008)
     verdict = decide(ends)
-    return {
-        "row": one["key"],
-        "against": f"clean | {against} | seed {one['seed']}",
-        **copied,
-        "against_wer": CLEAN[against],
-        "difference": difference,
-        "low": ends.low,
-        "high": ends.high,
-        "verdict": verdict,
-        "pass": PASSES[verdict],
-        "clips_needed": clips_needed(ends, 100, same=False) if verdict == "undecided" else None,
-    }
+    copied = ("label", "axis", "condition", "level", "mask_indicated", "wer")
+    return Check(
+        row=one.key,
+        against=f"clean | {against} | seed {one.seed}",
+        **{name: getattr(one, name) for name in copied},
+        against_wer=CLEAN[against],
+        difference=difference,
+        low=ends.low,
+        high=ends.high,
+        passed=PASSES[verdict],
+        clips_needed=clips_needed(ends, 100, same=False) if verdict == "undecided" else None,
+    )
 
 
-def predicate(checks: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    worst = max(checks, key=lambda one: one["difference"], default=None)
-    found = {one["verdict"] for one in checks}
-    verdict = next((one for one in ("fail", "undecided", "pass") if one in found), "not checked")
-    return {
-        "verdict": verdict,
-        "pass": PASSES.get(verdict),
-        "worst": worst["difference"] if worst else None,
-        "worst_row": worst["row"] if worst else None,
-        "tolerance": TOLERANCE,
-        "checks": list(checks),
-    }
+def predicate(checks: Sequence[Check]) -> Predicate:
+    worst = max(checks, key=lambda one: one.difference, default=None)
+    found = {one.verdict for one in checks}
+    verdict = next((one for one in ("fail", "undecided", "pass") if one in found), None)
+    return Predicate(
+        passed=PASSES.get(verdict),
+        worst=worst.difference if worst else None,
+        worst_row=worst.row if worst else None,
+        tolerance=TOLERANCE,
+        checks=tuple(checks),
+    )
 
 
 def curve(
-    axis: str, condition: str, x_label: str, rows: Sequence[dict[str, Any]], levels: Sequence[Any]
-) -> dict[str, Any]:
-    area = (
-        float(np.trapezoid([one["wer"] for one in rows], levels))
-        if axis.endswith("missing")
-        else None
+    axis: str, condition: str, x_label: str, rows: Sequence[Measured], levels: Sequence[Any]
+) -> Curve:
+    missing = axis.endswith("missing")
+    return Curve(
+        axis=axis,
+        condition=condition,
+        mask_indicated=rows[-1].mask_indicated,
+        modality=rows[0].modality,
+        x_label=x_label,
+        levels=tuple(levels),
+        wer=tuple(one.wer for one in rows),
+        wer_low=tuple(one.wer_low for one in rows),
+        wer_high=tuple(one.wer_high for one in rows),
+        area=float(np.trapezoid([one.wer for one in rows], levels)) if missing else None,
+        rows=tuple((one.key,) for one in rows),
     )
-    return {
-        "axis": axis,
-        "condition": condition,
-        "signalled": rows[-1]["signalled"] and rows[0]["signalled"],
-        "modality": rows[0]["modality"],
-        "x_label": x_label,
-        "levels": list(levels),
-        **{name: [one[name] for one in rows] for name in ("wer", "wer_low", "wer_high")},
-        "area": area,
-        "rows": [[one["key"]] for one in rows],
-    }
 
 
-def missing(
-    axis: str, signalled: bool, seeds: Sequence[int]
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def missing(axis: str, indicated: bool, seeds: Sequence[int]) -> tuple[list[Measured], list[Curve]]:
+    clean = row("clean", "clean", None)
     rows, curves = [], []
-    for pattern in PATTERNS if signalled else ("bursts", "utterance"):
+    for pattern in PATTERNS if indicated else ("bursts", "utterance"):
         mine = [
-            row(axis, pattern, rate, signalled=signalled, seed=seed)
+            row(axis, pattern, rate, mask_indicated=indicated, seed=seed)
             for rate in RATES
             for seed in seeds
         ]
-        first = [one for one in mine if one["seed"] == seeds[0]]
+        first = [one for one in mine if one.seed == seeds[0]]
         rows += mine
-        curves.append(
-            curve(axis, pattern, "missing %", [row("clean", "clean", None), *first], (0.0, *RATES))
-        )
-        curves[-1]["signalled"] = signalled
+        curves.append(curve(axis, pattern, "missing %", [clean, *first], (0.0, *RATES)))
     return rows, curves
 
 
-def full_results(seeds: Sequence[int] = (17, 29, 43), **changes: Any) -> dict[str, Any]:
-    """A full suite: R_V fails where absence is not signalled, R_A too; one noise cannot be
-    built."""
+def full_results(seeds: Sequence[int] = (17, 29, 43), **changes: Any) -> Results:
+    """A full suite: R_V fails where absence is unindicated, R_A too; one noise cannot be built."""
     rows = [row("clean", "clean", None, use) for use in ("av", "audio", "video")]
     curves = []
     for axis in ("video missing", "audio missing"):
-        for signalled in (True, False):
-            found, drawn = missing(axis, signalled, seeds)
+        for indicated in (True, False):
+            found, drawn = missing(axis, indicated, seeds)
             rows += found
             curves += drawn
     for kind in NOISES:
         for use in ("av", "audio"):
-            mine = [row("noise", kind, snr, use) for snr in SNRS]
-            if kind == "talker":
-                rows += [
-                    {**one, "not_available": "the corpus has one talker only", "wer": None}
-                    for one in mine
-                ]
-                continue
+            told = {"not_available": "the corpus has one talker only", "wer": None}
+            absent = told if kind == "talker" else {}
+            mine = [row("noise", kind, snr, use, **absent) for snr in SNRS]
             rows += mine
-            clean = row("clean", "clean", None, use)
-            curves.append(curve("noise", kind, "SNR dB", [*mine, clean], (*SNRS, None)))
+            if not absent:
+                clean = row("clean", "clean", None, use)
+                curves.append(curve("noise", kind, "SNR dB", [*mine, clean], (*SNRS, None)))
     for kind in ("blur", "occlusion", "JPEG"):
         mine = [row("video corrupted", kind, level) for level in ("light", "heavy")]
         rows += mine
+        levels = ("none", "light", "heavy")
         clean = row("clean", "clean", None)
-        curves.append(
-            curve("video corrupted", kind, "strength", [clean, *mine], ("none", "light", "heavy"))
-        )
+        curves.append(curve("video corrupted", kind, "strength", [clean, *mine], levels))
+    blank = ("wer", "wer_low", "wer_high", "cer", "delta_wer", "delta_low", "delta_high")
     nothing = row(
         "nothing there",
         "silence and black",
         None,
-        label="nothing there (silent)",
+        label="nothing there (unindicated)",
         insertions=500,
         words=0,
+        **dict.fromkeys(blank),
     )
-    blank = ("wer", "wer_low", "wer_high", "cer", "delta_wer", "delta_low", "delta_high")
-    rows.append({**nothing, **dict.fromkeys(blank)})
     crossed = row(
         "crossed",
         "noise babble + video missing bursts",
         [0.0, 0.5],
         label="babble 0 dB + video missing 50 %",
     )
-    rows.append(crossed)
+    rows += [nothing, crossed]
     against = {"R_V": ("video missing", "audio"), "R_A": ("audio missing", "video")}
     checks = {
-        name: [check(one, other) for one in rows if one["axis"] == axis and one["seed"] == seeds[0]]
+        name: [check(one, other) for one in rows if one.axis == axis and one.seed == seeds[0]]
         for name, (axis, other) in against.items()
     }
     checks["R_V"].append(check(crossed, "audio"))
-    harm = [check(one, "audio") for one in rows if one["axis"] == "video corrupted"]
-    return {
+    harm = [check(one, "audio") for one in rows if one.axis == "video corrupted"]
+    fields = {
         "schema": 1,
         "model": "grid-tiny",
         "model_sha256": "f033f138c2e8a50c4268281a66421d3c0c5df6e7ae410cf50874980727a87090",
         "data": "data/grid",
         "split": "val",
         "suite": "full",
-        "seeds": list(seeds),
+        "seeds": tuple(seeds),
         "normalizer": "basic",
         "clips": 100,
-        "clips_without_text": [],
+        "clips_without_text": (),
         "versions": {"avsr": "0.1.0", "python": "3.11.9", "torch": "2.13.0"},
-        "rows": rows,
-        "curves": curves,
+        "rows": tuple(rows),
+        "curves": tuple(curves),
         "predicates": {name: predicate(found) for name, found in checks.items()},
-        "summary": {
-            "hallucination_rate": 0.25,
-            "hallucinated_words": 500,
-            "hallucinated_words_per_minute": 100.0,
-            "effective_snr_gain_db": {
-                "babble": {"gain_db": 6.4, "note": None},
-                "white": {"gain_db": None, "note": "more than 10 dB: still no worse at -10 dB"},
-            },
-            "trust_curve": [
-                {
-                    "audio_present": 0.05 + 0.1 * step,
-                    "audio_weight": 0.02 + 0.07 * step,
-                    "words": 400 + 10 * step,
-                }
-                for step in range(10)
-            ],
-            "visual_reliance": {
-                "follows_lips": 0.31,
-                "follows_sound": 0.52,
-                "words": 480,
-                "definition": "Of the words that differ between the two: the share with which it goes.",
-            },
-            "harm": {"bad picture": predicate(harm), "bad sound": predicate([])},
-            "real_time_factor": 0.0123,
-            "seconds": 1234.5,
-        },
-        **changes,
+        "summary": summary(rows, harm),
     }
+    return Results(**{**fields, **changes})
 
 
-def small_results(**changes: Any) -> dict[str, Any]:
+def summary(rows: Sequence[Measured], harm: Sequence[Check]) -> Summary:
+    return Summary(
+        hallucination_rate=0.25,
+        hallucinated_words=500,
+        hallucinated_words_per_minute=100.0,
+        effective_snr_gain_db={
+            "babble": Gain(gain_db=6.4, note=None),
+            "white": Gain(gain_db=None, note="more than 10 dB: still no worse at -10 dB"),
+        },
+        trust_curve=tuple(
+            TrustBin(
+                audio_present=0.05 + 0.1 * step,
+                audio_weight=0.02 + 0.07 * step,
+                words=400 + 10 * step,
+            )
+            for step in range(10)
+        ),
+        visual_reliance=Reliance(
+            follows_lips=0.31,
+            follows_sound=0.52,
+            words=480,
+            definition="Of the words that differ between the two: the share with which it goes.",
+        ),
+        harm={"bad picture": predicate(harm), "bad sound": predicate([])},
+        speakers=tuple(speaker(name, share, rows) for name, share in (("s1", 0.5), ("s2", 1.5))),
+        real_time_factor=0.0123,
+        seconds=1234.5,
+    )
+
+
+def speaker(name: str, share: float, rows: Sequence[Measured]) -> Speaker:
+    """One with a share of the errors of all."""
+    first = {one.key: one.wer for one in rows if one.wer is not None and one.seed == 17}
+    counted = {key: Errors(**errors(share * rate, WORDS // 2, 50)) for key, rate in first.items()}
+    return Speaker(speaker=name, utterances=50, rows=counted)
+
+
+def small_results(**changes: Any) -> Results:
     """A clean suite, as a release before this report wrote it: one seed, no curves, a summary of
     four figures."""
-    rows = [row("clean", "clean", None, use) for use in ("av", "audio", "video")]
-    kept = ("schema", "model", "data", "split", "normalizer", "clips_without_text")
-    summary = dict.fromkeys(
-        ("hallucination_rate", "hallucinated_words", "hallucinated_words_per_minute")
-    )
+    full = full_results()
+    kept = ("schema_", "model", "data", "split", "normalizer", "clips_without_text")
     none = predicate([])
-    return {
-        **{name: value for name, value in full_results().items() if name in kept},
+    fields = {
+        **{name: getattr(full, name) for name in kept},
         "suite": "clean",
         "seed": 17,
-        "rows": rows,
+        "rows": [one.model_dump(exclude_unset=True) for one in full.rows[:3]],
         "predicates": {"R_V": none, "R_A": none},
-        "summary": {**summary, "real_time_factor": 0.01},
+        "summary": Summary(real_time_factor=0.01),
         **changes,
     }
+    return Results(**fields)
 
 
 def make_clip(name: str = "clip", frames: int = 75) -> Clip:
@@ -306,7 +321,7 @@ def make_examples() -> list[Example]:
     return [
         Example("babble -10 dB", "s1_bbaf2n", said, heard, 3, make_clip("s1_bbaf2n")),
         Example(
-            "nothing there (silent)",
+            "nothing there (unindicated)",
             "s1_bbaf3s",
             "",
             "set white with q nine again",

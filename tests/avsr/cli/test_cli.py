@@ -405,12 +405,20 @@ def test_evaluate_passes_everything_on(avsr, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_requirements_are_a_gate(avsr, monkeypatch: pytest.MonkeyPatch):
-    counts = {"substitutions": 3, "deletions": 0, "insertions": 0, "words": 100}
-    row = {"label": "clean", "modality": "av", **counts}
-    results = {
-        "rows": [row],
-        "predicates": {"R_V": {"pass": True}, "R_A": {"pass": None, "checks": []}},
-    }
+    from avsr.eval.metrics.results import Measured, Predicate, Results
+
+    what = {"key": "c", "label": "clean", "axis": "clean", "condition": "clean", "level": None}
+    row = Measured(**what, seed=17, modality="av", mask_indicated=True, substitutions=3, words=100)
+    passed, unchecked = (Predicate(passed=one, tolerance=0.005) for one in (True, None))
+    results = Results(
+        model="m",
+        data="d",
+        suite="clean",
+        seeds=(17,),
+        normalizer="basic",
+        rows=(row,),
+        predicates={"R_V": passed, "R_A": unchecked},
+    )
     stub(monkeypatch, "avsr.eval.run.evaluate", evaluate=lambda *_, **options: results)
     stub(monkeypatch, "avsr.eval.report.markdown", to_markdown=lambda _: "report\n")
     assert avsr("evaluate", "m", "d", "--require", "R_V,wer:clean<=3") == (0, "report\n", "")

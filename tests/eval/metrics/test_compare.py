@@ -15,8 +15,10 @@ import pytest
 
 from avsr import cli
 from avsr.base.errors import AvsrError
-from avsr.eval.metrics.compare import compare_runs, save, sign_flip_p, to_markdown
+from avsr.eval.metrics.compare import Comparison, compare_runs, sign_flip_p
+from avsr.eval.metrics.results import Measured, Results, to_dict
 from avsr.eval.metrics.wer import count_errors
+from avsr.eval.report.comparison import save, to_markdown
 
 CLIPS = 40
 SPOKEN = "bin blue at f two now"
@@ -33,54 +35,48 @@ def write_run(
     rows, lines = [], []
     for label, hypotheses in said.items():
         empty = label.startswith("nothing")
-        row: dict[str, object] = {
-            "key": f"{label} | av | seed 17",
-            "label": label,
-            "axis": label.split()[0],
-            "condition": label,
-        }
-        row |= {
-            "level": None,
-            "seed": 17,
-            "modality": "av",
-            "signalled": True,
-            "role": "suite",
-            "wer": None,
-        }
+        row = Measured(
+            key=f"{label} | av | seed 17",
+            label=label,
+            axis=label.split()[0],
+            condition=label,
+            level=None,
+            seed=17,
+            modality="av",
+            mask_indicated=True,
+        )
         if hypotheses is None:
-            rows.append({**row, "not_available": "m takes audio only"})
+            rows.append(row.model_copy(update={"not_available": "m takes audio only"}))
             continue
         references = ["" if empty else SPOKEN] * len(hypotheses)
         totals = count_errors(references, hypotheses).sum(axis=0)
         names = ("substitutions", "deletions", "insertions", "words")
         counted = {name: int(total) for name, total in zip(names, totals, strict=True)}
-        rows.append({**row, **counted, "utterances": len(hypotheses)})
+        rows.append(row.model_copy(update={**counted, "utterances": len(hypotheses)}))
         for number, (reference, hypothesis) in enumerate(
             zip(references, hypotheses, strict=True), first_clip
         ):
             line = {
                 "run": "r",
-                "row": row["key"],
+                "row": row.key,
                 "id": f"clip{number:03d}",
                 "reference": reference,
             }
             given = {"audio_present": 1.0, "video_present": 1.0, "clip_sha256": "0123456789abcdef"}
             lines.append({**line, "hypothesis": hypothesis, **given})
-    results = {
-        "schema": 1,
-        "model": model,
-        "model_sha256": model,
-        "data": "d",
-        "split": "val",
-        "suite": "quick",
-    }
-    results |= {
-        "seeds": [17],
-        "normalizer": "basic",
-        "versions": {"conditions": "2", "normalizer": "2"},
-        "rows": rows,
-    }
-    (folder / "results.json").write_text(json.dumps({**results, **changes}))
+    results = Results(
+        schema_=1,
+        model=model,
+        model_sha256=model,
+        data="d",
+        split="val",
+        suite="quick",
+        seeds=(17,),
+        normalizer="basic",
+        versions={"conditions": "2", "normalizer": "2"},
+        rows=tuple(rows),
+    )
+    (folder / "results.json").write_text(json.dumps({**to_dict(results), **changes}))
     (folder / "hypotheses.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
 
@@ -119,46 +115,46 @@ def runs(tmp_path: Path) -> tuple[Path, Path]:
 
 def test_differences_and_which_are_real(runs):
     found = compare_runs(*runs)
-    rows = {row["label"]: row for row in found["rows"]}
+    rows = {row.label: row for row in found.rows}
     assert list(rows) == ["clean", "noise", "nothing there"]
     noise = rows["noise"]
-    assert (noise["wer_a"], noise["wer_b"], noise["words"]) == (0.5, 0.25, 6 * CLIPS)
-    assert noise["difference"] == pytest.approx(-0.25)
-    assert noise["low"] < -0.25 < noise["high"] < 0
-    assert (noise["better"], noise["real"], noise["real_after_holm"]) == ("b", True, True)
+    assert (noise.wer_a, noise.wer_b, noise.words) == (0.5, 0.25, 6 * CLIPS)
+    assert noise.difference == pytest.approx(-0.25)
+    assert noise.low < -0.25 < noise.high < 0
+    assert (noise.better, noise.real, noise.real_after_holm) == ("b", True, True)
     # of all signs, two give a sum as far from zero
-    assert noise["p"] == pytest.approx(2 * 0.5**CLIPS)
-    assert noise["p_holm"] == pytest.approx(2 * noise["p"])  # two rows have a rate
+    assert noise.p == pytest.approx(2 * 0.5**CLIPS)
+    assert noise.p_holm == pytest.approx(2 * noise.p)  # two rows have a rate
     clean = rows["clean"]
-    assert clean["difference"] == pytest.approx(clean["wer_b"] - clean["wer_a"])
-    assert (clean["better"], clean["real"], clean["real_after_holm"]) == (None, False, False)
+    assert clean.difference == pytest.approx(clean.wer_b - clean.wer_a)
+    assert (clean.better, clean.real, clean.real_after_holm) == (None, False, False)
     nothing = rows["nothing there"]
-    assert (nothing["wer_a"], nothing["difference"], nothing["p"], nothing["better"]) == (
+    assert (nothing.wer_a, nothing.difference, nothing.p, nothing.better) == (
         None,
         None,
         None,
         None,
     )
-    assert (nothing["insertions_a"], nothing["insertions_b"]) == (3 * CLIPS, 0)
-    assert found["rows_compared"] == 2
-    assert found["only_a"] == ["only here | av | seed 17"]
-    assert found["only_b"] == ["only there | av | seed 17"]
+    assert (nothing.insertions_a, nothing.insertions_b) == (3 * CLIPS, 0)
+    assert found.rows_compared == 2
+    assert found.only_a == ("only here | av | seed 17",)
+    assert found.only_b == ("only there | av | seed 17",)
 
 
 def test_the_other_way_round_is_the_mirror_image(runs):
     there, back = compare_runs(*runs), compare_runs(*reversed(runs))
-    for one, other in zip(there["rows"], back["rows"], strict=True):
-        if one["p"] is None:
+    for one, other in zip(there.rows, back.rows, strict=True):
+        if one.p is None:
             continue
-        assert other["difference"] == pytest.approx(-one["difference"])
-        assert (other["low"], other["high"]) == pytest.approx((-one["high"], -one["low"]), abs=1e-3)
-        assert other["p"] == pytest.approx(one["p"])
-        assert other["better"] == {"a": "b", "b": "a", None: None}[one["better"]]
+        assert other.difference == pytest.approx(-one.difference)
+        assert (other.low, other.high) == pytest.approx((-one.high, -one.low), abs=1e-3)
+        assert other.p == pytest.approx(one.p)
+        assert other.better == {"a": "b", "b": "a", None: None}[one.better]
 
 
 def test_a_run_and_itself_do_not_differ(runs):
     found = compare_runs(runs[0], runs[0])
-    assert {(row["difference"], row["p"]) for row in found["rows"]} == {(0.0, 1.0), (None, None)}
+    assert {(row.difference, row.p) for row in found.rows} == {(0.0, 1.0), (None, None)}
     assert "same model" in to_markdown(found)
 
 
@@ -194,9 +190,9 @@ def test_many_rows_do_not_fake_a_win(tmp_path: Path):
         tmp_path / "b", {f"row {n}": random_errors(1000 + n) for n in range(100)}, model="n"
     )
     found = compare_runs(a, b)
-    assert found["rows_compared"] == 100
-    assert 0 < sum(row["real"] for row in found["rows"]) < 15
-    assert not any(row["real_after_holm"] for row in found["rows"])
+    assert found.rows_compared == 100
+    assert 0 < sum(row.real for row in found.rows) < 15
+    assert not any(row.real_after_holm for row in found.rows)
 
 
 def test_holm_as_in_a_textbook(tmp_path: Path):
@@ -207,15 +203,15 @@ def test_holm_as_in_a_textbook(tmp_path: Path):
     b = write_run(
         tmp_path / "b", {f"row {n}": random_errors(50 + n, rate) for n, rate in enumerate(rates)}
     )
-    rows = sorted(compare_runs(a, b)["rows"], key=lambda row: row["p"])
+    rows = sorted(compare_runs(a, b).rows, key=lambda row: row.p)
     adjusted = np.minimum(
-        1, np.maximum.accumulate([row["p"] * (5 - rank) for rank, row in enumerate(rows)])
+        1, np.maximum.accumulate([row.p * (5 - rank) for rank, row in enumerate(rows)])
     )
-    assert [row["p_holm"] for row in rows] == pytest.approx(adjusted)
-    assert [row["real_after_holm"] for row in rows] == [
-        row["real"] and row["p_holm"] <= 0.05 for row in rows
+    assert [row.p_holm for row in rows] == pytest.approx(adjusted)
+    assert [row.real_after_holm for row in rows] == [
+        row.real and row.p_holm <= 0.05 for row in rows
     ]
-    assert any(row["real_after_holm"] for row in rows)
+    assert any(row.real_after_holm for row in rows)
 
 
 # ------------------------------------------------------------------------- what may not be compared
@@ -234,7 +230,7 @@ def test_holm_as_in_a_textbook(tmp_path: Path):
         ({"versions": {"conditions": "2"}}, r"version of the text normaliser \(2 and None\)"),
         ({"first_clip": 1}, "clip000 only in one"),
         ({"schema": 7}, "not results of avsr evaluate"),
-        ({"rows": [{"key": "x"}]}, "a row lacks some of"),
+        ({"rows": [{"key": "x"}]}, r"rows\.0\.label: field required; evaluate again"),
     ],
 )
 def test_what_cannot_be_paired_is_refused_in_one_line(tmp_path: Path, changes, says):
@@ -277,7 +273,7 @@ def test_no_common_row_and_missing_files(tmp_path: Path):
         write_run(tmp_path / "a", {"x": random_errors(1)}),
         write_run(tmp_path / "b", {"y": random_errors(1)}),
     )
-    with pytest.raises(AvsrError, match="no scored row in common"):
+    with pytest.raises(AvsrError, match="no test condition in common"):
         compare_runs(a, b)
     with pytest.raises(AvsrError, match=r"c: cannot be read .*avsr evaluate --out"):
         compare_runs(a, tmp_path / "c")
@@ -304,7 +300,7 @@ def test_other_paths_to_the_data_are_told(tmp_path: Path):
 def test_the_table_says_who_is_better_and_how_many_rows(runs):
     text = to_markdown(compare_runs(*runs))
     assert text.startswith("# old (A) and new (B)\n")
-    assert "2 rows compared." in text
+    assert "2 conditions compared." in text
     assert (
         "B is better in 1 and A in 0; after Holm's adjustment for 2 comparisons, 1 and 0 of these "
         "stand" in text
@@ -315,8 +311,8 @@ def test_the_table_says_who_is_better_and_how_many_rows(runs):
     assert re.fullmatch(r"-25\.0 \[-\d+\.\d, -\d+\.\d\]", cells[5])
     assert cells[6:] == ["B", "yes"]
     assert "nothing there, audio + video: nothing is said; A put out 120 words and B 0." in text
-    assert "Only in A, 1 rows: only here | av | seed 17." in text
-    assert "Only in B, 1 rows: only there | av | seed 17." in text
+    assert "Only in A, 1 conditions: only here | av | seed 17." in text
+    assert "Only in B, 1 conditions: only there | av | seed 17." in text
 
 
 def test_titles_name_the_decoding_where_it_is_not_greedy(tmp_path: Path):
@@ -340,18 +336,19 @@ def test_files_and_a_plot_with_every_row_in_it(runs, tmp_path: Path):
     found = compare_runs(*runs)
     paths = save(found, tmp_path / "deep" / "out")
     assert [path.name for path in paths] == ["compare.json", "compare.md", "compare.svg"]
-    assert json.loads(paths[0].read_text()) == json.loads(json.dumps(found))
+    assert Comparison.model_validate_json(paths[0].read_text()) == found
     assert paths[1].read_text() == to_markdown(found)
     picture = ElementTree.parse(paths[2]).getroot()
     told = [title.text or "" for title in picture.iter("{http://www.w3.org/2000/svg}title")]
     assert len(told) == 2
     assert told[1].startswith("noise, audio + video: -25.0 [")
-    width, height = float(picture.attrib["width"]), float(picture.attrib["height"])
-    for mark in picture.iter("{http://www.w3.org/2000/svg}circle"):
-        assert 0 < float(mark.attrib["cx"]) < width
-        assert 0 < float(mark.attrib["cy"]) < height
-    groups = [group.get("class") for group in picture.iter("{http://www.w3.org/2000/svg}g")]
-    assert groups == ["none", "b firm"]
+    groups = [group.get("id", "") for group in picture.iter("{http://www.w3.org/2000/svg}g")]
+    rows = [id for id in groups if id.startswith("row")]
+    assert rows == ["row0-none", "row1-b-firm"]  # nothing is real in one, the other stands
+    width, height = map(float, picture.attrib["viewBox"].split()[2:])
+    for mark in picture.iter("{http://www.w3.org/2000/svg}use"):
+        assert 0 < float(mark.attrib["x"]) < width
+        assert 0 < float(mark.attrib["y"]) < height
 
 
 def test_names_cannot_break_the_plot(tmp_path: Path):

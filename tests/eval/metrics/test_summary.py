@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from avsr.eval.metrics.results import Gain
 from avsr.eval.metrics.summary import follows, snr_gain
 
 AUDIO = {0.0: 0.4, 5.0: 0.2}
@@ -23,7 +24,7 @@ AUDIO = {0.0: 0.4, 5.0: 0.2}
 def test_gain_is_where_both_are_as_bad_as_hearing_at_0_db(
     both: dict[float, float], gain_db: float
 ) -> None:
-    assert snr_gain(both, AUDIO) == {"gain_db": gain_db, "note": None}
+    assert snr_gain(both, AUDIO) == Gain(gain_db=gain_db, note=None)
 
 
 @pytest.mark.parametrize(
@@ -37,8 +38,8 @@ def test_gain_is_where_both_are_as_bad_as_hearing_at_0_db(
 )
 def test_where_the_gain_is_not_in_the_range_it_says_so(both: dict, audio: dict, says: str) -> None:
     found = snr_gain(both, audio)
-    assert found["gain_db"] is None
-    assert says in found["note"]
+    assert found.gain_db is None
+    assert says in found.note
 
 
 @pytest.mark.parametrize(

@@ -6,28 +6,25 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from avsr.eval.report.markdown import (
-    NAMED_CHECKS,
-    level_text,
-    ordered_levels,
-    outcome,
-    percent,
-    recogniser_name,
-    table,
-    to_markdown,
-)
+from avsr.eval.metrics.results import Check, Measured, Predicate, Results, Summary
+from avsr.eval.metrics.text import Table, percent
+from avsr.eval.report.markdown import NAMED_CHECKS, to_markdown
+from avsr.eval.report.words import level_text, ordered_levels
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # test modules are not a package
 from sample_results import full_results, small_results
 
 
-def row(label: str, modality: str = "av", **changes: Any) -> dict[str, Any]:
-    return {
+def row(label: str, modality: str = "av", **changes: Any) -> Measured:
+    fields = {
         "key": f"{label} | {modality}",
         "label": label,
         "axis": "clean",
+        "condition": label,
+        "level": None,
+        "seed": 17,
+        "mask_indicated": True,
         "modality": modality,
-        "role": "suite",
         "utterances": 100,
         "words": 600,
         "wer": 0.1234,
@@ -40,61 +37,51 @@ def row(label: str, modality: str = "av", **changes: Any) -> dict[str, Any]:
         "delta_wer": 0.02,
         "delta_low": -0.01,
         "delta_high": 0.05,
-        **changes,
     }
+    return Measured(**{**fields, **changes})
 
 
-def results(**changes: Any) -> dict[str, Any]:
-    check = {"row": "half | av", "label": "half", "wer": 0.2, "against_wer": 0.1, "difference": 0.1}
-    check |= {"low": 0.05, "high": 0.15, "pass": False}
-    nothing = row(
-        "nothing",
-        wer=None,
-        wer_low=None,
-        wer_high=None,
-        cer=None,
-        delta_wer=None,
-        words=0,
-        insertions=7,
+def results(**changes: Any) -> Results:
+    check = Check(
+        row="half | av",
+        label="half",
+        wer=0.2,
+        against_wer=0.1,
+        difference=0.1,
+        low=0.05,
+        high=0.15,
+        passed=False,
     )
-    return {
+    blank = dict.fromkeys(("wer", "wer_low", "wer_high", "cer", "delta_wer"))
+    fields = {
         "model": "tiny",
         "data": "data/val",
         "split": "val",
         "suite": "quick",
-        "seed": 17,
+        "seeds": (17,),
         "normalizer": "basic",
-        "clips_without_text": ["x"],
-        "rows": [
+        "clips": 100,
+        "clips_without_text": ("x",),
+        "rows": (
             row("clean"),
-            row("half"),
-            nothing,
-            {**row("babble"), "not_available": "one clip only"},
-        ],
+            row("half", axis="noise"),
+            row("nothing", axis="nothing there", words=0, insertions=7, **blank),
+            row("babble", axis="noise", not_available="one clip only"),
+        ),
         "predicates": {
-            "R_V": {
-                "pass": False,
-                "worst": 0.1,
-                "worst_row": "half | av",
-                "tolerance": 0.005,
-                "checks": [check],
-            },
-            "R_A": {
-                "pass": None,
-                "worst": None,
-                "worst_row": None,
-                "tolerance": 0.005,
-                "checks": [],
-            },
+            "R_V": Predicate(
+                passed=False, worst=0.1, worst_row="half | av", tolerance=0.005, checks=(check,)
+            ),
+            "R_A": Predicate(passed=None, tolerance=0.005),
         },
-        "summary": {
-            "hallucination_rate": 0.25,
-            "hallucinated_words": 7,
-            "hallucinated_words_per_minute": 1.4,
-            "real_time_factor": 0.0123,
-        },
-        **changes,
+        "summary": Summary(
+            hallucination_rate=0.25,
+            hallucinated_words=7,
+            hallucinated_words_per_minute=1.4,
+            real_time_factor=0.0123,
+        ),
     }
+    return Results(**{**fields, **changes})
 
 
 def test_report_holds_every_figure() -> None:
@@ -126,10 +113,6 @@ def test_titles_name_the_decoding_where_it_is_not_greedy() -> None:
     assert to_markdown(results(decoding="grammar grid")).startswith(
         "# tiny, grammar grid: suite quick\n"
     )
-    assert (
-        recogniser_name({"model": "faster-whisper:tiny.en", "decoding": None})
-        == "faster-whisper:tiny.en"
-    )
 
 
 def test_predicates_name_their_verdict_and_the_worst_row() -> None:
@@ -156,7 +139,7 @@ def test_the_matrix_shows_each_condition_at_each_level() -> None:
     assert matrix["video missing"] == ["10 %", "25 %", "30 %", "50 %", "75 %", "100 %"]
     # the last ones are too close to tell
     assert {cell.split()[0] for cell in matrix["bursts"]} == {"✓", "?"}
-    assert matrix["bursts, silent"][-1] == "✗ +12.0"
+    assert matrix["bursts, unindicated"][-1] == "✗ +12.0"
     assert matrix["babble 0 dB + video missing 50 %"][-1].startswith("✗ +")
     assert lines_of(to_markdown(full_results()), "R_A: points of WER above video only")[
         "audio missing"
@@ -165,10 +148,10 @@ def test_the_matrix_shows_each_condition_at_each_level() -> None:
 
 def test_long_lists_of_violations_are_cut_and_say_so() -> None:
     text = to_markdown(full_results())
-    for name, found in full_results()["predicates"].items():
+    for name, found in full_results().predicates.items():
         told = text.partition(f"**{name} ")[2].partition("\n- ")[0].splitlines()[1:]
         for kind in ("fail", "undecided"):
-            count = sum(outcome(check) == kind for check in found["checks"])
+            count = sum(check.verdict == kind for check in found.checks)
             lines = [line for line in told if line.startswith(f"  - {kind}: ")]
             assert len(lines) == min(count, NAMED_CHECKS + 1)
             assert (f"and {count - NAMED_CHECKS} more" in lines[-1]) == (count > NAMED_CHECKS)
@@ -203,7 +186,7 @@ def test_summary_figures_and_seeds() -> None:
     assert "Effective SNR gain at 0 dB, white: more than 10 dB: still no worse at -10 dB." in text
     assert "31.0 % follow the lips, 52.0 % the sound" in text
     assert "0.02 at 5 %" in text
-    assert lines_of(text, "Rows")["clean"][1] == "17"
+    assert lines_of(text, "Test conditions")["clean"][1] == "17"
 
 
 def test_rows_that_are_not_available_are_named_once_for_each_reason() -> None:
@@ -217,9 +200,30 @@ def test_rows_that_are_not_available_are_named_once_for_each_reason() -> None:
 
 def test_a_clean_suite_has_a_report() -> None:
     text = to_markdown(small_results())
-    assert "**R_V** not checked" in text
+    assert text.splitlines()[4].startswith("- **WER clean, audio + video: 4.8 %** (95 %: 2.6 to")
+    assert "R_V" not in text  # nothing was checked
     assert "against the level" not in text
+    assert "100 clips, 600 words" in text
     assert "seed 17" in text
+
+
+def test_errors_of_each_speaker_and_their_rates_in_every_condition() -> None:
+    text = to_markdown(full_results())
+    body = text.partition("## WER in % by speaker")[2].partition("\n## ")[0]
+    counts, rates = body.strip().split("\n\n")
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in counts.splitlines()]
+    assert lines[0] == ["speaker", "uses", "clips", "WER % [95 %]", "S", "D", "I", "N"]
+    assert lines[2] == ["s1", "audio + video", "50", "2.4 [0.3, 4.5]", "6", "1", "0", "300"]
+    assert [line[:2] for line in lines[3:]] == [
+        ["s1", "audio only"],
+        ["s1", "video only"],
+        ["s2", "audio + video"],
+        ["s2", "audio only"],
+        ["s2", "video only"],
+    ]
+    assert rates.splitlines()[0].split("|")[3].strip() == "clean, audio + video"
+    assert len(rates.splitlines()) == 4
+    assert "by speaker" not in to_markdown(small_results())
 
 
 def test_levels_in_order() -> None:
@@ -242,7 +246,7 @@ def test_nothing_below_nothing() -> None:
 
 
 def test_tables_are_even_and_keep_bars_in_text_apart() -> None:
-    lines = table(["a|b", "n"], [["x", "1000"], ["longer text", "2"]]).splitlines()
+    lines = Table(["a|b", "n"], [["x", "1000"], ["longer text", "2"]]).to_markdown().splitlines()
     assert len({len(line) for line in lines}) == 1
     assert lines[0].startswith("| a\\|b")
     assert lines[1].endswith("---: |")

@@ -13,10 +13,19 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))  # test modules are not a package
 from sample_results import NOISES, PATTERNS, full_results, small_results
 
-from avsr.eval.report.markdown import percent
-from avsr.eval.report.plots import HEIGHT, LIGHT, WIDTH, curve_charts, draw, save_plots, trust_chart
+from avsr.eval.metrics.text import percent
+from avsr.eval.report.charts import Chart, curve_charts, trust_chart
+from avsr.eval.report.plots import chart_element, save_plots
+from avsr.eval.report.svg import COLOURS, NAMESPACE
 
-SVG = "{http://www.w3.org/2000/svg}"
+SVG = f"{{{NAMESPACE}}}"
+
+
+def draw(chart: Chart) -> ElementTree.Element:
+    """The chart's element as XML; a page need not declare the namespace of links, a file must."""
+    text = chart_element(chart, "p")
+    declared = f'<svg xmlns="{NAMESPACE}" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    return ElementTree.fromstring(text.replace("<svg", declared, 1))
 
 
 def test_a_file_for_each_axis_in_fixed_colours(tmp_path):
@@ -28,8 +37,9 @@ def test_a_file_for_each_axis_in_fixed_colours(tmp_path):
         root = ElementTree.fromstring(text)
         assert root.tag == f"{SVG}svg"
         assert "var(" not in text  # viewers other than browsers know no CSS variables
-        assert LIGHT["av"] in text
-        assert not re.search(r"href|url\(|@import|<script", text)
+        assert COLOURS["av"] in text
+        assert not re.search(r"href=\"[^#]|url\((?!#)|@import|<script|<image", text)
+        assert "word error rate" in "".join(root.itertext()).lower() or path.stem == "trust"
 
 
 def test_the_same_results_give_the_same_files(tmp_path):
@@ -48,9 +58,9 @@ def test_each_axis_has_a_chart_of_each_condition_on_one_scale():
     # which the corpus cannot give
     assert {chart.title for chart in charts["noise"]} == set(NOISES) - {"talker"}
     for found in charts.values():
-        assert len({chart.top for chart in found}) == 1
+        assert len({chart.highest for chart in found}) == 1
         assert all(
-            point.high <= chart.top
+            point.high <= chart.highest
             for chart in found
             for line in chart.lines
             for point in line.points
@@ -59,59 +69,72 @@ def test_each_axis_has_a_chart_of_each_condition_on_one_scale():
 
 def test_every_figure_of_a_curve_is_drawn_with_its_interval():
     results = full_results()
-    curve = next(
-        one for one in results["curves"] if one["axis"] == "noise" and one["modality"] == "audio"
-    )
+    curve = next(one for one in results.curves if (one.axis, one.modality) == ("noise", "audio"))
     svg = draw(curve_charts(results)["noise"][0])
-    for rate, low, high in zip(curve["wer"], curve["wer_low"], curve["wer_high"], strict=True):
-        assert f"WER {percent(rate, low, high)} %" in svg
-    assert svg.count('class="band"') == 2  # audio + video and audio only
-    assert "clean" in svg
+    told = [title.text for title in svg.iter(f"{SVG}title")]
+    for rate, low, high in zip(curve.wer, curve.wer_low, curve.wer_high, strict=True):
+        assert any(f"WER {percent(rate, low, high)} %" in text for text in told)
+        assert f"WER {percent(rate, low, high)} %" in svg.get("aria-label")
+    assert len(told) == 2 * len(curve.levels)  # audio + video and audio only
+    bands = [group for group in svg.iter(f"{SVG}g") if "PolyCollection" in group.get("id", "")]
+    assert len(bands) == 2
 
 
 def test_clean_stands_apart_from_the_noisy_levels():
-    line = curve_charts(full_results())["noise"][0].lines[0]
+    chart = curve_charts(full_results())["noise"][0]
+    line = chart.lines[0]
     assert line.apart
-    assert line.points[-1].x == 1.0
-    svg = draw(curve_charts(full_results())["noise"][0])
-    joined = re.findall(r'class="line" points="([^"]+)"', svg)
-    assert [len(points.split()) for points in joined] == [9, 9]
+    assert line.points[-1].x > line.points[-2].x + 2.5
+    assert chart.scale == (-10.0, 10.0)
+    assert chart.names == ((line.points[-1].x, "clean"),)
+    texts = [text.text for text in draw(chart).iter(f"{SVG}text")]
+    assert {"-10", "10", "clean", "SNR dB"} <= set(texts)
 
 
 def test_one_modality_alone_is_the_line_not_to_cross():
     lines = {line.name: line for line in curve_charts(full_results())["audio missing"][0].lines}
     assert lines["video only, clean"].points[0].y == pytest.approx(12.5)
-    assert "audio + video, absence not signalled" in lines
+    assert "audio + video, absence unindicated" in lines
 
 
 def test_modalities_differ_without_colour():
     svg = draw(curve_charts(full_results())["noise"][0])
-    marks = {use: re.search(rf'class="{use} ".*?</title><(\w+)', svg)[1] for use in ("av", "audio")}
-    assert marks == {"av": "circle", "audio": "rect"}
+    marks = []
+    for group in svg.iter(f"{SVG}g"):
+        if re.fullmatch(r"p-chart-line\d", group.get("id", "")):
+            marks.append(next(group.iter(f"{SVG}path")).get("d"))
+    assert len(set(marks)) == len(marks) == 2
+
+
+def test_in_a_page_colours_are_those_of_its_style_sheet():
+    text = chart_element(curve_charts(full_results())["noise"][0], "p")
+    assert "var(--av)" in text
+    assert not any(colour in text for colour in COLOURS.values())
+    ids = re.findall(r'id="([^"]+)"', text)
+    assert all(id.startswith("p-") for id in ids)
+    assert len(set(ids)) == len(ids)
 
 
 def test_everything_lies_within_the_picture():
     for charts in curve_charts(full_results()).values():
         for chart in charts:
-            root = ElementTree.fromstring(draw(chart))
-            for shape in [*root.iter("polyline"), *root.iter("polygon")]:
-                for place in shape.attrib["points"].split():
-                    x, y = map(float, place.split(","))
-                    assert 0 <= x <= WIDTH
-                    assert 0 <= y <= HEIGHT
+            svg = draw(chart)
+            _, _, width, height = map(float, svg.attrib["viewBox"].split())
+            for mark in svg.iter(f"{SVG}use"):
+                assert 0 <= float(mark.attrib["x"]) <= width
+                assert 0 <= float(mark.attrib["y"]) <= height
 
 
 def test_figures_on_an_axis_do_not_touch():
-    """Whatever their places: texts of one height, at seven pixels a character, are apart; the ends
-    are always there."""
+    """Texts of one height, at seven pixels a character, are apart; the ends are always there."""
     for axis, ends in (("video missing", ("0", "100")), ("noise", ("-10", "clean"))):
         for chart in curve_charts(full_results())[axis]:
             rows: dict[str, list[tuple[float, str]]] = {}
-            for x, y, text in re.findall(
-                r'<text x="([\d.]+)" y="([\d.]+)" text-anchor="middle">([^<]*)<', draw(chart)
-            ):
-                rows.setdefault(y, []).append((float(x), text))
-            ticks = max(rows.values(), key=len)
+            for text in draw(chart).iter(f"{SVG}text"):
+                if "middle" in text.get("style", ""):
+                    place = float(text.attrib["x"]), text.text or ""
+                    rows.setdefault(text.attrib["y"], []).append(place)
+            ticks = sorted(max(rows.values(), key=len))
             assert (ticks[0][1], ticks[-1][1]) == ends
             for (left, first), (right, second) in pairwise(ticks):
                 assert right - left >= 7 * (len(first) + len(second)) / 2
@@ -119,17 +142,18 @@ def test_figures_on_an_axis_do_not_touch():
 
 def test_gaps_in_a_curve_and_a_rate_of_nought():
     results = full_results()
-    curve = {**results["curves"][0], "levels": [0.0, 0.5, 1.0], "wer": [0.0, None, 0.0]}
-    curve |= {"wer_low": [0.0, None, 0.0], "wer_high": [0.0, None, 0.0], "axis": "both missing"}
-    (chart,) = curve_charts({**results, "curves": [curve]})["both missing"]
+    gap = (0.0, None, 0.0)
+    changes = {"levels": (0.0, 0.5, 1.0), "wer": gap, "wer_low": gap, "wer_high": gap}
+    curve = results.curves[0].model_copy(update={**changes, "axis": "both missing"})
+    (chart,) = curve_charts(full_results(curves=(curve,)))["both missing"]
     assert [point.y for point in chart.lines[0].points] == [0.0, 0.0]
-    ElementTree.fromstring(draw(chart))
+    draw(chart)
 
 
 def test_text_from_the_results_is_escaped(tmp_path):
-    results = full_results()
-    for curve in results["curves"]:
-        curve["condition"] = '<script>alert(1)</script> & "more"'
-    for path in save_plots(results, tmp_path):
+    evil = {"condition": '<script>alert(1)</script> & "more" $x^2$ \\frac'}
+    curves = tuple(curve.model_copy(update=evil) for curve in full_results().curves)
+    for path in save_plots(full_results(curves=curves), tmp_path):
         assert "<script" not in path.read_text(encoding="utf-8")
-        ElementTree.parse(path)
+        texts = [text.text for text in ElementTree.parse(path).iter(f"{SVG}text")]
+        assert evil["condition"] in texts or path.stem == "trust"

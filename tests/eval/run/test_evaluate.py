@@ -25,8 +25,9 @@ from avsr.decoding.ngram import Ngram, estimate
 from avsr.eval.conditions.axes import Missing
 from avsr.eval.conditions.noise import Corpus
 from avsr.eval.conditions.suites import suite_rows
+from avsr.eval.metrics.results import read_results, without_times
 from avsr.eval.run import provenance
-from avsr.eval.run.evaluate import evaluate, without_times
+from avsr.eval.run.evaluate import evaluate
 from avsr.eval.run.store import HypothesisStore
 from avsr.preprocessing.clip import SAMPLES_PER_FRAME, Clip
 from avsr.preprocessing.shards import ShardWriter, from_runs
@@ -129,19 +130,15 @@ def test_numbers_do_not_depend_on_processes_or_the_day(
     ]
     # Half of a picture is drawn for both seeds; a whole one and the clean clip are the same for
     # both.
-    counted = Counter((row["label"], row["modality"]) for row in found[0]["rows"])
+    counted = Counter((row.label, row.modality) for row in found[0].rows)
     assert counted["video missing 50 % (bursts)", "av"] == counted["babble 0 dB", "audio"] == 2
     assert counted["video missing 100 % (bursts)", "av"] == counted["clean", "av"] == 1
-    pair = [
-        row for row in found[0]["rows"] if row["label"] == "babble 0 dB" and row["modality"] == "av"
-    ]
+    pair = [row for row in found[0].rows if row.label == "babble 0 dB" and row.modality == "av"]
     check = next(
-        check
-        for check in found[0]["predicates"]["R_V"]["checks"]
-        if check["label"] == "babble 0 dB"
+        check for check in found[0].predicates["R_V"].checks if check.label == "babble 0 dB"
     )
-    assert check["wer"] == pytest.approx(sum(row["wer"] for row in pair) / 2)
-    assert check["row"] == pair[0]["key"]
+    assert check.wer == pytest.approx(sum(row.wer for row in pair) / 2)
+    assert check.row == pair[0].key
 
 
 def test_a_killed_run_computes_nothing_twice(
@@ -283,15 +280,13 @@ def test_row_25_the_content_of_an_n_gram_model_is_part_of_a_model_given_as_an_ob
 
 def test_the_real_time_factor_is_of_the_clip_that_was_given(corpus: Path) -> None:
     results = evaluate(Counted(), corpus, "speakers", limit=3, conditions="slower*,higher*")
-    rows = {row["label"]: row for row in results["rows"] if row["modality"] == "audio"}
-    assert rows["clean"]["media_s"] == pytest.approx(3 * 0.48)
-    assert rows["higher voice heavy (pitch and formants x 1.2)"]["media_s"] == pytest.approx(
-        3 * 0.48
-    )
+    rows = {row.label: row for row in results.rows if row.modality == "audio"}
+    assert rows["clean"].media_s == pytest.approx(3 * 0.48)
+    assert rows["higher voice heavy (pitch and formants x 1.2)"].media_s == pytest.approx(3 * 0.48)
     slower = rows["slower heavy (rate x 0.7)"]
-    assert slower["media_s"] == pytest.approx(3 * 0.48 / 0.7, abs=3 * 0.04)
-    assert slower["real_time_factor"] == pytest.approx(
-        slower["seconds"] / slower["media_s"], rel=0.2, abs=1e-4
+    assert slower.media_s == pytest.approx(3 * 0.48 / 0.7, abs=3 * 0.04)
+    assert slower.real_time_factor == pytest.approx(
+        slower.seconds / slower.media_s, rel=0.2, abs=1e-4
     )
 
 
@@ -378,8 +373,8 @@ def test_results_name_their_decoding(corpus: Path) -> None:
         ("default?grammar=grid", "grammar grid"),
         (beam, "beam 2"),
     ):
-        assert evaluate(recogniser, corpus, "clean", limit=1, device="cpu")["decoding"] == told
-    assert evaluate(Says(), corpus, "clean", limit=1)["decoding"] is None  # a system of others
+        assert evaluate(recogniser, corpus, "clean", limit=1, device="cpu").decoding == told
+    assert evaluate(Says(), corpus, "clean", limit=1).decoding is None  # a system of others
 
 
 def test_every_row_of_the_full_suite_can_be_had(corpus: Path, tmp_path: Path) -> None:
@@ -389,32 +384,29 @@ def test_every_row_of_the_full_suite_can_be_had(corpus: Path, tmp_path: Path) ->
     results = evaluate(
         Says(), corpus, "full", limit=2, noise_dir=noise, rir_dir=noise, out=tmp_path / "out"
     )
-    assert [row["label"] for row in results["rows"] if "not_available" in row] == []
-    assert len(results["rows"]) == len(suite_rows("full"))
+    assert [row.label for row in results.rows if not row.available] == []
+    assert len(results.rows) == len(suite_rows("full"))
     for axis, condition in (("video missing", "frame"), ("audio missing", "utterance")):
-        curve = next(
-            c for c in results["curves"] if (c["axis"], c["condition"]) == (axis, condition)
-        )
-        assert curve["levels"] == [0.0, 0.1, 0.25, 0.3, 0.5, 0.75, 1.0]
+        curve = next(c for c in results.curves if (c.axis, c.condition) == (axis, condition))
+        assert curve.levels == (0.0, 0.1, 0.25, 0.3, 0.5, 0.75, 1.0)
         # it says the same whatever it is given
-        assert curve["area"] == pytest.approx(curve["wer"][0])
-        assert curve["rows"][-1] == [f"{axis} 100 % (bursts) | av | seed 17"]
-    assert set(results["summary"]["effective_snr_gain_db"]) == {
+        assert curve.area == pytest.approx(curve.wer[0])
+        assert curve.rows[-1] == (f"{axis} 100 % (bursts) | av | seed 17",)
+    assert set(results.summary.effective_snr_gain_db) == {
         "babble",
         "white",
         "pink",
         "recorded",
         "talker",
     }
-    assert results["summary"]["harm"]["bad picture"]["worst"] == 0
-    body = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert body == results
+    assert results.summary.harm["bad picture"].worst == 0
+    assert read_results(tmp_path / "out") == results
     assert "<html" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_recorded_noise_needs_a_folder_and_says_so(corpus: Path) -> None:
     results = evaluate(Says(), corpus, "full", limit=1, conditions="recorded 0 dB")
-    told = [row["not_available"] for row in results["rows"] if row["label"] == "recorded 0 dB"]
+    told = [row.not_available for row in results.rows if row.label == "recorded 0 dB"]
     assert len(told) == 2
     assert all("needs a folder" in reason for reason in told)
 
@@ -423,30 +415,30 @@ def test_a_recogniser_of_sound_gets_its_rows_and_no_others(corpus: Path, tmp_pat
     ear = Says("bin lay place", modalities=["audio"])
     results = evaluate(ear, corpus, "quick", limit=3, out=tmp_path)
     assert set(ear.asked) == {"audio"}
-    had = {row["label"]: row for row in results["rows"] if "not_available" not in row}
+    had = {row.label: row for row in results.rows if row.available}
     assert set(had) == {
         "clean",
         "audio missing 50 % (bursts)",
         "audio missing 100 % (bursts)",
         "babble 0 dB",
     }
-    assert all(row["modality"] == "audio" and row["delta_wer"] == 0 for row in had.values())
-    others = [row for row in results["rows"] if "not_available" in row]
-    assert {row["wer"] for row in others} == {None}
-    assert {row["not_available"] for row in others} == {"says takes audio only"}
-    assert results["predicates"]["R_V"]["pass"] is None
+    assert all(row.modality == "audio" and row.delta_wer == 0 for row in had.values())
+    others = [row for row in results.rows if not row.available]
+    assert {row.wer for row in others} == {None}
+    assert {row.not_available for row in others} == {"says takes audio only"}
+    assert results.predicates["R_V"].passed is None
     assert "n/a" in (tmp_path / "report.md").read_text()
 
 
 def test_without_word_times_there_is_no_audio_weight(corpus: Path) -> None:
     plain = evaluate(Says(), corpus, "quick", limit=2)
-    assert {row["audio_weight"] for row in plain["rows"]} == {None}
-    assert plain["summary"]["trust_curve"] == []
+    assert {row.audio_weight for row in plain.rows} == {None}
+    assert plain.summary.trust_curve == ()
     words = [SimpleNamespace(audio_weight=weight) for weight in (0.25, 0.75)]
     told = evaluate(Says(words=words), corpus, "quick", limit=2)
-    assert {row["audio_weight"] for row in told["rows"]} == {0.5}
+    assert {row.audio_weight for row in told.rows} == {0.5}
     # clean, half and all of the sound missing: bins at the ends and in the middle
-    curve = {point["audio_present"]: point["words"] for point in told["summary"]["trust_curve"]}
+    curve = {point.audio_present: point.words for point in told.summary.trust_curve}
     assert curve == {0.05: 4, 0.55: 4, 0.95: 4}
 
 
@@ -459,14 +451,14 @@ def test_empty_texts_and_silent_and_faceless_clips_have_stated_answers(tmp_path:
         third,  # nothing is said
     ]
     results = evaluate(Says(""), write_corpus(tmp_path / "shards", clips), "quick")
-    rows = {(row["label"], row["modality"]): row for row in results["rows"]}
+    rows = {(row.label, row.modality): row for row in results.rows}
     clean = rows["clean", "av"]
-    assert (clean["wer"], clean["deletions"], clean["words"], clean["utterances"]) == (1.0, 8, 8, 3)
-    assert clean["video_present"] == pytest.approx(2 / 3, abs=1e-3)
-    assert not [row["label"] for row in results["rows"] if "not_available" in row]
-    wordy = evaluate(Says("bin"), tmp_path / "shards", "clean")["rows"][0]
-    assert wordy["hallucinating_utterances"] == 1
-    assert wordy["insertions"] == 1
+    assert (clean.wer, clean.deletions, clean.words, clean.utterances) == (1.0, 8, 8, 3)
+    assert clean.video_present == pytest.approx(2 / 3, abs=1e-3)
+    assert not [row.label for row in results.rows if not row.available]
+    wordy = evaluate(Says("bin"), tmp_path / "shards", "clean").rows[0]
+    assert wordy.hallucinating_utterances == 1
+    assert wordy.insertions == 1
 
 
 def test_clips_that_all_say_the_same_have_no_other_lips(tmp_path: Path) -> None:
@@ -474,10 +466,10 @@ def test_clips_that_all_say_the_same_have_no_other_lips(tmp_path: Path) -> None:
     results = evaluate(
         Says(), write_corpus(tmp_path / "shards", clips), "full", conditions="identity"
     )
-    rows = {row["label"]: row for row in results["rows"]}
-    assert "texts that differ" in rows["other lips"]["not_available"]
-    assert rows["still face"]["wer"] == 0
-    assert results["summary"]["visual_reliance"] is None
+    rows = {row.label: row for row in results.rows}
+    assert "texts that differ" in rows["other lips"].not_available
+    assert rows["still face"].wer == 0
+    assert results.summary.visual_reliance is None
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 
 from avsr.base.errors import AvsrError
+from avsr.eval.metrics.results import Measured, Results, read_results, without_times
 from avsr.eval.metrics.scoring import TOLERANCE, clips_needed, decide
 from avsr.eval.metrics.wer import Difference, compare
 from avsr.eval.report.markdown import to_markdown
 from avsr.eval.run import evaluate as robustness
 from avsr.eval.run import requirements
-from avsr.eval.run.evaluate import evaluate, fingerprint, without_times
+from avsr.eval.run.evaluate import evaluate, fingerprint
 from avsr.eval.run.store import HypothesisStore
 from avsr.preprocessing.clip import SAMPLES_PER_FRAME, Clip
 from avsr.preprocessing.shards import ShardIndex, ShardWriter
@@ -106,38 +107,38 @@ class Fake:
         return " ".join([*words, self.filler]).strip()
 
 
-def rows_of(results: dict) -> dict[tuple[str, str], dict]:
-    return {(row["label"], row["modality"]): row for row in results["rows"]}
+def rows_of(results: Results) -> dict[tuple[str, str], Measured]:
+    return {(row.label, row.modality): row for row in results.rows}
 
 
 def test_a_recogniser_that_uses_what_is_there_passes(talkative: Path, tmp_path: Path) -> None:
     results = evaluate(Fake(), talkative, "quick", out=tmp_path)
     rows = rows_of(results)
     for label in QUICK[:9]:
-        assert rows[label]["wer"] == 0
-        assert (rows[label]["utterances"], rows[label]["words"]) == (20, 2400)
-    assert rows["video missing 50 % (bursts)", "av"]["video_present"] == 0.5
-    assert rows["video missing 100 % (bursts)", "av"]["video_present"] == 0
-    assert rows["audio missing 50 % (bursts)", "av"]["audio_present"] == 0.5
+        assert rows[label].wer == 0
+        assert (rows[label].utterances, rows[label].words) == (20, 2400)
+    assert rows["video missing 50 % (bursts)", "av"].video_present == 0.5
+    assert rows["video missing 100 % (bursts)", "av"].video_present == 0
+    assert rows["audio missing 50 % (bursts)", "av"].audio_present == 0.5
     nothing = rows["nothing there (silent)", "av"]
-    assert (nothing["wer"], nothing["words"], nothing["insertions"], nothing["delta_wer"]) == (
+    assert (nothing.wer, nothing.words, nothing.insertions, nothing.delta_wer) == (
         None,
         0,
         0,
         None,
     )
-    assert nothing["audio_present"] == 1  # the masks claim that something is there
-    assert rows["babble 0 dB", "av"]["snr"] == "whole clip"
+    assert nothing.audio_present == 1  # the masks claim that something is there
+    assert rows["babble 0 dB", "av"].snr == "whole clip"
     for name, checks in (("R_V", 5), ("R_A", 3)):
-        predicate = results["predicates"][name]
-        assert (predicate["pass"], predicate["worst"], len(predicate["checks"])) == (
+        predicate = results.predicates[name]
+        assert (predicate.passed, predicate.worst, len(predicate.checks)) == (
             True,
             0.0,
             checks,
         )
-    assert results["summary"]["hallucination_rate"] == 0
-    assert results["schema"] == 1
-    assert json.loads((tmp_path / "results.json").read_text()) == results
+    assert results.summary.hallucination_rate == 0
+    assert results.schema_ == 1
+    assert read_results(tmp_path) == results
     assert "R_V pass" in (tmp_path / "report.md").read_text()
     assert violated(results, "R_V,R_A") == []
 
@@ -145,16 +146,16 @@ def test_a_recogniser_that_uses_what_is_there_passes(talkative: Path, tmp_path: 
 def test_too_few_clips_decide_nothing_and_say_how_many_would(corpus: Path, tmp_path: Path) -> None:
     """The same faultless recogniser on 100 words: an error in a hundred would not be seen."""
     results = evaluate(Fake(), corpus, "quick", out=tmp_path)
-    predicate = results["predicates"]["R_V"]
-    assert (predicate["verdict"], predicate["pass"], predicate["worst"]) == ("undecided", None, 0.0)
-    for check in predicate["checks"]:
-        assert (check["verdict"], check["pass"]) == ("undecided", None)
-        assert check["low"] < 0 < check["high"]
-        needed = check["clips_needed"]
+    predicate = results.predicates["R_V"]
+    assert (predicate.verdict, predicate.passed, predicate.worst) == ("undecided", None, 0.0)
+    for check in predicate.checks:
+        assert (check.verdict, check.passed) == ("undecided", None)
+        assert check.low < 0 < check.high
+        needed = check.clips_needed
         nothing = np.tile([0, 0, 0, 5], (needed, 1))
         assert compare(nothing, nothing).high == pytest.approx(TOLERANCE, rel=0.02)
     (line,) = violated(results, "R_V")
-    assert "undecided, which is no pass: 5 of 5 rows" in line
+    assert "undecided, which is no pass: 5 of 5 conditions" in line
     for name in ("report.md", "report.html"):
         text = (tmp_path / name).read_text()
         assert "5 undecided" in text
@@ -225,11 +226,11 @@ def test_a_recogniser_that_ignores_masks_fails_for_missing_lips(corpus: Path) ->
     )
     lines = violated(results, "R_V,R_A")
     assert lines[0].startswith("R_V: ")
-    assert "rows fail; worst video missing" in lines[0]
+    assert "conditions fail; worst video missing" in lines[0]
     assert all("undecided" in line for line in lines[1:])  # six clips tell nothing of R_A
-    checks = results["predicates"]["R_V"]["checks"]
-    assert {check["label"]: check["pass"] for check in checks}["video missing 100 % (end)"] is False
-    assert all(check["difference"] == 0 for check in checks if check["axis"] == "clean")
+    checks = results.predicates["R_V"].checks
+    assert {check.label: check.passed for check in checks}["video missing 100 % (end)"] is False
+    assert all(check.difference == 0 for check in checks if check.axis == "clean")
 
 
 def test_a_recogniser_that_ignores_video_fails_for_missing_sound(corpus: Path) -> None:
@@ -239,20 +240,20 @@ def test_a_recogniser_that_ignores_video_fails_for_missing_sound(corpus: Path) -
     undecided, failed = violated(results, "R_V,R_A,wer:clean<=0")
     assert undecided.startswith("R_V: undecided")
     assert failed.startswith("R_A: ")
-    assert "rows fail" in failed
-    assert results["predicates"]["R_A"]["worst"] == pytest.approx(1.0)
+    assert "conditions fail" in failed
+    assert results.predicates["R_A"].worst == pytest.approx(1.0)
     swapped = evaluate(IgnoresVideo(), corpus, "full", limit=6, conditions="other lips")
-    assert swapped["summary"]["visual_reliance"]["follows_lips"] == 0
-    assert swapped["summary"]["visual_reliance"]["follows_sound"] == 1
+    assert swapped.summary.visual_reliance.follows_lips == 0
+    assert swapped.summary.visual_reliance.follows_sound == 1
 
 
 def test_a_recogniser_that_ignores_everything_passes_no_gate(corpus: Path) -> None:
     results = evaluate(Constant(), corpus, "quick")
-    assert all(results["predicates"][name]["vacuous"] for name in ("R_V", "R_A"))
+    assert all(results.predicates[name].vacuous for name in ("R_V", "R_A"))
     lines = violated(results, "R_V,R_A,wer:clean<=50")
     assert [line.partition(":")[0] for line in lines] == ["R_V", "R_A", "wer"]
     assert "tells nothing" in lines[0]
-    assert results["summary"]["hallucination_rate"] == 1
+    assert results.summary.hallucination_rate == 1
 
 
 @pytest.mark.parametrize(
@@ -261,41 +262,41 @@ def test_a_recogniser_that_ignores_everything_passes_no_gate(corpus: Path) -> No
 def test_a_recogniser_that_cannot_do_without_a_stream_fails(
     stream: str, broken: str, sound: str, corpus: Path, talkative: Path
 ) -> None:
-    assert evaluate(Fake(needs=[stream]), talkative, "quick")["predicates"][sound]["pass"] is True
+    assert evaluate(Fake(needs=[stream]), talkative, "quick").predicates[sound].passed is True
     results = evaluate(Fake(needs=[stream]), corpus, "quick")
-    predicate = results["predicates"][broken]
-    assert predicate["pass"] is False
-    assert predicate["worst"] == pytest.approx(1.0)
-    assert f"{stream} missing" in predicate["worst_row"]
-    failed = {check["label"] for check in predicate["checks"] if check["pass"] is False}
+    predicate = results.predicates[broken]
+    assert predicate.passed is False
+    assert predicate.worst == pytest.approx(1.0)
+    assert f"{stream} missing" in predicate.worst_row
+    failed = {check.label for check in predicate.checks if check.passed is False}
     assert {f"{stream} missing 50 % (bursts)", f"{stream} missing 100 % (bursts)"} <= failed
     row = rows_of(results)[f"{stream} missing 100 % (bursts)", "av"]
-    assert (row["wer"], row["substitutions"], row["deletions"]) == (1.0, 20, 80)
-    assert (row["delta_wer"], row["delta_high"]) == (1.0, 1.0)
+    assert (row.wer, row.substitutions, row.deletions) == (1.0, 20, 80)
+    assert (row.delta_wer, row.delta_high) == (1.0, 1.0)
     # twenty clips of five words do not show that every word is lost
-    assert 0.5 < row["delta_low"] < 1
+    assert 0.5 < row.delta_low < 1
 
 
 def test_words_put_out_where_nothing_is_there_are_counted(corpus: Path) -> None:
     results = evaluate(Fake(filler="again now"), corpus, "quick")
-    summary = results["summary"]
-    assert (summary["hallucination_rate"], summary["hallucinated_words"]) == (1.0, 40)
-    assert summary["hallucinated_words_per_minute"] == pytest.approx(40 / (20 * 1.2 / 60))
-    assert rows_of(results)["clean", "av"]["wer"] == pytest.approx(0.4)
+    summary = results.summary
+    assert (summary.hallucination_rate, summary.hallucinated_words) == (1.0, 40)
+    assert summary.hallucinated_words_per_minute == pytest.approx(40 / (20 * 1.2 / 60))
+    assert rows_of(results)["clean", "av"].wer == pytest.approx(0.4)
 
 
 def test_rates_are_those_of_jiwer_on_the_hypotheses_beside(corpus: Path, tmp_path: Path) -> None:
     results = evaluate(Fake(needs=["video"], filler="red"), corpus, "quick", out=tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "hypotheses.jsonl").read_text().splitlines()]
     assert len(lines) == 11 * 20
-    for row in results["rows"]:
-        mine = [line for line in lines if line["row"] == row["key"]]
+    for row in results.rows:
+        mine = [line for line in lines if line["row"] == row.key]
         spoken, heard = [line["reference"] for line in mine], [line["hypothesis"] for line in mine]
         assert len(mine) == 20
-        if row["wer"] is not None:
-            assert row["wer"] == pytest.approx(jiwer.wer(spoken, heard))
-            assert row["cer"] == pytest.approx(jiwer.cer(spoken, heard))
-            assert row["wer_low"] <= row["wer"] <= row["wer_high"]
+        if row.wer is not None:
+            assert row.wer == pytest.approx(jiwer.wer(spoken, heard))
+            assert row.cer == pytest.approx(jiwer.cer(spoken, heard))
+            assert row.wer_low <= row.wer <= row.wer_high
 
 
 def test_a_killed_run_goes_on_and_ends_the_same(corpus: Path, tmp_path: Path) -> None:
@@ -333,7 +334,7 @@ def test_only_rows_of_the_same_model_and_data_are_reused(corpus: Path, tmp_path:
     evaluate(wider, corpus, "quick", out=tmp_path)
     assert wider.calls == 2 * 8  # the three clean rows were there
     other = Fake(filler="red")
-    assert rows_of(evaluate(other, corpus, "clean", out=tmp_path))["clean", "av"]["wer"] > 0
+    assert rows_of(evaluate(other, corpus, "clean", out=tmp_path))["clean", "av"].wer > 0
     assert other.calls == 2 * 3
     part = Fake(filler="red")
     evaluate(part, corpus, "clean", split="val", out=tmp_path)  # other clips, so other babble
@@ -383,7 +384,7 @@ def test_limit_and_split_choose_clips_and_leave_their_conditions_alone(
         results = evaluate(Listening(), corpus, "quick", split="val", limit=limit, out=out)
         lines = [json.loads(line) for line in (out / "hypotheses.jsonl").read_text().splitlines()]
         texts.append({(line["row"], line["id"]): line["hypothesis"] for line in lines})
-    assert results["rows"][0]["utterances"] == 5
+    assert results.rows[0].utterances == 5
     assert len(texts[0]) == 15 * 11
     assert len(texts[1]) == 5 * 11
     assert texts[1].items() <= texts[0].items()
@@ -406,19 +407,19 @@ def test_a_corpus_of_one_clip_has_no_babble_and_says_so(tmp_path: Path) -> None:
     alone = write_corpus(tmp_path / "shards", [make_clip(1)])
     results = evaluate(Fake(), alone, "quick", out=tmp_path / "out")
     rows = rows_of(results)
-    assert "two clips" in rows["babble 0 dB", "av"]["not_available"]
-    assert rows["babble 0 dB", "av"]["wer"] is None
-    assert rows["video missing 50 % (bursts)", "av"]["wer"] == 0
-    assert results["predicates"]["R_V"]["worst"] == 0
+    assert "two clips" in rows["babble 0 dB", "av"].not_available
+    assert rows["babble 0 dB", "av"].wer is None
+    assert rows["video missing 50 % (bursts)", "av"].wer == 0
+    assert results.predicates["R_V"].worst == 0
     assert "n/a" in (tmp_path / "out" / "report.md").read_text()
 
 
 def test_clips_without_a_text_are_named_and_empty_texts_scored(tmp_path: Path) -> None:
     clips = [make_clip(1), replace(make_clip(2), text=None), replace(make_clip(3), text="")]
     results = evaluate(Fake(filler="red"), write_corpus(tmp_path / "shards", clips), "clean")
-    row = results["rows"][0]
-    assert results["clips_without_text"] == ["clip02"]
-    assert (row["utterances"], row["words"], row["insertions"]) == (2, 5, 2)
+    row = results.rows[0]
+    assert results.clips_without_text == ("clip02",)
+    assert (row.utterances, row.words, row.insertions) == (2, 5, 2)
 
 
 def test_mistakes_are_one_line(corpus: Path, tmp_path: Path) -> None:
@@ -473,15 +474,17 @@ def test_results_tell_the_rates_of_each_speaker(tmp_path: Path) -> None:
 
     clips = [replace(make_clip(n), speaker=f"s{1 + n % 3}") for n in range(7)]
     results = evaluate(Deaf(), write_corpus(tmp_path / "shards", clips), "clean")
-    found = {one["speaker"]: one for one in results["summary"]["speakers"]}
-    assert {name: one["utterances"] for name, one in found.items()} == {"s1": 3, "s2": 2, "s3": 2}
+    found = {one.speaker: one for one in results.summary.speakers}
+    assert {name: one.utterances for name, one in found.items()} == {"s1": 3, "s2": 2, "s3": 2}
     for name, one in found.items():
-        rates = [row["wer"] for row in one["rows"].values()]
+        rates = [row.wer for row in one.rows.values()]
         assert rates == [float(name == "s2")] * 3
     table = to_markdown(results).split("## WER in % by speaker")[1].split("##")[0]
-    assert [line.split()[1:] for line in table.splitlines() if line.startswith("| s2")] == [
-        ["s2", "|", "2", "|", "100.0", "|", "100.0", "|", "100.0", "|"]
-    ]
+    (deaf, *_) = [line for line in table.splitlines() if line.startswith("| s2")]
+    cells = [cell.strip() for cell in deaf.split("|")[1:-1]]
+    assert cells[:3] == ["s2", "audio + video", "2"]
+    assert cells[3].startswith("100.0 [")
+    assert cells[4:] == ["0", "10", "0", "10"]  # substitutions, deletions, insertions, words
     alone = evaluate(Deaf(), write_corpus(tmp_path / "alone", clips[::3]), "clean")
-    assert alone["summary"]["speakers"] == []
+    assert alone.summary.speakers == ()
     assert "by speaker" not in to_markdown(alone)
