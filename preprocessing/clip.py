@@ -11,6 +11,9 @@ SAMPLE_RATE = 16_000
 SAMPLES_PER_FRAME = SAMPLE_RATE // FPS  # 640
 CROP_SIZE = 96  # stored lip crop, pixels a side
 
+WordTimes = tuple[tuple[str, float, float], ...]
+"""Words in order, each with its start and end in seconds."""
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -25,6 +28,8 @@ class Clip:
         start_s: where the clip begins in its source, seconds.
         text: what is said, where known.
         speaker: who says it, where known.
+        words: what is said word by word, in seconds from the clip's begin, where known. They are
+            those of the whole clip: a window, and what goes faster or slower, has none.
         quality: (T,) float32 size of the mouth in source pixels over its size in the crop; 0 where
             absent. Optional.
     """
@@ -38,6 +43,7 @@ class Clip:
     text: str | None = None
     speaker: str | None = None
     quality: np.ndarray | None = None
+    words: WordTimes | None = None
 
     def __post_init__(self) -> None:
         frames = len(self.lips)
@@ -74,4 +80,5 @@ class Clip:
             video_present=self.video_present[first:last],
             quality=None if self.quality is None else self.quality[first:last],
             start_s=self.start_s + first / FPS,
+            words=None,
         )

@@ -430,12 +430,10 @@ def _prepare_clip(job: _Job) -> float:
         _write_skip(job, f"{type(error).__name__}: {error}")
         return 0.0
     item = _with_times_inside(job.item, clip.duration_s)
-    extra = {
-        "split": item.split,
-        "source": job.source,
-        "words": item.words and [list(word) for word in item.words],
-    }
-    members = encode_clip(clip, extra | ({"note": item.note} if item.note else {}))
+    extra = {"split": item.split, "source": job.source}
+    members = encode_clip(
+        replace(clip, words=item.words), extra | ({"note": item.note} if item.note else {})
+    )
     write_file(job.part, [tar_fragment(members, shard_key(item.id))])
     return clip.duration_s
 
@@ -456,17 +454,11 @@ def _load(job: _Job) -> Clip:
     Raises:
         MediaError: it cannot be used.
     """
-    from avsr.preprocessing.media.streams import probe
     from avsr.preprocessing.reader import load_clip
 
     item = job.item
     if item.problem:
         raise MediaError(item.problem)
-    duration_s = probe(item.path).duration_s
-    if duration_s > MAX_CLIP_S:
-        raise MediaError(
-            f"{duration_s:.0f} s long, at most {MAX_CLIP_S:.0f} s: cut it into utterances"
-        )
     clip = load_clip(
         item.path,
         id=item.id,
@@ -474,6 +466,7 @@ def _load(job: _Job) -> Clip:
         text=item.text,
         speaker=item.speaker,
         crops=job.crops,
+        longest_s=MAX_CLIP_S,
     )
     if clip.frames == 0:
         raise MediaError(f"too short: less than one frame ({1000 // FPS} ms)")

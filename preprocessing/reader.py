@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -45,6 +46,7 @@ def load_clip(
     speaker: str | None = None,
     model_path: str | Path | None = None,
     crops: str = OWN.name,
+    longest_s: float = math.inf,
 ) -> Clip:
     """Reads a short media file as one clip.
 
@@ -58,12 +60,14 @@ def load_clip(
         speaker: who says it, where known.
         model_path: the face landmark model; see face_model.face_model.
         crops: how mouths are cut out; see faces.crop_styles.
+        longest_s: a longer file is refused before it is read.
 
     Returns:
         The whole file. Lips are zeros and video_present is false where there is no readable mouth.
 
     Raises:
-        MediaError: not a media file, or neither a readable face nor sound in it.
+        MediaError: not a media file, longer than longest_s, or neither a readable face nor sound in
+            it.
         AvsrError: an unknown face rule or kind of crops, or no face model.
     """
     options: dict[str, Any] = {
@@ -76,6 +80,11 @@ def load_clip(
         "crops": crops,
     }
     with ClipReader(path, window_s=None, model_path=model_path, **options) as reader:
+        duration_s = reader.info.duration_s
+        if duration_s > longest_s:
+            raise MediaError(
+                f"{duration_s:.0f} s long, at most {longest_s:.0f} s: cut it into utterances"
+            )
         (clip,) = reader
         reader.log_faults()
         return clip

@@ -28,7 +28,7 @@ import numpy as np
 from avsr.base.errors import AvsrError
 from avsr.base.inputs import install
 from avsr.base.outputs import write_file
-from avsr.preprocessing.clip import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, Clip
+from avsr.preprocessing.clip import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, Clip, WordTimes
 from avsr.preprocessing.faces.crop_styles import OWN
 from avsr.preprocessing.index import MEMBERS, SCHEMA, ShardEntry, in_one_line, parse_index
 
@@ -83,7 +83,7 @@ def encode_clip(clip: Clip, extra: Mapping[str, Any] | None = None) -> dict[str,
 
     Args:
         clip: at least one frame. Its audio is rounded to 16 bit and clipped to [-1, 1).
-        extra: more entries of the json member, such as split, source, words.
+        extra: more entries of the json member, such as split and source.
 
     Returns:
         Contents by extension, see MEMBERS.
@@ -109,6 +109,7 @@ def encode_clip(clip: Clip, extra: Mapping[str, Any] | None = None) -> dict[str,
         "audio_present": to_runs(clip.audio_present),
         "video_present": to_runs(clip.video_present),
         "crop": _crop_quality(clip),
+        "words": clip.words and [list(word) for word in clip.words],
         **(extra or {}),
     }
     lips, flac = io.BytesIO(), io.BytesIO()
@@ -125,8 +126,6 @@ def decode_clip(members: Mapping[str, bytes]) -> Clip:
     Raises:
         AvsrError: the members do not fit each other or cannot be read.
     """
-    import soundfile
-
     from avsr.preprocessing.media.streams import read_lips
 
     meta = json.loads(members["json"])
@@ -135,28 +134,45 @@ def decode_clip(members: Mapping[str, bytes]) -> Clip:
         meta[name] is None or isinstance(meta[name], str) for name in ("text", "speaker")
     ):
         raise ValueError("its id, text or speaker is no text")
-    audio, rate = soundfile.read(io.BytesIO(members["flac"]), dtype="int16")
-    lips = read_lips(members["lips.mp4"])
-    if (
-        rate != SAMPLE_RATE
-        or audio.shape != (frames * SAMPLES_PER_FRAME,)
-        or lips.shape[0] != frames
-    ):
-        raise AvsrError(
-            f"clip {meta['id']!r}: {frames} frames, but its sound is {audio.shape} at {rate} Hz "
-            "and its lips "
-            f"{lips.shape}; prepare the corpus again"
-        )
+    audio, lips = decode_audio(members["flac"], frames), read_lips(members["lips.mp4"])
+    if lips.shape[0] != frames:
+        raise ValueError(f"it has {frames} frames, and its lips are {lips.shape}")
     return Clip(
         id=meta["id"],
-        audio=audio.astype(np.float32) * np.float32(INT16_STEP),
+        audio=audio,
         lips=lips,
         audio_present=from_runs(meta["audio_present"], frames),
         video_present=from_runs(meta["video_present"], frames),
         start_s=meta["start_s"],
         text=meta["text"],
         speaker=meta["speaker"],
+        words=_word_times(meta.get("words")),
     )
+
+
+def decode_audio(flac: bytes, frames: int) -> np.ndarray:
+    """The sound of a clip of so many frames, (N,) float32.
+
+    Raises:
+        ValueError: it is of another length or rate.
+    """
+    import soundfile
+
+    audio, rate = soundfile.read(io.BytesIO(flac), dtype="int16")
+    if rate != SAMPLE_RATE or audio.shape != (frames * SAMPLES_PER_FRAME,):
+        raise ValueError(f"it has {frames} frames, and its sound is {audio.shape} at {rate} Hz")
+    return audio.astype(np.float32) * np.float32(INT16_STEP)
+
+
+def _word_times(words: Any) -> WordTimes | None:
+    """The word times of a json member; raises ValueError where they are none."""
+    try:
+        found = tuple((word, float(start_s), float(end_s)) for word, start_s, end_s in words or ())
+        if not all(isinstance(word, str) for word, _, _ in found):
+            raise TypeError
+    except (TypeError, ValueError) as error:
+        raise ValueError("its words are not [[word, start_s, end_s], ...]") from error
+    return found or None
 
 
 def _crop_quality(clip: Clip) -> dict[str, float] | None:
@@ -487,6 +503,16 @@ class ShardIndex:
             )
             _check_same(entry, clip)
             return clip
+
+    def audio(self, i: int) -> np.ndarray:
+        """The sound of clip i alone, (N,) float32; its lips are not decoded.
+
+        Raises:
+            AvsrError: its shard is missing, cut short or damaged.
+        """
+        entry = self.entries[i]
+        with self._reading(entry):
+            return decode_audio(self._read(entry.shard, *entry.members["flac"]), entry.frames)
 
     @contextmanager
     def _reading(self, entry: ShardEntry) -> Iterator[None]:

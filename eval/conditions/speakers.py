@@ -42,6 +42,7 @@ def _rate(clip: Clip, factor: float, draw: Draw) -> Clip:
         audio_present=clip.audio_present[source],
         video_present=clip.video_present[source],
         quality=None if clip.quality is None else clip.quality[source],
+        words=None,
     )
 
 

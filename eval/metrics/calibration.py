@@ -29,6 +29,7 @@ from avsr.eval.conditions.noise import Corpus, Draw
 from avsr.eval.metrics.normalize import get_normalizer
 from avsr.eval.metrics.reliability import CLEAN, Utterance, timing_errors
 from avsr.model.batches import mask
+from avsr.preprocessing.clip import WordTimes
 from avsr.preprocessing.shards import ShardIndex
 from avsr.recognisers.ours import NetworkRecogniser
 
@@ -87,7 +88,7 @@ def observe(
     size, done, found = min(clips or len(pool), len(pool)), 0, list[Utterance]()
     lenders = Draw("calibration", "voices", seed).order(len(pool))[: max(VOICES, size)]
     places = {index.entries[pool[n]].id: pool[n] for n in lenders}
-    corpus = Corpus(places, lambda id: index.load(places[id]).audio)
+    corpus = Corpus(places, lambda id: index.audio(places[id]))
     for condition, modality in rows:
         order = Draw("calibration", condition.label, modality, seed).order(len(pool))[:size]
         for first in range(0, size, BATCH_CLIPS):
@@ -115,9 +116,9 @@ def _observe_batch(
     ]
     found = recogniser.spans([clips[n] for n in usable]) if usable else []
     for n, (spans, heard) in zip(usable, found, strict=True):
-        meta = index.meta(batch[n])
-        matched = match(meta["text"], [span.word for span in spans])
-        times = _times(meta)
+        text = index.entries[batch[n]].text or ""
+        matched = match(text, [span.word for span in spans])
+        times = _times(text, clips[n].words)
         yield Utterance(
             (condition.label, modality),
             [span.confidence for span in spans],
@@ -146,12 +147,11 @@ def match(reference: str, words: Sequence[str]) -> list[int | None]:
     return found
 
 
-def _times(meta: dict[str, Any]) -> list[tuple[float, float]] | None:
-    """[start, end] of each word of the normalised text in seconds, where the corpus knows them."""
-    words = meta.get("words")
-    if not words or len(words) != len(get_normalizer("basic")(meta["text"]).split()):
+def _times(text: str, words: WordTimes | None) -> list[tuple[float, float]] | None:
+    """(start, end) of each word of the normalised text in seconds, where the corpus knows them."""
+    if not words or len(words) != len(get_normalizer("basic")(text).split()):
         return None
-    return [(float(start_s), float(end_s)) for _, start_s, end_s in words]
+    return [(start_s, end_s) for _, start_s, end_s in words]
 
 
 # ---- confidences

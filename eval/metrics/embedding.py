@@ -83,7 +83,7 @@ def measure(
             f"{data_dir}: {len(chosen)} clips with sound and lips in split {split!r}; give two or "
             "more"
         )
-    corpus = Corpus(places, lambda id: index.load(places[id]).audio)
+    corpus = Corpus(places, lambda id: index.audio(places[id]))
     rows: list[dict[str, Any]] = []
     for number, condition in enumerate(CONDITIONS):
         inside: list[SharedSpace] = []

@@ -97,7 +97,7 @@ class Bench:
         self._place = {index.entries[i].id: i for i in self.places}
         self.corpus = Corpus(
             self._place,
-            lambda id: index.load(self._place[id]).audio,
+            lambda id: index.audio(self._place[id]),
             load_lips=self._lips,
             texts={index.entries[i].id: index.entries[i].text for i in self.places},
             speakers={index.entries[i].id: index.entries[i].speaker for i in self.places},

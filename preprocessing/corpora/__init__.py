@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 from avsr.base.errors import AvsrError
+from avsr.preprocessing.clip import WordTimes
 
 CORPORA = {
     "grid": "avsr.preprocessing.corpora.grid",
@@ -20,8 +21,6 @@ VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".3gp", ".wmv", ".flv", ".ogv"} | _MPEG
 )
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac"})
-
-WordTimes = tuple[tuple[str, float, float], ...]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ import unicodedata
 from functools import lru_cache
 from pathlib import Path
 
-from avsr.preprocessing.corpora import AUDIO_SUFFIXES, VIDEO_SUFFIXES, WordTimes, plain
+from avsr.preprocessing.clip import WordTimes
+from avsr.preprocessing.corpora import AUDIO_SUFFIXES, VIDEO_SUFFIXES, plain
 from avsr.preprocessing.text import canonical
 
 # In English and in some languages of which people keep folders; without accents, see `_bare`.

@@ -20,7 +20,6 @@ import pytest
 from avsr.base.errors import AvsrError, MediaError
 from avsr.preprocessing import reader
 from avsr.preprocessing.clip import CROP_SIZE, SAMPLES_PER_FRAME, Clip
-from avsr.preprocessing.media import streams
 from avsr.preprocessing.prepare import Summary, prepare
 from avsr.preprocessing.shards import ShardIndex
 
@@ -28,15 +27,13 @@ from avsr.preprocessing.shards import ShardIndex
 # as a script, whose worker processes import it again and so read the same way.
 STAND_IN = """
 import os, sys, time
-from types import SimpleNamespace
 import numpy as np
 from avsr.preprocessing import reader
-from avsr.preprocessing.media import streams
 from avsr.preprocessing.clip import Clip
 from avsr.base.errors import AvsrError
 from avsr.preprocessing.prepare import prepare
 
-def load_clip(path, *, id, face, text, speaker, crops):
+def load_clip(path, *, id, face, text, speaker, crops, longest_s):
     what = path.read_text()
     with open(os.environ["LOADS"], "a") as log:
         log.write(f"{id}\\n")
@@ -48,7 +45,6 @@ def load_clip(path, *, id, face, text, speaker, crops):
     return Clip(id, sound, lips, present, present, text=text, speaker=speaker)
 
 reader.load_clip = load_clip
-streams.probe = lambda path: SimpleNamespace(duration_s=0.12)
 
 if __name__ == "__main__":
     try:
@@ -66,11 +62,14 @@ def stand_in(
     text: str | None,
     speaker: str | None,
     crops: str,
+    longest_s: float,
 ) -> Clip:
     """Reads a text file such as `frames 5` as a clip, or fails as it says."""
     what, _, value = Path(path).read_text().partition(" ")
     if what == "broken":
         raise MediaError(f"{path}: not a media file")
+    if what == "long":
+        raise MediaError(f"4000 s long, at most {longest_s:.0f} s")
     if what == "decoder":
         raise RuntimeError("decoder lost its way")
     if what == "model":
@@ -103,12 +102,7 @@ def reading(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ids.append(id)
         return stand_in(path, id=id, **more)
 
-    def probe(path: Path) -> streams.MediaInfo:
-        duration_s = 4000.0 if path.read_text() == "long" else 0.2
-        return streams.MediaInfo(path, duration_s, True, True, 96, 96, 0, 25.0, 16000, 1)
-
     monkeypatch.setattr(reader, "load_clip", load)
-    monkeypatch.setattr(streams, "probe", probe)
     return ids
 
 

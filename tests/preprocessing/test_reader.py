@@ -60,6 +60,15 @@ def test_cutting_into_windows_and_pieces_changes_nothing(grid, monkeypatch):
         np.testing.assert_array_equal(joined, getattr(whole, name), err_msg=name)
 
 
+def test_a_file_that_is_too_long_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soundfile.write(tmp_path / "long.wav", np.zeros(3 * 16000, np.float32), 16000)
+    monkeypatch.setattr(ClipReader, "__iter__", lambda _: pytest.fail("was read"))
+    with pytest.raises(MediaError, match="3 s long, at most 2 s: cut it into utterances"):
+        load_clip(tmp_path / "long.wav", longest_s=2)
+
+
 def test_windows_longer_than_pieces(grid, monkeypatch):
     monkeypatch.setattr(reader, "PIECE_FRAMES", 7)
     done_s: list[float] = []

@@ -70,7 +70,20 @@ def test_every_clip_comes_back_alone_and_in_any_order(folder: Path) -> None:
     index = ShardIndex(folder)
     assert len(index) == len(CLIPS)
     for i in (5, 0, 3, 1, 4, 2):
-        assert_same(index.load(i), CLIPS[i])
+        clip = index.load(i)
+        assert_same(clip, CLIPS[i])
+        assert clip.words == (("say", 0.1, 0.25),)
+
+
+def test_the_sound_of_a_clip_comes_without_its_lips(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "avsr.preprocessing.media.streams.read_lips", lambda _: pytest.fail("decoded lips")
+    )
+    index = ShardIndex(folder)
+    for i in (4, 1):
+        np.testing.assert_array_equal(index.audio(i), CLIPS[i].audio)
 
 
 def test_index_tells_what_is_in_it_without_reading_the_shards(folder: Path) -> None:

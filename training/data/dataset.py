@@ -353,7 +353,7 @@ class TrainSet(Dataset):
             voices = [self._voice(samples, rng) for _ in range(talkers)]
         else:
             picks = rng.choice(own, talkers) if own else rng.integers(len(self.store), size=talkers)
-            voices = [augment.fit(self.store.sample(int(j)).audio, samples, rng) for j in picks]
+            voices = [augment.fit(self.store.audio(int(j)), samples, rng) for j in picks]
         return np.stack([voice / max(1e-4, float(voice.std())) for voice in voices]).sum(0), talkers
 
     def _voice(self, samples: int, rng: Generator) -> np.ndarray:

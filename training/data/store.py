@@ -243,25 +243,28 @@ class ClipStore:
             entry.id, text, entry.speaker, audio, lips, audio_present, video_present, words
         )
 
+    def audio(self, i: int) -> np.ndarray:
+        """The sound of clip i alone, (N,) float32.
+
+        Raises:
+            AvsrError: it cannot be read.
+        """
+        arrays = self._cache.get(i) if self._cache is not None else None
+        if arrays is not None:
+            return arrays[1]
+        index, position, _ = self.entries[i]
+        return index.audio(position)
+
     def _read(
         self, i: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
         """The arrays of clip i, see ClipCache. Times are dropped where they are not those of its
         words."""
         index, position, _ = self.entries[i]
-        clip, meta = index.load(position), index.meta(position)
-        spelt = self.texts[i].split()
-        try:
-            # Times may come in another letter case, and with words of which nothing can be seen.
-            spans = [
-                [float(a), float(b)] for word, a, b in meta.get("words") or () if canonical(word)
-            ]
-        except (TypeError, ValueError) as error:
-            raise AvsrError(
-                f"{index.location}/{self.entries[i][2].shard}: clip {clip.id!r}: its words are not "
-                "[[word, start_s, end_s], ...]; copy or prepare the shards again"
-            ) from error
-        times = np.array(spans) if spans and len(spans) == len(spelt) else None
+        clip = index.load(position)
+        # Times may come in another letter case, and with words of which nothing can be seen.
+        spans = [[start, end] for word, start, end in clip.words or () if canonical(word)]
+        times = np.array(spans) if spans and len(spans) == len(self.texts[i].split()) else None
         return clip.lips, clip.audio, clip.audio_present, clip.video_present, times
 
 

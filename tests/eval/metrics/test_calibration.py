@@ -200,6 +200,7 @@ class Index:
                     shown,
                     shown,
                     text=self.texts[-1],
+                    words=((self.texts[-1][:2], 0.04, 0.16), (self.texts[-1][3:], 0.20, 0.32)),
                 )
             )
         self.entries = [
@@ -210,9 +211,8 @@ class Index:
     def load(self, i: int) -> Clip:
         return self.clips[i]
 
-    def meta(self, i: int) -> dict[str, Any]:
-        words = [[self.texts[i][:2], 0.04, 0.16], [self.texts[i][3:], 0.20, 0.32]]
-        return {"text": self.texts[i], "words": words}
+    def audio(self, i: int) -> np.ndarray:
+        return self.clips[i].audio
 
 
 @pytest.fixture

@@ -895,7 +895,7 @@ def test_row_36_damaged_word_times_are_one_line(tmp_path: Path, words: object) -
     store = ClipStore([tmp_path / "corpus"], "train", Tokenizer.from_texts(["bin a"]))
     with pytest.raises(
         AvsrError,
-        match=r"shard-00000.tar: clip 'clip0': its words are not .*prepare the shards again",
+        match=r"shard-00000.tar: cannot read clip 'clip0' \(its words are not .*the shards again",
     ):
         store.sample(0)
 
