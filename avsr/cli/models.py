@@ -27,7 +27,7 @@ def models(context: typer.Context) -> None:
 
     from avsr.model import checkpoint
 
-    rows = [*_own(), *_imported()]
+    rows = [*_own(), *_imported(), *_others()]
     if not rows:
         say(f"no model is installed; put one into {checkpoint.data_folder()}")
     default = settings.default_model() or checkpoint.DEFAULT
@@ -74,6 +74,14 @@ def _imported() -> Iterator[tuple[str, ...]]:
         )
 
 
+def _others() -> Iterator[tuple[str, ...]]:
+    """Models of other families, a row each."""
+    from avsr.recognisers import registry
+
+    for name, about in registry.others().items():
+        yield name, "installed", "", "", "", about, ""
+
+
 @app.command("import")
 def import_(
     file: Annotated[
@@ -104,6 +112,19 @@ def import_(
 
 
 @app.command()
+def get(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="As whisper-small.")],
+) -> None:
+    """Fetch a model of others; says first how large it is. What was stopped goes on."""
+    from avsr.base.console import progress
+    from avsr.recognisers import registry
+
+    with progress(name, unit="MB") as bar:
+        folder = registry.get(name, lambda done, of: bar(done / 1e6, of / 1e6), say)
+    print(printable(str(folder)))
+
+
+@app.command()
 def remove(
     name: Annotated[str, typer.Argument(metavar="NAME", help="An imported model.")],
 ) -> None:
@@ -126,11 +147,13 @@ def default(
     """Choose the model that runs where none is named, and remember it; without NAME, tell it."""
     from avsr.imported import store
     from avsr.model import checkpoint
+    from avsr.recognisers import registry
 
     if name is None:
         print(printable(settings.default_model() or checkpoint.DEFAULT))
         return
     known = [*checkpoint.names(), *(entry.name for entry in store.list_installed())]
+    known += registry.others()
     if name not in known:
         raise UsageError(f"model {name!r}: not installed (there are {', '.join(known)})")
     settings.choose_default_model(None if name == checkpoint.DEFAULT else name)

@@ -37,7 +37,11 @@ def transcribe(
         Modality, typer.Option(help="auto uses what is there; the others insist on it.")
     ] = (Modality.auto),
     model: Annotated[
-        str, typer.Option(metavar="NAME|PATH", help="A name from `avsr models`, or a file.")
+        str,
+        typer.Option(
+            metavar="NAME|PATH",
+            help="A name from `avsr models`, a file, or any recogniser that `evaluate` takes.",
+        ),
     ] = "default",
     beam: Annotated[
         int | None,
@@ -67,6 +71,10 @@ def transcribe(
             "--no-lexicon", help="Letter by letter, also where the model knows its few words."
         ),
     ] = False,
+    language: Annotated[
+        str | None,
+        typer.Option(metavar="CODE", help="What is spoken, as en, for models that know several."),
+    ] = None,
     face: Annotated[
         str,
         typer.Option(
@@ -111,13 +119,17 @@ def transcribe(
         begun = _begun(files[0], modality.value, which, audio_track)
         if begun is not None:
             stack.enter_context(begun)
-        from avsr.decoding import language
+        from avsr.decoding.language import load
         from avsr.transcribing.transcribe import load_model
 
-        spoken = language.load(lm, grammar=grammar, lm_weight=lm_weight)
+        spoken = load(lm, grammar=grammar, lm_weight=lm_weight)
         if no_lexicon and beam is None and spoken is None:
             beam = 0  # a search that is named takes the place of the model's own
-        recogniser = load_model(model, device).with_decoding(beam, spoken)
+        recogniser = load_model(model, device)
+        if beam is not None or spoken is not None:
+            recogniser = recogniser.with_decoding(beam, spoken)
+        if language is not None:
+            recogniser = recogniser.in_language(language)
         stack.pop_all()  # closed by the call that it is given to
     note(f"model {recogniser.name} on {recogniser.device}")
     failed = False

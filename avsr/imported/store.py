@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 WEIGHTS, LANGUAGE, CONFIGURATION = "model.safetensors", "language.safetensors", "config.json"
 LICENCE = "LICENCE.txt"
+WHISPER = "model.bin"  # a folder with this is no imported model
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 NAME_RULE = "letters, digits, dots, dashes and underscores, at most 60, a letter or digit first"
 BYTES = 4  # of a number in the weights, which are all stored in float32
@@ -171,6 +172,8 @@ def list_installed() -> list[Installed]:
     found = []
     for folder in sorted(data_folder().glob("*")):
         if not folder.is_dir() or folder.name.startswith("."):
+            continue
+        if (folder / WHISPER).exists():
             continue
         size = sum(file.stat().st_size for file in folder.glob("*") if file.is_file())
         try:

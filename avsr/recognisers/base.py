@@ -37,6 +37,20 @@ class Recogniser(protocol.Recogniser):
             f"{self.name}: takes no {what} here; its own options follow a question mark"
         )
 
+    def in_language(self, code: str) -> Self:
+        """The same recogniser told which language is spoken.
+
+        Args:
+            code: of two letters, as en.
+
+        Raises:
+            AvsrError: one that it does not know.
+        """
+        if code in self.languages:
+            return self
+        known = ", ".join(self.languages) or "it does not say which"
+        raise UsageError(f"{self.name}: language {code!r} is none of those that it knows ({known})")
+
     def transcribe(
         self,
         path: str | Path,

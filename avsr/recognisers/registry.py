@@ -5,20 +5,30 @@ A family is a module with three names:
     FORM                  how one of it is written, for people
     claims(spec)          whether a specification is meant for it; costs nothing
     load(spec, device)    the recogniser, see `recognisers.base.Recogniser`
+
+It may have three more:
+
+    names()               those on this machine, each with a line about it
+    offered()             the names of those that can be fetched
+    get(name, tell, told) fetches one
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from avsr.base import settings
 from avsr.base.errors import UsageError
 from avsr.base.inputs import path_of
 from avsr.recognisers.base import Recogniser
 
 if TYPE_CHECKING:
     import torch
+
+DEFAULT = "default"  # what `avsr models default` chose, else the bundled model
 
 # The first that claims a specification gets it: our own take what nobody else does.
 FAMILIES = (
@@ -44,11 +54,48 @@ def load(spec: str | Path, device: str | torch.device = "auto") -> Recogniser:
     """
     path = path_of(spec, "model")
     named = spec if isinstance(spec, str) else str(path)  # as a path, "a//b" would be "a/b"
+    name, mark, options = named.partition("?")
+    if name == DEFAULT and (chosen := settings.default_model()):
+        named = chosen + mark + options
     for family in map(import_module, FAMILIES):
         if family.claims(named):
             return family.load(named, device)
     kind = named.partition(":")[0]
     raise UsageError(f"recogniser {named!r}: {kind!r} is unknown; give {forms()}")
+
+
+def others() -> dict[str, str]:
+    """Name -> what it is, of the recognisers on this machine that families list themselves."""
+    found: dict[str, str] = {}
+    for family in map(import_module, FAMILIES):
+        found |= getattr(family, "names", dict)()
+    return found
+
+
+def offered() -> list[str]:
+    """The names that `get` takes."""
+    found: list[str] = []
+    for family in map(import_module, FAMILIES):
+        found += getattr(family, "offered", list)()
+    return found
+
+
+def get(name: str, tell: Callable[[float, float], None], told: Callable[[str], None]) -> Path:
+    """Fetches a recogniser that is to be had.
+
+    Args:
+        name: one of `offered`.
+        tell: told the bytes that were fetched, and all there are.
+        told: told in a line what is fetched and how large it is, before it is.
+
+    Raises:
+        UsageError: no family offers it.
+        AvsrError: it cannot be fetched.
+    """
+    for family in map(import_module, FAMILIES):
+        if name in getattr(family, "offered", list)():
+            return family.get(name, tell, told)
+    raise UsageError(f"model {name!r}: cannot be fetched; there are {', '.join(offered())}")
 
 
 def forms() -> str:

@@ -82,9 +82,12 @@ def transcribe(
             words, present = listener.read(reader, tell)
         except OtherFace:  # the face that led at first is not the one meant over the whole file
             words, present = listener.read(reader, tell)
-    warnings = _missing(
-        path, modality, media, heard=bool(present.audio.any()), seen=bool(present.video.any())
-    )
+    heard, seen = bool(present.audio.any()), bool(present.video.any())
+    warnings = _missing(path, modality, media, heard=heard, seen=seen)
+    if stream == "audio":
+        warnings = []  # that there are no lips is no loss to who does not read them
+        if not heard:
+            raise AvsrError(f"{path}: no sound, and {recogniser.name} takes nothing else")
     warnings += [*reader.faults, *reader.remarks, *listener.remarks]
     if not words:
         warnings.append("no words recognised")

@@ -538,7 +538,7 @@ def test_what_whisper_cannot_do_is_one_line(
 
 def test_without_faster_whisper_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "faster_whisper", None)
-    with pytest.raises(AvsrError, match=re.escape(install("peers"))) as error:
+    with pytest.raises(AvsrError, match=re.escape(install("whisper"))) as error:
         load("faster-whisper:tiny.en")
     one_line(error)
 
@@ -548,7 +548,7 @@ def test_whisper_here_is_the_whisper_called_directly(shared: Path):
     """The same words, so the same WER, as faster-whisper called by hand; on clean clips and with
     noise on them."""
     library = pytest.importorskip(
-        "faster_whisper", reason="needs faster-whisper: pip install 'avsr[peers]'"
+        "faster_whisper", reason="needs faster-whisper: pip install 'avsr[whisper]'"
     )
     try:
         files = importlib.metadata.files(WHISPER) or []
