@@ -30,7 +30,7 @@ class Recogniser(protocol.Recogniser):
         Raises:
             UsageError: the recogniser cannot be searched with these.
         """
-        if beam is None and language is None:
+        if not beam and language is None:  # nothing but its own, or no search at all
             return self
         what = "beam" if language is None else "n-gram model or grammar"
         raise UsageError(
