@@ -9,7 +9,8 @@ refused, and further, to the middle between the two, where they lie apart.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def fit_domain(
         other: folder of recordings of other speech.
         grammar: of its own language.
         split: of the clips.
-        clips: how many of them, drawn; each in every one of CONDITIONS with lips and without.
+        clips: how many of them, drawn, of all speakers alike; each in every one of CONDITIONS with lips and without.
         seed: of draws and noise.
         progress: told how far it is.
 
@@ -147,7 +148,8 @@ def part(own: np.ndarray, other: np.ndarray) -> tuple[tuple[float, ...], float]:
 def _own(index: ShardIndex, split: str | None, clips: int, seed: int) -> Iterator[tuple[Clip, str]]:
     """Clips of the model's language in every condition, with lips and without."""
     pool = index.select(split, text=True)
-    order = Draw("domain", seed).order(len(pool))
+    speakers = [index.entries[i].speaker for i in pool]
+    order = balanced(Draw("domain", seed).order(len(pool)).tolist(), speakers)
     places = {index.entries[pool[n]].id: pool[n] for n in order[: max(VOICES, clips)]}
     corpus = Corpus(places, lambda id: index.load(places[id]).audio)
     for n in order[:clips]:
@@ -155,6 +157,21 @@ def _own(index: ShardIndex, split: str | None, clips: int, seed: int) -> Iterato
         for condition in CONDITIONS:
             given = condition.apply(clip, seed, corpus)
             yield from ((given, modality) for modality in ("av", "audio"))
+
+
+def balanced(order: Sequence[int], speakers: Sequence[str | None]) -> list[int]:
+    """Numbers of clips in an order in which each speaker comes up once before any comes up again.
+
+    Args:
+        order: numbers of the clips, drawn.
+        speakers: of each clip, by its number.
+    """
+    turns = Counter[str | None]()
+    turn = {}
+    for n in order:
+        turn[n] = turns[speakers[n]]
+        turns[speakers[n]] += 1
+    return sorted(order, key=lambda n: turn[n])
 
 
 def _pieces(clip: Clip) -> Iterator[Clip]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from avsr.decoding.domain import Domain
-from avsr.eval.metrics.domain import OWN_REFUSED, part
+from avsr.eval.metrics.domain import OWN_REFUSED, balanced, part
 
 
 def features(rng: np.random.Generator, count: int, middle: tuple[float, ...]) -> np.ndarray:
@@ -32,3 +32,8 @@ def test_unsaid_speech_never_speaks_for_a_model() -> None:
     own, other = features(rng, 300, (2.0, 0.9, 0.5)), features(rng, 300, (0.0, 0.4, 0.1))
     weights, _ = part(own, other)
     assert weights[2] == 0
+
+
+def test_all_speakers_come_up_alike() -> None:
+    order = balanced([5, 0, 3, 1, 4, 2], ["a", "a", "a", "a", "b", None])
+    assert order == [5, 0, 4, 3, 1, 2]
