@@ -25,7 +25,8 @@ def evaluate(
         Suite,
         typer.Option(
             help="clean: undisturbed clips, 3 rows. quick: noise and missing modalities too, "
-            "11 rows. speakers: as if others spoke, 44 rows. masked: all that can be missing, 111 rows. full: the whole "
+            "11 rows. release: noise, and sounds that are no speech, 20 rows. speakers: as if "
+            "others spoke, 44 rows. masked: all that can be missing, 111 rows. full: the whole "
             "protocol, 320 rows. "
             "Drawn masks and noise: once for each seed."
         ),

@@ -38,6 +38,7 @@ class Crops(StrEnum):
 class Suite(StrEnum):
     clean = "clean"
     quick = "quick"
+    release = "release"
     speakers = "speakers"
     masked = "masked"
     full = "full"

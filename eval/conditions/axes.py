@@ -42,6 +42,7 @@ from avsr.eval.conditions.noise import (
     recorded,
     white,
 )
+from avsr.eval.conditions.nonspeech import NonSpeech
 from avsr.eval.conditions.speakers import SPEAKERS, Speaker
 from avsr.eval.conditions.video import VIDEO_CORRUPTIONS, VideoCorruption
 from avsr.preprocessing.clip import FPS, Clip
@@ -240,7 +241,15 @@ class Nothing:
 
 
 Step = (
-    Missing | Noise | Nothing | VideoCorruption | AudioCorruption | OutOfStep | Identity | Speaker
+    Missing
+    | Noise
+    | Nothing
+    | NonSpeech
+    | VideoCorruption
+    | AudioCorruption
+    | OutOfStep
+    | Identity
+    | Speaker
 )
 """What all of them have: `axis`, `name` and `level` for the results, a `label` for people;
 `signalled`, false where something is gone and the masks do not say so; `seeded`, whether the seed
@@ -305,7 +314,7 @@ class Condition:
     @property
     def empty(self) -> bool:
         """Whether nothing is left of the clip, so that the right answer is no word."""
-        return any(isinstance(step, Nothing) for step in self.steps)
+        return any(isinstance(step, Nothing | NonSpeech) for step in self.steps)
 
     def loses(self, stream: Stream) -> bool:
         """Whether any of that stream is missing, or all of it somebody else's; corrupted is not

@@ -29,10 +29,11 @@ from avsr.eval.conditions.axes import (
 )
 from avsr.eval.conditions.identity import IDENTITIES, SHIFTS_MS, Identity, OutOfStep
 from avsr.eval.conditions.noise import NOISES
+from avsr.eval.conditions.nonspeech import SOUNDS, NonSpeech
 from avsr.eval.conditions.speakers import Speaker
 from avsr.eval.conditions.video import VideoCorruption
 
-SUITES = ("clean", "quick", "speakers", "masked", "full")
+SUITES = ("clean", "quick", "release", "speakers", "masked", "full")
 # modality -> the streams it is given
 USES = {"av": {"audio", "video"}, "audio": {"audio"}, "video": {"video"}}
 STREAMS: tuple[Literal["video", "audio"], ...] = ("video", "audio")
@@ -100,6 +101,7 @@ def suite_rows(suite: str, conditions: str | None = None) -> list[Row]:
     makers: dict[str, Callable[[], list[Row]]] = {
         "clean": _clean,
         "quick": _quick,
+        "release": _release,
         "speakers": _speakers,
         "masked": _masked,
         "full": _full,
@@ -146,6 +148,17 @@ def _quick() -> list[Row]:
     for stream, rate in product(STREAMS, (0.5, 1.0)):
         rows.append(_row(Missing(stream, SHARED, rate)))
     return [*rows, _row(babble), _row(babble, Missing("video", SHARED, 0.5)), _row(Nothing())]
+
+
+def _release() -> list[Row]:
+    """What new weights are judged by: clean clips, babble and one talker, and sounds that are no
+    speech."""
+    rows = _clean()
+    noises = [Noise("babble", 0.0), Noise("babble", -5.0)]
+    noises += [Noise("talker", -5.0), Noise("talker", -10.0)]
+    for noise in noises:
+        rows += [_row(noise), Row(Condition((noise,)), "audio")]
+    return [*rows, _row(Nothing()), *(_row(NonSpeech(kind)) for kind in SOUNDS)]
 
 
 def _speakers() -> list[Row]:

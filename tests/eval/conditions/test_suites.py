@@ -52,7 +52,7 @@ def test_quick_and_clean_have_their_rows() -> None:
     extra = [(row.condition.label, row.modality) for row in quick if row.role == "comparison"]
     assert extra == [("babble 0 dB", "audio")]  # what R_V compares the noisy rows with
     assert [(row.condition.label, row.modality) for row in suite_rows("clean")] == QUICK[:3]
-    with pytest.raises(AvsrError, match=r"'fast'.*clean, quick, speakers, masked, full"):
+    with pytest.raises(AvsrError, match=r"'fast'.*clean, quick, release, speakers, masked, full"):
         suite_rows("fast")
 
 
