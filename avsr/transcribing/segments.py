@@ -66,11 +66,12 @@ def by_streams(audio_present: np.ndarray, video_present: np.ndarray) -> list[Seg
         video = _bridged(video_present[first:last])
         audio = _worth_a_cut(audio, video)
         video = _worth_a_cut(video, audio)
-        for modality, where in (
-            ("av", audio & video),
-            ("audio", audio & ~video),
-            ("video", video & ~audio),
-        ):
+        read_by: dict[Streams, np.ndarray] = {
+            "av": audio & video,
+            "audio": audio & ~video,
+            "video": video & ~audio,
+        }
+        for modality, where in read_by.items():
             for start, end in runs(where, gap=0):
                 segments.append(Segment(first + start, first + end, modality))
     return sorted(segments, key=lambda segment: segment.first)
