@@ -30,7 +30,11 @@ PACKAGES = ("avsr", "preprocessing", "training", "eval")
 # do not know each other.
 DIRECTION = (
     ("avsr.base",),
+    ("avsr.preprocessing.clip", "avsr.preprocessing.text"),
+    ("avsr.preprocessing.media", "avsr.preprocessing.corpora"),
+    ("avsr.preprocessing.faces",),
     ("avsr.preprocessing",),
+    ("avsr.preprocessing.synthetic",),
     ("avsr.model", "avsr.imported"),
     ("avsr.decoding",),
     ("avsr.sync",),
@@ -42,7 +46,10 @@ DIRECTION = (
     ("avsr.recognisers",),
     ("avsr.transcribing.transcribe",),
     ("avsr", "avsr.live"),
-    ("avsr.training", "avsr.eval"),
+    ("avsr.training.config", "avsr.eval.conditions"),
+    ("avsr.training.data", "avsr.eval.metrics"),
+    ("avsr.training", "avsr.eval.report"),
+    ("avsr.training.tools", "avsr.eval.run"),
     ("avsr.cli", "avsr.app"),
     ("avsr.__main__",),
 )

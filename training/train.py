@@ -32,9 +32,9 @@ from avsr.training.data.dataset import ClipStore, Plan, TrainSet, loader
 from avsr.training.log import BOARD, Log, tell_dropped
 from avsr.training.losses import Objective
 from avsr.training.processes import Say, connect, run_together
+from avsr.training.running import Follower
 from avsr.training.start import Start, check_folder
 from avsr.training.state import MODEL, STATE
-from avsr.training.tools.average import Follower
 
 
 def train(

@@ -1,4 +1,4 @@
-"""Averages of weights: over the steps of a run, and between two checkpoints of one network.
+"""The average of two checkpoints of one network.
 
 The mean of a checkpoint and one trained on from it has what the second leg won, without all that it
 lost:
@@ -10,35 +10,9 @@ Wortsman et al. 2022, Robust fine-tuning of zero-shot models (WiSE-FT).
 
 from __future__ import annotations
 
-import torch
-from torch import nn
-
 from avsr.base.errors import AvsrError, UsageError
 from avsr.model.network import AVSR
 from avsr.model.resize import with_outputs
-
-
-class Follower:
-    """A network that follows another one: its weights are a running average, moved all at once.
-
-    Args:
-        average: of the same shape as model, in the same precision.
-        model: is trained; its tensors stay where they are.
-    """
-
-    def __init__(self, average: nn.Module, model: nn.Module) -> None:
-        pairs = list(zip(average.state_dict().values(), model.state_dict().values(), strict=True))
-        self.weights = [pair for pair in pairs if pair[0].is_floating_point()]
-        self.counters = [pair for pair in pairs if not pair[0].is_floating_point()]
-
-    @torch.no_grad()
-    def follow(self, share: float) -> None:
-        """Moves every weight by this share of its distance; counters are the model's."""
-        torch._foreach_lerp_(
-            [mean for mean, _ in self.weights], [value for _, value in self.weights], share
-        )
-        for mean, value in self.counters:
-            mean.copy_(value)
 
 
 def average(first: AVSR, second: AVSR, share: float) -> AVSR:

@@ -12,7 +12,8 @@ from avsr.cli import main
 from avsr.model import checkpoint
 from avsr.model.config import ModelConfig
 from avsr.model.network import AVSR
-from avsr.training.tools.average import Follower, average
+from avsr.training.running import Follower
+from avsr.training.tools.average import average
 
 
 def network(dim: int = 32, seed: int = 0, per_frame: int = 1) -> AVSR:
