@@ -97,9 +97,9 @@ class Start:
         self.lineage: dict[str, Any] = {key: info[key] for key in LINEAGE if key in info}
         self.tokenizer, self.new = vocabulary(data, config.data.train_split), []
         if self.source:
-            known = Tokenizer(self.source.config.tokens)
+            known = Tokenizer.of(self.source.config.tokens)
             self.new = known.unknown(self.tokenizer.tokens[1:])
-            self.tokenizer = Tokenizer([*known.tokens, *self.new])
+            self.tokenizer = Tokenizer.of([*known.tokens, *self.new])
 
     def network(self, shape: ModelConfig, say: Callable[[str], object]) -> AVSR:
         """The network to train: of this shape, with the weights of ``init`` where they fit, frozen

@@ -17,7 +17,7 @@ from torch import Tensor
 from avsr.base.errors import AvsrError
 from avsr.decoding.ctc import BLANK
 from avsr.decoding.words import PAUSE_S
-from avsr.model.tokenizer import stretches
+from avsr.model.tokenizer import Tokenizer
 from avsr.preprocessing.clip import FPS
 
 # frames (0.32 s) between two letters of a word; what lies further off has drifted into the silence
@@ -243,7 +243,7 @@ def _spans(back: np.ndarray, score: np.ndarray, length: int) -> np.ndarray:
 def word_times(
     log_probs: Tensor,
     ids: Sequence[int],
-    tokens: Sequence[str],
+    tokenizer: Tokenizer,
     timing: Timing | None = None,
     per_frame: int = 1,
     outputs: np.ndarray | None = None,
@@ -257,7 +257,7 @@ def word_times(
     Args:
         log_probs: (T, U) float, of one clip without padding.
         ids: the tokens of the text, without blanks.
-        tokens: the string of each id; the one for " " separates words.
+        tokenizer: of the U tokens.
         timing: how far words reach beyond their letters.
         per_frame: R, outputs for each frame.
         outputs: (L, 2), what `forced_align` returned for them; found here where it is not given.
@@ -272,7 +272,7 @@ def word_times(
     spans = [(first / per_frame, last / per_frame) for first, last in placed]
     words: list[list[int]] = []  # positions in ids
     glued: list[bool] = []
-    for stretch in stretches(ids, tokens):
+    for stretch in tokenizer.words(ids):
         pieces = [part for word in stretch for part in parts(word, spans)]
         glued += [
             False,
@@ -289,7 +289,7 @@ def word_times(
     stretched = (timing or Timing()).stretch(extents, len(log_probs) / per_frame)
     for word, close, letters, (first, last) in zip(words, glued, extents, stretched, strict=True):
         peaks = [float(probs[slice(*placed[i]), ids[i]].max()) for i in word]
-        text = "".join(tokens[ids[i]] for i in word)
+        text = tokenizer.decode(ids[i] for i in word)
         places = tuple(spans[i] for i in word)
         found.append(
             WordSpan(text, first, last, letters, sum(peaks) / len(peaks), min(peaks), close, places)

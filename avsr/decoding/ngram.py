@@ -231,7 +231,8 @@ class Ngram:
             for gram in self.model.grams
             if len(gram) == 1 and gram[0] not in (BEGIN, END, UNKNOWN)
         ]
-        if not any(set(word) <= set(tokens) for word in words):
+        letters = set("".join(tokens))
+        if not any(set(word) <= letters for word in words):
             example = words[0] if words else ""
             raise AvsrError(
                 f"{self.name}: the recogniser can spell none of its words, for example "
@@ -255,11 +256,18 @@ class Ngram:
         return (BEGIN,), "", False
 
     def extend(self, state: State, token: str) -> tuple[State, float]:
-        """The text goes on with a token: what that adds to its score."""
+        """The text goes on with what a token writes: what that adds to its score."""
+        score = 0.0
+        for letter in token:
+            state, more = self._letter(state, letter)
+            score += more
+        return state, score
+
+    def _letter(self, state: State, letter: str) -> tuple[State, float]:
         context, begun, unknown = state
-        if token == " ":
+        if letter == " ":
             return self._word(state) if begun else (state, 0.0)
-        begun += token
+        begun += letter
         if unknown or begun in self._prefixes:
             return (context, begun, unknown), 0.0
         return (context, begun, True), OOV_PENALTY

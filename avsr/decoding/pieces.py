@@ -12,42 +12,12 @@ import numpy as np
 from torch import Tensor
 
 from avsr.decoding.alignment import WordSpan, forced_align
+from avsr.model.tokenizer import Tokenizer
 
-BEGIN = "\u2581"  # a piece with it in front begins a word, as SentencePiece writes it
-SPACES = (" ", "<space>")  # what parts the words of models whose pieces are characters
 LETTER_FRAMES = 1.8  # that a letter takes: the mean over 4285 words of GRID
 
 
-def word_pieces(ids: Sequence[int], pieces: Sequence[str]) -> list[list[int]]:
-    """Which pieces spell each word.
-
-    Args:
-        ids: the L pieces of a text, without blanks.
-        pieces: the string of each id.
-
-    Returns:
-        For each word the places of its pieces in `ids`; spaces belong to none.
-    """
-    words: list[list[int]] = []
-    inside = False
-    for place, piece in enumerate(pieces[i] for i in ids):
-        if piece in SPACES:
-            inside = False
-            continue
-        if not inside or piece.startswith(BEGIN):
-            words.append([])
-        words[-1].append(place)
-        inside = True
-    return [word for word in words if spelt([ids[place] for place in word], pieces)]
-
-
-def spelt(ids: Sequence[int], pieces: Sequence[str]) -> str:
-    """The text of pieces, its words parted by single spaces."""
-    text = "".join(" " if pieces[i] in SPACES else pieces[i] for i in ids)
-    return " ".join(text.replace(BEGIN, " ").split())
-
-
-def piece_times(log_probs: Tensor, ids: Sequence[int], pieces: Sequence[str]) -> list[WordSpan]:
+def piece_times(log_probs: Tensor, ids: Sequence[int], tokenizer: Tokenizer) -> list[WordSpan]:
     """The words that pieces spell, each with its frames and its confidence, whatever found them.
 
     The alignment places a piece where its posterior is high, which is a frame or two in the middle
@@ -57,7 +27,7 @@ def piece_times(log_probs: Tensor, ids: Sequence[int], pieces: Sequence[str]) ->
     Args:
         log_probs: (T, V) float, CTC log posteriors of one clip without padding.
         ids: the L pieces of the text, without blanks.
-        pieces: the string of each id.
+        tokenizer: of the V pieces.
 
     Returns:
         One span per word, in order.
@@ -66,12 +36,12 @@ def piece_times(log_probs: Tensor, ids: Sequence[int], pieces: Sequence[str]) ->
         AvsrError: the text needs more frames than there are.
     """
     placed = forced_align(log_probs, ids)  # (L, 2)
-    words = word_pieces(ids, pieces)
+    words = [word for stretch in tokenizer.words(ids) for word in stretch]
     peaks = [
         float(log_probs[first:last, token].max().exp())
         for (first, last), token in zip(placed.tolist(), ids, strict=True)
     ]
-    texts = [spelt([ids[place] for place in word], pieces) for word in words]
+    texts = [tokenizer.decode(ids[place] for place in word) for word in words]
     cores = [(float(placed[word[0], 0]), float(placed[word[-1], 1])) for word in words]
     spans = []
     for word, text, core, (first, last) in zip(

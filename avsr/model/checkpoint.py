@@ -291,7 +291,7 @@ def _config(path: Path, about: dict[str, Any]) -> ModelConfig:
 
     try:
         config = ModelConfig.model_validate(about["config"])
-        Tokenizer(config.tokens)
+        Tokenizer.of(config.tokens)
         return config
     except ValidationError as error:
         first = error.errors()[0]

@@ -1,4 +1,8 @@
-"""Text to token ids and back: characters, with one id kept for the CTC blank."""
+"""Text to token ids and back, and where words begin: characters, or sub-word pieces.
+
+One id is kept for the CTC blank. Decoding, alignment and training ask a `Tokenizer` and never look
+at the strings of tokens themselves.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,8 @@ from collections.abc import Iterable, Sequence
 from avsr.preprocessing.text import SPACELESS, canonical
 
 BLANK = "<blank>"
-
+BEGIN = "\u2581"  # a piece with it in front begins a word, as SentencePiece writes it
+SPACE = "<space>"  # how some research models write the token for " "
 
 _SPACELESS = re.compile(f"[{SPACELESS}]")
 
@@ -17,41 +22,13 @@ _SPACELESS = re.compile(f"[{SPACELESS}]")
 def is_spaceless(text: str) -> bool:
     """Whether it begins with a letter of a script that is written without spaces, Chinese for
     one."""
-    return _SPACELESS.match(text) is not None and not unicodedata.category(text[0]).startswith("M")
-
-
-def stretches(ids: Sequence[int], tokens: Sequence[str]) -> list[list[list[int]]]:
-    """Where the words of a text begin: the one answer for windows, times and segments.
-
-    Args:
-        ids: a text without blanks.
-        tokens: the string of each id.
-
-    Returns:
-        For each stretch between two spaces its words, each as positions in `ids`. It is one word,
-        but each letter of a script without spaces is a word of its own, with the marks on it.
-    """
-    found: list[list[list[int]]] = []
-    inside = False
-    for position, token in enumerate(tokens[i] for i in ids):
-        if token == " ":
-            inside = False
-            continue
-        if not inside:
-            found.append([[position]])
-        elif is_spaceless(token) or (
-            is_spaceless(tokens[ids[position - 1]])
-            and not unicodedata.category(token[0]).startswith("M")
-        ):
-            found[-1].append([position])
-        else:
-            found[-1][-1].append(position)
-        inside = True
-    return found
+    return _SPACELESS.match(text) is not None and not _is_mark(text[0])
 
 
 class Tokenizer:
     """Characters as tokens; id 0 is the CTC blank, the space is a token like any other.
+
+    `PieceTokenizer` is the same for sub-word pieces; `Tokenizer.of` takes the one that fits.
 
     Args:
         tokens: all token strings in the order of their ids, the blank first.
@@ -66,6 +43,13 @@ class Tokenizer:
             raise ValueError("tokens must be distinct")
         self.tokens = tuple(tokens)
         self._ids = {token: i for i, token in enumerate(self.tokens)}
+
+    @staticmethod
+    def of(tokens: Sequence[str]) -> Tokenizer:
+        """The tokenizer of a vocabulary: of pieces where some of them say that they begin a word, or
+        its space has a name."""
+        pieces = SPACE in tokens or any(token.startswith(BEGIN) for token in tokens)
+        return PieceTokenizer(tokens) if pieces else Tokenizer(tokens)
 
     @classmethod
     def from_texts(cls, texts: Iterable[str]) -> Tokenizer:
@@ -100,4 +84,75 @@ class Tokenizer:
     def decode(self, ids: Iterable[int]) -> str:
         """Text of ids that are already collapsed and hold no blank; outer and repeated spaces are
         dropped."""
-        return " ".join("".join(self.tokens[i] for i in ids).split())
+        return " ".join("".join(self.written(i) for i in ids).split())
+
+    def written(self, id: int) -> str:
+        """What a token adds to a text; it begins with a space where the token begins a word."""
+        return self.tokens[id]
+
+    def words(self, ids: Sequence[int]) -> list[list[list[int]]]:
+        """Where the words of a text begin: the one answer for windows, times and segments.
+
+        Args:
+            ids: a text without blanks.
+
+        Returns:
+            For each stretch between two spaces its words, each as positions in `ids`. It is one
+            word, but each letter of a script without spaces is a word of its own, with the marks on
+            it.
+        """
+        found: list[list[list[int]]] = []
+        inside, before = False, ""
+        for position, id in enumerate(ids):
+            written = self.written(id)
+            inside = inside and not written.startswith(" ")
+            text = written.strip()
+            if not text:
+                continue
+            if not inside:
+                found.append([[position]])
+            elif is_spaceless(text) or (is_spaceless(before) and not _is_mark(text[0])):
+                found[-1].append([position])
+            else:
+                found[-1][-1].append(position)
+            inside, before = True, text[-1]
+        return found
+
+
+class PieceTokenizer(Tokenizer):
+    """Sub-word pieces as tokens, as SentencePiece makes them: "\u2581" in front begins a word."""
+
+    def written(self, id: int) -> str:
+        """See `Tokenizer.written`."""
+        token = self.tokens[id]
+        return " " if token == SPACE else token.replace(BEGIN, " ")
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text in its canonical form, the longest piece that fits first, as WordPiece does
+        (Wu et al. 2016); SentencePiece itself may part a word in another way.
+
+        Raises:
+            ValueError: a character is not in the vocabulary.
+        """
+        text = canonical(text)
+        unknown = self.unknown(text)
+        if unknown:
+            raise ValueError(f"{text!r} has {unknown}, which this model's vocabulary lacks")
+        if SPACE in self._ids:
+            return [self._ids[SPACE if char == " " else char] for char in text]
+        ids = []
+        for word in text.split():
+            rest = BEGIN + word
+            while rest:
+                end = next(n for n in range(len(rest), 0, -1) if rest[:n] in self._ids)
+                ids.append(self._ids[rest[:end]])
+                rest = rest[end:]
+        return ids
+
+    def unknown(self, chars: Iterable[str]) -> list[str]:
+        """Those of the characters that are no piece of their own, sorted."""
+        return sorted(char for char in set(chars) - {" "} if char not in self._ids)
+
+
+def _is_mark(char: str) -> bool:
+    return unicodedata.category(char).startswith("M")

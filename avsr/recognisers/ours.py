@@ -17,6 +17,7 @@ from avsr.base.errors import AvsrError, UsageError
 from avsr.base.inputs import digest
 from avsr.decoding.words import Hypothesis, Word, join, mean
 from avsr.model.batches import batches_by_length, compute, mask
+from avsr.model.tokenizer import Tokenizer
 from avsr.preprocessing.clip import FPS, Clip
 from avsr.recognisers.base import Recogniser
 from avsr.recognisers.protocol import stream_for
@@ -127,7 +128,9 @@ class NetworkRecogniser(Recogniser):
         self.config = model.config
         self.info = info
         self.device = device
-        self.tokens: list[str] = list(model.config.tokens)
+        self.tokenizer = Tokenizer.of(model.config.tokens)
+        # what each of them writes: for language models and grammars
+        self.tokens = [self.tokenizer.written(i) for i in range(len(self.tokenizer))]
         self.window_s = _window_s(info)
         self.timing = Timing.from_info(info)
         self.calibration = Calibration.from_info(info)
@@ -265,7 +268,6 @@ class NetworkRecogniser(Recogniser):
             its letters, because what lies around them belongs to it only more or less.
         """
         from avsr.decoding.alignment import forced_align_batch, without_echoes, word_times
-        from avsr.model.tokenizer import Tokenizer
 
         decoding = decoding or self.decoding
         output = compute(self.model, clips, self.device)
@@ -281,12 +283,12 @@ class NetworkRecogniser(Recogniser):
         placed = forced_align_batch(posteriors, texts)
         found = []
         for i, (own, ids, outputs) in enumerate(zip(posteriors, texts, placed, strict=True)):
-            about = self.tokens, self.timing, self.config.outputs_per_frame
+            about = self.tokenizer, self.timing, self.config.outputs_per_frame
             words = word_times(own, ids, *about, outputs)
             once = without_echoes(words)
             # a language says itself what may be said twice
             if decoding.language is None and len(once) < len(words):
-                words = word_times(own, Tokenizer(self.tokens).encode(join(once)), *about)
+                words = word_times(own, self.tokenizer.encode(join(once)), *about)
             letters = [
                 slice(math.floor(word.letters[0]), math.ceil(word.letters[1])) for word in words
             ]

@@ -19,9 +19,11 @@ from avsr.decoding.alignment import (
     word_times,
 )
 from avsr.decoding.words import join
+from avsr.model.tokenizer import Tokenizer
 
 TAIL_FRAMES = Timing().tail_frames
 TOKENS = ("<blank>", " ", "a", "b", "c")
+TOKENIZER = Tokenizer(TOKENS)
 
 
 def sure(path: str) -> torch.Tensor:
@@ -132,21 +134,23 @@ def test_impossible_text_is_refused():
 
 def test_no_text_has_no_frames():
     assert forced_align(sure("---"), []).shape == (0, 2)
-    assert word_times(sure("---"), [], TOKENS) == []
-    assert word_times(sure("- -"), ids(" "), TOKENS) == []
+    assert word_times(sure("---"), [], TOKENIZER) == []
+    assert word_times(sure("- -"), ids(" "), TOKENIZER) == []
 
 
 def test_words_start_with_their_first_letter_and_end_shortly_after_their_last():
-    words = word_times(sure("--ab----- ---c-b----------"), ids("ab cb"), TOKENS)
+    words = word_times(sure("--ab----- ---c-b----------"), ids("ab cb"), TOKENIZER)
     assert [word.word for word in words] == ["ab", "cb"]
     assert [(w.first, w.last) for w in words] == [(2, 4 + TAIL_FRAMES), (13, 16 + TAIL_FRAMES)]
 
 
 def test_several_outputs_a_frame_give_times_in_parts_of_a_frame():
-    words = word_times(sure("-ab c-a---"), ids("ab ca"), TOKENS, Timing(0, 1), per_frame=2)
+    words = word_times(sure("-ab c-a---"), ids("ab ca"), TOKENIZER, Timing(0, 1), per_frame=2)
     assert [w.letters for w in words] == [(0.5, 1.5), (2, 3.5)]
     assert [(w.first, w.last) for w in words] == [(0.5, 2), (2, 4.5)]
-    (drifted,) = word_times(sure(f"a{'-' * 20}bc-"), ids("abc"), TOKENS, Timing(0, 0), per_frame=2)
+    (drifted,) = word_times(
+        sure(f"a{'-' * 20}bc-"), ids("abc"), TOKENIZER, Timing(0, 0), per_frame=2
+    )
     assert drifted.letters == (10, 11.5)
 
 
@@ -164,23 +168,23 @@ def test_several_outputs_a_frame_give_times_in_parts_of_a_frame():
     ],
 )
 def test_a_letter_that_comes_again_at_once_is_an_echo(path, said, heard):
-    assert join(without_echoes(word_times(sure(path), ids(said), TOKENS, per_frame=2))) == heard
+    assert join(without_echoes(word_times(sure(path), ids(said), TOKENIZER, per_frame=2))) == heard
 
 
 def test_letters_that_drift_into_the_silence_around_do_not_stretch_their_word():
     silence = "-" * 20
-    words = word_times(sure(f"a{silence}bc a-b-c c{silence}a-b"), ids("abc abc cab"), TOKENS)
+    words = word_times(sure(f"a{silence}bc a-b-c c{silence}a-b"), ids("abc abc cab"), TOKENIZER)
     assert [(w.word, w.first, w.last) for w in words] == [
         ("abc", 20, 24),
         ("abc", 24, 30),
         ("cab", 30, 33 + TAIL_FRAMES),
     ]
-    slow = word_times(sure(f"a{'-' * LETTER_GAP}b"), ids("ab"), TOKENS)
+    slow = word_times(sure(f"a{'-' * LETTER_GAP}b"), ids("ab"), TOKENIZER)
     assert [(w.first, w.last) for w in slow] == [(0, LETTER_GAP + 2)]
 
 
 def test_a_word_ends_before_the_next_one_and_before_the_clip():
-    words = word_times(sure("ab c"), ids("ab c"), TOKENS)
+    words = word_times(sure("ab c"), ids("ab c"), TOKENIZER)
     assert [(w.first, w.last) for w in words] == [(0, 3), (3, 4)]
 
 
@@ -195,7 +199,7 @@ def test_a_word_ends_before_the_next_one_and_before_the_clip():
 )
 def test_words_reach_beyond_their_letters_as_far_as_their_neighbours_let_them(timing, expected):
     assert timing.stretch([(5, 7), (8, 9), (15, 16)], 20) == expected
-    words = word_times(sure("-----ab c -----b----"), ids("ab c b"), TOKENS, timing)
+    words = word_times(sure("-----ab c -----b----"), ids("ab c b"), TOKENIZER, timing)
     assert [(w.first, w.last) for w in words] == expected
     assert [w.letters for w in words] == [(5, 7), (8, 9), (15, 16)]
 
@@ -215,14 +219,14 @@ def test_a_timing_that_a_model_cannot_mean_is_one_line(entry: object):
 
 
 def test_outer_and_doubled_spaces_make_no_words():
-    words = word_times(sure("- -a - -b- -"), ids(" a  b "), TOKENS)
+    words = word_times(sure("- -a - -b- -"), ids(" a  b "), TOKENIZER)
     assert [word.word for word in words] == ["a", "b"]
 
 
 def test_confidence_is_the_mean_posterior_of_the_letters():
     log_probs = torch.full((3, 5), 1e-9)
     log_probs[0, 2], log_probs[1, 3], log_probs[2, 0] = 0.8, 0.4, 1.0
-    (word,) = word_times(log_probs.log(), ids("ab"), TOKENS)
+    (word,) = word_times(log_probs.log(), ids("ab"), TOKENIZER)
     assert word.weakest == pytest.approx(0.4)
     assert word.confidence == pytest.approx(0.6, abs=1e-3)
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from avsr.base.errors import AvsrError
-from avsr.decoding.pieces import LETTER_FRAMES, piece_times, spelt, word_pieces
+from avsr.decoding.pieces import LETTER_FRAMES, piece_times
+from avsr.model.tokenizer import Tokenizer
 
-PIECES = ["<blank>", "\u2581GOOD", "\u2581MORN", "ING", "\u2581", "S", "<eos>"]
-LETTERS = ["<blank>", "A", "B", "<space>", "<eos>"]
+PIECES = Tokenizer.of(["<blank>", "\u2581GOOD", "\u2581MORN", "ING", "\u2581", "S", "<eos>"])
 
 
 def spikes(frames: int, at: dict[int, tuple[int, float]], vocabulary: int = 7) -> torch.Tensor:
@@ -19,26 +19,6 @@ def spikes(frames: int, at: dict[int, tuple[int, float]], vocabulary: int = 7) -
     for frame, (token, probability) in at.items():
         probs[frame, 0], probs[frame, token] = 1 - probability, probability
     return (probs / probs.sum(1, keepdim=True)).log()
-
-
-@pytest.mark.parametrize(
-    ("ids", "words", "text"),
-    [
-        ([], [], ""),
-        ([1, 2, 3], [[0], [1, 2]], "GOOD MORNING"),
-        ([3, 1], [[0], [1]], "ING GOOD"),  # a text may begin within a word
-        ([1, 4, 5, 3], [[0], [1, 2, 3]], "GOOD SING"),  # the mark may stand alone
-        ([1, 4], [[0]], "GOOD"),
-    ],
-)
-def test_words_begin_where_a_piece_says_so(ids, words, text):
-    assert word_pieces(ids, PIECES) == words
-    assert spelt(ids, PIECES) == text
-
-
-def test_words_of_characters_are_parted_by_the_space():
-    assert word_pieces([3, 1, 2, 3, 3, 2, 3], LETTERS) == [[1, 2], [5]]
-    assert spelt([3, 1, 2, 3, 3, 2, 3], LETTERS) == "AB B"
 
 
 def test_times_lie_around_the_spikes_and_confidence_is_their_height():

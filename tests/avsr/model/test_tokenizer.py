@@ -4,7 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avsr.model.tokenizer import BLANK, Tokenizer
+from avsr.model.tokenizer import BLANK, PieceTokenizer, Tokenizer
+
+PIECES = Tokenizer.of((BLANK, "\u2581GOOD", "\u2581MORN", "ING", "\u2581", "S", "<eos>"))
+LETTERS = Tokenizer.of((BLANK, "A", "B", "<space>", "<eos>"))
 
 
 def test_vocabulary_is_the_characters_of_the_texts() -> None:
@@ -53,3 +56,47 @@ def test_a_character_outside_the_vocabulary_is_named() -> None:
 def test_bad_vocabularies_are_refused(tokens: tuple) -> None:
     with pytest.raises(ValueError):
         Tokenizer(tokens)
+
+
+@pytest.mark.parametrize(
+    ("ids", "words", "text"),
+    [
+        ([], [], ""),
+        ([1, 2, 3], [[0], [1, 2]], "GOOD MORNING"),
+        ([3, 1], [[0], [1]], "ING GOOD"),  # a text may begin within a word
+        ([1, 4, 5, 3], [[0], [2, 3]], "GOOD SING"),  # the mark may stand alone
+        ([1, 4], [[0]], "GOOD"),
+    ],
+)
+def test_words_begin_where_a_piece_says_so(ids, words, text):
+    assert [word for stretch in PIECES.words(ids) for word in stretch] == words
+    assert PIECES.decode(ids) == text
+
+
+def test_words_of_characters_are_parted_by_the_space():
+    assert LETTERS.words([3, 1, 2, 3, 3, 2, 3]) == [[[1, 2]], [[5]]]
+    assert LETTERS.decode([3, 1, 2, 3, 3, 2, 3]) == "AB B"
+    assert LETTERS.encode("AB B") == [1, 2, 3, 2]
+
+
+@given(st.lists(st.text("abcd", min_size=1), min_size=1).map(" ".join))
+def test_pieces_give_back_what_was_encoded(text: str) -> None:
+    pieces = Tokenizer.of((BLANK, "\u2581", *"abcd", "\u2581ab", "cd", "\u2581abc"))
+    assert isinstance(pieces, PieceTokenizer)
+    ids = pieces.encode(text)
+    assert pieces.decode(ids) == text
+    assert len(pieces.words(ids)) == len(text.split())
+
+
+def test_the_longest_piece_that_fits_comes_first() -> None:
+    pieces = Tokenizer.of((BLANK, "\u2581", *"abc", "\u2581ab", "bc"))
+    assert pieces.encode("abc bc") == [5, 4, 1, 6]
+    with pytest.raises(ValueError, match="x"):
+        pieces.encode("abx")
+
+
+def test_letters_of_scripts_without_spaces_are_words_of_their_own() -> None:
+    pieces = Tokenizer.of((BLANK, "\u2581", "你", "好", "ok", "ไ", "ท่"))
+    ids = [1, 2, 3, 4, 1, 5, 6]
+    assert pieces.words(ids) == [[[1], [2], [3]], [[5], [6]]]
+    assert pieces.decode(ids) == "你好ok ไท่"
