@@ -10,18 +10,16 @@ T  frames, 25 a second        P  width of the shared space
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from avsr.base.errors import AvsrError
 from avsr.model.batches import batches_by_length, compute, mask
-from avsr.preprocessing.clip import CROP_SIZE, FPS, Clip
+from avsr.preprocessing.clip import FPS, Clip
 
 if TYPE_CHECKING:
     import torch
@@ -47,8 +45,6 @@ CERTAIN = 0.6, 0.35
 # or less of both, where the lips fit so much worse in step: of others 15 of 20 clips
 UNFIT = 0.5, 0.25, 0.4
 NEIGHBOURS = 3  # frames around the best lag, which must score well too
-LOOK_FRAMES = 10 * FPS  # of speech that are looked at in a window
-MOST_LOOKS = 3  # windows that are looked at before it is given up
 
 
 class Recogniser(Protocol):
@@ -204,7 +200,7 @@ def offset_of(
     for clip in clips:
         both = clip.audio_present.any() and clip.video_present.any()
         empty = _nowhere(clip, recogniser.config.space_dim)
-        spaces.append(_each_alone(recogniser, clip) if both else empty)
+        spaces.append(each_alone(recogniser, clip) if both else empty)
     if not spaces:
         return None
     names = ("audio", "video", "audio_present", "video_present", "speaking")
@@ -212,100 +208,7 @@ def offset_of(
     return find_offset(SharedSpace(spaces[0].id, **whole), max_frames)
 
 
-class Synchroniser:
-    """Moves the lips of a recording onto its sound where it is certain that the two are out of
-    step.
-
-    The first windows in which somebody speaks are looked at, no more than MOST_LOOKS of them. What
-    is uncertain stays as it is: a wrong correction is worse than none.
-
-    Attributes:
-        offset: by how much the lips were moved; None where they were not.
-    """
-
-    def __init__(self, recogniser: Recogniser) -> None:
-        self.offset: Offset | None = None
-        self._recogniser = recogniser
-
-    def __call__(self, clips: Iterable[Clip]) -> Iterator[Clip]:
-        """The clips of a recording, which follow each other, in step; begins anew with each
-        call."""
-        self.offset = None
-        clips = iter(clips)
-        looks = MOST_LOOKS if _is_trained(self._recogniser) else 0
-        for clip in clips:
-            found = self._look(clip) if looks else None
-            if found is not None:
-                looks = 0 if is_certain(found) else looks - 1
-                if is_certain(found) and abs(found.frames) > HARMLESS_FRAMES:
-                    self.offset = found
-                    yield from moved(chain([clip], clips), found.frames)
-                    return
-            yield clip
-
-    @property
-    def remarks(self) -> list[str]:
-        """What was done, in a line for people; none where nothing was."""
-        if self.offset is None:
-            return []
-        way = "later" if self.offset.frames < 0 else "earlier"
-        return [
-            f"the picture comes {abs(self.offset.seconds):.2f} s {way} than the sound: lips moved "
-            "onto the sound"
-        ]
-
-    def _look(self, clip: Clip) -> Offset | None:
-        """The offset in the first seconds in which somebody speaks with sound and lips both
-        there."""
-        both = clip.audio_present & clip.video_present
-        if both.sum() < MIN_FRAMES:
-            return None
-        speaking, _ = self._recogniser.activity(clip)
-        at = np.flatnonzero(speaking & both)
-        if len(at) < MIN_FRAMES:
-            return None
-        part = clip.window(
-            max(0, int(at[0]) - FAR_FRAMES), min(clip.frames, int(at[0]) + LOOK_FRAMES)
-        )
-        return find_offset(_each_alone(self._recogniser, part), FAR_FRAMES)
-
-
-def moved(clips: Iterable[Clip], frames: int) -> Iterator[Clip]:
-    """Clips that follow each other with their lips so many frames later, or earlier where
-    negative."""
-    waiting: deque[Clip] = deque()
-    lips = np.zeros((max(0, frames), CROP_SIZE, CROP_SIZE), np.uint8)
-    present = np.zeros(len(lips), np.bool_)
-    surplus = max(0, -frames)  # lips that lie before the start now
-    for clip in clips:
-        waiting.append(clip)
-        lips, present = (
-            np.concatenate([lips, clip.lips]),
-            np.concatenate([present, clip.video_present]),
-        )
-        cut = min(surplus, len(lips))
-        lips, present, surplus = lips[cut:], present[cut:], surplus - cut
-        while waiting and waiting[0].frames <= len(lips):
-            first = waiting.popleft()
-            yield replace(
-                first,
-                lips=lips[: first.frames],
-                video_present=present[: first.frames],
-                quality=None,
-            )
-            lips, present = lips[first.frames :], present[first.frames :]
-    for clip in waiting:
-        end = np.zeros((clip.frames - len(lips[: clip.frames]), CROP_SIZE, CROP_SIZE), np.uint8)
-        yield replace(
-            clip,
-            lips=np.concatenate([lips[: clip.frames], end]),
-            video_present=np.concatenate([present[: clip.frames], np.zeros(len(end), np.bool_)]),
-            quality=None,
-        )
-        lips, present = lips[clip.frames :], present[clip.frames :]
-
-
-def _each_alone(recogniser: Recogniser, clip: Clip) -> SharedSpace:
+def each_alone(recogniser: Recogniser, clip: Clip) -> SharedSpace:
     """A clip in the shared space, each stream encoded from where it begins to where it ends.
 
     What lies before a stream that begins late would blur it: encoders look around.
@@ -414,7 +317,7 @@ def _check_range(max_frames: int) -> None:
         )
 
 
-def _is_trained(recogniser: Recogniser) -> bool:
+def is_trained(recogniser: Recogniser) -> bool:
     """Whether the model has a shared space that holds anything: neither all zeros nor never
     trained."""
     model = recogniser.model
@@ -428,7 +331,7 @@ def _is_trained(recogniser: Recogniser) -> bool:
 
 def _check_trained(recogniser: Recogniser) -> None:
     """Raises one line where the model's shared space holds nothing."""
-    if not _is_trained(recogniser):
+    if not is_trained(recogniser):
         raise AvsrError(
             f"model {recogniser.name!r} has no trained space of sound and lips: use a model "
             "trained with loss.space > 0"

@@ -10,41 +10,27 @@ clips that were in the making.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from avsr.base.errors import AvsrError, MediaError
+from avsr.base.outputs import write_file
 from avsr.base.pool import work_off
 from avsr.preprocessing.clip import FPS, Clip
 from avsr.preprocessing.corpora import Item, plain
 from avsr.preprocessing.corpora import corpus as find_corpus
+from avsr.preprocessing.destination import PARTS, claim, fingerprint, whole_index, writing
 from avsr.preprocessing.faces.crop_styles import OWN, style_named
-from avsr.preprocessing.index import parse_index
-from avsr.preprocessing.shards import (
-    INDEX,
-    SHARD_CLIPS,
-    TAR_END,
-    encode_clip,
-    shard_key,
-    shard_name,
-    tar_fragment,
-    versions,
-    write_file,
-    write_index,
-)
+from avsr.preprocessing.members import TAR_END, encode_clip, shard_key, tar_fragment
+from avsr.preprocessing.shards import INDEX, SHARD_CLIPS, shard_name, write_index
 
-PARTS = "parts"
-MADE_FROM = "made_from.json"
-LOCK = ".lock"
 MIN_PRESENT = 0.5  # a clip is kept where at least one modality is there in this share of its frames
 LATE_END_S = 0.5  # so much later than the recording word times may end: tables are rounded
 MAX_CLIP_S = 300.0  # a clip is held in memory whole; what is longer is no utterance
@@ -174,16 +160,16 @@ def prepare(
     made_from = {
         "corpus": corpus,
         "items": len(items),
-        "fingerprint": _fingerprint(items, root),
+        "fingerprint": fingerprint(items, root),
         "shard_clips": shard_clips,
         "face": face,
         "crops": crops,
     }
-    with _writing(folder):
-        resuming = _claim(folder, made_from)
+    with writing(folder):
+        resuming = claim(folder, made_from)
         if (folder / INDEX).exists():
             shutil.rmtree(folder / PARTS, ignore_errors=True)
-            return _finish(folder, _whole_index(folder), max_loss, already_done=True)
+            return _finish(folder, whole_index(folder), max_loss, already_done=True)
         jobs = [
             _Job(number, item, root, folder / PARTS, face, crops)
             for number, item in enumerate(items)
@@ -231,129 +217,6 @@ def _finish(folder: Path, index: dict[str, Any], max_loss: float, **more: Any) -
     splits = Counter(clip.get("split") or "none" for clip in index["clips"])
     kept = {name: counts[name] for name in ("clips", "skipped", "without_video", "without_audio")}
     return Summary(dst=folder, hours=index["hours"], splits=splits, **kept, **more)
-
-
-# -------------------------------------------------------------------------------------- destination
-
-
-def _fingerprint(items: Sequence[Item], root: Path) -> str:
-    """A hash of what the corpus says and how big its files are; the place of the corpus does not
-    enter."""
-    digest = hashlib.sha256()
-    for item in items:
-        size = item.path.stat().st_size if item.path.is_file() else None
-        row = asdict(item) | {"path": item.path.relative_to(root).as_posix(), "size": size}
-        digest.update(json.dumps(row, sort_keys=True).encode())
-    return digest.hexdigest()
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Holds the destination against a second run and turns the errors of its disk into one line.
-
-    Raises:
-        AvsrError: another run is writing there, or nothing can be written there.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / LOCK, "w") as lock:
-            if not _lock(lock.fileno()):
-                raise AvsrError(
-                    f"{folder}: another run is preparing it at this moment; wait for it or stop it"
-                )
-            try:
-                yield
-            finally:
-                (folder / LOCK).unlink(missing_ok=True)
-    except OSError as error:
-        raise AvsrError(
-            f"{folder}: cannot write there ({error.strerror or error}); what is done so far is "
-            "kept: "
-            "mend this and run the same command again"
-        ) from error
-
-
-def _lock(descriptor: int) -> bool:
-    """Takes the lock, which the system gives back however the process ends. True also where there
-    are no such locks."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _claim(folder: Path, made_from: dict[str, Any]) -> bool:
-    """Makes the destination ours, or sees that it is; True where an earlier run began it.
-
-    Raises:
-        AvsrError: it holds something else, or shards of another source or other settings.
-    """
-    if (folder / INDEX).exists():
-        then = _whole_index(folder).get("made_from")
-        then = then if isinstance(then, dict) else {}
-        now = made_from
-    elif (folder / PARTS / MADE_FROM).exists():
-        then = _record(folder / PARTS / MADE_FROM)
-        # half of the clips by one version and half by another is no corpus
-        now = made_from | {"versions": versions()}
-    else:
-        foreign = sorted(path.name for path in folder.iterdir() if path.name not in (PARTS, LOCK))
-        if foreign:
-            raise AvsrError(
-                f"{folder} is not empty ({foreign[0]}); choose a new folder for the shards"
-            )
-        (folder / PARTS).mkdir(exist_ok=True)
-        write_file(
-            folder / PARTS / MADE_FROM, [json.dumps(made_from | {"versions": versions()}).encode()]
-        )
-        return False
-    then = {"crops": OWN.name} | then  # shards of earlier versions
-    other = [name for name, value in now.items() if then.get(name) != value]
-    if other:
-        raise AvsrError(
-            f"{folder} holds shards made from another source or with other settings "
-            f"({', '.join(other)}); "
-            "choose a new folder, or remove that one"
-        )
-    return True
-
-
-def _whole_index(folder: Path) -> dict[str, Any]:
-    """The index of complete shards.
-
-    Raises:
-        AvsrError: it is damaged, or a shard is not there or too short.
-    """
-    again = "choose a new folder, or remove this one and run the same command again"
-    try:
-        index, entries = parse_index((folder / INDEX).read_bytes(), str(folder / INDEX))
-    except AvsrError as error:
-        raise AvsrError(f"{str(error).rpartition('; ')[0]}; {again}") from error
-    lacking = next((name for name in ("counts", "hours") if index.get(name) is None), None)
-    if lacking:
-        raise AvsrError(f"{folder / INDEX}: {lacking} is missing; {again}")
-    ends: Counter[str] = Counter()
-    for entry in entries:
-        ends[entry.shard] = max(ends[entry.shard], sum(entry.span))
-    for name, end in ends.items():
-        path = folder / name
-        if not path.is_file() or path.stat().st_size < end:
-            raise AvsrError(f"{path}: {'cut short' if path.is_file() else 'missing'}; {again}")
-    return index
-
-
-def _record(path: Path) -> dict[str, Any]:
-    """A JSON object of ours; empty where the file holds something else."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 # ---------------------------------------------------------------------------------------- the parts

@@ -219,7 +219,7 @@ class NetworkRecogniser(Recogniser):
         return self._recognise(clips, modality, self.decoding, closed)
 
     def in_step(self, clips: Iterable[Clip], remarks: list[str]) -> Iterator[Clip]:
-        from avsr.sync import Synchroniser
+        from avsr.transcribing.synchroniser import Synchroniser
 
         synchroniser = Synchroniser(self)
         yield from synchroniser(clips)

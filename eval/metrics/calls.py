@@ -262,10 +262,10 @@ def main(file: str, modality: str, model: str, out: str) -> None:
     recogniser = load_model(model)
     clock.seconds["start-up"] = time.time() - float(os.environ[STARTED])
 
-    from avsr import sync
     from avsr.decoding import alignment, language
     from avsr.preprocessing.faces import lips
     from avsr.preprocessing.media import streams, ticks
+    from avsr.transcribing import synchroniser
 
     clock.wrap(streams, "open_media", "opening")
     clock.wrap_iterator(streams.Media, "pieces", "decoding")
@@ -277,7 +277,7 @@ def main(file: str, modality: str, model: str, out: str) -> None:
         clock.wrap(recogniser, "recognise", "network")
     clock.wrap(language.Decoding, "ids", "decoding to words")
     clock.wrap(alignment, "forced_align_batch", "decoding to words")
-    clock.wrap(sync.Synchroniser, "_look", "speech")
+    clock.wrap(synchroniser.Synchroniser, "_look", "speech")
     clock.wrap(recogniser, "activity", "speech")
     if modality != "audio":
         from avsr.preprocessing.faces import face_tracks

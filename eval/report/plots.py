@@ -14,11 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from avsr.base.outputs import write_file
 from avsr.eval.metrics.results import Results
 from avsr.eval.report import svg
 from avsr.eval.report.charts import Chart, Line, curve_charts, looks, trust_chart
 from avsr.eval.report.svg import COLOURS, MARKERS
-from avsr.preprocessing.shards import write_file
 
 WIDTH, HEIGHT = 360, 232  # of one chart, in CSS pixels
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 34, 44  # margins around its field

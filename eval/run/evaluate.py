@@ -20,6 +20,7 @@ from typing import Any
 
 from avsr.base.errors import AvsrError
 from avsr.base.inputs import install
+from avsr.base.outputs import write_file
 from avsr.base.pool import work_off
 from avsr.eval.conditions.axes import VERSION
 from avsr.eval.conditions.suites import Row, fitting_rows, suite_rows
@@ -35,7 +36,7 @@ from avsr.eval.run.jobs import BATCH_CLIPS, Bench, Job, Setup, do
 from avsr.eval.run.provenance import compute_versions, fingerprint, run_parts
 from avsr.eval.run.store import HypothesisStore, writing
 from avsr.preprocessing.faces.crop_styles import OWN
-from avsr.preprocessing.shards import ShardIndex, write_file
+from avsr.preprocessing.shards import ShardIndex
 from avsr.recognisers.protocol import STREAMS
 from avsr.recognisers.registry import load
 

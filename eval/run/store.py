@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from avsr.base.errors import AvsrError
+from avsr.base.outputs import write_file
 from avsr.eval.run.provenance import run_key, told_changes
-from avsr.preprocessing.shards import write_file
 
 FILE, RUNS = "hypotheses.jsonl", "runs.json"
 REPORTS = ("results.json", "report.md", "report.html")  # what is written there in the end

@@ -24,8 +24,8 @@ import numpy as np
 
 from avsr.base.errors import AvsrError, UsageError
 from avsr.base.inputs import install
+from avsr.base.outputs import write_file
 from avsr.preprocessing.clip import SAMPLE_RATE, SAMPLES_PER_FRAME
-from avsr.preprocessing.shards import write_file
 from avsr.preprocessing.synthetic import kokoro
 from avsr.preprocessing.synthetic.puppet import frames_of, mouth_shapes
 from avsr.preprocessing.synthetic.voice import Utterance, speak, voices

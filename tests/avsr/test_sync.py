@@ -21,17 +21,15 @@ from avsr.preprocessing.clip import CROP_SIZE, SAMPLES_PER_FRAME, Clip
 from avsr.recognisers.ours import NetworkRecogniser
 from avsr.sync import (
     MIN_FRAMES,
-    MOST_LOOKS,
     NO_MATCH,
-    Synchroniser,
     compare,
     embed,
     find_offset,
     match,
-    moved,
     offset,
     offset_of,
 )
+from avsr.transcribing.synchroniser import MOST_LOOKS, Synchroniser, moved
 
 WIDTH = 8
 CODES = 200
@@ -388,7 +386,7 @@ def test_no_more_windows_are_looked_at_than_it_takes(
         looks.append(space)
         return find_offset(space, frames)
 
-    monkeypatch.setattr("avsr.sync.find_offset", count)
+    monkeypatch.setattr("avsr.transcribing.synchroniser.find_offset", count)
     certain = speaking(codes(1))
     assert len(list(Synchroniser(recogniser)([certain] * 5))) == 5
     assert len(looks) == 1

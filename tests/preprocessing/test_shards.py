@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from avsr.base.errors import AvsrError
 from avsr.preprocessing.clip import CROP_SIZE, SAMPLES_PER_FRAME, Clip
-from avsr.preprocessing.shards import ShardIndex, ShardWriter, from_runs, shard_key, to_runs
+from avsr.preprocessing.members import from_runs, shard_key, to_runs
+from avsr.preprocessing.shards import ShardIndex, ShardWriter
 
 
 def make_clip(id: str, frames: int = 12, seed: int = 0) -> Clip:

@@ -30,7 +30,8 @@ from avsr.eval.run import provenance
 from avsr.eval.run.evaluate import evaluate
 from avsr.eval.run.store import HypothesisStore
 from avsr.preprocessing.clip import SAMPLES_PER_FRAME, Clip
-from avsr.preprocessing.shards import ShardWriter, from_runs
+from avsr.preprocessing.members import from_runs
+from avsr.preprocessing.shards import ShardWriter
 from avsr.transcribing.transcribe import load_model
 
 RECOGNISER = """
