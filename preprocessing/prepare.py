@@ -149,9 +149,9 @@ def prepare(
         Summary.
 
     Raises:
-        AvsrError: unknown corpus or crops, nothing in the source, a destination that is not its own, a full
-            disk (run it again when there is room), or more skipped than max_loss (the shards are
-            complete all the same).
+        AvsrError: unknown corpus or crops, nothing in the source, a destination that is not its
+            own, a full disk (run it again when there is room), or more skipped than max_loss (the
+            shards are complete all the same).
     """
     _check(workers, shard_clips, limit, max_loss)
     style_named(crops)

@@ -47,8 +47,8 @@ def pieces_of(
         source, pieces = beside, read_units(beside)
     else:
         raise AvsrError(
-            f"{checkpoint}: the strings of its {vocabulary} tokens are in a list of their own: give "
-            f"{name} (from {publisher}) with --units, or put it beside the checkpoint"
+            f"{checkpoint}: the strings of its {vocabulary} tokens are in a list of their own: "
+            f"give {name} (from {publisher}) with --units, or put it beside the checkpoint"
         )
     if len(pieces) != vocabulary:
         raise AvsrError(

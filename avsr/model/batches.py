@@ -67,7 +67,7 @@ def collate(clips: Sequence[Clip]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tens
 
 
 def compute(network: Callable[..., Result], clips: Sequence[Clip], device: torch.device) -> Result:
-    """What a network makes of clips, as one batch: the one place where it is asked outside training.
+    """What a network makes of clips as one batch; outside training, it is asked here alone.
 
     Args:
         network: called with the tensors of `collate`, as `AVSR` and `AVSR.encode` are.

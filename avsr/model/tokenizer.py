@@ -46,8 +46,8 @@ class Tokenizer:
 
     @staticmethod
     def of(tokens: Sequence[str]) -> Tokenizer:
-        """The tokenizer of a vocabulary: of pieces where some of them say that they begin a word, or
-        its space has a name."""
+        """The tokenizer of a vocabulary: of pieces where some of them say that they begin a word,
+        or its space has a name."""
         pieces = SPACE in tokens or any(token.startswith(BEGIN) for token in tokens)
         return PieceTokenizer(tokens) if pieces else Tokenizer(tokens)
 

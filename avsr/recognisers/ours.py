@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from avsr.decoding.language import Decoding, Language
     from avsr.model.network import AVSR
 
-FORM = "a name from `avsr models` or a .safetensors file, either with ?grammar=grid or ?beam=8 behind it"
+FORM = (
+    "a name from `avsr models` or a .safetensors file, "
+    "either with ?grammar=grid or ?beam=8 behind it"
+)
 WINDOW_S = 20.0  # a model may name its own in its checkpoint's info ("window_s") ...
 # ... between these: a shorter one cuts words, a longer one has no bound on memory
 WINDOW_RANGE_S = (1.0, 120.0)

@@ -101,8 +101,8 @@ class FasterWhisper(Adapter):
 
     Args:
         name: what it is called, its options among them.
-        weights: SIZE_OR_FOLDER or SIZE_OR_FOLDER?option=value&option=value. A size ("tiny.en") or the
-            name of a repository ("owner/name") is downloaded by faster-whisper; a folder holds
+        weights: SIZE_OR_FOLDER or SIZE_OR_FOLDER?option=value&option=value. A size ("tiny.en") or
+            the name of a repository ("owner/name") is downloaded by faster-whisper; a folder holds
             CTranslate2 weights; so may an installed Python package, named as pip names it. Options:
             beam: width, 5 unless given.
             compute: type of the arithmetic as CTranslate2 names it; "default" keeps that of the

@@ -1,4 +1,4 @@
-"""Where Whisper's weights lie, and how they come there: for faster-whisper, in CTranslate2's format.
+"""Where Whisper's weights lie, and how they come there: in CTranslate2's format.
 
 They are looked for in the user's folder of models, in what faster-whisper fetched before, and in
 installed Python packages that ship them, whole or in parts.
@@ -273,7 +273,8 @@ def _fetch_all(
     wanted: list[Any],
     tell: Callable[[float], None],
 ) -> None:
-    """Fetches all files of a revision, and looks at the folder now and then to see how far it is."""
+    """Fetches all files of a revision, and looks at the folder now and then to see how far it
+    is."""
     failure: list[BaseException] = []
 
     def work() -> None:

@@ -1,8 +1,8 @@
 """Sounds that are no speech, under a mouth at rest: the right answer is no word.
 
-They are made otherwise than those of `avsr.preprocessing.synthetic.sounds`, which models are trained
-on. All are pure functions of (clip id, kind, seed); sines and exponentials are numpy's, so their
-last bits may differ between machines.
+They are made otherwise than those of `avsr.preprocessing.synthetic.sounds`, which models are
+trained on. All are pure functions of (clip id, kind, seed); sines and exponentials are numpy's, so
+their last bits may differ between machines.
 """
 
 from __future__ import annotations

@@ -64,7 +64,8 @@ def fit_domain(
         other: folder of recordings of other speech.
         grammar: of its own language.
         split: of the clips.
-        clips: how many of them, drawn, of all speakers alike; each in every one of CONDITIONS with lips and without.
+        clips: how many of them, drawn, of all speakers alike; each in every one of CONDITIONS with
+            lips and without.
         seed: of draws and noise.
         progress: told how far it is.
 

@@ -220,7 +220,8 @@ def test_row_25_a_changed_helper_is_another_model_and_never_runs_unnoticed(
     ask = (
         "from avsr.recognisers.registry import load; from avsr.preprocessing.clip import Clip\n"
         "import numpy as np; there = np.ones(5, bool)\n"
-        "clip = Clip('x', np.ones(3200, np.float32), np.ones((5, 96, 96), np.uint8), there, there)\n"
+        "lips = np.ones((5, 96, 96), np.uint8)\n"
+        "clip = Clip('x', np.ones(3200, np.float32), lips, there, there)\n"
         "found = load('python:asr_row25:f')\n"
         "print(found.sha256, found.recognise([clip], 'av')[0].text)"
     )

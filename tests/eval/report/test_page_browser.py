@@ -25,7 +25,8 @@ EVIL = "<script>document.title='run'</script><img src=x onerror=\"document.title
 CONTRAST = """(() => {
   const parts = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
   const linear = (v) => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
-  const light = ([r, g, b]) => .2126 * linear(r / 255) + .7152 * linear(g / 255) + .0722 * linear(b / 255);
+  const light = ([r, g, b]) =>
+    .2126 * linear(r / 255) + .7152 * linear(g / 255) + .0722 * linear(b / 255);
   const behind = (element) => {
     for (let e = element; e; e = e.parentElement) {
       const colour = parts(getComputedStyle(e).backgroundColor);
@@ -48,8 +49,12 @@ CONTRAST = """(() => {
 
 # What can be seen: laid out, not empty, and within the page or a container that scrolls.
 SEEN = """(() => {
-  const seen = (e) => { const r = e.getBoundingClientRect(); return r.width > 40 && r.height > 20; };
-  return Object.fromEntries(["table.matrix", "figure svg", ".pictures img", "table.rows", ".reliance .bar"].map(
+  const seen = (e) => {
+    const r = e.getBoundingClientRect();
+    return r.width > 40 && r.height > 20;
+  };
+  const shown = ["table.matrix", "figure svg", ".pictures img", "table.rows", ".reliance .bar"];
+  return Object.fromEntries(shown.map(
     (name) => [name, [...document.querySelectorAll(name)].map(seen)]));
 })()"""
 
