@@ -100,7 +100,8 @@ def test_every_avsr_command_shown_parses(line):
         if hasattr(command, "commands"):
             name, *rest = rest
             command = command.commands[name]
-        command.make_context(name, rest)
+        if rest:
+            command.make_context(name, rest)
 
 
 @pytest.fixture(scope="module")
