@@ -84,7 +84,7 @@ def evaluate(
     ] = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Score a recogniser where sound or picture is noisy, missing, corrupted or out of step.
+    """Score a recogniser where sound or picture is noisy, missing, corrupted or out of sync.
 
     Standard output gets the report. With --out, a run that was stopped goes on where it was.
     """

@@ -197,12 +197,12 @@ def _rates(codec: str, *bits_per_s: int) -> dict[str, tuple[Any, str]]:
 
 AUDIO_CORRUPTIONS: dict[str, Kind] = {
     "packet loss": Kind(
-        _packet_loss, levels((0.1, "10 %"), (0.3, "30 %")), signalled=False, seeded=True
+        _packet_loss, levels((0.1, "10 %"), (0.3, "30 %")), mask_indicated=False, seeded=True
     ),
     "packet loss concealed": Kind(
         _concealed,
         levels((0.1, "10 %"), (0.3, "30 %")),
-        signalled=False,
+        mask_indicated=False,
         seeded=True,
         draws_of="packet loss",
     ),
@@ -259,9 +259,9 @@ class AudioCorruption:
         return f"{self.kind} {self.level} ({AUDIO_CORRUPTIONS[self.kind].levels[self.level][1]})"
 
     @property
-    def signalled(self) -> bool:
+    def mask_indicated(self) -> bool:
         """False where sound is gone and the mask still says present."""
-        return AUDIO_CORRUPTIONS[self.kind].signalled
+        return AUDIO_CORRUPTIONS[self.kind].mask_indicated
 
     @property
     def seeded(self) -> bool:

@@ -23,7 +23,7 @@ import numpy as np
 
 from avsr.base.errors import AvsrError
 from avsr.eval.conditions.audio import AUDIO_CORRUPTIONS, AudioCorruption
-from avsr.eval.conditions.identity import IDENTITIES, SHIFTS_MS, Identity, OutOfStep
+from avsr.eval.conditions.identity import IDENTITIES, SHIFTS_MS, Identity, OutOfSync
 from avsr.eval.conditions.masks import (
     PACKETS_PER_FRAME,
     PATTERNS,
@@ -74,14 +74,14 @@ class Missing:
             sound exactly where the picture is there, "overlapping" loses both in the same frames,
             "independent" draws twice.
         rate: fraction lost, 0 to 1; of the picture, where the pattern is complementary.
-        signalled: whether the presence masks say so; otherwise the model must notice by itself.
+        mask_indicated: whether the presence masks say so; otherwise the model must notice by itself.
         frozen: a missing picture is the last one held, not black.
     """
 
     stream: Literal["audio", "video", "both"]
     pattern: str
     rate: float
-    signalled: bool = True
+    mask_indicated: bool = True
     frozen: bool = False
     stage = 4
 
@@ -123,9 +123,7 @@ class Missing:
 
     @property
     def label(self) -> str:
-        return (
-            f"{self.axis} {100 * self.rate:g} % ({self.name}{'' if self.signalled else ', silent'})"
-        )
+        return f"{self.axis} {100 * self.rate:g} % ({self.name}{'' if self.mask_indicated else ', unindicated'})"
 
     def masks(self, clip: Clip, seed: int, corpus: Corpus) -> dict[str, np.ndarray]:
         """Stream -> (T,) bool (or (2 T,) for packets of sound), true where missing."""
@@ -155,9 +153,11 @@ class Missing:
     def apply(self, clip: Clip, seed: int, corpus: Corpus) -> Clip:
         masks = self.masks(clip, seed, corpus)
         if "audio" in masks:
-            clip = lose_audio(clip, masks["audio"], signalled=self.signalled)
+            clip = lose_audio(clip, masks["audio"], mask_indicated=self.mask_indicated)
         if "video" in masks:
-            clip = lose_video(clip, masks["video"], signalled=self.signalled, frozen=self.frozen)
+            clip = lose_video(
+                clip, masks["video"], mask_indicated=self.mask_indicated, frozen=self.frozen
+            )
         return clip
 
 
@@ -174,7 +174,7 @@ class Noise:
     kind: str
     snr_db: float
     axis = "noise"
-    signalled = True
+    mask_indicated = True
     seeded = True
     streams = frozenset({"audio"})
     lost = frozenset[str]()
@@ -217,7 +217,7 @@ class Noise:
 class Nothing:
     """Silence and black all through, by default with masks that claim both are there."""
 
-    signalled: bool = False
+    mask_indicated: bool = False
     axis = "nothing there"
     name = "silence and black"
     level = None
@@ -227,10 +227,10 @@ class Nothing:
 
     @property
     def label(self) -> str:
-        return f"{self.axis} ({'signalled' if self.signalled else 'silent'})"
+        return f"{self.axis} ({'indicated' if self.mask_indicated else 'unindicated'})"
 
     def apply(self, clip: Clip, seed: int, corpus: Corpus) -> Clip:
-        present = np.full(clip.frames, not self.signalled)
+        present = np.full(clip.frames, not self.mask_indicated)
         return replace(
             clip,
             audio=np.zeros_like(clip.audio),
@@ -247,15 +247,15 @@ Step = (
     | NonSpeech
     | VideoCorruption
     | AudioCorruption
-    | OutOfStep
+    | OutOfSync
     | Identity
     | Speaker
 )
 """What all of them have: `axis`, `name` and `level` for the results, a `label` for people;
-`signalled`, false where something is gone and the masks do not say so; `seeded`, whether the seed
-changes anything; `streams`, which of sound and picture are changed; `lost`, which of these are not
-there for all or part of the clip; `stage`, the place in the
-order they are done in; and `apply(clip, seed, corpus) -> Clip`."""
+`mask_indicated`, false where something is gone and the masks do not say so; `seeded`, whether the
+seed changes anything; `streams`, which of sound and picture are changed; `lost`, which of these are
+not there for all or part of the clip; `stage`, the place in the order they are done in; and
+`apply(clip, seed, corpus) -> Clip`."""
 
 
 @dataclass(frozen=True)
@@ -292,9 +292,9 @@ class Condition:
         return levels[0] if len(levels) == 1 else levels or None
 
     @property
-    def signalled(self) -> bool:
+    def mask_indicated(self) -> bool:
         """Whether the masks tell of everything that is gone."""
-        return all(step.signalled for step in self.steps)
+        return all(step.mask_indicated for step in self.steps)
 
     @property
     def seeded(self) -> bool:
@@ -327,7 +327,7 @@ class Condition:
         return any(isinstance(step, Noise | AudioCorruption) for step in self.steps)
 
     def missing_ms(self, clip: Clip, seed: int, corpus: Corpus) -> dict[str, list[list[int]]]:
-        """The masks of what is missing, signalled or not, for the record.
+        """The masks of what is missing, indicated by the masks or not, for the record.
 
         Args:
             clip: as it is given: at another speaking rate it is longer or shorter than it was.
@@ -392,13 +392,13 @@ def corrupted_audio() -> list[AudioCorruption]:
 
 
 def missing(stream: Literal["audio", "video", "both"]) -> list[Missing]:
-    """Every pattern and rate above zero, signalled and then silent; a missing picture also silent
+    """Every pattern and rate above zero, indicated by the masks and then not; a missing picture also unindicated
     and frozen."""
     patterns, rates = (JOINT_PATTERNS, JOINT_RATES) if stream == "both" else (PATTERNS, RATES[1:])
     ways = [(True, False), (False, False), *([(False, True)] if stream == "video" else [])]
     return [
-        Missing(stream, pattern, rate, signalled, frozen)
-        for signalled, frozen in ways
+        Missing(stream, pattern, rate, mask_indicated, frozen)
+        for mask_indicated, frozen in ways
         for pattern in patterns
         for rate in rates
     ]
@@ -414,11 +414,11 @@ def all_steps() -> list[Step]:
         *(Noise(kind, snr_db) for kind in NOISES for snr_db in SNRS_DB),
         *corrupted_video(),
         *corrupted_audio(),
-        *(OutOfStep(shift_ms) for shift_ms in SHIFTS_MS),
+        *(OutOfSync(shift_ms) for shift_ms in SHIFTS_MS),
         *(Identity(kind) for kind in IDENTITIES),
-        Identity("no face", signalled=False),
+        Identity("no face", mask_indicated=False),
         Nothing(),
-        Nothing(signalled=True),
+        Nothing(mask_indicated=True),
     ]
 
 

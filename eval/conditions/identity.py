@@ -61,12 +61,12 @@ class Identity:
         kind: "other lips" shows the lips of `partner`, from their first frame on, cut to the clip's
             length or absent after their end; "still face" shows the clip's first present picture
             all through, marked present; "no face" is black.
-        signalled: of "no face", whether the mask says that it is absent. The masks of the others
+        mask_indicated: of "no face", whether the mask says that it is absent. The masks of the others
             claim a mouth.
     """
 
     kind: str
-    signalled: bool = True
+    mask_indicated: bool = True
     axis = "identity"
     streams = frozenset({"video"})
     lost = frozenset({"video"})
@@ -79,7 +79,7 @@ class Identity:
                 f"identity {self.kind!r} does not exist; choose one of {', '.join(IDENTITIES)}"
             )
         if self.kind != "no face":
-            object.__setattr__(self, "signalled", False)
+            object.__setattr__(self, "mask_indicated", False)
 
     @property
     def name(self) -> str:
@@ -88,7 +88,9 @@ class Identity:
     @property
     def label(self) -> str:
         return (
-            f"{self.kind} (silent)" if self.kind == "no face" and not self.signalled else self.kind
+            f"{self.kind} (unindicated)"
+            if self.kind == "no face" and not self.mask_indicated
+            else self.kind
         )
 
     @property
@@ -97,7 +99,9 @@ class Identity:
 
     def apply(self, clip: Clip, seed: int, corpus: Corpus) -> Clip:
         if self.kind == "no face":
-            return lose_video(clip, np.ones(clip.frames, np.bool_), signalled=self.signalled)
+            return lose_video(
+                clip, np.ones(clip.frames, np.bool_), mask_indicated=self.mask_indicated
+            )
         if self.kind == "other lips":
             return _with_lips(clip, partner(clip, seed, corpus), corpus)
         if not clip.video_present.any():
@@ -121,7 +125,7 @@ def _with_lips(clip: Clip, other: str, corpus: Corpus) -> Clip:
 
 
 @dataclass(frozen=True)
-class OutOfStep:
+class OutOfSync:
     """The sound is moved against the picture; the clip keeps its length.
 
     What is moved in is silence marked absent, as a reader marks the time before a sound track that
@@ -133,9 +137,9 @@ class OutOfStep:
     """
 
     shift_ms: int
-    axis = "out of step"
+    axis = "out of sync"
     name = "audio shift"
-    signalled = True
+    mask_indicated = True
     seeded = False
     streams = frozenset({"audio"})
     lost = frozenset[str]()

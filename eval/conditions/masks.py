@@ -70,7 +70,7 @@ def _split(total: int, parts: int, draw: Draw) -> np.ndarray:
     return np.diff(np.concatenate([[0], cuts, [total]]))
 
 
-def lose_audio(clip: Clip, missing: np.ndarray, *, signalled: bool = True) -> Clip:
+def lose_audio(clip: Clip, missing: np.ndarray, *, mask_indicated: bool = True) -> Clip:
     """Silences the missing part of the sound.
 
     Args:
@@ -78,23 +78,23 @@ def lose_audio(clip: Clip, missing: np.ndarray, *, signalled: bool = True) -> Cl
         missing: (T,) bool per frame, or (2 T,) bool per 20 ms packet. The presence mask knows
             frames alone, so a frame is marked absent where both of its packets are lost; half a
             frame lost stays present with silence in it.
-        signalled: say so in `audio_present`.
+        mask_indicated: say so in `audio_present`.
     """
     samples = np.repeat(missing, clip.frames * SAMPLES_PER_FRAME // max(len(missing), 1))
     whole = missing.reshape(clip.frames, -1).all(axis=1) if clip.frames else missing
-    present = clip.audio_present & ~whole if signalled else clip.audio_present
+    present = clip.audio_present & ~whole if mask_indicated else clip.audio_present
     return replace(clip, audio=np.where(samples, np.float32(0), clip.audio), audio_present=present)
 
 
 def lose_video(
-    clip: Clip, missing: np.ndarray, *, signalled: bool = True, frozen: bool = False
+    clip: Clip, missing: np.ndarray, *, mask_indicated: bool = True, frozen: bool = False
 ) -> Clip:
     """Blackens, or freezes, the missing part of the picture.
 
     Args:
         clip: left as it is.
         missing: (T,) bool.
-        signalled: say so in `video_present`.
+        mask_indicated: say so in `video_present`.
         frozen: show the last picture that was not missing, where there was one, in place of black.
     """
     lips = np.where(missing[:, None, None], np.uint8(0), clip.lips)
@@ -102,7 +102,7 @@ def lose_video(
         shown = np.maximum.accumulate(np.where(missing, -1, np.arange(clip.frames)))
         held = missing & (shown >= 0)
         lips[held] = clip.lips[shown[held]]
-    if not signalled:
+    if not mask_indicated:
         return replace(clip, lips=lips)
     quality = None if clip.quality is None else np.where(missing, np.float32(0), clip.quality)
     return replace(clip, lips=lips, video_present=clip.video_present & ~missing, quality=quality)

@@ -91,7 +91,7 @@ class NonSpeech:
     kind: str
     axis = "nothing there"
     level = None
-    signalled = False
+    mask_indicated = False
     seeded = True
     streams = lost = frozenset({"audio", "video"})
     stage = 4

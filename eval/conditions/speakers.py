@@ -140,7 +140,7 @@ class Speaker:
     kind: str
     level: str
     axis = "another speaker"
-    signalled = True
+    mask_indicated = True
     lost = frozenset[str]()
     stage = -1
 

@@ -27,7 +27,8 @@ from avsr.eval.conditions.axes import (
     corrupted_video,
     other_speakers,
 )
-from avsr.eval.conditions.identity import IDENTITIES, SHIFTS_MS, Identity, OutOfStep
+from avsr.eval.conditions.former import current
+from avsr.eval.conditions.identity import IDENTITIES, SHIFTS_MS, Identity, OutOfSync
 from avsr.eval.conditions.noise import NOISES
 from avsr.eval.conditions.nonspeech import SOUNDS, NonSpeech
 from avsr.eval.conditions.speakers import Speaker
@@ -122,7 +123,7 @@ def suite_rows(suite: str, conditions: str | None = None) -> list[Row]:
 
 def _kept(rows: Sequence[Row], conditions: str) -> list[Row]:
     """The clean rows and those that fit."""
-    patterns = [pattern.strip().casefold() for pattern in conditions.split(",")]
+    patterns = [current(pattern.strip().casefold()) for pattern in conditions.split(",")]
 
     def fits(condition: Condition) -> bool:
         names = [name.casefold() for name in (condition.label, condition.axis, condition.name)]
@@ -131,8 +132,7 @@ def _kept(rows: Sequence[Row], conditions: str) -> list[Row]:
     if not any(fits(row.condition) for row in rows):
         axes = ", ".join(dict.fromkeys(row.condition.axis for row in rows))
         raise UsageError(
-            f"conditions {conditions!r} fit no row of the suite; its axes are {axes}; * is a "
-            "wildcard"
+            f"conditions {conditions!r} fit none of the suite; its axes are {axes}; * is a wildcard"
         )
     return [row for row in rows if not row.condition.steps or fits(row.condition)]
 
@@ -200,10 +200,10 @@ def _masked() -> list[Row]:
         rows.append(_row(Missing("both", pattern, rate)))
     for stream in STREAMS:
         for pattern, rate in product((SHARED, "utterance"), PARTS):
-            rows.append(_row(Missing(stream, pattern, rate, signalled=False)))
-        rows.append(_row(Missing(stream, SHARED, 1.0, signalled=False)))
+            rows.append(_row(Missing(stream, pattern, rate, mask_indicated=False)))
+        rows.append(_row(Missing(stream, SHARED, 1.0, mask_indicated=False)))
     for rate in PARTS:
-        rows.append(_row(Missing("video", SHARED, rate, signalled=False, frozen=True)))
+        rows.append(_row(Missing("video", SHARED, rate, mask_indicated=False, frozen=True)))
     return rows
 
 
@@ -214,10 +214,10 @@ def _full() -> list[Row]:
         noise = Noise(kind, snr_db)
         rows += [_row(noise), _row(noise, modality="audio")]
     others: list[Step] = [*corrupted_video(), *corrupted_audio()]
-    others += [OutOfStep(shift_ms) for shift_ms in SHIFTS_MS]
+    others += [OutOfSync(shift_ms) for shift_ms in SHIFTS_MS]
     others += [Identity(kind) for kind in IDENTITIES]
     rows += [_row(step) for step in others]
-    rows += [_row(Nothing()), _row(Nothing(signalled=True))]
+    rows += [_row(Nothing()), _row(Nothing(mask_indicated=True))]
     for snr_db, rate in product(CROSSED_SNRS_DB, CROSSED_RATES):
         rows.append(_row(Noise("babble", snr_db), Missing("video", SHARED, rate)))
     corrupted = VideoCorruption(CROSSED_CORRUPTION, "heavy")
@@ -297,15 +297,15 @@ def video_only(row: Row) -> Row | None:
 
 
 def clean_audio(row: Row) -> Row | None:
-    """The sound alone, where the picture is spoilt, false or out of step and the sound is as it
+    """The sound alone, where the picture is spoilt, false or out of sync and the sound is as it
     was."""
-    bad = _spoilt(row, "video corrupted", "identity", "out of step")
+    bad = _spoilt(row, "video corrupted", "identity", "out of sync")
     return Row(modality="audio") if bad and len(row.condition.steps) == 1 else None
 
 
 def clean_video(row: Row) -> Row | None:
-    """The lips alone, where the sound is spoilt or out of step and the lips are as they were."""
-    bad = _spoilt(row, "noise", "audio corrupted", "out of step")
+    """The lips alone, where the sound is spoilt or out of sync and the lips are as they were."""
+    bad = _spoilt(row, "noise", "audio corrupted", "out of sync")
     return Row(modality="video") if bad and len(row.condition.steps) == 1 else None
 
 
@@ -315,7 +315,7 @@ def _gone(row: Row, stream: Literal["audio", "video"]) -> bool:
 
 def _false(row: Row) -> bool:
     return any(
-        isinstance(step, OutOfStep | Speaker) or step.name in FALSE for step in row.condition.steps
+        isinstance(step, OutOfSync | Speaker) or step.name in FALSE for step in row.condition.steps
     )
 
 
@@ -349,19 +349,19 @@ def curve_rows(rows: Sequence[Row]) -> list[list[tuple[float | str | None, Row]]
     for row in rows:
         condition = row.condition
         if len(condition.steps) == 1 and condition.level is not None:
-            place = (condition.axis, condition.name, condition.signalled, row.modality)
+            place = (condition.axis, condition.name, condition.mask_indicated, row.modality)
             curves.setdefault(place, []).append((condition.level, row))  # type: ignore[arg-type]
     found = []
-    for (axis, _, signalled, modality), points in curves.items():
+    for (axis, _, mask_indicated, modality), points in curves.items():
         clean = Row(modality=modality)
         if axis == "noise":
             points = [*sorted(points, key=_level), (None, clean)]
         elif axis.endswith("missing"):
             points = [(0.0, clean), *sorted(points, key=_level)]
             if axis in ("audio missing", "video missing") and points[-1][0] != 1.0:
-                whole = Missing(_stream(axis), SHARED, 1.0, signalled)
+                whole = Missing(_stream(axis), SHARED, 1.0, mask_indicated)
                 points.append((1.0, _row(whole, modality=modality)))
-        elif axis == "out of step":
+        elif axis == "out of sync":
             points = sorted([*points, (0, clean)], key=_level)
         else:
             points = [("none", clean), *points]
@@ -378,7 +378,10 @@ def shared_by(row: Row, rows: Iterable[Row]) -> list[Condition]:
     found = []
     for other in rows:
         part = _only_missing(other)
-        if part is None or (part.stream, part.signalled) != (whole.stream, whole.signalled):
+        if part is None or (part.stream, part.mask_indicated) != (
+            whole.stream,
+            whole.mask_indicated,
+        ):
             continue
         same = Condition((replace(whole, pattern=part.pattern, frozen=part.frozen),))
         if same != row.condition and same not in found:

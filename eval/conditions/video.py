@@ -150,7 +150,7 @@ def _freeze(clip: Clip, share: float, draw: Draw) -> Clip:
     """The picture stands still in bursts; the first is never among the frozen ones, so that there
     is one to hold."""
     held = np.concatenate([[False], missing_units("bursts", clip.frames - 1, share, draw)])
-    return lose_video(clip, held, signalled=False, frozen=True)
+    return lose_video(clip, held, mask_indicated=False, frozen=True)
 
 
 def _low_rate(clip: Clip, half_fps: int, draw: Draw) -> Clip:
@@ -242,14 +242,14 @@ class Kind:
         change: (clip, setting, draw) -> clip for a picture, (audio, setting, draw, corpus) -> audio
             for sound.
         levels: name of the level -> (setting, what it is in numbers).
-        signalled: false where something is gone and the masks do not say so.
+        mask_indicated: false where something is gone and the masks do not say so.
         seeded: whether the seed changes anything.
         draws_of: the kind whose random numbers it shares, where not its own.
     """
 
     change: Callable[..., Any]
     levels: dict[str, tuple[Any, str]]
-    signalled: bool = True
+    mask_indicated: bool = True
     seeded: bool = False
     draws_of: str | None = None
 
@@ -280,7 +280,9 @@ VIDEO_CORRUPTIONS: dict[str, Kind] = {
     "dark": Kind(_light, levels((50, "light x 0.5"), (12, "light x 0.12"))),
     "bright": Kind(_light, levels((150, "light x 1.5"), (300, "light x 3"))),
     "jpeg": Kind(_jpeg, levels((30, "q30"), (10, "q10"))),
-    "freeze": Kind(_freeze, levels((0.25, "25 %"), (0.5, "50 %")), signalled=False, seeded=True),
+    "freeze": Kind(
+        _freeze, levels((0.25, "25 %"), (0.5, "50 %")), mask_indicated=False, seeded=True
+    ),
     "low frame rate": Kind(_low_rate, levels((25, "12.5 fps"), (16, "8 fps"), (10, "5 fps"))),
     "too fast": Kind(
         _wrong_rate, levels(((25, 24), "24 fps played at 25"), ((30, 25), "25 fps played at 30"))
@@ -293,7 +295,7 @@ VIDEO_CORRUPTIONS: dict[str, Kind] = {
     "out of picture unnoticed": Kind(
         _out_unnoticed,
         levels((0.25, "25 %"), (0.5, "50 %")),
-        signalled=False,
+        mask_indicated=False,
         seeded=True,
         draws_of="out of picture",
     ),
@@ -330,9 +332,9 @@ class VideoCorruption:
         return f"{self.kind} {self.level} ({VIDEO_CORRUPTIONS[self.kind].levels[self.level][1]})"
 
     @property
-    def signalled(self) -> bool:
+    def mask_indicated(self) -> bool:
         """False where a picture is gone and the mask still says present."""
-        return VIDEO_CORRUPTIONS[self.kind].signalled
+        return VIDEO_CORRUPTIONS[self.kind].mask_indicated
 
     @property
     def seeded(self) -> bool:

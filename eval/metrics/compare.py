@@ -21,6 +21,7 @@ import numpy as np
 from pydantic import Field
 
 from avsr.base.errors import AvsrError
+from avsr.eval.conditions.former import current
 from avsr.eval.metrics.results import (
     FILE,
     HYPOTHESES,
@@ -189,7 +190,7 @@ def _load(path: str | Path) -> Run:
             raise AvsrError(
                 f"{beside}, line {number}: is no hypothesis of avsr evaluate; evaluate again"
             )
-        lines.setdefault(line["row"], {})[line["id"]] = line
+        lines.setdefault(current(line["row"]), {})[line["id"]] = line
     scored = {row.key: row for row in results.available}
     for key, row in scored.items():
         if len(lines.get(key, {})) != row.utterances:

@@ -62,7 +62,7 @@ def measure(
         for each condition and question: "condition", "question", "found" of "clips", "share" with
             its 95 % Wilson
         interval "low" and "high", "chance", the share that guessing would find, and "missed", the
-        ids not found: a clip whose sound is out of step in the corpus itself is among them.
+        ids not found: a clip whose sound is out of sync in the corpus itself is among them.
 
     Raises:
         AvsrError: no shared space in the model, no such shards, or no clip that can be used.
@@ -95,7 +95,7 @@ def measure(
             errors["in step"] += [_error(space, 0) for space in inside[first:]]
             lags = [drawn_lag(clip.id, seed) for clip in clips]
             moved = embed(
-                recogniser, [out_of_step(clip, lag) for clip, lag in zip(clips, lags, strict=True)]
+                recogniser, [out_of_sync(clip, lag) for clip, lag in zip(clips, lags, strict=True)]
             )
             errors["moved"] += [_error(space, lag) for space, lag in zip(moved, lags, strict=True)]
             if progress is not None:
@@ -138,7 +138,7 @@ def to_markdown(results: dict[str, Any]) -> str:
     return f"{head}\n\n{Table(columns, cells, texts=2).to_markdown()}\n"
 
 
-def out_of_step(clip: Clip, lag: int) -> Clip:
+def out_of_sync(clip: Clip, lag: int) -> Clip:
     """The clip as if cut from a recording whose sound comes late.
 
     Both streams are there to the end of it, as in the middle of a recording: no gap tells the lag.
@@ -160,7 +160,7 @@ def out_of_step(clip: Clip, lag: int) -> Clip:
 
 def drawn_lag(id: str, seed: int) -> int:
     """The lag of a clip, frames: one of -LARGEST to LARGEST but zero, each as likely."""
-    number = Draw(id, "out of step", seed).below(2 * LARGEST)
+    number = Draw(id, "out of sync", seed).below(2 * LARGEST)
     return number - LARGEST if number < LARGEST else number - LARGEST + 1
 
 

@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from avsr.base.errors import AvsrError
+from avsr.eval.conditions.former import all_current
 
 SCHEMA = 1
 FILE, HYPOTHESES = "results.json", "hypotheses.jsonl"
@@ -375,6 +376,9 @@ def read_results(path: str | Path) -> Results:
         raise AvsrError(
             f"{path}: not results of avsr evaluate (schema {SCHEMA}); name its {FILE} or its folder"
         )
+    for name in ("rows", "curves", "predicates", "summary"):
+        if name in content:
+            content[name] = all_current(content[name])
     try:
         return Results.model_validate(content)
     except ValidationError as error:

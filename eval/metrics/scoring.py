@@ -43,7 +43,7 @@ TOLERANCE = 0.005  # of R_V and R_A, half a point of WER
 ALONE = {"R_V": "audio", "R_A": "video"}  # the modality that each of them compares with
 # errors with the right clip over errors with the wrong one, from which on a row tells nothing
 INFORMED = 0.95
-X_LABELS = {"noise": "SNR dB", "out of step": "sound lags by ms"}
+X_LABELS = {"noise": "SNR dB", "out of sync": "sound lags by ms"}
 _EPSILON = 1e-9
 
 
@@ -254,7 +254,7 @@ class Scores:
             axis=condition.axis,
             condition=condition.name,
             level=condition.level,
-            mask_indicated=condition.signalled,
+            mask_indicated=condition.mask_indicated,
             wer=_known(pool(mine).rate),
             against_wer=_known(pool(theirs).rate),
             difference=_known(difference.value),
@@ -295,7 +295,7 @@ class Scores:
         return Curve(
             axis=axis,
             condition=own.condition.name,
-            mask_indicated=own.condition.signalled,
+            mask_indicated=own.condition.mask_indicated,
             modality=own.modality,
             x_label="missing %" if missing else X_LABELS.get(axis, "severity"),
             levels=tuple(levels),
@@ -364,7 +364,7 @@ def _described(row: Row, seed: int) -> dict[str, Any]:
         "level": condition.level,
         "seed": seed,
         "modality": row.modality,
-        "mask_indicated": condition.signalled,
+        "mask_indicated": condition.mask_indicated,
         "role": row.role,
         "steps": [{"step": type(step).__name__, **asdict(step)} for step in condition.steps],
         **({"snr": SNR_DEFINITION} if condition.noisy else {}),

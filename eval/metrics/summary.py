@@ -126,7 +126,7 @@ def _trust_curve(scores: Scores) -> tuple[TrustBin, ...]:
     weights: dict[int, list[tuple[float, int]]] = {}
     for row, seed in scores.counts:
         condition = row.condition
-        apt = condition.signalled and condition.axis in ("clean", "audio missing")
+        apt = condition.mask_indicated and condition.axis in ("clean", "audio missing")
         if row.modality != "av" or not apt:
             continue
         for line in scores.lines_of(row, seed):

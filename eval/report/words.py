@@ -36,7 +36,7 @@ INTERVALS = (
     "10 utterances differ from the rest, at least the interval of Wilson or Newcombe."
 )
 # of the levels of an axis; those of missing ones are rates
-UNITS = {"noise": " dB", "out of step": " ms"}
+UNITS = {"noise": " dB", "out of sync": " ms"}
 STRENGTHS = ("none", "light", "medium", "heavy")
 
 

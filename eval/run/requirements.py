@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from avsr.base.errors import UsageError
+from avsr.eval.conditions.former import current
 from avsr.eval.metrics.results import Predicate, Results
 
 PREDICATES = ("R_V", "R_A")
@@ -56,7 +57,8 @@ def parse(text: str) -> list[Requirement]:
         if part in PREDICATES:
             found.append(Requirement(part, predicate=part))
         elif limit:
-            label, percent = " ".join(limit["label"].split()), float(limit["limit"])
+            label = current(" ".join(limit["label"].split()))
+            percent = float(limit["limit"])
             found.append(Requirement(part, "", limit["rate"], label, limit["modality"], percent))
         else:
             raise UsageError(

@@ -13,6 +13,7 @@ from typing import Any
 
 from avsr.base.errors import AvsrError
 from avsr.base.outputs import write_file
+from avsr.eval.conditions.former import current
 from avsr.eval.run.provenance import run_key, told_changes
 
 FILE, RUNS = "hypotheses.jsonl", "runs.json"
@@ -142,7 +143,7 @@ def _parsed(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
         except (ValueError, RecursionError):
             continue  # cut short; its clips are recognised again
         if isinstance(value, dict) and value.keys() >= _NEEDED and _is_sound(value):
-            yield value
+            yield {**value, "row": current(value["row"])}
 
 
 def _is_sound(line: dict[str, Any]) -> bool:

@@ -17,7 +17,7 @@ CLIPS = 3
 CONDITIONS = (
     "babble 0 dB,babble 5 dB,white 0 dB,recorded 0 dB,*missing 50 % (bursts)*,blur light*,other "
     "lips,"
-    "nothing there (silent)"
+    "nothing there (unindicated)"
 )
 
 

@@ -174,7 +174,7 @@ def test_exactly_the_stated_share_of_20_ms_packets_is_lost(
     assert not after.audio[np.repeat(lost, 320)].any()
     assert (after.audio == clip.audio)[~np.repeat(lost, 320)].all()
     assert after.audio_present.all()  # nobody says so
-    assert not AudioCorruption("packet loss", level).signalled
+    assert not AudioCorruption("packet loss", level).mask_indicated
 
 
 def test_packets_are_lost_in_runs_and_more_of_them_at_the_heavier_level(corpus: Corpus) -> None:

@@ -31,7 +31,7 @@ from avsr.eval.conditions.axes import (
     Missing,
     Noise,
     Nothing,
-    OutOfStep,
+    OutOfSync,
     VideoCorruption,
     all_steps,
     clip_digest,
@@ -213,18 +213,18 @@ def test_lost_packets_are_20_ms_and_mark_a_frame_absent_only_whole(
     assert (altered.audio_present == ~(packets[::2] & packets[1::2])).all()
 
 
-def test_silent_absence_leaves_the_masks_alone(clips: dict[str, Clip], corpus: Corpus) -> None:
+def test_unindicated_absence_leaves_the_masks_alone(clips: dict[str, Clip], corpus: Corpus) -> None:
     clip = clips["k3"]
     for stream in ("audio", "video"):
         loud = Missing(stream, "bursts", 0.5).apply(clip, SEED, corpus)
-        quiet = Missing(stream, "bursts", 0.5, signalled=False).apply(clip, SEED, corpus)
+        quiet = Missing(stream, "bursts", 0.5, mask_indicated=False).apply(clip, SEED, corpus)
         assert (quiet.audio_present.all(), quiet.video_present.all()) == (True, True)
         assert (quiet.audio == loud.audio).all()
         assert (quiet.lips == loud.lips).all()
 
 
 def test_a_frozen_picture_is_the_last_one_seen(clips: dict[str, Clip], corpus: Corpus) -> None:
-    clip, step = clips["k3"], Missing("video", "bursts", 0.5, signalled=False, frozen=True)
+    clip, step = clips["k3"], Missing("video", "bursts", 0.5, mask_indicated=False, frozen=True)
     mask = step.masks(clip, SEED, corpus)["video"]
     altered = step.apply(clip, SEED, corpus)
     shown = np.zeros((96, 96), np.uint8)
@@ -259,11 +259,11 @@ def test_both_missing_in_part(rate: float, clips: dict[str, Clip], corpus: Corpu
 
 
 def test_nothing_is_left_where_nothing_is_there(clips: dict[str, Clip], corpus: Corpus) -> None:
-    for signalled in (True, False):
-        altered = Nothing(signalled).apply(clips["k1"], SEED, corpus)
+    for mask_indicated in (True, False):
+        altered = Nothing(mask_indicated).apply(clips["k1"], SEED, corpus)
         assert not altered.audio.any()
         assert not altered.lips.any()
-        assert altered.audio_present.any() == altered.video_present.any() == (not signalled)
+        assert altered.audio_present.any() == altered.video_present.any() == (not mask_indicated)
 
 
 # ---- noise
@@ -425,7 +425,7 @@ def test_noise_stays_out_of_frames_without_sound(clips: dict[str, Clip], corpus:
     altered = Noise("white", 0).apply(clip, SEED, corpus)
     absent = np.repeat(~clip.audio_present, SAMPLES_PER_FRAME)
     assert not altered.audio[absent].any()
-    nothing = Nothing(signalled=True).apply(clip, SEED, corpus)
+    nothing = Nothing(mask_indicated=True).apply(clip, SEED, corpus)
     assert Noise("white", 0).apply(nothing, SEED, corpus) is nothing
 
 
@@ -440,7 +440,7 @@ def every_condition() -> list[Condition]:
         Nothing(),
         *corrupted_video(),
         *(step for step in corrupted_audio() if step.kind != "recorded room"),
-        *(OutOfStep(shift_ms) for shift_ms in SHIFTS_MS),
+        *(OutOfSync(shift_ms) for shift_ms in SHIFTS_MS),
         *(Identity(kind) for kind in IDENTITIES),
     ]
     crossed = Condition((Missing("video", "bursts", 0.5), Noise("babble", -5.0)))
@@ -563,16 +563,18 @@ def test_every_step_of_the_protocol_is_there_once() -> None:
     axes = {step.axis for step in steps}
     assert axes == {
         "video missing", "audio missing", "both missing", "noise", "video corrupted",
-        "audio corrupted", "out of step",
+        "audio corrupted", "out of sync",
         "identity", "nothing there",
     }  # fmt: skip
     for stream in ("audio", "video"):
-        for signalled in (True, False):
+        for mask_indicated in (True, False):
             found = {
-                (step.pattern, step.rate) for step in missing(stream) if step.signalled == signalled
+                (step.pattern, step.rate)
+                for step in missing(stream)
+                if step.mask_indicated == mask_indicated
             }
             assert found == set(itertools.product(PATTERNS, RATES[1:]))
-    assert {step.shift_ms for step in steps if isinstance(step, OutOfStep)} == {
+    assert {step.shift_ms for step in steps if isinstance(step, OutOfSync)} == {
         sign * ms for sign in (-1, 1) for ms in (40, 80, 160, 320)
     }
     for step in steps:
@@ -590,17 +592,17 @@ def test_conditions_describe_themselves() -> None:
     crossed = Condition((Missing("video", "bursts", 0.5), Noise("babble", 0.0)))
     # the room before the transmission
     assert [type(step) for step in crossed.steps] == [Noise, Missing]
-    assert (crossed.axis, crossed.level, crossed.signalled) == ("crossed", [0.0, 0.5], True)
+    assert (crossed.axis, crossed.level, crossed.mask_indicated) == ("crossed", [0.0, 0.5], True)
     assert crossed.label == "babble 0 dB + video missing 50 % (bursts)"
     assert crossed.without("video") == Condition((Noise("babble", 0.0),))
     assert crossed.without("audio") == Condition((Missing("video", "bursts", 0.5),))
     assert (Condition().axis, Condition().name, Condition().level) == ("clean", "clean", None)
     blurred = Condition((VideoCorruption("blur", "heavy"),))
     assert (blurred.axis, blurred.name, blurred.level) == ("video corrupted", "blur", "heavy")
-    shifted = Condition((OutOfStep(-80),))
-    assert (shifted.axis, shifted.level, shifted.label) == ("out of step", -80, "audio leads 80 ms")
-    silent = Condition((Missing("audio", "end", 0.1, signalled=False),))
-    assert (silent.axis, silent.name, silent.level, silent.signalled) == (
+    shifted = Condition((OutOfSync(-80),))
+    assert (shifted.axis, shifted.level, shifted.label) == ("out of sync", -80, "audio leads 80 ms")
+    silent = Condition((Missing("audio", "end", 0.1, mask_indicated=False),))
+    assert (silent.axis, silent.name, silent.level, silent.mask_indicated) == (
         "audio missing",
         "end",
         0.1,
@@ -612,7 +614,7 @@ def test_comparisons_keep_what_was_done_to_the_stream_that_is_left() -> None:
     blur, opus, shift = (
         VideoCorruption("blur", "heavy"),
         AudioCorruption("opus", "heavy"),
-        OutOfStep(160),
+        OutOfSync(160),
     )
     both = Condition((blur, opus, shift))
     assert both.without("video") == Condition((opus, shift))  # audio only, on the same sound

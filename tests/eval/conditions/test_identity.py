@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from avsr.base.errors import AvsrError
-from avsr.eval.conditions.identity import IDENTITIES, SHIFTS_MS, Identity, OutOfStep, partner
+from avsr.eval.conditions.identity import IDENTITIES, SHIFTS_MS, Identity, OutOfSync, partner
 from avsr.eval.conditions.noise import CannotBuild, Corpus
 from avsr.preprocessing.clip import SAMPLES_PER_FRAME, Clip
 
@@ -99,23 +99,23 @@ def test_a_still_face_is_the_first_picture_that_is_there() -> None:
 
 
 def test_no_face_is_black_and_says_so_or_not() -> None:
-    for signalled in (True, False):
-        step = Identity("no face", signalled)
+    for mask_indicated in (True, False):
+        step = Identity("no face", mask_indicated)
         after = step.apply(CLIPS["a"], SEED, corpus_of())
         assert not after.lips.any()
-        assert after.video_present.all() == (not signalled)
-        assert step.signalled == signalled
-    assert not Identity("other lips").signalled
-    assert not Identity("still face").signalled
+        assert after.video_present.all() == (not mask_indicated)
+        assert step.mask_indicated == mask_indicated
+    assert not Identity("other lips").mask_indicated
+    assert not Identity("still face").mask_indicated
 
 
-# ---- out of step
+# ---- out of sync
 
 
 @pytest.mark.parametrize("shift_ms", SHIFTS_MS)
 def test_the_sound_moves_by_the_stated_time_and_silence_comes_in(shift_ms: int) -> None:
     clip = CLIPS["a"]
-    after = OutOfStep(shift_ms).apply(clip, SEED, corpus_of())
+    after = OutOfSync(shift_ms).apply(clip, SEED, corpus_of())
     samples, frames = shift_ms * 16, shift_ms // 40
     for t in range(0, len(clip.audio), 97):
         source = t - samples
@@ -125,7 +125,7 @@ def test_the_sound_moves_by_the_stated_time_and_silence_comes_in(shift_ms: int) 
     assert after.lips is clip.lips
     assert after.video_present is clip.video_present
     assert (
-        OutOfStep(shift_ms).label
+        OutOfSync(shift_ms).label
         == f"audio {'leads' if shift_ms < 0 else 'lags'} {abs(shift_ms)} ms"
     )
 
@@ -134,7 +134,7 @@ def test_the_sound_moves_by_the_stated_time_and_silence_comes_in(shift_ms: int) 
 def test_very_short_clips_pass_through(frames: int) -> None:
     clip = make_clip("a", frames)
     for shift_ms in SHIFTS_MS:
-        after = OutOfStep(shift_ms).apply(clip, SEED, corpus_of())
+        after = OutOfSync(shift_ms).apply(clip, SEED, corpus_of())
         assert after.audio_present.sum() == max(frames - abs(shift_ms) // 40, 0)
     for kind in IDENTITIES:
         assert Identity(kind).apply(clip, SEED, corpus_of()).frames == frames
@@ -144,4 +144,4 @@ def test_mistakes_are_told_with_what_is_allowed() -> None:
     with pytest.raises(AvsrError, match=r"'twin'.*other lips"):
         Identity("twin")
     with pytest.raises(AvsrError, match=r"50 ms.*multiple of 40"):
-        OutOfStep(50)
+        OutOfSync(50)

@@ -12,7 +12,7 @@ import typer
 from avsr.base.errors import AvsrError
 from avsr.cli import program
 from avsr.eval.conditions.axes import Condition, Missing, Noise, Nothing, all_steps, other_speakers
-from avsr.eval.conditions.identity import Identity, OutOfStep
+from avsr.eval.conditions.identity import Identity, OutOfSync
 from avsr.eval.conditions.speakers import Speaker
 from avsr.eval.conditions.suites import (
     SUITES,
@@ -38,7 +38,7 @@ QUICK = [
     ("audio missing 100 % (bursts)", "av"),
     ("babble 0 dB", "av"),
     ("babble 0 dB + video missing 50 % (bursts)", "av"),
-    ("nothing there (silent)", "av"),
+    ("nothing there (unindicated)", "av"),
 ]
 
 
@@ -79,15 +79,15 @@ def test_the_command_line_tells_the_number_of_rows() -> None:
     assert told == [(suite, len(suite_rows(suite))) for suite in SUITES]
 
 
-def test_masked_has_every_pattern_and_rate_signalled_and_full_has_all_axes() -> None:
+def test_masked_has_every_pattern_and_rate_and_full_has_all_axes() -> None:
     masked, full = suite_rows("masked"), suite_rows("full")
     for stream in ("video", "audio"):
         for pattern in ("utterance", "frame", "start", "middle", "end", "bursts", "interval"):
             for rate in (0.1, 0.25, 0.3, 0.5, 0.75):
                 assert row(Missing(stream, pattern, rate)) in masked
         assert row(Missing(stream, "bursts", 1.0)) in masked
-        assert row(Missing(stream, "bursts", 0.5, signalled=False)) in masked
-        assert row(Missing(stream, "utterance", 0.5, signalled=False)) in masked
+        assert row(Missing(stream, "bursts", 0.5, mask_indicated=False)) in masked
+        assert row(Missing(stream, "utterance", 0.5, mask_indicated=False)) in masked
     assert set(masked) <= set(full)
     assert {row.condition.axis for row in full} == {
         "clean",
@@ -97,7 +97,7 @@ def test_masked_has_every_pattern_and_rate_signalled_and_full_has_all_axes() -> 
         "noise",
         "video corrupted",
         "audio corrupted",
-        "out of step",
+        "out of sync",
         "identity",
         "nothing there",
         "crossed",
@@ -110,10 +110,10 @@ def test_full_leaves_out_only_what_is_there_by_another_name_or_silent_in_other_p
     for step in left_out:
         if isinstance(step, Identity):
             # all of the picture missing, silent
-            assert step == Identity("no face", signalled=False)
+            assert step == Identity("no face", mask_indicated=False)
         else:
             assert isinstance(step, Missing)
-            silent = not step.signalled and step.pattern not in ("bursts", "utterance")
+            silent = not step.mask_indicated and step.pattern not in ("bursts", "utterance")
             # The picture of a whole utterance has nothing before it that it could be frozen to: it
             # is black.
             assert step.rate == 1 or silent or (step.frozen and step.pattern == "utterance")
@@ -152,7 +152,7 @@ def test_seeds_are_for_rows_in_which_something_is_drawn() -> None:
         row(),
         row(Missing("video", "bursts", 1.0)),
         row(Missing("audio", "end", 0.5)),
-        row(OutOfStep(80)),
+        row(OutOfSync(80)),
         row(VideoCorruption("blur", "heavy")),
         row(Nothing()),
     ):
@@ -173,7 +173,7 @@ def test_what_is_compared_with_what() -> None:
         row(blur, modality="video"),
     )
     assert (audio_only(row(Nothing())), video_only(row(Nothing()))) == (None, None)
-    for false in (Identity("other lips"), OutOfStep(80)):
+    for false in (Identity("other lips"), OutOfSync(80)):
         assert (audio_only(row(false)), video_only(row(false))) == (None, None)
         assert clean_audio(row(false)) == audio
     assert audio_only(row(Identity("still face"))) == audio
@@ -187,9 +187,9 @@ def test_what_is_compared_with_what() -> None:
 def test_conditions_choose_rows_and_keep_what_they_need() -> None:
     labels = [(row.condition.label, row.modality) for row in suite_rows("quick", "BABBLE*dB")]
     assert labels == [*QUICK[:3], ("babble 0 dB", "av"), ("babble 0 dB", "audio")]
-    axes = {row.condition.axis for row in suite_rows("full", "video missing, out of step")}
-    assert axes == {"clean", "video missing", "out of step"}
-    with pytest.raises(AvsrError, match=r"'rain' fit no row.*video missing"):
+    axes = {row.condition.axis for row in suite_rows("full", "video missing, out of sync")}
+    assert axes == {"clean", "video missing", "out of sync"}
+    with pytest.raises(AvsrError, match=r"'rain' fit none.*video missing"):
         suite_rows("quick", "rain")
 
 
@@ -207,7 +207,7 @@ def test_a_recogniser_of_sound_gets_the_rows_that_change_sound() -> None:
         "video missing 50 % (bursts)",
         "video missing 100 % (bursts)",
         "babble 0 dB + video missing 50 % (bursts)",
-        "nothing there (silent)",
+        "nothing there (unindicated)",
     }
     assert set(missing.values()) == {"ear takes audio only"}
     rows, missing = fitting_rows(suite_rows("quick"), ["av", "audio", "video"], "all")
@@ -216,7 +216,7 @@ def test_a_recogniser_of_sound_gets_the_rows_that_change_sound() -> None:
 
 def test_curves_share_the_row_in_which_a_stream_is_wholly_missing() -> None:
     rows = suite_rows("full")
-    told = [points for points in curve_rows(rows) if points[1][1].condition.signalled]
+    told = [points for points in curve_rows(rows) if points[1][1].condition.mask_indicated]
     curves = {(points[1][1].condition.axis, points[1][1].condition.name): points for points in told}
     whole = row(Missing("video", "bursts", 1.0))
     for pattern in ("frame", "bursts", "utterance"):
@@ -224,13 +224,13 @@ def test_curves_share_the_row_in_which_a_stream_is_wholly_missing() -> None:
         assert [level for level, _ in points] == [0.0, 0.1, 0.25, 0.3, 0.5, 0.75, 1.0]
         assert (points[0][1], points[-1][1]) == (Row(), whole)
     assert [level for level, _ in curves["noise", "babble"]][-2:] == [10.0, None]
-    assert [level for level, _ in curves["out of step", "audio shift"]][3:6] == [-40, 0, 40]
+    assert [level for level, _ in curves["out of sync", "audio shift"]][3:6] == [-40, 0, 40]
     assert [level for level, _ in curves["video corrupted", "blur"]] == ["none", "light", "heavy"]
     assert all(one in rows for points in curve_rows(rows) for _, one in points)
-    silent = [points for points in curve_rows(rows) if not points[1][1].condition.signalled]
+    silent = [points for points in curve_rows(rows) if not points[1][1].condition.mask_indicated]
     assert {points[-1][1].condition.label for points in silent if points[-1][0] == 1.0} == {
-        "video missing 100 % (bursts, silent)",
-        "audio missing 100 % (bursts, silent)",
+        "video missing 100 % (bursts, unindicated)",
+        "audio missing 100 % (bursts, unindicated)",
     }
     assert {same.name for same in shared_by(whole, rows)} == {
         "utterance",

@@ -249,7 +249,7 @@ def test_freeze_holds_the_last_picture_for_its_share_of_the_frames(
     assert held.sum() == int(share * (T - 1) + 0.5)  # the first picture is always shown
     assert all((after.lips[t] == after.lips[t - 1]).all() for t in np.flatnonzero(held))
     assert after.video_present.all()
-    assert not VideoCorruption("freeze", level).signalled
+    assert not VideoCorruption("freeze", level).mask_indicated
 
 
 @pytest.mark.parametrize(("level", "fps"), [("light", 12.5), ("medium", 8.0), ("heavy", 5.0)])

@@ -15,7 +15,7 @@ import torch
 from avsr.base.errors import AvsrError
 from avsr.cli import main
 from avsr.eval.metrics import embedding as module
-from avsr.eval.metrics.embedding import LARGEST, drawn_lag, measure, out_of_step, to_markdown
+from avsr.eval.metrics.embedding import LARGEST, drawn_lag, measure, out_of_sync, to_markdown
 from avsr.model import checkpoint
 from avsr.model.config import ModelConfig
 from avsr.model.network import AVSR
@@ -83,7 +83,7 @@ def shards(tmp_path: Path) -> Callable[..., Path]:
 @pytest.mark.parametrize("lag", [-7, 0, 4])
 def test_the_sound_comes_later_by_the_lag(lag: int) -> None:
     clip = spelt(0)
-    moved = out_of_step(clip, lag)
+    moved = out_of_sync(clip, lag)
     assert moved.frames == clip.frames - abs(lag)
     sound = np.rint(moved.audio[::SAMPLES_PER_FRAME] * 20)
     lips = moved.lips[:, 0, 0] / 16

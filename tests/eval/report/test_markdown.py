@@ -235,7 +235,7 @@ def test_levels_in_order() -> None:
         "heavy",
     ]
     assert level_text("video missing", 0.25) == "25 %"
-    assert level_text("out of step", -40) == "-40 ms"
+    assert level_text("out of sync", -40) == "-40 ms"
     assert level_text("noise", None) == "clean"
     assert level_text("crossed", [0.0, "heavy"]) == "0 / heavy"
 

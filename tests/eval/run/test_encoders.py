@@ -62,7 +62,7 @@ def rows(clips: list[Clip]) -> list[tuple[list[Clip], str]]:
     conditions = [
         Condition(),
         Condition((Missing("video", "bursts", 0.5),)),
-        Condition((Missing("video", "bursts", 0.5, signalled=False),)),
+        Condition((Missing("video", "bursts", 0.5, mask_indicated=False),)),
         Condition((Missing("audio", "frame", 0.5),)),
         Condition((Missing("audio", "bursts", 1.0),)),
         Condition((Noise("white", 0.0),)),

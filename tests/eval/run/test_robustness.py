@@ -36,7 +36,7 @@ QUICK = [
     ("audio missing 100 % (bursts)", "av"),
     ("babble 0 dB", "av"),
     ("babble 0 dB + video missing 50 % (bursts)", "av"),
-    ("nothing there (silent)", "av"),
+    ("nothing there (unindicated)", "av"),
 ]
 
 
@@ -120,7 +120,7 @@ def test_a_recogniser_that_uses_what_is_there_passes(talkative: Path, tmp_path: 
     assert rows["video missing 50 % (bursts)", "av"].video_present == 0.5
     assert rows["video missing 100 % (bursts)", "av"].video_present == 0
     assert rows["audio missing 50 % (bursts)", "av"].audio_present == 0.5
-    nothing = rows["nothing there (silent)", "av"]
+    nothing = rows["nothing there (unindicated)", "av"]
     assert (nothing.wer, nothing.words, nothing.insertions, nothing.delta_wer) == (
         None,
         0,
