@@ -74,7 +74,7 @@ class Missing:
             sound exactly where the picture is there, "overlapping" loses both in the same frames,
             "independent" draws twice.
         rate: fraction lost, 0 to 1; of the picture, where the pattern is complementary.
-        mask_indicated: whether the presence masks say so; otherwise the model must notice by itself.
+        mask_indicated: whether the presence masks say so; else the model must notice by itself.
         frozen: a missing picture is the last one held, not black.
     """
 
@@ -392,8 +392,8 @@ def corrupted_audio() -> list[AudioCorruption]:
 
 
 def missing(stream: Literal["audio", "video", "both"]) -> list[Missing]:
-    """Every pattern and rate above zero, indicated by the masks and then not; a missing picture also unindicated
-    and frozen."""
+    """Every pattern and rate above zero, indicated by the masks and then not; a missing picture
+    also unindicated and frozen."""
     patterns, rates = (JOINT_PATTERNS, JOINT_RATES) if stream == "both" else (PATTERNS, RATES[1:])
     ways = [(True, False), (False, False), *([(False, True)] if stream == "video" else [])]
     return [

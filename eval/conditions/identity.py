@@ -61,8 +61,8 @@ class Identity:
         kind: "other lips" shows the lips of `partner`, from their first frame on, cut to the clip's
             length or absent after their end; "still face" shows the clip's first present picture
             all through, marked present; "no face" is black.
-        mask_indicated: of "no face", whether the mask says that it is absent. The masks of the others
-            claim a mouth.
+        mask_indicated: of "no face", whether the mask says that it is absent. The masks of the
+            others claim a mouth.
     """
 
     kind: str
