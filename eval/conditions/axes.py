@@ -123,7 +123,8 @@ class Missing:
 
     @property
     def label(self) -> str:
-        return f"{self.axis} {100 * self.rate:g} % ({self.name}{'' if self.mask_indicated else ', unindicated'})"
+        told = self.name if self.mask_indicated else f"{self.name}, unindicated"
+        return f"{self.axis} {100 * self.rate:g} % ({told})"
 
     def masks(self, clip: Clip, seed: int, corpus: Corpus) -> dict[str, np.ndarray]:
         """Stream -> (T,) bool (or (2 T,) for packets of sound), true where missing."""
