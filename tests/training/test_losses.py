@@ -238,9 +238,11 @@ def test_word_errors_count_once_the_streams_are_fused_and_only_where_asked_for(
 ) -> None:
     batch = batch_of(corpus())
     assert "word_errors" not in Objective(AVSR(MODEL), LossConfig())(batch, 1.0)
-    objective = Objective(AVSR(MODEL), LossConfig(word_errors=1.0))
-    assert "word_errors" not in objective(batch, 0.0)
-    losses = objective(batch, 1.0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # paths that all have as many errors teach nothing
+        objective = Objective(AVSR(MODEL), LossConfig(word_errors=1.0))
+        assert "word_errors" not in objective(batch, 0.0)
+        losses = objective(batch, 1.0)
     losses["word_errors"].backward()
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in objective.model.parameters())
 
