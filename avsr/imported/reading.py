@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MOST_MB = 100_000  # no checkpoint is larger
+LONGEST_NAME = 200  # of a tensor
 AGAIN = "download it again"
 KINDS = "give a checkpoint of Auto-AVSR or USR 2.0 (.pth, .ckpt, .safetensors)"
 LIKELY_NAMES = ("model.safetensors", "model.pth")  # in a folder
@@ -123,8 +124,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        reason = str(error).split("\n")[0]
-        raise AvsrError(f"{path}: damaged or cut short ({reason}): {AGAIN}") from error
+        raise AvsrError(f"{path}: damaged or cut short ({_brief(error)}): {AGAIN}") from error
 
 
 def _check_archive(path: Path) -> None:
@@ -132,17 +132,17 @@ def _check_archive(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-            checkpoints = [name for name in names if name.endswith((".pth", ".ckpt", ".pt"))]
-            if any(name.split("/")[-1] == "data.pkl" for name in names):
-                damaged = archive.testzip()
-            elif checkpoints:
-                raise AvsrError(f"{path}: an archive with {checkpoints[0]} in it: unpack it first")
-            else:
-                raise AvsrError(f"{path}: a zip archive without a checkpoint in it: {KINDS}")
-    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, NotImplementedError) as error:
-        raise AvsrError(f"{path}: damaged or cut short ({error}): {AGAIN}") from error
+            is_checkpoint = any(name.split("/")[-1] == "data.pkl" for name in names)
+            damaged = archive.testzip() if is_checkpoint else None
+    except Exception as error:  # damaged ones end in errors of every type
+        raise AvsrError(f"{path}: damaged or cut short ({_brief(error)}): {AGAIN}") from error
+    inside = [name for name in names if name.endswith((".pth", ".ckpt", ".pt"))]
+    if not is_checkpoint and inside:
+        raise AvsrError(f"{path}: an archive with {inside[0]!r:.80} in it: unpack it first")
+    if not is_checkpoint:
+        raise AvsrError(f"{path}: a zip archive without a checkpoint in it: {KINDS}")
     if damaged is not None:
-        raise AvsrError(f"{path}: damaged ({damaged} is not what was written): {AGAIN}")
+        raise AvsrError(f"{path}: damaged ({damaged!r:.80} is not what was written): {AGAIN}")
 
 
 def _read_pickled(path: Path, mmap: bool) -> Any:
@@ -157,8 +157,8 @@ def _read_pickled(path: Path, mmap: bool) -> Any:
     for name in others:
         if not name.startswith(BYSTANDERS) and name not in PLAIN_TYPES:
             raise AvsrError(
-                f"{path}: refused, it holds {name}, which would be run: give a file with tensors "
-                "alone"
+                f"{path}: refused, it holds {name!r:.80}, which would be run: give a file with "
+                "tensors alone"
             )
     try:
         with safe_globals([(_Nothing, name) for name in others]), warnings.catch_warnings():
@@ -174,7 +174,8 @@ def _read_pickled(path: Path, mmap: bool) -> Any:
 
 
 def _brief(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".split("\n")[0].split(". ")[0][:120]
+    text = f"{type(error).__name__}: {error}".split(". ")[0][:120]
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def _state_of(path: Path, found: Any) -> dict[str, Tensor]:
@@ -188,7 +189,9 @@ def _state_of(path: Path, found: Any) -> dict[str, Tensor]:
     for name, value in found.items():
         if not isinstance(name, str) or not isinstance(value, torch.Tensor):
             kind = type(value).__name__
-            raise AvsrError(f"{path}: {name!r} is {kind}, not a tensor: {KINDS}")
+            raise AvsrError(f"{path}: {name!r:.80} is {kind}, not a tensor: {KINDS}")
+        if not name.isprintable() or len(name) > LONGEST_NAME:
+            raise AvsrError(f"{path}: no tensor is called {name!r:.80}: {KINDS}")
     return found
 
 
