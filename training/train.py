@@ -22,6 +22,7 @@ from avsr.base import outputs
 from avsr.base.errors import AvsrError
 from avsr.decoding.ctc import greedy
 from avsr.model import checkpoint
+from avsr.model.batches import batches_by_length, compute, mask
 from avsr.preprocessing.clip import FPS
 from avsr.preprocessing.shards import ShardIndex
 from avsr.preprocessing.text import canonical
@@ -295,36 +296,21 @@ class Run:
             f"{self.step} of {config.optim.steps}"
         )
 
-    @torch.inference_mode()
     def _error_rates(self) -> dict[str, float]:
         """WER of the averaged model on a few clips, with both modalities and with each alone."""
         import jiwer
 
         texts = [canonical(clip.text) for clip in self.val]
         rates = {}
-        for name, use_audio, use_video in (
-            ("both", True, True),
-            ("audio", True, False),
-            ("video", False, True),
-        ):
-            ids = []
-            for clip in self.val:
-                audio_present, video_present = (
-                    clip.audio_present & use_audio,
-                    clip.video_present & use_video,
-                )
-                arrays = (
-                    clip.audio,
-                    clip.lips,
-                    audio_present,
-                    video_present,
-                    np.array(clip.frames),
-                )
-                output = self.average(
-                    *(torch.from_numpy(x)[None].to(self.fabric.device) for x in arrays)
-                )
-                ids += greedy(output.log_probs, output.lens)
-            rates[name] = jiwer.wer(texts, [self.tokenizer.decode(i) for i in ids])
+        for name, modality in (("both", "av"), ("audio", "audio"), ("video", "video")):
+            clips = [mask(clip, modality) for clip in self.val]
+            said = [""] * len(clips)
+            for batch in batches_by_length(range(len(clips)), [clip.frames for clip in clips]):
+                given = [clips[i] for i in batch]
+                output = compute(self.average, given, self.fabric.device)
+                for i, ids in zip(batch, greedy(output.log_probs, output.lens), strict=True):
+                    said[i] = self.tokenizer.decode(ids)
+            rates[name] = jiwer.wer(texts, said)
         return rates
 
     def _save(self) -> None:

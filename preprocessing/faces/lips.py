@@ -52,15 +52,13 @@ class MouthPath:
                 mouth_transforms.
         """
         found = []
-        values = np.concatenate(
-            [points.reshape(len(frames), 2 * len(POINTS)), yaw_deg[:, None]], axis=1
-        ).astype(np.float64)
-        before = [] if self._last is None else [self._last[0]]
-        breaks = (
-            np.flatnonzero(np.diff(np.concatenate([before, frames])) > self._style.max_gap + 1)
-            + 1
-            - len(before)
-        )
+        landmarks = points.reshape(len(frames), 2 * len(POINTS))
+        values = np.concatenate([landmarks, yaw_deg[:, None]], axis=1).astype(np.float64)
+        # A stretch ends where the next look is too far off, also from the last one of before.
+        looked = frames if self._last is None else np.append(self._last[0], frames)
+        known = len(looked) - len(frames)
+        too_far = np.diff(looked) > self._style.max_gap + 1
+        breaks = np.flatnonzero(too_far) + 1 - known
         for number, index in enumerate(np.split(np.arange(len(frames)), breaks)):
             if number:
                 found += self._hand_out(closed=True)
@@ -77,10 +75,8 @@ class MouthPath:
             every = np.arange(frames[0], frames[-1] + 1)
         else:
             every = np.arange(self._last[0] + 1, frames[-1] + 1)
-            frames, values = (
-                np.append(self._last[0], frames),
-                np.concatenate([self._last[1][None], values]),
-            )
+            frames = np.append(self._last[0], frames)
+            values = np.concatenate([self._last[1][None], values])
         dense = np.stack([np.interp(every, frames, column) for column in values.T], axis=1)
         sums = np.cumsum(np.concatenate([self._sums[-1:], dense]), axis=0)[1:]
         self._sums = np.concatenate([self._sums, sums])
