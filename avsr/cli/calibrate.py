@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -19,66 +20,68 @@ from avsr.cli.options import (
     model_file,
 )
 
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        callback=model_file,
+        help="The calibrated model, another file than MODEL.",
+    ),
+]
+FitSplitOption = Annotated[str, typer.Option(metavar="NAME", help="Clips to fit on.")]
+ReportSplitOption = Annotated[str, typer.Option(metavar="NAME", help="Clips to measure on.")]
+ClipsOption = Annotated[int, typer.Option(min=1, metavar="N", help="To fit on, of each condition.")]
+MeasuredOption = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Measure on so many clips only.")
+]
+GrammarOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="What is said to the model is of this grammar: grid."),
+]
+OtherOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Recordings of other speech, for the model to tell its own from; with --grammar.",
+    ),
+]
+NoFitOption = Annotated[
+    bool, typer.Option("--no-fit", help="Measure the model as it is, and write none.")
+]
+JsonOption = Annotated[
+    Path | None,
+    typer.Option("--json", metavar="FILE", help="Also write the results as JSON."),
+]
+
 
 def calibrate(
     model: ModelArgument,
     data: DataArgument,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            callback=model_file,
-            help="The calibrated model, another file than MODEL.",
-        ),
-    ] = None,
-    split: Annotated[str, typer.Option(metavar="NAME", help="Clips to fit on.")] = "train",
-    report_split: Annotated[str, typer.Option(metavar="NAME", help="Clips to measure on.")] = "val",
-    clips: Annotated[
-        int, typer.Option(min=1, metavar="N", help="To fit on, of each condition.")
-    ] = 40,
-    limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Measure on so many clips only.")
-    ] = None,
+    out: OutOption = None,
+    split: FitSplitOption = "train",
+    report_split: ReportSplitOption = "val",
+    clips: ClipsOption = 40,
+    limit: MeasuredOption = None,
     seed: SeedOption = 17,
-    grammar: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="What is said to the model is of this grammar: grid."),
-    ] = None,
-    other: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Recordings of other speech, for the model to tell its own from; with --grammar.",
-        ),
-    ] = None,
-    no_fit: Annotated[
-        bool, typer.Option("--no-fit", help="Measure the model as it is, and write none.")
-    ] = False,
-    json_out: Annotated[
-        Path | None,
-        typer.Option("--json", metavar="FILE", help="Also write the results as JSON."),
-    ] = None,
+    grammar: GrammarOption = None,
+    other: OtherOption = None,
+    no_fit: NoFitOption = False,
+    json_out: JsonOption = None,
     overwrite: OverwriteOption = False,
     device: DeviceOption = "auto",
 ) -> None:
     """Fit a model's confidences and word times to prepared clips, and measure how true they are."""
     from avsr.base import outputs
-    from avsr.decoding.grammar import GRAMMARS, load_grammar
+    from avsr.decoding.grammar import load_grammar
     from avsr.eval.metrics import calibration, domain
     from avsr.eval.metrics.reliability import report, to_markdown
     from avsr.model import checkpoint
     from avsr.preprocessing.shards import ShardIndex
     from avsr.recognisers import ours
 
-    if other is not None and (grammar is None or no_fit):
-        raise typer.BadParameter("goes with --grammar, and not with --no-fit", param_hint="--other")
-    if grammar is not None and grammar not in GRAMMARS:
-        known = ", ".join(GRAMMARS)
-        raise typer.BadParameter(f"{grammar!r}: use {known}", param_hint="--grammar")
+    _check_domain(grammar, other, no_fit)
     targets = [file for file in (out, json_out) if file is not None]
-    for file in targets:
-        if not file.resolve().parent.is_dir():  # told now and not after all the work
-            raise AvsrError(f"{file}: its folder does not exist: make it, or name another file")
+    _check_folders(targets)
     outputs.refuse(targets, [checkpoint.resolve(model)], overwrite=overwrite)
 
     before, index = ours.load(model, device), ShardIndex(data)
@@ -115,3 +118,21 @@ def calibrate(
     print(to_markdown(results), end="")
     if not no_fit and out is None:
         say("fitted for this report alone: --out FILE keeps it")
+
+
+def _check_folders(targets: Sequence[Path]) -> None:
+    """Refuses files that could not be written, now and not after all the work."""
+    for file in targets:
+        if not file.resolve().parent.is_dir():
+            raise AvsrError(f"{file}: its folder does not exist: make it, or name another file")
+
+
+def _check_domain(grammar: str | None, other: Path | None, no_fit: bool) -> None:
+    """Refuses a grammar that is not known, and other speech that nothing is fitted to."""
+    from avsr.decoding.grammar import GRAMMARS
+
+    if other is not None and (grammar is None or no_fit):
+        raise typer.BadParameter("goes with --grammar, and not with --no-fit", param_hint="--other")
+    if grammar is not None and grammar not in GRAMMARS:
+        known = ", ".join(GRAMMARS)
+        raise typer.BadParameter(f"{grammar!r}: use {known}", param_hint="--grammar")

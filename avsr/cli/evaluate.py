@@ -8,80 +8,92 @@ from typing import Annotated
 import typer
 
 from avsr.base.console import progress, say
-from avsr.cli.options import DeviceOption, Normalizer, Suite
+from avsr.cli.options import (
+    DataArgument,
+    DeviceOption,
+    LimitOption,
+    Normalizer,
+    SplitOption,
+    Suite,
+)
+
+RecogniserArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A name from `avsr models`, a .safetensors file, faster-whisper:SIZE, "
+        "python:MODULE:FUNCTION or command:'PROGRAM {media}'.",
+    ),
+]
+SuiteOption = Annotated[
+    Suite,
+    typer.Option(
+        help="clean: undisturbed clips, 3 rows. quick: noise and missing modalities too, "
+        "11 rows. release: noise, and sounds that are no speech, 20 rows. speakers: as if "
+        "others spoke, 44 rows. masked: all that can be missing, 111 rows. full: the whole "
+        "protocol, 320 rows. "
+        "Drawn masks and noise: once for each seed."
+    ),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Folder for results.json, report.md, report.html and every hypothesis; goes on there.",
+    ),
+]
+SeedsOption = Annotated[
+    str,
+    typer.Option(metavar="N,N,...", help="Of masks and noise: the same seed, the same conditions."),
+]
+ConditionsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATTERN,...",
+        help="Only rows whose label or axis fits, as in 'babble*,video missing'.",
+    ),
+]
+RequireOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="R_V,R_A,wer:ROW<=PERCENT",
+        help="Exit with status 1, and say why, unless all of these are shown to hold; "
+        "undecided is no pass.",
+    ),
+]
+WorkersOption = Annotated[
+    int, typer.Option(min=1, help="Processes, each with one thread and a model of its own.")
+]
+NormalizerOption = Annotated[
+    Normalizer,
+    typer.Option(
+        help="What is done to both texts before they are compared; grid spells digits out as well."
+    ),
+]
+NoiseOption = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Recorded noises for the rows that want them."),
+]
+RoomsOption = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Recorded impulse responses for the rows that want them."),
+]
 
 
 def evaluate(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="A name from `avsr models`, a .safetensors file, faster-whisper:SIZE, "
-            "python:MODULE:FUNCTION or command:'PROGRAM {media}'.",
-        ),
-    ],
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Shards made by `avsr prepare`.")],
-    suite: Annotated[
-        Suite,
-        typer.Option(
-            help="clean: undisturbed clips, 3 rows. quick: noise and missing modalities too, "
-            "11 rows. release: noise, and sounds that are no speech, 20 rows. speakers: as if "
-            "others spoke, 44 rows. masked: all that can be missing, 111 rows. full: the whole "
-            "protocol, 320 rows. "
-            "Drawn masks and noise: once for each seed."
-        ),
-    ] = Suite.clean,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Folder for results.json, report.md, report.html and every hypothesis; "
-            "goes on there.",
-        ),
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option(help="Only clips of this part of the corpus, for example val.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many clips.")] = None,
-    seeds: Annotated[
-        str,
-        typer.Option(
-            metavar="N,N,...", help="Of masks and noise: the same seed, the same conditions."
-        ),
-    ] = "17",
-    conditions: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PATTERN,...",
-            help="Only rows whose label or axis fits, as in 'babble*,video missing'.",
-        ),
-    ] = None,
-    require: Annotated[
-        str | None,
-        typer.Option(
-            metavar="R_V,R_A,wer:ROW<=PERCENT",
-            help="Exit with status 1, and say why, unless all of these are shown to hold; "
-            "undecided is no pass.",
-        ),
-    ] = None,
-    workers: Annotated[
-        int, typer.Option(min=1, help="Processes, each with one thread and a model of its own.")
-    ] = 1,
-    normalizer: Annotated[
-        Normalizer,
-        typer.Option(
-            help="What is done to both texts before they are compared; "
-            "grid spells digits out as well."
-        ),
-    ] = Normalizer.basic,
-    noise_dir: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Recorded noises for the rows that want them."),
-    ] = None,
-    rir_dir: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Recorded impulse responses for the rows that want them."),
-    ] = None,
+    model: RecogniserArgument,
+    data: DataArgument,
+    suite: SuiteOption = Suite.clean,
+    out: OutOption = None,
+    split: SplitOption = None,
+    limit: LimitOption = None,
+    seeds: SeedsOption = "17",
+    conditions: ConditionsOption = None,
+    require: RequireOption = None,
+    workers: WorkersOption = 1,
+    normalizer: NormalizerOption = Normalizer.basic,
+    noise_dir: NoiseOption = None,
+    rir_dir: RoomsOption = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Score a recogniser where sound or picture is noisy, missing, corrupted or out of sync.

@@ -13,7 +13,7 @@ import typer
 from avsr.base import outputs
 from avsr.base.console import Bar, failing_alone, note, one_line, progress, say
 from avsr.base.errors import AvsrError, UsageError
-from avsr.cli.options import FACES, DeviceOption, Format, Modality
+from avsr.cli.options import FACES, DeviceOption, Format, Modality, OverwriteOption
 
 if TYPE_CHECKING:
     from avsr.preprocessing.reader import ClipReader
@@ -21,81 +21,100 @@ if TYPE_CHECKING:
     from avsr.transcribing.transcript import Transcript
 
 
+def face_rule(text: str) -> str:
+    """Whose lips: a rule, or the number of a person."""
+    if text not in FACES and not text.isdecimal():
+        raise typer.BadParameter(f"{text!r}: use {', '.join(FACES)} or the number of a face")
+    return text
+
+
+FilesArgument = Annotated[
+    list[Path], typer.Argument(metavar="FILE...", help="Videos or sound files.")
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="DIR",
+        help="Write <stem>.<format> here instead of to standard output.",
+    ),
+]
+FormatOption = Annotated[Format, typer.Option("--format", "-f", help="all needs -o.")]
+ModalityOption = Annotated[
+    Modality, typer.Option(help="auto uses what is there; the others insist on it.")
+]
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME|PATH",
+        help="A name from `avsr models`, a file, or any recogniser that `evaluate` takes.",
+    ),
+]
+BeamOption = Annotated[
+    int | None,
+    typer.Option(
+        min=0, max=1000, help="Width of the beam search; 0 is greedy, fastest; with --lm 16."
+    ),
+]
+LmOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="An n-gram model of words (ARPA) that makes likely texts win."
+    ),
+]
+LmWeightOption = Annotated[
+    float | None,
+    typer.Option(min=0, max=10, help="How much the n-gram model counts, 0.3 by default."),
+]
+GrammarOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|FILE", help="Only sentences of this grammar: grid, or a file of your own."
+    ),
+]
+NoLexiconOption = Annotated[
+    bool,
+    typer.Option(
+        "--no-lexicon", help="Letter by letter, also where the model knows its few words."
+    ),
+]
+LanguageOption = Annotated[
+    str | None,
+    typer.Option(metavar="CODE", help="What is spoken, as en, for models that know several."),
+]
+FaceOption = Annotated[
+    str,
+    typer.Option(
+        metavar="RULE",
+        callback=face_rule,
+        help="Whose lips: main (longest and largest), largest, left, right, or a number from 0 on.",
+    ),
+]
+AudioTrackOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, metavar="N", help="Which of several sound tracks, from 1 on; the file's default."
+    ),
+]
+
+
 def transcribe(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Videos or sound files.")],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="DIR",
-            help="Write <stem>.<format> here instead of to standard output.",
-        ),
-    ] = None,
-    format: Annotated[Format, typer.Option("--format", "-f", help="all needs -o.")] = Format.txt,
-    modality: Annotated[
-        Modality, typer.Option(help="auto uses what is there; the others insist on it.")
-    ] = (Modality.auto),
-    model: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME|PATH",
-            help="A name from `avsr models`, a file, or any recogniser that `evaluate` takes.",
-        ),
-    ] = "default",
-    beam: Annotated[
-        int | None,
-        typer.Option(
-            min=0, max=1000, help="Width of the beam search; 0 is greedy, fastest; with --lm 16."
-        ),
-    ] = None,
-    lm: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="An n-gram model of words (ARPA) that makes likely texts win."
-        ),
-    ] = None,
-    lm_weight: Annotated[
-        float | None,
-        typer.Option(min=0, max=10, help="How much the n-gram model counts, 0.3 by default."),
-    ] = None,
-    grammar: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|FILE", help="Only sentences of this grammar: grid, or a file of your own."
-        ),
-    ] = None,
-    no_lexicon: Annotated[
-        bool,
-        typer.Option(
-            "--no-lexicon", help="Letter by letter, also where the model knows its few words."
-        ),
-    ] = False,
-    language: Annotated[
-        str | None,
-        typer.Option(metavar="CODE", help="What is spoken, as en, for models that know several."),
-    ] = None,
-    face: Annotated[
-        str,
-        typer.Option(
-            metavar="RULE",
-            help="Whose lips: main (longest and largest), largest, left, right, "
-            "or a number from 0 on.",
-        ),
-    ] = "main",
-    audio_track: Annotated[
-        int | None,
-        typer.Option(
-            min=1, metavar="N", help="Which of several sound tracks, from 1 on; the file's default."
-        ),
-    ] = None,
+    files: FilesArgument,
+    out: OutOption = None,
+    format: FormatOption = Format.txt,
+    modality: ModalityOption = Modality.auto,
+    model: ModelOption = "default",
+    beam: BeamOption = None,
+    lm: LmOption = None,
+    lm_weight: LmWeightOption = None,
+    grammar: GrammarOption = None,
+    no_lexicon: NoLexiconOption = False,
+    language: LanguageOption = None,
+    face: FaceOption = "main",
+    audio_track: AudioTrackOption = None,
     device: DeviceOption = "auto",
-    overwrite: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite", help="Replace files in DIR that avsr did not write; never an input."
-        ),
-    ] = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Turn videos into words, with times, confidences, and how much of each word was heard.
 
@@ -103,10 +122,6 @@ def transcribe(
     """
     from avsr.transcribing import writers
 
-    if face not in FACES and not face.isdecimal():
-        raise typer.BadParameter(
-            f"{face!r}: use {', '.join(FACES)} or the number of a face", param_hint="--face"
-        )
     names = writers.formats(format.value)
     targets = _targets(files, out, names)
     inputs: list[str | Path] = [*files, *(named for named in (model, lm, grammar) if named)]
@@ -119,31 +134,20 @@ def transcribe(
         begun = _begun(files[0], modality.value, which, audio_track)
         if begun is not None:
             stack.enter_context(begun)
-        from avsr.decoding.language import load
-        from avsr.transcribing.transcribe import load_model
-
-        spoken = load(lm, grammar=grammar, lm_weight=lm_weight)
-        if no_lexicon and beam is None and spoken is None:
-            beam = 0  # a search that is named takes the place of the model's own
-        recogniser = load_model(model, device)
-        if beam is not None or spoken is not None:
-            recogniser = recogniser.with_decoding(beam, spoken)
-        if language is not None:
-            recogniser = recogniser.in_language(language)
+        recogniser = _recogniser(
+            model, device, beam, lm, lm_weight, grammar, no_lexicon=no_lexicon, language=language
+        )
         stack.pop_all()  # closed by the call that it is given to
     note(f"model {recogniser.name} on {recogniser.device}")
+    options = {
+        "modality": modality.value,
+        "face": which,
+        "audio_track": audio_track,
+        "reader": begun,
+    }
     failed = False
-    with (
-        progress(files[0].name)
-        if len(files) == 1
-        else progress(f"{len(files)} files", "files") as bar
-    ):
-        options = {
-            "modality": modality.value,
-            "face": which,
-            "audio_track": audio_track,
-            "reader": begun,
-        }
+    many = len(files) > 1
+    with progress(f"{len(files)} files", "files") if many else progress(files[0].name) as bar:
         for file, found in _found(recogniser, files, bar, options):
             with bar.aside(), failing_alone(file) as outcome:
                 if isinstance(found, Exception):
@@ -151,14 +155,38 @@ def transcribe(
                 for warning in found.warnings:
                     say(f"{file}: {warning}")
                 if out is None:
-                    _print(found, writers.RENDERERS[names[0]], file if len(files) > 1 else None)
+                    _print(found, writers.RENDERERS[names[0]], file if many else None)
                 else:
-                    # a long call leaves time for new files
+                    # once more: a long call leaves time for new files
                     outputs.refuse(targets[file], inputs, overwrite=overwrite)
                     for name, target in zip(names, targets[file], strict=True):
                         writers.write(found, target, name)
             failed |= outcome.failed
     raise typer.Exit(int(failed))
+
+
+def _recogniser(
+    model: str,
+    device: str,
+    beam: int | None,
+    lm: Path | None,
+    lm_weight: float | None,
+    grammar: str | None,
+    *,
+    no_lexicon: bool,
+    language: str | None,
+) -> Recogniser:
+    """The recogniser that is asked for, decoding as it shall."""
+    from avsr.decoding.language import load
+    from avsr.transcribing.transcribe import load_model
+
+    spoken = load(lm, grammar=grammar, lm_weight=lm_weight)
+    if no_lexicon and beam is None and spoken is None:
+        beam = 0  # a search that is named takes the place of the model's own
+    recogniser = load_model(model, device)
+    if beam is not None or spoken is not None:
+        recogniser = recogniser.with_decoding(beam, spoken)
+    return recogniser if language is None else recogniser.in_language(language)
 
 
 def _found(

@@ -229,7 +229,7 @@ def test_colliding_names_are_refused_before_any_work(avsr, recogniser, tmp_path:
         (("evaluate", "m", "d", "--workers", "0"), "--workers"),
         (("evaluate", "m", "d", "--seeds", "17,x"), "17,29,43"),
         (("evaluate", "m", "d", "--seeds", "17,17"), "different"),
-        (("evaluate", "m", "d", "--conditions", "rain"), "no row of the suite"),
+        (("evaluate", "m", "d", "--conditions", "rain"), "fit none of the suite"),
         (("evaluate", "m", "d", "--require", "R_X"), "R_V, R_A or wer:"),
         (("evaluate", "m", "d", "--require", "wer:clean<2"), "wer:clean<=2"),
         (("evaluate", "m", "d", "--require", "wer:claen<=2"), "like it are clean"),
@@ -288,7 +288,7 @@ def stub(monkeypatch: pytest.MonkeyPatch, module: str, **attributes: object) -> 
 def test_prepare_passes_everything_on(avsr, monkeypatch: pytest.MonkeyPatch):
     calls = []
 
-    def prepare(corpus, src, dst, *, workers, progress):
+    def prepare(corpus, src, dst, *, workers, crops, progress):
         progress(1, 2, 3.0)
         calls.append((corpus, str(src), str(dst), workers))
         return "2 clips"
