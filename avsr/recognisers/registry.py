@@ -35,6 +35,7 @@ FAMILIES = (
     "avsr.recognisers.command",
     "avsr.recognisers.function",
     "avsr.recognisers.whisper",
+    "avsr.recognisers.imported",
     "avsr.recognisers.ours",
 )
 
