@@ -19,21 +19,13 @@ from torch import Tensor
 from avsr.base.errors import AvsrError
 from avsr.base.inputs import path_of, refuse_endless
 from avsr.decoding.ctc import BLANK
+from avsr.preprocessing.corpora.grid import SLOTS
 from avsr.preprocessing.text import canonical
 
 MOST_MB = 10  # of a grammar's file
 
-_LETTERS = " | ".join("abcdefghijklmnopqrstuvxyz")  # w is not said in GRID
-GRAMMARS = {
-    "grid": f"""
-        bin | lay | place | set
-        blue | green | red | white
-        at | by | in | with
-        {_LETTERS}
-        zero | one | two | three | four | five | six | seven | eight | nine
-        again | now | please | soon
-    """
-}
+# name -> what a file of it would hold, see `Grammar.parse`
+GRAMMARS = {"grid": "\n".join(" | ".join(words.values()) for words in SLOTS.values())}
 
 
 @dataclass(frozen=True)

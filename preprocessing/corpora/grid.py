@@ -40,7 +40,16 @@ LETTERS = {letter: letter for letter in "abcdefghijklmnopqrstuvxyz"}
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 DIGITS = dict(zip("z123456789", NUMBERS, strict=True))
 ADVERBS = {"a": "again", "n": "now", "p": "please", "s": "soon"}
-SLOTS = (COMMANDS, COLOURS, PREPOSITIONS, LETTERS, DIGITS, ADVERBS)
+SLOTS = {
+    "command": COMMANDS,
+    "colour": COLOURS,
+    "preposition": PREPOSITIONS,
+    "letter": LETTERS,
+    "digit": DIGITS,
+    "adverb": ADVERBS,
+}
+"""The six slots of a sentence, each with its codes in file names and its words. Cooke, Barker,
+Cunningham, Shao, JASA 120(5), 2006."""
 
 
 def transcript(stem: str) -> str | None:
@@ -48,7 +57,7 @@ def transcript(stem: str) -> str | None:
     it spells none."""
     if len(stem) != len(SLOTS):
         return None
-    words = [slot.get(code) for slot, code in zip(SLOTS, stem.lower(), strict=True)]
+    words = [slot.get(code) for slot, code in zip(SLOTS.values(), stem.lower(), strict=True)]
     return None if None in words else " ".join(word for word in words if word)
 
 

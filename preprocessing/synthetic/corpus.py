@@ -26,6 +26,7 @@ from avsr.base.errors import AvsrError, UsageError
 from avsr.base.inputs import install
 from avsr.base.outputs import write_file
 from avsr.preprocessing.clip import SAMPLE_RATE, SAMPLES_PER_FRAME
+from avsr.preprocessing.corpora.grid import SLOTS
 from avsr.preprocessing.synthetic import kokoro
 from avsr.preprocessing.synthetic.puppet import frames_of, mouth_shapes
 from avsr.preprocessing.synthetic.voice import Utterance, speak, voices
@@ -45,15 +46,8 @@ __all__ = [
     "voices",
 ]
 
-GRAMMAR: dict[str, tuple[str, ...]] = {
-    "command": ("bin", "lay", "place", "set"),
-    "colour": ("blue", "green", "red", "white"),
-    "preposition": ("at", "by", "in", "with"),
-    "letter": tuple("abcdefghijklmnopqrstuvxyz"),
-    "digit": ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
-    "adverb": ("again", "now", "please", "soon"),
-}
-"""The six slots of a GRID sentence. Cooke, Barker, Cunningham, Shao, JASA 120(5), 2006."""
+GRAMMAR = {name: tuple(words.values()) for name, words in SLOTS.items()}
+"""The six slots of a GRID sentence and the words of each."""
 
 WORDS: tuple[str, ...] = tuple(word for slot in GRAMMAR.values() for word in slot)
 """GRID's 51 words."""
