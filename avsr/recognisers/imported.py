@@ -149,7 +149,8 @@ class ImportedRecogniser(Recogniser):
     def recognise(self, clips: Sequence[Clip], modality: str = "av") -> list[Hypothesis]:
         if modality not in self.modalities:
             raise AvsrError(
-                f"{self.name}: knows no modality {modality!r}; it takes {', '.join(self.modalities)}"
+                f"{self.name}: knows no modality {modality!r}; it takes "
+                f"{', '.join(self.modalities)}"
             )
         return [self._clip(mask(clip, modality)) for clip in clips]
 
