@@ -1,11 +1,11 @@
-"""Sound and lips in one space: is the sound in step with the picture, and whose lips go with a
+"""Audio-visual contrastive embedding: are sound and lips synchronised, and whose lips go with a
 voice.
 
 Each stream is encoded without the other, so that frames of sound and frames of lips can be compared
 in any pairing. Training draws those of one moment together (contrast of sound and lips, as in Chung
 & Zisserman, "Out of time", 2016).
 
-T  frames, 25 a second        P  width of the shared space
+T  frames, 25 a second        P  width of the embedding
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ REACH = 3  # frames around a letter that the lips spell, in which they count as 
 SLACK = 1
 NO_MATCH = -np.inf  # score of a pair that has too little in common; below every cosine
 
-# Recordings that are out of step are put right on the way to the recogniser. Set on GRID s1, s2,
+# Recordings that are out of sync are put right on the way to the recogniser. Set on GRID s1, s2,
 # s3, s5, s30, s31.
 FAR_FRAMES = 30  # search range there, 1.2 s either way
 HARMLESS_FRAMES = 2  # 80 ms either way cost nothing
 # score, and margin above every lag further than NEIGHBOURS; of s1 nearly all clips reach both
 CERTAIN = 0.6, 0.35
-# or less of both, where the lips fit so much worse in step: of others 15 of 20 clips
+# or less of both, where the lips fit so much worse as they are: of others 15 of 20 clips
 UNFIT = 0.5, 0.25, 0.4
 NEIGHBOURS = 3  # frames around the best lag, which must score well too
 
@@ -62,8 +62,8 @@ class Recogniser(Protocol):
 
 
 @dataclass(frozen=True)
-class SharedSpace:
-    """One clip in the space that sound and lips share.
+class Embedding:
+    """A clip whose sound and lips are embedded in one space.
 
     Attributes:
         id: of the clip.
@@ -110,11 +110,11 @@ class Offset:
         return self.frames / FPS
 
 
-def embed(recogniser: Recogniser, clips: Sequence[Clip]) -> list[SharedSpace]:
-    """Brings clips into the shared space, several at a time.
+def embed(recogniser: Recogniser, clips: Sequence[Clip]) -> list[Embedding]:
+    """Embeds clips, several at a time.
 
     Args:
-        recogniser: of `avsr.load_model`, with a trained shared space.
+        recogniser: of `avsr.load_model`, with a trained embedding.
         clips: short enough for one window each, as in `Recogniser.recognise`; what is absent is
             left out.
 
@@ -122,7 +122,7 @@ def embed(recogniser: Recogniser, clips: Sequence[Clip]) -> list[SharedSpace]:
         One for each clip, in the order given.
 
     Raises:
-        AvsrError: the model's shared space was not trained.
+        AvsrError: the model's embedding was not trained.
     """
     _check_trained(recogniser)
     found = [_nowhere(clip, recogniser.config.space_dim) for clip in clips]
@@ -139,18 +139,18 @@ def offset(recogniser: Recogniser, clip: Clip, max_frames: int = MAX_FRAMES) -> 
     """By how much the sound of a clip lags behind its lips; see `find_offset`.
 
     Args:
-        recogniser: of `avsr.load_model`, with a trained shared space.
+        recogniser: of `avsr.load_model`, with a trained embedding.
         clip: the clip as it is in the file; a second or more of speech.
         max_frames: largest lag that is looked for, either way.
 
     Raises:
-        AvsrError: the model's shared space was not trained, or max_frames is less than 1.
+        AvsrError: the model's embedding was not trained, or max_frames is less than 1.
     """
     _check_range(max_frames)
     return find_offset(embed(recogniser, [clip])[0], max_frames)
 
 
-def find_offset(space: SharedSpace, max_frames: int = MAX_FRAMES) -> Offset | None:
+def find_offset(space: Embedding, max_frames: int = MAX_FRAMES) -> Offset | None:
     """The lag at which sound and lips are most alike, over the frames in which the lips speak.
 
     Lags at which fewer than half as many frames meet as without a lag are left out: few frames fit
@@ -184,7 +184,7 @@ def offset_of(
     """By how much the sound of a whole recording lags behind its lips.
 
     Args:
-        recogniser: of `avsr.load_model`, with a trained shared space.
+        recogniser: of `avsr.load_model`, with a trained embedding.
         clips: the recording as clips that follow each other, each short enough for one window.
         max_frames: largest lag that is looked for, either way.
 
@@ -192,7 +192,7 @@ def offset_of(
         As `find_offset`.
 
     Raises:
-        AvsrError: the model's shared space was not trained, or max_frames is less than 1.
+        AvsrError: the model's embedding was not trained, or max_frames is less than 1.
     """
     _check_range(max_frames)
     _check_trained(recogniser)
@@ -205,11 +205,11 @@ def offset_of(
         return None
     names = ("audio", "video", "audio_present", "video_present", "speaking")
     whole = {name: np.concatenate([getattr(space, name) for space in spaces]) for name in names}
-    return find_offset(SharedSpace(spaces[0].id, **whole), max_frames)
+    return find_offset(Embedding(spaces[0].id, **whole), max_frames)
 
 
-def each_alone(recogniser: Recogniser, clip: Clip) -> SharedSpace:
-    """A clip in the shared space, each stream encoded from where it begins to where it ends.
+def each_alone(recogniser: Recogniser, clip: Clip) -> Embedding:
+    """A clip embedded, each stream encoded from where it begins to where it ends.
 
     What lies before a stream that begins late would blur it: encoders look around.
     """
@@ -224,21 +224,21 @@ def each_alone(recogniser: Recogniser, clip: Clip) -> SharedSpace:
     audio, video, speaking = (np.zeros_like(x) for x in (space.audio, space.video, space.speaking))
     audio[slice(*edges[0])], video[slice(*edges[1])] = heard.audio, seen.video
     speaking[slice(*edges[1])] = seen.speaking
-    return SharedSpace(clip.id, audio, video, clip.audio_present, clip.video_present, speaking)
+    return Embedding(clip.id, audio, video, clip.audio_present, clip.video_present, speaking)
 
 
 def is_certain(found: Offset) -> bool:
-    """Whether an offset is beyond doubt: sound and lips fit well there, and elsewhere, or in step,
-    much worse.
+    """Whether an offset is beyond doubt: sound and lips fit well there, and elsewhere, or as they
+    are, much worse.
 
-    Of 159 clips in step and as many with the lips of another clip UNFIT moves none, CERTAIN one of
-    the latter.
+    Of 159 synchronised clips and as many with the lips of another clip, UNFIT moves none and
+    CERTAIN one of the latter.
     """
     elsewhere = found.scores[np.abs(found.lags - found.frames) > NEIGHBOURS]
-    in_step = found.scores[np.abs(found.lags) <= HARMLESS_FRAMES]
-    if len(elsewhere) == 0 or len(in_step) == 0:
+    as_is = found.scores[np.abs(found.lags) <= HARMLESS_FRAMES]
+    if len(elsewhere) == 0 or len(as_is) == 0:
         return False
-    margin, gain = found.score - elsewhere.max(), found.score - in_step.max()
+    margin, gain = found.score - elsewhere.max(), found.score - as_is.max()
     fits = found.score >= CERTAIN[0] and margin >= CERTAIN[1]
     return bool(fits or (found.score >= UNFIT[0] and margin >= UNFIT[1] and gain >= UNFIT[2]))
 
@@ -252,16 +252,16 @@ def match(
     score of the row.
 
     Args:
-        recogniser: of `avsr.load_model`, with a trained shared space.
+        recogniser: of `avsr.load_model`, with a trained embedding.
         sounds: n clips whose sound is meant.
         pictures: m clips whose lips are meant; frame t of each is set against frame t of a sound.
-        slack: frames by which the two may be out of step.
+        slack: frames by which the two may be out of sync.
 
     Returns:
         (n, m) float64, see `compare`.
 
     Raises:
-        AvsrError: the model's shared space was not trained, or the slack is negative.
+        AvsrError: the model's embedding was not trained, or the slack is negative.
     """
     heard = embed(recogniser, [mask(clip, "audio") for clip in sounds])
     seen = embed(recogniser, [mask(clip, "video") for clip in pictures])
@@ -269,7 +269,7 @@ def match(
 
 
 def compare(
-    sounds: Sequence[SharedSpace], pictures: Sequence[SharedSpace], slack: int = SLACK
+    sounds: Sequence[Embedding], pictures: Sequence[Embedding], slack: int = SLACK
 ) -> np.ndarray:
     """Mean cosine of each sound and each pair of lips, frame by frame, over the frames in which the
     lips speak.
@@ -277,7 +277,7 @@ def compare(
     Args:
         sounds: n clips of `embed` whose sound is meant.
         pictures: m clips of `embed` whose lips are meant.
-        slack: frames by which the two may be out of step; the best lag within it counts.
+        slack: frames by which the two may be out of sync; the best lag within it counts.
 
     Returns:
         (n, m) float64 in [-1, 1]; minus infinity for a pair whose sound and speaking lips are there
@@ -298,16 +298,16 @@ def compare(
     return scores
 
 
-def _meet(sound: SharedSpace, picture: SharedSpace, lag: int) -> tuple[float, int]:
+def _meet(sound: Embedding, picture: Embedding, lag: int) -> tuple[float, int]:
     """Mean cosine of sound t + lag and lips t, over the frames t in which the lips speak, and how
     many these are."""
     first, last = max(0, -lag), min(len(picture.video), len(sound.audio) - lag)
-    lips, ears = slice(first, max(first, last)), slice(first + lag, max(first, last) + lag)
-    both = sound.audio_present[ears] & (picture.video_present & picture.speaking)[lips]
+    seen, heard = slice(first, max(first, last)), slice(first + lag, max(first, last) + lag)
+    both = sound.audio_present[heard] & (picture.video_present & picture.speaking)[seen]
     count = int(both.sum())
     if count == 0:
         return NO_MATCH, 0
-    return float((sound.audio[ears][both] * picture.video[lips][both]).sum() / count), count
+    return float((sound.audio[heard][both] * picture.video[seen][both]).sum() / count), count
 
 
 def _check_range(max_frames: int) -> None:
@@ -318,7 +318,7 @@ def _check_range(max_frames: int) -> None:
 
 
 def is_trained(recogniser: Recogniser) -> bool:
-    """Whether the model has a shared space that holds anything: neither all zeros nor never
+    """Whether the model has an embedding that holds anything: neither all zeros nor never
     trained."""
     model = recogniser.model
     recipe = recogniser.info.get("recipe")
@@ -330,33 +330,33 @@ def is_trained(recogniser: Recogniser) -> bool:
 
 
 def _check_trained(recogniser: Recogniser) -> None:
-    """Raises one line where the model's shared space holds nothing."""
+    """Raises one line where the model's embedding holds nothing."""
     if not is_trained(recogniser):
         raise AvsrError(
-            f"model {recogniser.name!r} has no trained space of sound and lips: use a model "
+            f"model {recogniser.name!r} has no trained embedding of sound and lips: use a model "
             "trained with loss.space > 0"
         )
 
 
-def _nowhere(clip: Clip, width: int) -> SharedSpace:
+def _nowhere(clip: Clip, width: int) -> Embedding:
     """A clip in which nothing is present."""
     empty, absent = np.zeros((clip.frames, width), np.float32), np.zeros(clip.frames, np.bool_)
-    return SharedSpace(clip.id, empty, empty, absent, absent, absent)
+    return Embedding(clip.id, empty, empty, absent, absent, absent)
 
 
-def _encode(recogniser: Recogniser, clips: list[Clip]) -> list[SharedSpace]:
+def _encode(recogniser: Recogniser, clips: list[Clip]) -> list[Embedding]:
     """One pass of both streams over clips in which something is present."""
-    ears, eyes, speaking = compute(partial(_both, recogniser.model), clips, recogniser.device)
+    sounds, lips, speaking = compute(partial(_both, recogniser.model), clips, recogniser.device)
     found = []
     for i, clip in enumerate(clips):
         own = slice(0, clip.frames)
         present = clip.audio_present, clip.video_present
-        found.append(SharedSpace(clip.id, ears[i, own], eyes[i, own], *present, speaking[i, own]))
+        found.append(Embedding(clip.id, sounds[i, own], lips[i, own], *present, speaking[i, own]))
     return found
 
 
 def _both(model: AVSR, *batch: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A batch in the shared space: sound (B, T, P), lips (B, T, P), zeros where absent, and where
+    """A batch embedded: sound (B, T, P), lips (B, T, P), zeros where absent, and where
     the lips speak (B, T)."""
     from torch.nn import functional as F
 
@@ -366,6 +366,6 @@ def _both(model: AVSR, *batch: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarr
     spoken = letters.unflatten(1, (seen.shape[1], -1)).any(-1) & seen  # (B, T)
     # Heads put a letter into one frame or two; the mouth moves before and after.
     spoken = F.max_pool1d(spoken.float().unsqueeze(1), 2 * REACH + 1, 1, REACH).squeeze(1) > 0
-    ears, eyes = model.share(streams.audio, streams.video)
-    ears, eyes = ears.float() * heard.unsqueeze(-1), eyes.float() * seen.unsqueeze(-1)
-    return ears.cpu().numpy(), eyes.cpu().numpy(), (spoken & seen).cpu().numpy()
+    sounds, lips = model.share(streams.audio, streams.video)
+    sounds, lips = sounds.float() * heard.unsqueeze(-1), lips.float() * seen.unsqueeze(-1)
+    return sounds.cpu().numpy(), lips.cpu().numpy(), (spoken & seen).cpu().numpy()

@@ -285,7 +285,7 @@ class ShardIndex:
         """The clips of a split.
 
         Args:
-            split: its name; None for all clips.
+            split: its name; None for all clips. Clips of no split count as "train", as in training.
             text: leave out clips whose text is not known.
 
         Returns:
@@ -295,7 +295,7 @@ class ShardIndex:
             AvsrError: there are none; names the splits that there are.
         """
         usable = [i for i, entry in enumerate(self.entries) if entry.text is not None or not text]
-        chosen = [i for i in usable if split in (None, self.entries[i].split)]
+        chosen = [i for i in usable if split in (None, self.entries[i].split or "train")]
         if chosen:
             return chosen
         kind = "clip with a text" if text else "clip"
@@ -308,10 +308,10 @@ class ShardIndex:
         if not known:
             raise AvsrError(
                 f"{self.location}: no {kind} in split {split!r}: its clips belong to no split; "
-                "name none"
+                "they count as train"
             )
         if counts[None]:
-            known += f"; {counts[None]} clips belong to none"
+            known += f"; {counts[None]} clips belong to none and count as train"
         raise AvsrError(f"{self.location}: no {kind} in split {split!r}; its splits are {known}")
 
     def meta(self, i: int) -> dict[str, Any]:

@@ -221,7 +221,7 @@ class NetworkRecogniser(Recogniser):
     ) -> list[Hypothesis]:
         return self._recognise(clips, modality, self.decoding, closed)
 
-    def in_step(self, clips: Iterable[Clip], remarks: list[str]) -> Iterator[Clip]:
+    def synchronised(self, clips: Iterable[Clip], remarks: list[str]) -> Iterator[Clip]:
         from avsr.transcribing.synchroniser import Synchroniser
 
         synchroniser = Synchroniser(self)

@@ -81,8 +81,8 @@ class Recogniser(Protocol):
         """As recognise; not closed: what is said goes on after the clips."""
         return self.recognise(clips, modality)
 
-    def in_step(self, clips: Iterable[Clip], remarks: list[str]) -> Iterator[Clip]:
-        """The clips of a recording, which follow each other, with sound and lips in step.
+    def synchronised(self, clips: Iterable[Clip], remarks: list[str]) -> Iterator[Clip]:
+        """The clips of a recording, which follow each other, with sound and lips synchronised.
 
         Args:
             clips: as they were read.

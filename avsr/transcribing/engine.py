@@ -150,7 +150,7 @@ class Listener:
         self._spoken.clear()
         words: list[Word] = []
         present = Presence()
-        for clip, hypothesis in self.parts(self._recogniser.in_step(clips, self.remarks)):
+        for clip, hypothesis in self.parts(self._recogniser.synchronised(clips, self.remarks)):
             words += hypothesis.words
             present.add(clip)
             tell(None, present.frames / FPS)

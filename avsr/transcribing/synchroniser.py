@@ -28,7 +28,7 @@ MOST_LOOKS = 3  # windows that are looked at before it is given up
 
 class Synchroniser:
     """Moves the lips of a recording onto its sound where it is certain that the two are out of
-    step.
+    sync.
 
     The first windows in which somebody speaks are looked at, no more than MOST_LOOKS of them. What
     is uncertain stays as it is: a wrong correction is worse than none.
@@ -42,7 +42,7 @@ class Synchroniser:
         self._recogniser = recogniser
 
     def __call__(self, clips: Iterable[Clip]) -> Iterator[Clip]:
-        """The clips of a recording, which follow each other, in step; begins anew with each
+        """The clips of a recording, which follow each other, synchronised; begins anew with each
         call."""
         self.offset = None
         clips = iter(clips)

@@ -25,7 +25,7 @@ from avsr.eval.metrics.text import Table, percent
 from avsr.preprocessing.clip import Clip
 from avsr.preprocessing.shards import ShardEntry, ShardIndex
 from avsr.recognisers.ours import NetworkRecogniser
-from avsr.sync import MAX_FRAMES, SharedSpace, compare, embed, find_offset
+from avsr.sync import MAX_FRAMES, Embedding, compare, embed, find_offset
 
 SCHEMA = 1
 LARGEST = 10  # frames by which the sound is moved, either way
@@ -46,10 +46,10 @@ def measure(
     seed: int = 17,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Measures the shared space on prepared clips that have both sound and lips.
+    """Measures the embedding on prepared clips that have both sound and lips.
 
     Args:
-        recogniser: of `avsr.load_model`, with a trained shared space.
+        recogniser: of `avsr.load_model`, with a trained embedding.
         data_dir: shards with their index.json.
         split: use only clips of this split of the index.
         limit: use only so many clips, the first of the index; babble is still made of all.
@@ -65,7 +65,7 @@ def measure(
         ids not found: a clip whose sound is out of sync in the corpus itself is among them.
 
     Raises:
-        AvsrError: no shared space in the model, no such shards, or no clip that can be used.
+        AvsrError: no embedding in the model, no such shards, or no clip that can be used.
     """
     index = ShardIndex(data_dir)
     places = {
@@ -86,13 +86,13 @@ def measure(
     corpus = Corpus(places, lambda id: index.audio(places[id]))
     rows: list[dict[str, Any]] = []
     for number, condition in enumerate(CONDITIONS):
-        inside: list[SharedSpace] = []
-        errors: dict[str, list[int | None]] = {"in step": [], "moved": []}
+        inside: list[Embedding] = []
+        errors: dict[str, list[int | None]] = {"synchronised": [], "moved": []}
         for first in range(0, len(chosen), BATCH_CLIPS):
             clips = [index.load(places[id]) for id in chosen[first : first + BATCH_CLIPS]]
             clips = [condition.apply(clip, seed, corpus) for clip in clips]
             inside += embed(recogniser, clips)
-            errors["in step"] += [_error(space, 0) for space in inside[first:]]
+            errors["synchronised"] += [_error(space, 0) for space in inside[first:]]
             lags = [drawn_lag(clip.id, seed) for clip in clips]
             moved = embed(
                 recogniser, [out_of_sync(clip, lag) for clip, lag in zip(clips, lags, strict=True)]
@@ -168,13 +168,13 @@ def _usable(entry: ShardEntry) -> bool:
     return entry.audio_present > 0 and entry.video_present > 0 and entry.frames > 2 * LARGEST
 
 
-def _error(space: SharedSpace, lag: int) -> int | None:
+def _error(space: Embedding, lag: int) -> int | None:
     """Frames between the lag found and the true one; None where none was found."""
     found = find_offset(space)
     return None if found is None else abs(found.frames - lag)
 
 
-def _retrieval(spaces: Sequence[SharedSpace]) -> list[dict[str, Any]]:
+def _retrieval(spaces: Sequence[Embedding]) -> list[dict[str, Any]]:
     """Recall at 1 and 5 in both directions."""
     scores = compare(spaces, spaces)
     rows = []
@@ -197,7 +197,10 @@ def _offsets(errors: dict[str, list[int | None]]) -> list[dict[str, Any]]:
         for name, of_name in errors.items()
     }
     within = f"offset within {1000 * TOLERANCE // 25} ms"
-    names = {"in step": f"{within}, in step", "moved": f"{within}, moved by up to {LARGEST} frames"}
+    names = {
+        "synchronised": f"{within}, synchronised",
+        "moved": f"{within}, moved by up to {LARGEST} frames",
+    }
     return [_share(names[name], found, chance) for name, found in near.items()]
 
 

@@ -315,7 +315,7 @@ def test_a_model_without_a_trained_space_is_refused(recogniser: NetworkRecognise
             lambda r: match(r, clips, clips),
         ):
             with pytest.raises(
-                AvsrError, match=f"'{untrained.name}' has no trained space"
+                AvsrError, match=f"'{untrained.name}' has no trained embedding"
             ) as error:
                 use(untrained)
             assert "\n" not in str(error.value)

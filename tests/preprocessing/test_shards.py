@@ -313,6 +313,7 @@ def test_row_22_a_wrong_split_is_answered_with_those_that_exist(
         writer.add(CLIPS[0])
     with pytest.raises(AvsrError, match="its clips belong to no split"):
         ShardIndex(tmp_path / "plain").select("val")
+    assert ShardIndex(tmp_path / "plain").select("train") == [0]
 
 
 def test_a_shard_cut_short_or_damaged_is_one_clear_line(folder: Path, tmp_path: Path) -> None:

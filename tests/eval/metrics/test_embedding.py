@@ -1,4 +1,4 @@
-"""The measurement of the shared space: lags are put in as stated, counts are right, mistakes get
+"""The measurement of the embedding: lags are put in as stated, counts are right, mistakes get
 one line."""
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from avsr.model.config import ModelConfig
 from avsr.model.network import AVSR
 from avsr.preprocessing.clip import CROP_SIZE, SAMPLES_PER_FRAME, Clip
 from avsr.preprocessing.shards import ShardWriter
-from avsr.sync import SharedSpace
+from avsr.sync import Embedding
 
 CODES = 15
 READER = SimpleNamespace(name="reader")
@@ -44,7 +44,7 @@ def spelt(number: int, frames: int = 60, video: bool = True) -> Clip:
     )
 
 
-def read(_: object, clips: list[Clip]) -> list[SharedSpace]:
+def read(_: object, clips: list[Clip]) -> list[Embedding]:
     """Stands for `embed`."""
     spaces = []
     for clip in clips:
@@ -56,7 +56,7 @@ def read(_: object, clips: list[Clip]) -> list[SharedSpace]:
         lips = np.rint(clip.lips[:, 48, 48] / 16).astype(int).clip(0, CODES)
         speaking = np.ones(clip.frames, bool)
         spaces.append(
-            SharedSpace(
+            Embedding(
                 clip.id,
                 VECTORS[sound],
                 VECTORS[lips],
@@ -134,9 +134,9 @@ def test_a_space_in_which_all_is_alike_finds_nothing(
 ) -> None:
     """Ties are no finds."""
 
-    def alike(_: object, clips: list[Clip]) -> list[SharedSpace]:
+    def alike(_: object, clips: list[Clip]) -> list[Embedding]:
         return [
-            SharedSpace(
+            Embedding(
                 s.id,
                 np.ones_like(s.audio),
                 np.ones_like(s.video),
@@ -177,7 +177,7 @@ def test_from_the_command_line(
     common = [str(folder), "--split", "val", "--device", "cpu", "--out", str(out)]
     trained = str(tmp_path / "trained.safetensors")
     for arguments, message in (
-        ([str(tmp_path / "untrained.safetensors"), *common], "no trained space"),
+        ([str(tmp_path / "untrained.safetensors"), *common], "no trained embedding"),
         ([str(tmp_path / "none.safetensors"), *common], "none.safetensors"),
         ([trained, str(tmp_path / "nowhere"), *common[1:]], "nowhere: no index.json"),
     ):
