@@ -169,9 +169,10 @@ def test_the_table_of_options_is_that_of_transcribe():
 
 
 def test_options_named_in_the_text_exist():
+    below = [sub for c in COMMANDS.values() for sub in getattr(c, "commands", {}).values()]
     known = {
         name
-        for command in [GROUP, *COMMANDS.values()]
+        for command in [GROUP, *COMMANDS.values(), *below]
         for option in command.params
         for name in option.opts
     }
