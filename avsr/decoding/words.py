@@ -17,7 +17,7 @@ class Word:
     Where a text has no spaces, a word is a letter of a script without them, or what was said
     between two pauses. Such a word is `glued` to the one before: `join` writes no space there.
     `letters` tells where each of its letters begins and ends; it serves to put windows together and
-    is no part of a transcript.
+    is no part of a transcript. `source` names the recogniser, where there are several.
     """
 
     word: str
@@ -27,6 +27,7 @@ class Word:
     audio_weight: float
     glued: bool = False
     letters: tuple[tuple[float, float], ...] = field(default=(), repr=False, compare=False)
+    source: str | None = None
 
 
 @dataclass(frozen=True)

@@ -141,6 +141,7 @@ class NetworkRecogniser(Recogniser):
         grammar = own_grammar(info)
         self.domain = Domain.from_info(info, grammar.follows() if grammar else frozenset())
         self.lexicon = grammar.lexicon() if grammar else None
+        self.vocabulary = "closed" if grammar else "open"
         self.activity = activity
         self.made_of: tuple[list[Path], str] | None = None
         self._decode_by(Decoding())

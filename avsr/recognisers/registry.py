@@ -33,6 +33,7 @@ DEFAULT = "default"  # what `avsr models default` chose, else the bundled model
 # The first that claims a specification gets it: our own take what nobody else does.
 FAMILIES = (
     "avsr.recognisers.command",
+    "avsr.recognisers.pair",
     "avsr.recognisers.function",
     "avsr.recognisers.whisper",
     "avsr.recognisers.imported",

@@ -64,6 +64,8 @@ class Transcript:
         for segment in body["segments"]:
             for word in segment["words"]:
                 del word["glued"], word["letters"]
+                if word["source"] is None:
+                    del word["source"]
         return {"schema": SCHEMA, **_rounded(body)}
 
 

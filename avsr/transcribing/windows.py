@@ -235,7 +235,14 @@ def _one(words: Sequence[Word]) -> Word:
         mean([word.audio_weight for word in words]),
     )
     return Word(
-        join(words).strip(), first.start_s, words[-1].end_s, sure, heard, first.glued, letters
+        join(words).strip(),
+        first.start_s,
+        words[-1].end_s,
+        sure,
+        heard,
+        first.glued,
+        letters,
+        first.source,
     )
 
 

@@ -1,0 +1,169 @@
+"""Two recognisers in one: the first hears where the sound is good, the second reads lips, or hears
+and sees, where it is not.
+
+T  frames, 25 a second
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Self
+
+import numpy as np
+
+from avsr.base.errors import AvsrError, UsageError
+from avsr.base.inputs import digest
+from avsr.decoding.words import Hypothesis
+from avsr.model.batches import mask
+from avsr.preprocessing.clip import FPS, SAMPLES_PER_FRAME, Clip
+from avsr.recognisers.base import Recogniser
+from avsr.recognisers.protocol import STREAMS
+
+FORM = "A+B for two of these, of which A hears and B reads lips too"
+HEARD = 0.9  # share of the speech whose sound must be there for the first
+GOOD_DB = 20.0  # of a recording's own signal to noise; GRID has 34 dB, and 12 dB in babble at 0 dB
+LOUD, QUIET = 95, 10  # percentiles of the level of its frames, of speech and of what lies beneath
+FEWEST_FRAMES = FPS // 2  # with fewer nothing can be said about the noise
+
+
+def claims(spec: str) -> bool:
+    first, plus, second = spec.partition("+")
+    return bool(first and plus and second) and not os.path.exists(spec)
+
+
+def load(spec: str, device: Any = "auto") -> Pair:
+    """Loads both.
+
+    Args:
+        spec: A+B, each as `registry.load` takes it; A without a plus in it.
+        device: where both compute.
+
+    Raises:
+        UsageError: the first does not work by sound alone, or the second by lips.
+        AvsrError: one of them cannot be loaded.
+    """
+    from avsr.recognisers import registry
+
+    first, _, second = spec.partition("+")
+    return Pair(registry.load(first, device), registry.load(second, device))
+
+
+class Pair(Recogniser):
+    """Decides segment by segment, by what is there, how noisy it is, and how sure both are.
+
+    - Where sound is missing, or noisier than GOOD_DB, the second reads the lips, or hears and sees.
+    - Where the second says that this is not its language, the first has the word.
+    - Where the sound is good the first is asked. A second whose confidences are probabilities is
+      asked too, and the surer one counts.
+
+    Args:
+        first: works by sound alone.
+        second: works by lips alone too.
+    """
+
+    def __init__(self, first: Recogniser, second: Recogniser) -> None:
+        together = f"{first.name}+{second.name}"
+        if "audio" not in first.modalities:
+            raise UsageError(f"{together}: the first must work by sound alone")
+        if "video" not in second.modalities:
+            raise UsageError(f"{together}: the second must work by lips alone")
+        self.first, self.second = first, second
+        self.name = together
+        self.about = f"{first.about}; {second.about}; good from {GOOD_DB:g} dB on"
+        self.device = second.device
+        self.crops = second.crops
+        self.languages = first.languages
+        self.longest_s = min(first.longest_s, second.longest_s)
+
+    @property
+    def sha256(self) -> str:  # type: ignore[override]  # gigabytes are read when asked for
+        """Of both and of how it is decided between them."""
+        both = self.first.sha256, self.second.sha256, self.about
+        return digest(part.encode() for part in both) if all(both) else ""
+
+    def in_step(self, clips: Iterable[Clip], remarks: list[str]) -> Iterator[Clip]:
+        return self.second.in_step(clips, remarks)
+
+    def in_language(self, code: str) -> Self:
+        other = copy.copy(self)
+        other.first, other.languages = self.first.in_language(code), (code,)
+        return other
+
+    def recognise(self, clips: Sequence[Clip], modality: str = "av") -> list[Hypothesis]:
+        if modality not in STREAMS:
+            raise AvsrError(
+                f"{self.name}: knows no modality {modality!r}; it takes av, audio, video"
+            )
+        visible = [mask(clip, modality) for clip in clips]
+        return [self._clip(clip, modality) for clip in visible]
+
+    def _clip(self, clip: Clip, modality: str) -> Hypothesis:
+        """One segment, and who read it."""
+        if not (clip.audio_present.any() or clip.video_present.any()):
+            return Hypothesis("", [], 0.0)
+        speaking, _ = self.activity(clip)
+        heard = clip.audio_present & speaking
+        stream = self._stream(clip, modality)
+        if not heard.any():  # nobody speaks, or no sound of it is there
+            return self._by_second(clip, stream)
+        is_heard = heard.sum() >= HEARD * speaking.sum()
+        is_good = is_heard and snr_db(clip) >= GOOD_DB
+        if stream is None or (is_good and not self.second.calibrated):
+            return self._by_first(clip)
+        second = self._by_second(clip, stream)
+        domain = self.second.domain
+        if domain is not None and domain.judge(second.words, speaking, clip.start_s) is False:
+            return self._by_first(clip)
+        if not is_good:
+            return second
+        first = self._by_first(clip)
+        return first if first.confidence > second.confidence else second
+
+    def _stream(self, clip: Clip, modality: str) -> str | None:
+        """What the second is asked with: lips, both or sound; None where it has nothing to go
+        on."""
+        streams = self.second.modalities
+        if modality == "video" or not clip.audio_present.any():
+            return "video"
+        if modality == "av" and clip.video_present.any() and "av" in streams:
+            return "av"
+        if "audio" in streams:
+            return "audio"
+        return "video" if modality == "av" and clip.video_present.any() else None
+
+    def _by_first(self, clip: Clip) -> Hypothesis:
+        return signed(self.first.recognise([clip], "audio")[0], self.first.name)
+
+    def _by_second(self, clip: Clip, stream: str | None) -> Hypothesis:
+        if stream is None:
+            return Hypothesis("", [], 0.0)
+        return signed(self.second.recognise([clip], stream)[0], self.second.name)
+
+
+def signed(found: Hypothesis, source: str) -> Hypothesis:
+    """A hypothesis whose words say whose they are."""
+    return replace(found, words=[replace(word, source=source) for word in found.words])
+
+
+def snr_db(clip: Clip) -> float:
+    """Signal to noise of a recording, measured without knowing either.
+
+    The level of its loud frames, which are speech, over that of its quiet ones, which are what lies
+    beneath; as NIST's `stnr` has it.
+
+    Args:
+        clip: frames marked absent are not looked at.
+
+    Returns:
+        Decibels; 0 for less than half a second of sound, or for digital silence.
+    """
+    sound = clip.audio.reshape(clip.frames, SAMPLES_PER_FRAME)[clip.audio_present]
+    power = np.square(sound, dtype=np.float64).mean(1)
+    power = power[power > 0]
+    if len(power) < FEWEST_FRAMES:
+        return 0.0
+    loud, quiet = np.percentile(power, [LOUD, QUIET])
+    return float(10 * np.log10(loud / quiet))
