@@ -64,6 +64,17 @@ def load(spec: str, device: Any = "auto") -> ImportedRecogniser:
     return ImportedRecogniser(spec, models, model.modalities, beam)
 
 
+def lip_readers() -> list[str]:
+    """Names of the imported models that read lips without sound."""
+    from avsr.imported import store
+
+    found = []
+    for entry in store.list_installed():
+        if entry.description is not None and "video" in entry.description.network.modalities:
+            found.append(entry.name)
+    return found
+
+
 def _beam(spec: str, query: str) -> int:
     """The width of the search, 0 for greedy."""
     options = dict(parse_qsl(query, keep_blank_values=True))

@@ -6,11 +6,12 @@ A family is a module with three names:
     claims(spec)          whether a specification is meant for it; costs nothing
     load(spec, device)    the recogniser, see `recognisers.base.Recogniser`
 
-It may have three more:
+It may have more:
 
     names()               those on this machine, each with a line about it
     offered()             the names of those that can be fetched
     get(name, tell, told) fetches one
+    lip_readers()         names of those on this machine that know any word and need no sound
 """
 
 from __future__ import annotations
@@ -72,6 +73,15 @@ def others() -> dict[str, str]:
     for family in map(import_module, FAMILIES):
         found |= getattr(family, "names", dict)()
     return found
+
+
+def lip_reader() -> str | None:
+    """The name of an installed model that reads lips without sound and knows any word."""
+    for family in map(import_module, FAMILIES):
+        names: list[str] = getattr(family, "lip_readers", list)()
+        if names:
+            return names[0]
+    return None
 
 
 def offered() -> list[str]:

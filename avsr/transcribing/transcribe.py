@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from avsr.decoding.words import Hypothesis, Word
 from avsr.recognisers.base import Recogniser
+from avsr.recognisers.pair import Pair
 from avsr.recognisers.protocol import MODALITIES
-from avsr.recognisers.registry import load
+from avsr.recognisers.registry import lip_reader, load
 from avsr.transcribing.engine import Progress
 from avsr.transcribing.transcript import Segment, Transcript
 
@@ -31,6 +32,9 @@ __all__ = [
 def load_model(name: str | Path = "default", device: str | torch.device = "auto") -> Recogniser:
     """Loads a recogniser by name or path.
 
+    One that only hears is joined by an installed model that reads lips, if there is one with an
+    open vocabulary: that reads where sound is missing or too noisy.
+
     Args:
         name: "default", a name that `avsr models` lists, a path to a .safetensors file, or any
             other form that `registry.load` takes.
@@ -39,7 +43,10 @@ def load_model(name: str | Path = "default", device: str | torch.device = "auto"
     Raises:
         AvsrError: no such model, an unreadable one, or no such device.
     """
-    return load(name, device)
+    found = load(name, device)
+    if found.modalities == ("audio",) and (reader := lip_reader()):
+        return Pair(found, load(reader, device))
+    return found
 
 
 def transcribe(

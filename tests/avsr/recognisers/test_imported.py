@@ -136,3 +136,18 @@ def test_options_and_what_results_depend_on(three: ImportedRecogniser):
     for wrong in ("beam=0", "beam=wide", "bean=1", "greedy&beam=4", "greedy=yes"):
         with pytest.raises(UsageError, match=r"give \?beam=N|whole number"):
             load(f"small-av?{wrong}", "cpu")
+
+
+def test_a_recogniser_that_only_hears_is_joined_by_an_installed_lip_reader(
+    three: ImportedRecogniser, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    import avsr
+
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "ear_beside_lips.py").write_text(
+        "def hear(audio, **_): return 'heard'\nhear.modalities = ('audio',)\n"
+    )
+    joined = avsr.load_model("python:ear_beside_lips:hear", "cpu")
+    assert joined.name == "python:ear_beside_lips:hear+small-video"
+    assert joined.crops == "research"
+    assert load("python:ear_beside_lips:hear").modalities == ("audio",)
