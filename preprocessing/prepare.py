@@ -170,17 +170,13 @@ def prepare(
         if (folder / INDEX).exists():
             shutil.rmtree(folder / PARTS, ignore_errors=True)
             return _finish(folder, whole_index(folder), max_loss, already_done=True)
-        jobs = [
-            _Job(number, item, root, folder / PARTS, face, crops)
-            for number, item in enumerate(items)
-        ]
+        jobs = []
+        for number, item in enumerate(items):
+            jobs.append(_Job(number, item, root, folder / PARTS, face, crops))
         shards = [folder / shard_name(number) for number in range(-(-len(jobs) // shard_clips))]
         resumed = _run(folder, jobs, shards, shard_clips, workers, progress)
-        skipped = [
-            json.loads(job.skip.read_text(encoding="utf-8")) for job in jobs if job.skip.exists()
-        ]
         whole = [path for path in shards if path.exists()]
-        index = write_index(folder, whole, skipped, made_from=made_from, crops=crops)
+        index = write_index(folder, whole, _skipped(jobs), made_from=made_from, crops=crops)
         shutil.rmtree(folder / PARTS)
         return _finish(folder, index, max_loss, resumed=resumed if resuming else 0)
 
@@ -338,6 +334,12 @@ def _load(job: _Job) -> Clip:
         share = f"a face in {seen:.0%} of the frames and sound in {heard:.0%}"
         raise MediaError(f"too little to use: {share}, one must reach {MIN_PRESENT:.0%}")
     return clip
+
+
+def _skipped(jobs: Sequence[_Job]) -> list[dict[str, str]]:
+    """What `_write_skip` recorded, in the order of the corpus."""
+    there = [job.skip for job in jobs if job.skip.exists()]
+    return [json.loads(path.read_text(encoding="utf-8")) for path in there]
 
 
 def _write_skip(job: _Job, reason: str) -> None:

@@ -91,22 +91,17 @@ def calibrate(
             after = calibration.calibrate(
                 before, index, split=split, clips=clips, seed=seed, progress=tell
             )
-    if not no_fit and grammar is not None:
-        after.info["grammar"] = grammar
+        if grammar is not None:
+            after.info["grammar"] = grammar
     if other is not None and grammar is not None:
         with progress("other speech", unit="pieces") as tell:
             after.info["domain"] = domain.fit_domain(
                 after, index, other, load_grammar(grammar), split=split, seed=seed, progress=tell
             )
+    rows = calibration.REPORT_ROWS
     with progress("measuring", unit="clips") as tell:
         unseen = calibration.observe(
-            before,
-            index,
-            report_split,
-            calibration.REPORT_ROWS,
-            clips=limit,
-            seed=seed,
-            progress=tell,
+            before, index, report_split, rows, clips=limit, seed=seed, progress=tell
         )
     results = report(before, after, unseen)
     if not no_fit:

@@ -11,8 +11,9 @@ what is noisy is the sound.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -58,21 +59,16 @@ def measure(
 
     Returns:
         "clips" (how many were used), "left_out" (ids of those without both streams, or too short),
-        and "rows", one
-        for each condition and question: "condition", "question", "found" of "clips", "share" with
-            its 95 % Wilson
-        interval "low" and "high", "chance", the share that guessing would find, and "missed", the
-        ids not found: a clip whose sound is out of sync in the corpus itself is among them.
+        and "rows", one for each condition and question: "condition", "question", "found" of
+        "clips", "share" with its 95 % Wilson interval "low" and "high", "chance", the share that
+        guessing would find, and "missed", the ids not found: a clip whose sound is out of sync in
+        the corpus itself is among them.
 
     Raises:
         AvsrError: no embedding in the model, no such shards, or no clip that can be used.
     """
     index = ShardIndex(data_dir)
-    places = {
-        entry.id: i
-        for i, entry in enumerate(index.entries)
-        if split is None or entry.split == split
-    }
+    places = {index.entries[i].id: i for i in index.select(split)}
     chosen = [id for id, i in places.items() if _usable(index.entries[i])]
     left_out = sorted(places.keys() - set(chosen))
     if limit is not None and limit < 1:
@@ -86,21 +82,14 @@ def measure(
     corpus = Corpus(places, lambda id: index.audio(places[id]))
     rows: list[dict[str, Any]] = []
     for number, condition in enumerate(CONDITIONS):
-        inside: list[Embedding] = []
-        errors: dict[str, list[int | None]] = {"synchronised": [], "moved": []}
-        for first in range(0, len(chosen), BATCH_CLIPS):
-            clips = [index.load(places[id]) for id in chosen[first : first + BATCH_CLIPS]]
-            clips = [condition.apply(clip, seed, corpus) for clip in clips]
-            inside += embed(recogniser, clips)
-            errors["synchronised"] += [_error(space, 0) for space in inside[first:]]
-            lags = [drawn_lag(clip.id, seed) for clip in clips]
-            moved = embed(
-                recogniser, [out_of_sync(clip, lag) for clip, lag in zip(clips, lags, strict=True)]
-            )
-            errors["moved"] += [_error(space, lag) for space, lag in zip(moved, lags, strict=True)]
+        given = (condition.apply(index.load(places[id]), seed, corpus) for id in chosen)
+        done_before = number * len(chosen)
+
+        def tell(done: int, before: int = done_before) -> None:
             if progress is not None:
-                progress(number * len(chosen) + len(inside), len(CONDITIONS) * len(chosen))
-        for row in [*_retrieval(inside), *_offsets(errors)]:
+                progress(before + done, len(CONDITIONS) * len(chosen))
+
+        for row in _asked(recogniser, given, seed, tell):
             missed = [id for id, hit in zip(chosen, row.pop("hits"), strict=True) if not hit]
             rows.append({"condition": condition.label, **row, "missed": missed})
     return {
@@ -113,6 +102,25 @@ def measure(
         "left_out": left_out,
         "rows": rows,
     }
+
+
+def _asked(
+    recogniser: NetworkRecogniser, clips: Iterable[Clip], seed: int, tell: Callable[[int], None]
+) -> list[dict[str, Any]]:
+    """One row for each question about clips, which are read a batch at a time."""
+    inside: list[Embedding] = []
+    errors: dict[str, list[int | None]] = {"synchronised": [], "moved": []}
+    clips = iter(clips)
+    while batch := list(islice(clips, BATCH_CLIPS)):
+        found = embed(recogniser, batch)
+        errors["synchronised"] += [_error(one, 0) for one in found]
+        lags = [drawn_lag(clip.id, seed) for clip in batch]
+        late = [out_of_sync(clip, lag) for clip, lag in zip(batch, lags, strict=True)]
+        moved = embed(recogniser, late)
+        errors["moved"] += [_error(one, lag) for one, lag in zip(moved, lags, strict=True)]
+        inside += found
+        tell(len(inside))
+    return [*_retrieval(inside), *_offsets(errors)]
 
 
 def to_markdown(results: dict[str, Any]) -> str:
