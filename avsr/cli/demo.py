@@ -48,6 +48,6 @@ def demo(
     if keep:
         print(f"{'clip':<16}{printable(str(clip))}")
     print(
-        "The bundled model knows the 51 words of the GRID corpus and no others; README.md says how "
-        "to train your own."
+        "The bundled model knows the 51 words of the GRID corpus and no others. For everyday speech: "
+        "avsr models get whisper-small"
     )
