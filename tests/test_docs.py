@@ -70,6 +70,26 @@ def settings(line: str) -> list[str]:
     return [after for word, after in itertools.pairwise(words) if word == "--set"]
 
 
+def test_a_family_as_the_page_shows_it_works_everywhere(tmp_path, monkeypatch, capsys):
+    from avsr.recognisers import registry
+    from avsr.transcribing.activity import everything
+
+    (family,) = [code for _, code in python_examples() if "class Constant(Adapter)" in code]
+    module = family.splitlines()[0].removeprefix("# ").replace("/", "_").removesuffix(".py")
+    line = f'    "{module.replace("_", ".")}",'
+    assert line in DOCUMENTS["docs/recognisers.md"].splitlines()
+    (tmp_path / f"{module}.py").write_text(family)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(registry, "FAMILIES", (module, *registry.FAMILIES))
+    monkeypatch.setattr(f"{module}.Constant.activity", staticmethod(everything))
+    soundfile.write(tmp_path / "a.wav", np.full(SAMPLE_RATE, 0.1), SAMPLE_RATE)
+    command = ["transcribe", str(tmp_path / "a.wav"), "--model", "constant:bin blue"]
+    assert cli.main(command) == 0
+    assert capsys.readouterr().out == "bin blue\n"
+    assert cli.main([*command[:-1], "unknown:bin blue"]) == 2
+    assert "constant:TEXT" in capsys.readouterr().err
+
+
 # ----------------------------------------------------------------------------------------- commands
 
 
