@@ -25,11 +25,12 @@ def compare(
         bool, typer.Option("--overwrite", help="Replace files in DIR that avsr did not write.")
     ] = False,
 ) -> None:
-    """Tell which differences between two evaluations are real, row by row."""
+    """Tell which differences between two evaluations are real, condition by condition."""
     from avsr.eval.metrics.compare import compare_runs
-    from avsr.eval.report.comparison import save, to_markdown
+    from avsr.eval.report.comparison import to_markdown
+    from avsr.eval.report.files import save_comparison
 
     comparison = compare_runs(a, b)
     if out is not None:
-        save(comparison, out, overwrite)
+        save_comparison(comparison, out, overwrite)
     print(to_markdown(comparison), end="")

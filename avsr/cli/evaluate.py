@@ -28,11 +28,10 @@ RecogniserArgument = Annotated[
 SuiteOption = Annotated[
     Suite,
     typer.Option(
-        help="clean: undisturbed clips, 3 rows. quick: noise and missing modalities too, "
-        "11 rows. release: noise, and sounds that are no speech, 20 rows. speakers: as if "
-        "others spoke, 44 rows. masked: all that can be missing, 111 rows. full: the whole "
-        "protocol, 320 rows. "
-        "Drawn masks and noise: once for each seed."
+        help="clean: undisturbed clips, 3 test conditions. quick: noise and missing modalities "
+        "too, 11. release: noise, and sounds that are no speech, 20. speakers: as if others "
+        "spoke, 44. masked: all that can be missing, 111. full: the whole protocol, 320. Drawn "
+        "masks and noise: once for each seed."
     ),
 ]
 OutOption = Annotated[
@@ -50,13 +49,13 @@ ConditionsOption = Annotated[
     str | None,
     typer.Option(
         metavar="PATTERN,...",
-        help="Only rows whose label or axis fits, as in 'babble*,video missing'.",
+        help="Only test conditions whose label or axis fits, as in 'babble*,video missing'.",
     ),
 ]
 RequireOption = Annotated[
     str | None,
     typer.Option(
-        metavar="R_V,R_A,wer:ROW<=PERCENT",
+        metavar="R_V,R_A,wer:CONDITION<=PERCENT",
         help="Exit with status 1, and say why, unless all of these are shown to hold; "
         "undecided is no pass.",
     ),
@@ -72,11 +71,13 @@ NormalizerOption = Annotated[
 ]
 NoiseOption = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Recorded noises for the rows that want them."),
+    typer.Option(metavar="DIR", help="Recorded noises for the conditions that want them."),
 ]
 RoomsOption = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Recorded impulse responses for the rows that want them."),
+    typer.Option(
+        metavar="DIR", help="Recorded impulse responses for the conditions that want them."
+    ),
 ]
 
 

@@ -32,6 +32,7 @@ from avsr.cli.embedding import embedding
 from avsr.cli.evaluate import evaluate
 from avsr.cli.ngram import ngram
 from avsr.cli.prepare import prepare
+from avsr.cli.report import report as report_command
 from avsr.cli.sync import sync
 from avsr.cli.synth import synth
 from avsr.cli.train import train
@@ -67,6 +68,7 @@ COMMANDS = (
     prepare,
     train,
     evaluate,
+    report_command,
     compare,
     sync,
     demo,

@@ -66,11 +66,17 @@ def load(spec: str | Path, device: str | torch.device = "auto") -> NetworkRecogn
     beam, language, files = _searched(spec, query)
     path, chosen = checkpoint.resolve(name), pick_device(device)
     model, info = checkpoint.load(path, device=str(chosen))
-    loaded = NetworkRecogniser(model, path.stem, info, chosen, somebody)
+    loaded = NetworkRecogniser(model, _called(path), info, chosen, somebody)
     if query:
         loaded = loaded.with_decoding(beam, language)
     loaded.made_of = [path, *files], query
     return loaded
+
+
+def _called(path: Path) -> str:
+    """What a model is called: by its file, or by its run where every run calls its file alike."""
+    run = path.resolve().parent.name if path.name == "model.safetensors" else ""
+    return run or path.stem
 
 
 def _searched(spec: str, query: str) -> tuple[int | None, Language | None, list[Path]]:

@@ -1,11 +1,7 @@
-"""Two evaluations compared, as Markdown, JSON and a picture."""
+"""Two evaluations compared, in Markdown."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from avsr.base import outputs
-from avsr.base.errors import AvsrError
 from avsr.eval.metrics.compare import ALPHA, ComparedRow, Comparison
 from avsr.eval.metrics.text import Table, percent
 from avsr.eval.report.words import MODALITIES
@@ -82,35 +78,3 @@ def _remarks(comparison: Comparison) -> str:
         if only:
             lines.append(f"- Only in {side}, {len(only)} conditions: {'; '.join(only)}.")
     return "\n".join([*lines, *(f"- {note}" for note in comparison.notes)])
-
-
-def save(comparison: Comparison, folder: str | Path, overwrite: bool = False) -> list[Path]:
-    """Writes compare.json, compare.md and compare.svg.
-
-    Args:
-        comparison: what to write.
-        folder: made where it is not there.
-        overwrite: replace files of these names that were not written here.
-
-    Returns:
-        The files. A comparison without any rate has no picture.
-
-    Raises:
-        AvsrError: the folder cannot be written, or holds other people's files of these names.
-    """
-    folder = Path(folder)
-    files = {"compare.json": comparison.to_json(), "compare.md": to_markdown(comparison)}
-    if comparison.rated:
-        from avsr.eval.report.forest import draw
-
-        files["compare.svg"] = draw(comparison)
-    outputs.refuse([folder / name for name in files], overwrite=overwrite)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in files.items():
-            outputs.write(folder / name, [text.encode()])
-    except OSError as error:
-        raise AvsrError(
-            f"{folder}: cannot be written ({error.strerror}); free space or name another folder"
-        ) from error
-    return [folder / name for name in files]

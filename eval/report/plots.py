@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from avsr.base.outputs import write_file
 from avsr.eval.metrics.results import Results
 from avsr.eval.report import svg
 from avsr.eval.report.charts import Chart, Line, curve_charts, looks, trust_chart
@@ -41,29 +39,15 @@ def chart_element(chart: Chart, prefix: str) -> str:
         return svg.element(figure, chart.told, told, prefix)
 
 
-def save_plots(results: Results, folder: str | Path) -> list[Path]:
-    """Writes an SVG file for each axis that has curves, such as `video-missing.svg`, and
-    `trust.svg`.
-
-    Args:
-        results: what to draw.
-        folder: made where it is not there.
-
-    Returns:
-        The files, in the order in which they were written; none for a suite without curves.
-    """
-    folder = Path(folder)
-    sheets = {}
+def plots(results: Results) -> dict[str, str]:
+    """Name of a file -> its content: an SVG for each axis that has curves, such as
+    `video-missing.svg`, and `trust.svg`; none for a suite without curves."""
+    found = {}
     for axis, charts in curve_charts(results).items():
-        sheets[axis.replace(" ", "-")] = f"Word error rate: {axis}", charts
+        found[f"{axis.replace(' ', '-')}.svg"] = sheet(f"Word error rate: {axis}", charts)
     if trust := trust_chart(results):
-        sheets["trust"] = "What the words were taken from", [trust]
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, (title, charts) in sheets.items():
-        paths.append(folder / f"{name}.svg")
-        write_file(paths[-1], [sheet(title, charts).encode()])
-    return paths
+        found["trust.svg"] = sheet("What the words were taken from", [trust])
+    return found
 
 
 def sheet(title: str, charts: Sequence[Chart]) -> str:

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from avsr.base.errors import AvsrError
-from avsr.base.inputs import install
 from avsr.base.outputs import write_file
 from avsr.base.pool import work_off
 from avsr.eval.conditions.axes import VERSION
@@ -30,6 +29,7 @@ from avsr.eval.metrics.results import SCHEMA, Results, to_json
 from avsr.eval.metrics.scoring import Scores
 from avsr.eval.metrics.summary import summarise
 from avsr.eval.metrics.worst import worst_examples
+from avsr.eval.report.files import if_installed
 from avsr.eval.report.markdown import to_markdown
 from avsr.eval.run.encoders import our_recogniser
 from avsr.eval.run.jobs import BATCH_CLIPS, Bench, Job, Setup, do
@@ -351,14 +351,12 @@ def _write(folder: Path, results: Results, scores: Scores, bench: Bench) -> None
 
 
 def _page(results: Results, scores: Scores, bench: Bench) -> str | None:
-    """The page; None, and a warning, where the extra is not installed."""
-    try:
+    """The page; None where the extra for it is not installed."""
+    with if_installed("report.html"):
         from avsr.eval.report.page import to_html
-    except ModuleNotFoundError as error:
-        told = "report.html needs %s, which is not installed: %s, then run the same command again"
-        logging.getLogger(__name__).warning(told, error.name, install("report"))
-        return None
-    return to_html(results, worst_examples(scores, bench.altered))
+
+        return to_html(results, worst_examples(scores, bench.altered))
+    return None
 
 
 def _versions() -> dict[str, str]:

@@ -112,6 +112,10 @@ def test_a_checkpoint_of_ours(tmp_path: Path):
     recogniser = load(str(path), device="cpu")
     assert (recogniser.name, recogniser.modalities) == ("tiny", ("av", "audio", "video"))
     assert recogniser.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    (tmp_path / "my-run").mkdir()
+    trained = tmp_path / "my-run" / "model.safetensors"  # as every run calls it
+    trained.write_bytes(path.read_bytes())
+    assert load(str(trained), device="cpu").name == "my-run"
     assert recogniser.recognise([make_clip()], "video") == load_model(path, "cpu").recognise(
         [make_clip()], "video"
     )

@@ -18,7 +18,8 @@ from avsr.base.errors import AvsrError
 from avsr.eval.metrics.compare import Comparison, compare_runs, sign_flip_p
 from avsr.eval.metrics.results import Measured, Results, to_dict
 from avsr.eval.metrics.wer import count_errors
-from avsr.eval.report.comparison import save, to_markdown
+from avsr.eval.report.comparison import to_markdown
+from avsr.eval.report.files import save_comparison
 
 CLIPS = 40
 SPOKEN = "bin blue at f two now"
@@ -323,7 +324,7 @@ def test_titles_name_the_decoding_where_it_is_not_greedy(tmp_path: Path):
     assert to_markdown(comparison).startswith(
         "# m (A) and m, n-gram <x>.arpa, weight 0.3, beam 16 (B)\n"
     )
-    picture = ElementTree.parse(save(comparison, tmp_path)[2]).getroot()
+    picture = ElementTree.parse(save_comparison(comparison, tmp_path)[2]).getroot()
     assert picture.attrib["aria-label"].startswith(
         "m, n-gram <x>.arpa, weight 0.3, beam 16 minus m:"
     )
@@ -334,7 +335,7 @@ def test_titles_name_the_decoding_where_it_is_not_greedy(tmp_path: Path):
 
 def test_files_and_a_plot_with_every_row_in_it(runs, tmp_path: Path):
     found = compare_runs(*runs)
-    paths = save(found, tmp_path / "deep" / "out")
+    paths = save_comparison(found, tmp_path / "deep" / "out")
     assert [path.name for path in paths] == ["compare.json", "compare.md", "compare.svg"]
     assert Comparison.model_validate_json(paths[0].read_text()) == found
     assert paths[1].read_text() == to_markdown(found)
@@ -357,7 +358,7 @@ def test_names_cannot_break_the_plot(tmp_path: Path):
         write_run(tmp_path / "a", said, model="<&>"),
         write_run(tmp_path / "b", said, model='"x"'),
     )
-    ElementTree.parse(save(compare_runs(a, b), tmp_path)[2])
+    ElementTree.parse(save_comparison(compare_runs(a, b), tmp_path)[2])
 
 
 # ------------------------------------------------------------------------------------- command line

@@ -15,8 +15,8 @@ from conftest import CLIPS, RealRun
 
 from avsr.eval.metrics.compare import compare_runs
 from avsr.eval.metrics.results import read_results, to_dict
-from avsr.eval.report.comparison import save, to_markdown
-from avsr.eval.report.plots import save_plots
+from avsr.eval.report.comparison import to_markdown
+from avsr.eval.report.files import save_comparison, save_report
 from avsr.eval.run.evaluate import evaluate
 from avsr.eval.run.requirements import parse, violations
 
@@ -80,7 +80,7 @@ def test_the_page_shows_every_row_every_check_and_the_worst_clips(real_run: Real
 
 
 def test_plots_hold_every_curve(real_run: RealRun, tmp_path: Path) -> None:
-    paths = save_plots(real_run.results, tmp_path)
+    paths = [path for path in save_report(real_run.results, tmp_path) if path.suffix == ".svg"]
     axes = {curve.axis.replace(" ", "-") for curve in real_run.results.curves}
     assert {path.stem for path in paths} - {"trust"} == axes
     assert {"noise", "video-missing", "audio-missing", "video-corrupted"} <= axes
@@ -102,7 +102,7 @@ def test_it_compares_with_another_decoding(real_run: RealRun, tmp_path: Path) ->
     rates = {row.key: row.wer for row in real_run.results.rows}
     assert all(row.wer_a == rates[row.key] for row in found.rows)
     assert "grammar grid (B)" in to_markdown(found)
-    assert {path.name for path in save(found, tmp_path / "out")} == {
+    assert {path.name for path in save_comparison(found, tmp_path / "out")} == {
         "compare.json",
         "compare.md",
         "compare.svg",
