@@ -103,7 +103,8 @@ def _draw(axes: Axes, chart: Chart, name: str) -> svg.Told:
     for side in ("top", "right", "left", "bottom"):
         axes.spines[side].set_visible(False)
     axes.tick_params(length=0, pad=6)
-    axes.grid(axis="y")
+    axes.patch.set_visible(False)
+    axes.grid(axis="y", clip_on=False)
     axes.set_axisbelow(True)
     _set_y(axes, chart)
     _set_x(axes, chart)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 from xml.etree import ElementTree
@@ -51,6 +51,7 @@ STYLE: dict[Any, Any] = {
 }
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
 NAMESPACE = "http://www.w3.org/2000/svg"
+SVG = f"{{{NAMESPACE}}}"  # in front of the names of elements
 LINK = "http://www.w3.org/1999/xlink"
 _DROPPED = {"xmlns", "xmlns:xlink", "version", "width", "height"}  # of an element within a page
 
@@ -104,23 +105,51 @@ def element(drawn: Figure, label: str, told: Told, prefix: str) -> str:
 def _root(drawn: Figure, label: str, told: Told) -> ElementTree.Element:
     buffer = io.StringIO()
     drawn.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue().replace("'DejaVu Sans'", FONTS)
-    root = ElementTree.fromstring(text)
+    root = ElementTree.fromstring(buffer.getvalue())
+    _tell(root, told)
     for found in list(root):
         # A style sheet for all elements would be one for the whole page.
-        if (
-            found.tag == f"{{{NAMESPACE}}}metadata"
-            or found.find(f"{{{NAMESPACE}}}style") is not None
-        ):
+        if found.tag == f"{SVG}metadata" or found.find(f"{SVG}style") is not None:
             root.remove(found)
-    root.set("stroke-linejoin", "round")
-    root.set("role", "img")
-    root.set("aria-label", label)
-    for group in root.iter(f"{{{NAMESPACE}}}g"):
+    _thin(root, told.keys())
+    root.attrib |= {"role": "img", "aria-label": label}
+    _, _, width, height = root.attrib["viewBox"].split()
+    root.attrib |= {"width": width, "height": height}  # pixels, where matplotlib says points
+    root.attrib |= {"font-family": FONTS, "stroke-linejoin": "round"}
+    return root
+
+
+def _tell(root: ElementTree.Element, told: Told) -> None:
+    """Gives marks the titles that browsers show to who points at them."""
+    for group in root.iter(f"{SVG}g"):
         texts = told.get(group.get("id", ""), ())
-        marks = list(group.iter(f"{{{NAMESPACE}}}use")) if len(texts) > 1 else [group]
+        marks = list(group.iter(f"{SVG}use")) if len(texts) > 1 else [group]
         for mark, words in zip(marks, texts, strict=bool(texts)):
-            title = ElementTree.Element(f"{{{NAMESPACE}}}title")
+            title = ElementTree.Element(f"{SVG}title")
             title.text = words
             mark.insert(0, title)
-    return root
+
+
+def _thin(element: ElementTree.Element, ids: Collection[str]) -> None:
+    """Takes away what nobody sees: indentation, names of groups and groups without one, digits, and
+    fonts, which the whole has."""
+    for place, child in reversed(list(enumerate(element))):
+        _thin(child, ids)
+        child.tail = None
+        if child.tag == f"{SVG}g" and not child.attrib:
+            element[place : place + 1] = list(child)
+    if element.tag not in (f"{SVG}text", f"{SVG}title"):
+        element.text = None
+    if element.tag == f"{SVG}g" and element.get("id") not in ids:
+        element.attrib.pop("id", None)
+    for name in ("d", "x", "y", "width", "height"):
+        if name in element.attrib:
+            rounded = re.sub(r"-?\d+\.\d+", _two_digits, element.attrib[name])
+            element.attrib[name] = " ".join(rounded.split())
+    if element.tag == f"{SVG}text":
+        element.attrib.pop("transform", None)  # nothing is turned
+        element.attrib["style"] = re.sub(r"font-family: [^;]*; ?", "", element.attrib["style"])
+
+
+def _two_digits(number: re.Match[str]) -> str:
+    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
