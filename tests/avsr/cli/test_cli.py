@@ -29,6 +29,7 @@ COMMANDS = (
     "prepare",
     "train",
     "evaluate",
+    "report",
     "compare",
     "sync",
     "demo",
