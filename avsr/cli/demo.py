@@ -21,12 +21,13 @@ def demo(
     from tempfile import TemporaryDirectory
 
     from avsr.base import outputs
+    from avsr.model import checkpoint
     from avsr.preprocessing.synthetic.corpus import make_clip
     from avsr.transcribing.transcribe import load_model
 
     if keep:
         outputs.refuse([keep / f"demo-{seed}.mp4"], overwrite=overwrite)
-    recogniser = load_model()
+    recogniser = load_model(checkpoint.DEFAULT)  # which knows what the clip says
     with TemporaryDirectory() as scratch:
         folder = keep or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
@@ -48,6 +49,6 @@ def demo(
     if keep:
         print(f"{'clip':<16}{printable(str(clip))}")
     print(
-        "The bundled model knows the 51 words of the GRID corpus and no others. For everyday speech: "
-        "avsr models get whisper-small"
+        "The bundled model knows the 51 words of the GRID corpus and no others. "
+        "For everyday speech: avsr models get whisper-small"
     )

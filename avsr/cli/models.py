@@ -126,12 +126,15 @@ def get(
 
 @app.command()
 def remove(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="An imported model.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="An imported or fetched model.")],
 ) -> None:
-    """Take an imported model away."""
+    """Take an imported or fetched model away."""
     from avsr.imported import store
+    from avsr.recognisers import registry
 
-    freed = store.remove(name)
+    freed = registry.remove(name)
+    if freed is None:
+        freed = store.remove(name)
     if settings.default_model() == name:
         settings.choose_default_model(None)
         say(f"{name} was the default model; now that is the bundled one again")

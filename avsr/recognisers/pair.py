@@ -84,8 +84,8 @@ class Pair(Recogniser):
         both = self.first.sha256, self.second.sha256, self.about
         return digest(part.encode() for part in both) if all(both) else ""
 
-    def in_step(self, clips: Iterable[Clip], remarks: list[str]) -> Iterator[Clip]:
-        return self.second.in_step(clips, remarks)
+    def synchronised(self, clips: Iterable[Clip], remarks: list[str]) -> Iterator[Clip]:
+        return self.second.synchronised(clips, remarks)
 
     def in_language(self, code: str) -> Self:
         other = copy.copy(self)

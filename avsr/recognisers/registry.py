@@ -11,6 +11,7 @@ It may have more:
     names()               those on this machine, each with a line about it
     offered()             the names of those that can be fetched
     get(name, tell, told) fetches one
+    remove(name)          takes one away, and says how many bytes are free
     lip_readers()         names of those on this machine that know any word and need no sound
 """
 
@@ -108,6 +109,21 @@ def get(name: str, tell: Callable[[float, float], None], told: Callable[[str], N
         if name in getattr(family, "offered", list)():
             return family.get(name, tell, told)
     raise UsageError(f"model {name!r}: cannot be fetched; there are {', '.join(offered())}")
+
+
+def remove(name: str) -> int | None:
+    """Takes away what `get` fetched, or a family put together.
+
+    Returns:
+        The bytes that are free now; None where no family has it.
+
+    Raises:
+        AvsrError: it cannot be taken away.
+    """
+    for family in map(import_module, FAMILIES):
+        if name in getattr(family, "names", dict)() and hasattr(family, "remove"):
+            return family.remove(name)
+    return None
 
 
 def forms() -> str:

@@ -73,6 +73,11 @@ def offered() -> list[str]:
     return [f"{PREFIX}{size}" for size in SOURCES]
 
 
+def remove(name: str) -> int:
+    """Takes the weights of a size out of the user's folder; how many bytes are free then."""
+    return whisper_files.remove(name.removeprefix(PREFIX))
+
+
 def get(name: str, tell: Tell, told: Any) -> Path:
     """Makes sure that a model's weights are on this machine.
 

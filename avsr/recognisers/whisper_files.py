@@ -89,6 +89,29 @@ def installed() -> dict[str, tuple[Path, int]]:
     return found
 
 
+def remove(size: str) -> int:
+    """Takes weights out of the user's folder.
+
+    Returns:
+        The bytes that are free now.
+
+    Raises:
+        AvsrError: they lie elsewhere, or cannot be taken away.
+    """
+    folder = folder_of(size)
+    if not folder.is_dir():
+        where = installed().get(size, (folder, 0))[0]
+        raise AvsrError(
+            f"{PREFIX}{size}: belongs to an installed package: uninstall it ({where})"
+        )
+    freed = sum(file.stat().st_size for file in folder.iterdir())
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise AvsrError(f"{folder}: cannot be removed ({error.strerror})") from error
+    return freed
+
+
 def _fetched_before(size: str) -> Path | None:
     """What faster-whisper keeps in its own cache."""
     try:

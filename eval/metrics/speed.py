@@ -23,6 +23,7 @@ from avsr.base.pool import cores
 from avsr.eval.metrics.calls import Call, time_calls, to_markdown
 from avsr.eval.metrics.text import Table
 from avsr.preprocessing.clip import FPS, Clip
+from avsr.recognisers.protocol import STREAMS
 
 if TYPE_CHECKING:
     from avsr.preprocessing.faces.face_tracks import FaceTrack
@@ -293,6 +294,9 @@ def _time_recogniser(
         ("audio", "audio only"),
         ("video", "video only"),
     ):
+        if modality not in getattr(recogniser, "modalities", STREAMS):
+            notes.append(f"network, {name}, not timed: {recogniser.name} does not take it")
+            continue
         absent = [
             stream for stream in present if not present[stream] and modality in ("av", stream)
         ]

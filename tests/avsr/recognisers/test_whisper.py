@@ -146,6 +146,8 @@ def test_weights_are_fetched_said_beforehand_and_checked(models: Path, monkeypat
     assert find("tiny.en") == models / "whisper-tiny.en"
     assert cli.main(["models"]) == 0
     assert "whisper-tiny.en" in capsys.readouterr().out
+    assert cli.main(["models", "remove", "whisper-tiny.en"]) == 0
+    assert find("tiny.en") is None
     assert cli.main(["models", "get", "whisper-giant"]) == 2
     assert "there are whisper-tiny.en, " in capsys.readouterr().err
 
