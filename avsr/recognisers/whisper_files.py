@@ -101,9 +101,7 @@ def remove(size: str) -> int:
     folder = folder_of(size)
     if not folder.is_dir():
         where = installed().get(size, (folder, 0))[0]
-        raise AvsrError(
-            f"{PREFIX}{size}: belongs to an installed package: uninstall it ({where})"
-        )
+        raise AvsrError(f"{PREFIX}{size}: belongs to an installed package: uninstall it ({where})")
     freed = sum(file.stat().st_size for file in folder.iterdir())
     try:
         shutil.rmtree(folder)
