@@ -10,7 +10,7 @@ import copy
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -20,7 +20,10 @@ from avsr.decoding.words import Hypothesis
 from avsr.model.batches import mask
 from avsr.preprocessing.clip import FPS, SAMPLES_PER_FRAME, Clip
 from avsr.recognisers.base import Recogniser
-from avsr.recognisers.protocol import STREAMS
+from avsr.recognisers.protocol import STREAMS, stream_for
+
+if TYPE_CHECKING:
+    from avsr.decoding.language import Language
 
 FORM = "A+B for two of these, of which A hears and B reads lips too"
 HEARD = 0.9  # share of the speech whose sound must be there for the first
@@ -72,20 +75,35 @@ class Pair(Recogniser):
             raise UsageError(f"{together}: the second must work by lips alone")
         self.first, self.second = first, second
         self.name = together
-        self.about = f"{first.about}; {second.about}; good from {GOOD_DB:g} dB on"
         self.device = second.device
         self.crops = second.crops
         self.languages = first.languages
         self.longest_s = min(first.longest_s, second.longest_s)
 
     @property
+    def about(self) -> str:  # type: ignore[override]
+        """How both decode, and how it is decided between them."""
+        return f"{self.first.about}; {self.second.about}; good from {GOOD_DB:g} dB on"
+
+    @property
     def sha256(self) -> str:  # type: ignore[override]  # gigabytes are read when asked for
-        """Of both and of how it is decided between them."""
+        """Of both, and of `about`."""
         both = self.first.sha256, self.second.sha256, self.about
         return digest(part.encode() for part in both) if all(both) else ""
 
     def synchronised(self, clips: Iterable[Clip], remarks: list[str]) -> Iterator[Clip]:
         return self.second.synchronised(clips, remarks)
+
+    def with_decoding(self, beam: int | None = None, language: Language | None = None) -> Self:
+        other = copy.copy(self)
+        other.second = self.second.with_decoding(beam, language)
+        return other
+
+    def _asked(self, modality: str, beam: int | None, language: Language | None) -> Self:
+        stream_for(self, modality)
+        other = copy.copy(self)
+        other.second = self.second._asked("auto", beam, language)
+        return other
 
     def in_language(self, code: str) -> Self:
         other = copy.copy(self)

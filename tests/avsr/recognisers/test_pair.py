@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from avsr.base.errors import UsageError
+from avsr.decoding import language
 from avsr.decoding.words import Hypothesis, Word
 from avsr.preprocessing.clip import SAMPLES_PER_FRAME, Clip
 from avsr.recognisers import registry
@@ -117,6 +118,9 @@ def test_a_pair_is_written_with_a_plus(monkeypatch: pytest.MonkeyPatch):
     assert isinstance(pair, Pair)
     assert pair.name == "grid-whisper+grid-whisper"
     assert pair.sha256 != registry.load("default+default", "cpu").sha256
+    grammar = pair.with_decoding(language=language.load(grammar="grid"))
+    assert "grammar grid" in grammar.about
+    assert "grammar grid" not in pair.about
     with pytest.raises(UsageError, match="the second must work by lips alone"):
         Pair(Saying("a", 1, "audio"), Saying("b", 1, "audio"))
     with pytest.raises(UsageError, match="the first must work by sound alone"):
