@@ -109,19 +109,21 @@ def _lengths(long: bool) -> tuple[int, ...]:
 def to_markdown(calls: list[Call]) -> str:
     """A table with a line for each call."""
     head = ["media", "uses", "machine", "seconds", "x real time", "CPU s", "peak MB", *STAGES]
-    rows = [
-        [
+    rows = []
+    for call in calls:
+        what = [
             f"{call.media_s:.0f} s",
             "lips and sound" if call.lips else "sound",
             "one core busy" if call.busy else "free",
+        ]
+        cost = [
             f"{call.seconds:.1f}",
             f"{call.media_s / call.seconds:.1f}",
             f"{call.cpu_s:.1f}",
             f"{call.peak_mb:,.0f}",
-            *(f"{call.stages.get(stage, 0.0):.2f}" for stage in STAGES),
         ]
-        for call in calls
-    ]
+        stages = [f"{call.stages.get(stage, 0.0):.2f}" for stage in STAGES]
+        rows.append([*what, *cost, *stages])
     return Table(head, rows).to_markdown()
 
 

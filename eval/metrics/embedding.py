@@ -69,16 +69,8 @@ def measure(
     """
     index = ShardIndex(data_dir)
     places = {index.entries[i].id: i for i in index.select(split)}
-    chosen = [id for id, i in places.items() if _usable(index.entries[i])]
-    left_out = sorted(places.keys() - set(chosen))
-    if limit is not None and limit < 1:
-        raise AvsrError(f"limit {limit} is too small; give 1 or more clips, or none for all")
-    chosen = chosen[:limit]
-    if len(chosen) < 2:
-        raise AvsrError(
-            f"{data_dir}: {len(chosen)} clips with sound and lips in split {split!r}; give two or "
-            "more"
-        )
+    usable = [id for id, i in places.items() if _usable(index.entries[i])]
+    chosen = _chosen(usable, limit, f"{data_dir}, split {split!r}")
     corpus = Corpus(places, lambda id: index.audio(places[id]))
     rows: list[dict[str, Any]] = []
     for number, condition in enumerate(CONDITIONS):
@@ -99,9 +91,19 @@ def measure(
         "split": split,
         "seed": seed,
         "clips": len(chosen),
-        "left_out": left_out,
+        "left_out": sorted(places.keys() - set(usable)),
         "rows": rows,
     }
+
+
+def _chosen(usable: Sequence[str], limit: int | None, where: str) -> Sequence[str]:
+    if limit is not None and limit < 1:
+        raise AvsrError(f"limit {limit} is too small; give 1 or more clips, or none for all")
+    if len(usable[:limit]) < 2:
+        raise AvsrError(
+            f"{where}: {len(usable[:limit])} clips with sound and lips; give two or more"
+        )
+    return usable[:limit]
 
 
 def _asked(
@@ -200,16 +202,16 @@ def _retrieval(spaces: Sequence[Embedding]) -> list[dict[str, Any]]:
 def _offsets(errors: dict[str, list[int | None]]) -> list[dict[str, Any]]:
     """Shares of offsets found within TOLERANCE; a clip without an answer is not found."""
     chance = (2 * TOLERANCE + 1) / (2 * MAX_FRAMES + 1)
-    near = {
-        name: np.array([e is not None and e <= TOLERANCE for e in of_name])
-        for name, of_name in errors.items()
-    }
     within = f"offset within {1000 * TOLERANCE // 25} ms"
     names = {
         "synchronised": f"{within}, synchronised",
         "moved": f"{within}, moved by up to {LARGEST} frames",
     }
-    return [_share(names[name], found, chance) for name, found in near.items()]
+    rows = []
+    for name, found in errors.items():
+        near = [error is not None and error <= TOLERANCE for error in found]
+        rows.append(_share(names[name], np.array(near), chance))
+    return rows
 
 
 def _share(question: str, found: np.ndarray, chance: float) -> dict[str, Any]:

@@ -120,16 +120,17 @@ def report(
         bin); "all" of them in one; and "word_times", before and after, medians of the absolute
         error of starts and ends, seconds, None where times are unknown.
     """
-    rows = [
-        {"condition": row[0], "modality": row[1]}
-        | _row(before, after, [u for u in utterances if u.row == row])
-        for row in dict.fromkeys(utterance.row for utterance in utterances)
-    ]
+    by_row: dict[tuple[str, str], list[Utterance]] = {}
+    for utterance in utterances:
+        by_row.setdefault(utterance.row, []).append(utterance)
+    rows = []
+    for (condition, modality), mine in by_row.items():
+        described = {"condition": condition, "modality": modality}
+        rows.append(described | _row(before, after, mine))
     clean = [utterance for utterance in utterances if utterance.row[0] == CLEAN]
-    times = {
-        name: _time_summary(timing_errors(clean, one.timing))
-        for name, one in (("before", before), ("after", after))
-    }
+    times = {}
+    for name, one in (("before", before), ("after", after)):
+        times[name] = _time_summary(timing_errors(clean, one.timing))
     return {
         "schema": SCHEMA,
         "bins": BINS,
@@ -191,38 +192,32 @@ def to_markdown(results: dict[str, Any]) -> str:
         "ECE %",
         "by chance %",
     ]
-    cells = [
-        [row.get("condition", "all of them"), row.get("modality", ""), str(row["words"])]
-        + [
-            percent(row[name])
-            for name in ("right", "confidence", "ece_before", "ece", "ece_by_chance")
-        ]
-        for row in [*results["rows"], results["all"]]
-    ]
-    bins = [
-        [percent(sure), percent(share), str(count)]
-        for sure, share, count in results["all"]["reliability"]
-    ]
-    times = [
-        [
-            name,
-            str(entry["words"]),
-            *("n/a" if entry[key] is None else f"{entry[key]:.3f}" for key in ("start_s", "end_s")),
-        ]
-        for name, entry in results["word_times"].items()
-    ]
-    return (
-        "\n\n".join(
-            [
-                Table(head, cells, texts=2).to_markdown(),
-                f"ECE: {results['bins']} bins of the same number of words, mean of |share right - "
-                "mean confidence|. By "
-                "chance: what confidences that are exactly true would show with so many words.",
-                Table(["confidence %", "right %", "words"], bins, texts=0).to_markdown(),
-                Table(
-                    ["word times", "words", "start: median error s", "end: median error s"], times
-                ).to_markdown(),
-            ]
-        )
-        + "\n"
+    rates = ("right", "confidence", "ece_before", "ece", "ece_by_chance")
+    cells = []
+    for row in [*results["rows"], results["all"]]:
+        about = [row.get("condition", "all of them"), row.get("modality", ""), str(row["words"])]
+        cells.append([*about, *(percent(row[name]) for name in rates)])
+    bins = []
+    for sure, share, count in results["all"]["reliability"]:
+        bins.append([percent(sure), percent(share), str(count)])
+    times = []
+    for name, entry in results["word_times"].items():
+        ends = [_seconds(entry[key]) for key in ("start_s", "end_s")]
+        times.append([name, str(entry["words"]), *ends])
+    note = (
+        f"ECE: {results['bins']} bins of the same number of words, mean of |share right - mean "
+        "confidence|. By chance: what confidences that are exactly true would show with so many "
+        "words."
     )
+    heading = ["word times", "words", "start: median error s", "end: median error s"]
+    parts = [
+        Table(head, cells, texts=2).to_markdown(),
+        note,
+        Table(["confidence %", "right %", "words"], bins, texts=0).to_markdown(),
+        Table(heading, times).to_markdown(),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _seconds(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.3f}"

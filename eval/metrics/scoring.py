@@ -7,7 +7,6 @@ over clips holds for all of them. `summary.py` draws the figures that stand abov
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -18,6 +17,7 @@ from scipy.integrate import trapezoid
 
 from avsr.eval.conditions.noise import SNR_DEFINITION
 from avsr.eval.conditions.suites import AGAINST, Row, curve_rows, shared_by
+from avsr.eval.metrics.noninferiority import TOLERANCE, clips_needed, decide
 from avsr.eval.metrics.results import (
     PASSES,
     Check,
@@ -31,7 +31,6 @@ from avsr.eval.metrics.wer import (
     INSERTIONS,
     SUBSTITUTIONS,
     UNITS,
-    Difference,
     ErrorRate,
     compare,
     count_errors,
@@ -39,12 +38,10 @@ from avsr.eval.metrics.wer import (
 )
 from avsr.preprocessing.clip import FPS
 
-TOLERANCE = 0.005  # of R_V and R_A, half a point of WER
 ALONE = {"R_V": "audio", "R_A": "video"}  # the modality that each of them compares with
 # errors with the right clip over errors with the wrong one, from which on a row tells nothing
 INFORMED = 0.95
 X_LABELS = {"noise": "SNR dB", "out of sync": "sound lags by ms"}
-_EPSILON = 1e-9
 
 
 class Scores:
@@ -303,54 +300,18 @@ class Scores:
             wer_low=tuple(rate.low for rate in rates),
             wer_high=tuple(rate.high for rate in rates),
             area=float(trapezoid(np.array(wers, np.float64), levels)) if whole else None,
-            rows=tuple(tuple(row.key(seed) for seed in row.seeds(self.seeds)) for row in rows),
+            rows=tuple(self._keys(row) for row in rows),
         )
+
+    def _keys(self, row: Row) -> tuple[str, ...]:
+        """Of a row with each of its seeds."""
+        return tuple(row.key(seed) for seed in row.seeds(self.seeds))
 
 
 def _known(value: float | None) -> float:
     """A figure that is there wherever a verdict is."""
     assert value is not None
     return value
-
-
-def decide(difference: Difference, tolerance: float = TOLERANCE) -> str | None:
-    """Whether a system is worse than another by at most a tolerance: "pass", "fail" or "undecided".
-
-    Non-inferiority: it passes where the upper end of the 95 % interval is within the tolerance and
-    fails where the lower end is above it; in between there are too few clips to tell.
-
-    Returns:
-        None where there is no difference to look at.
-    """
-    if difference.low is None or difference.high is None:
-        return None
-    if difference.high <= tolerance + _EPSILON:
-        return "pass"
-    return "fail" if difference.low > tolerance + _EPSILON else "undecided"
-
-
-def clips_needed(
-    difference: Difference, clips: int, same: bool, tolerance: float = TOLERANCE
-) -> int | None:
-    """About how many clips would decide, were the difference to stay what it is.
-
-    Args:
-        difference: undecided.
-        clips: how many there were.
-        same: no utterance differs; the interval then shrinks with the number of clips, otherwise
-            with its root.
-        tolerance: as in `decide`.
-
-    Returns:
-        None where the difference is the tolerance itself, which no number decides.
-    """
-    value, low, high = difference.value or 0.0, difference.low or 0.0, difference.high or 0.0
-    if same:
-        return math.ceil(clips * (high / (1 - high)) / (tolerance / (1 - tolerance)))
-    margin = tolerance - value
-    if abs(margin) < _EPSILON:
-        return None
-    return math.ceil(clips * ((high - value if margin > 0 else value - low) / margin) ** 2)
 
 
 def _described(row: Row, seed: int) -> dict[str, Any]:
@@ -427,12 +388,10 @@ def _extent(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """
     frames = np.array([line["frames"] for line in lines], np.float64)
     media_s, seconds = frames.sum() / FPS, sum(line["seconds"] for line in lines)
-    shares = {
-        name: round(
-            float(np.array([line[name] for line in lines]) @ frames / max(frames.sum(), 1)), 4
-        )
-        for name in ("audio_present", "video_present")
-    }
+    shares = {}
+    for name in ("audio_present", "video_present"):
+        present = np.array([line[name] for line in lines]) @ frames
+        shares[name] = round(float(present / max(frames.sum(), 1)), 4)
     return {
         **shares,
         "audio_weight": mean_weight(lines),

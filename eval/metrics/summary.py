@@ -98,10 +98,10 @@ def snr_gain(both: Mapping[float, float], audio: Mapping[float, float]) -> Gain:
     """
     target = audio.get(REFERENCE_DB)
     if target is None:
-        return Gain(gain_db=None, note=f"no audio-only row at {REFERENCE_DB:g} dB")
+        return Gain(gain_db=None, note=f"no audio-only condition at {REFERENCE_DB:g} dB")
     points = sorted(both.items())
     if len(points) < 2:
-        return Gain(gain_db=None, note="fewer than two audio-visual rows")
+        return Gain(gain_db=None, note="fewer than two audio-visual conditions")
     # From the quiet end downwards: the first ratio at which both together have become as bad as the
     # sound at 0 dB.
     last_db, last = points[-1]

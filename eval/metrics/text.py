@@ -44,8 +44,8 @@ class Table:
 
     def to_markdown(self) -> str:
         """A Markdown table whose columns are even; figures stand to the right."""
-        cells = [[_cell(cell) for cell in line] for line in [self.head, *self.lines]]
-        widths = [max(3, *(len(line[column]) for line in cells)) for column in range(len(cells[0]))]
+        cells = [list(map(_cell, line)) for line in [self.head, *self.lines]]
+        widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
         rule = []
         for column, width in enumerate(widths):
             rule.append("-" * width if column < self.texts else "-" * (width - 1) + ":")

@@ -25,14 +25,14 @@ def to_markdown(comparison: Comparison) -> str:
 def _verdict(rows: list[ComparedRow]) -> str:
     if not rows:
         return "No condition with words in its references is in both."
-    better = {side: [row for row in rows if row.better == side] for side in "ab"}
-    firm = {side: sum(row.real_after_holm for row in better[side]) for side in "ab"}
-    shown = len(better["a"]) + len(better["b"])
+    a = [row for row in rows if row.better == "a"]
+    b = [row for row in rows if row.better == "b"]
+    firm_a, firm_b = (sum(row.real_after_holm for row in side) for side in (a, b))
     return (
         f"{len(rows)} conditions compared. By the 95 % interval of each alone, B is better in "
-        f"{len(better['b'])} and A in {len(better['a'])}; after Holm's adjustment for "
-        f"{len(rows)} comparisons, {firm['b']} and {firm['a']} of these stand. In the other "
-        f"{len(rows) - shown} no difference is shown."
+        f"{len(b)} and A in {len(a)}; after Holm's adjustment for {len(rows)} comparisons, "
+        f"{firm_b} and {firm_a} of these stand. In the other {len(rows) - len(a) - len(b)} no "
+        "difference is shown."
     )
 
 

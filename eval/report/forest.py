@@ -71,7 +71,7 @@ def _set_up(axes: Axes, rows: Sequence[ComparedRow], names: Sequence[str]) -> No
     axes.set_xticks(ticks, [f"{tick:+g}" if tick else "0" for tick in ticks])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_yticks(range(len(rows)), names)
-    axes.tick_params(axis="y", length=0, labelcolor=COLOURS["ink"])
+    axes.tick_params(axis="y", length=0, pad=10, labelcolor=COLOURS["ink"])
     axes.tick_params(axis="x", length=0)
     axes.set_xlabel("WER of B - WER of A, points", loc="right")
     for spine in axes.spines.values():

@@ -285,12 +285,12 @@ class Work:
                 of them.
             unchanged: see `jobs.Bench.unchanged`.
         """
-        there = [job for job in todo if self.store.has(job.keys, [self.ids[i] for i in job.batch])]
+        there = [job for job in todo if self._has(job)]
         stale = [job for job in there if not unchanged(job, self.store)]
         batches = {job.batch for job in stale if not job.rows[0].condition.steps}
         stale += [job for job in there if job.batch in batches and job not in stale]
         for job in stale:
-            self.store.drop(job.keys, [self.ids[i] for i in job.batch])
+            self.store.drop(job.keys, self._clips(job))
         if stale:
             count = sum(job.size for job in stale)
             logging.getLogger(__name__).warning(
@@ -309,13 +309,17 @@ class Work:
         """
         # A batch is done whole, so that going on gives the padding, and so the bits, of a run in
         # one go.
-        self.left = deque(
-            job for job in todo if not self.store.has(job.keys, [self.ids[i] for i in job.batch])
-        )
+        self.left = deque(job for job in todo if not self._has(job))
         self.total = sum(job.size for job in todo)
         self.done = self.total - sum(job.size for job in self.left)
         self.progress(self.done, self.total)
         work_off(self.left, task, workers if workers > 1 else 0, self._finished, _crashed)
+
+    def _clips(self, job: Job) -> list[str]:
+        return [self.ids[i] for i in job.batch]
+
+    def _has(self, job: Job) -> bool:
+        return self.store.has(job.keys, self._clips(job))
 
     def _finished(self, job: Job, found: Any) -> None:
         self.done += job.size

@@ -153,6 +153,7 @@ def _broken(text: str, predicate: Predicate | None) -> str:
 def _chosen(requirement: Requirement, rows: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
     """Label and modality of the condition that a limit is about."""
     same = {row for row in rows if row[0].casefold() == requirement.label.casefold()}
+    there = {modality for _, modality in same}
     wanted = [requirement.modality] if requirement.modality else MODALITIES
-    modality = next((one for one in wanted if one in {row[1] for row in same}), None)
+    modality = next((one for one in wanted if one in there), None)
     return {row for row in same if row[1] == modality}

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from avsr.eval.metrics.noninferiority import TOLERANCE, clips_needed, decide
 from avsr.eval.metrics.results import (
     PASSES,
     Check,
@@ -22,7 +23,6 @@ from avsr.eval.metrics.results import (
     Summary,
     TrustBin,
 )
-from avsr.eval.metrics.scoring import TOLERANCE, clips_needed, decide
 from avsr.eval.metrics.wer import Difference
 from avsr.eval.metrics.worst import Example
 from avsr.preprocessing.clip import Clip

@@ -33,7 +33,7 @@ def test_gain_is_where_both_are_as_bad_as_hearing_at_0_db(
         ({-10.0: 0.3, 0.0: 0.1}, AUDIO, "more than 10 dB: still no worse at -10 dB"),
         ({-10.0: 0.9, 0.0: 0.8}, AUDIO, "even at 0 dB"),
         ({0.0: 0.1}, AUDIO, "fewer than two"),
-        ({-10.0: 0.3, 0.0: 0.1}, {5.0: 0.1}, "no audio-only row at 0 dB"),
+        ({-10.0: 0.3, 0.0: 0.1}, {5.0: 0.1}, "no audio-only condition at 0 dB"),
     ],
 )
 def test_where_the_gain_is_not_in_the_range_it_says_so(both: dict, audio: dict, says: str) -> None:

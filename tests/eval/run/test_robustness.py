@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from avsr.base.errors import AvsrError
+from avsr.eval.metrics.noninferiority import TOLERANCE, clips_needed, decide
 from avsr.eval.metrics.results import Measured, Results, read_results, without_times
-from avsr.eval.metrics.scoring import TOLERANCE, clips_needed, decide
 from avsr.eval.metrics.wer import Difference, compare
 from avsr.eval.report.markdown import to_markdown
 from avsr.eval.run import evaluate as robustness
