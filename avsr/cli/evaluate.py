@@ -21,8 +21,8 @@ RecogniserArgument = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="A name from `avsr models`, a .safetensors file, faster-whisper:SIZE, "
-        "python:MODULE:FUNCTION or command:'PROGRAM {media}'.",
+        help="A name from `avsr models`, a .safetensors file, A+B for two in one, "
+        "faster-whisper:SIZE, python:MODULE:FUNCTION or command:'PROGRAM {media}'.",
     ),
 ]
 SuiteOption = Annotated[

@@ -183,7 +183,11 @@ class FasterWhisper(Adapter):
         words: list[Word] = []
         for segment in segments:
             for word in segment.words or ():
-                start_s, end_s = clip.start_s + float(word.start), clip.start_s + float(word.end)
+                # it may place a word in the silence that it adds to fill its window
+                start_s, end_s = (
+                    clip.start_s + min(float(at_s), clip.duration_s)
+                    for at_s in (word.start, word.end)
+                )
                 sure = float(word.probability)
                 # some scripts write no space before a word
                 glued = bool(words) and not word.word.startswith(" ")

@@ -75,6 +75,9 @@ def transcribe(
         reader.set_window(size_s(recogniser))
         media = reader.info
         _insist(path, modality, sound=media.has_audio, picture=media.has_video)
+        only_hears = stream == "audio" and modality == "auto"
+        if only_hears and not media.has_audio:
+            raise AvsrError(f"{path}: no sound, and {recogniser.name} takes nothing else")
         tell = _both_told(progress, media.duration_s, faces=modality != "audio" and media.has_video)
         reader.progress = lambda seconds: tell(seconds, None)
         listener = Listener(recogniser, stream, hear or recogniser.recognise_part)
@@ -83,14 +86,18 @@ def transcribe(
         except OtherFace:  # the face that led at first is not the one meant over the whole file
             words, present = listener.read(reader, tell)
     heard, seen = bool(present.audio.any()), bool(present.video.any())
-    warnings = _missing(path, modality, media, heard=heard, seen=seen)
-    if stream == "audio":
-        warnings = []  # that there are no lips is no loss to who does not read them
-        if not heard:
-            raise AvsrError(f"{path}: no sound, and {recogniser.name} takes nothing else")
+    # that there are no lips is no loss to who does not read them
+    warnings = [] if only_hears else _missing(path, modality, media, heard=heard, seen=seen)
     warnings += [*reader.faults, *reader.remarks, *listener.remarks]
     if not words:
         warnings.append("no words recognised")
+    return _written(path, recogniser, words, present, warnings)
+
+
+def _written(
+    path: Path, recogniser: Recogniser, words: list[Word], present: Presence, warnings: list[str]
+) -> Transcript:
+    """The transcript of a file's words."""
     found, own = segments(passages(words), present.audio, present.video), None
     domain = recogniser.domain
     if domain is not None and present.audio.any():  # lips alone are too unsure to tell
