@@ -23,7 +23,6 @@ from avsr.decoding.grammar import GRAMMARS
 from avsr.preprocessing.clip import SAMPLE_RATE
 from avsr.preprocessing.synthetic.corpus import make_clip
 from avsr.preprocessing.synthetic.voice import speak
-from avsr.recognisers import registry
 from avsr.training.config import load_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -245,21 +244,6 @@ def test_the_example_of_synchronisation_runs(shared, tmp_path, monkeypatch, caps
     (code,) = {code for _, code in python_examples() if "talk.mp4" in code and "sync" in code}
     exec(compile(code, "docs", "exec"), {})
     assert "frames=" in capsys.readouterr().out
-
-
-def test_the_family_of_the_example_can_be_added(tmp_path, monkeypatch, capsys):
-    """One file, one line of the registry: then `transcribe` and its messages know it."""
-    (code,) = [code for _, code in python_examples() if "avsr/recognisers/loudness.py" in code]
-    (tmp_path / "loudness.py").write_text(code, encoding="utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(registry, "FAMILIES", ("loudness", *registry.FAMILIES))
-    said = speak("bin blue at f two now", np.random.default_rng(0))
-    soundfile.write(tmp_path / "talk.wav", said.audio, SAMPLE_RATE)
-    command = ["transcribe", str(tmp_path / "talk.wav"), "--model"]
-    assert cli.main([*command, "loudness:0.01"]) == 0
-    assert set(capsys.readouterr().out.split()) == {"sound"}
-    assert cli.main([*command, "loudness:much"]) == 2
-    assert "as in loudness:0.01" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("name", "code"), python_examples())
