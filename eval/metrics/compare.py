@@ -21,10 +21,10 @@ import numpy as np
 from pydantic import Field
 
 from avsr.base.errors import AvsrError
-from avsr.eval.conditions.former import current
+from avsr.eval.metrics.hypotheses import FILE as HYPOTHESES
+from avsr.eval.metrics.hypotheses import Heard, heard
 from avsr.eval.metrics.results import (
     FILE,
-    HYPOTHESES,
     MASK_INDICATED,
     About,
     Frozen,
@@ -40,7 +40,7 @@ from avsr.eval.metrics.wer import CONFIDENCE, INSERTIONS, UNITS, compare, count_
 SCHEMA = 1
 ALPHA = 1 - CONFIDENCE  # of the test after Holm's adjustment
 
-Lines = Mapping[str, Mapping[str, Any]]
+Lines = Mapping[str, Heard]
 """Clip id -> line of hypotheses.jsonl."""
 
 
@@ -183,14 +183,14 @@ def _load(path: str | Path) -> Run:
     path = path / FILE if path.is_dir() else path
     results = read_results(path)
     beside = path.with_name(HYPOTHESES)
-    lines: dict[str, dict[str, dict[str, Any]]] = {}
+    lines: dict[str, dict[str, Heard]] = {}
     for number, text in enumerate(text_of(beside).splitlines(), 1):
-        line = parsed(text, beside, number)
-        if not line.keys() >= {"row", "id", "reference", "hypothesis"}:
+        line = heard(parsed(text, beside, number))
+        if line is None:
             raise AvsrError(
                 f"{beside}, line {number}: is no hypothesis of avsr evaluate; evaluate again"
             )
-        lines.setdefault(current(line["row"]), {})[line["id"]] = line
+        lines.setdefault(line.row, {})[line.id] = line
     scored = {row.key: row for row in results.available}
     for key, row in scored.items():
         if len(lines.get(key, {})) != row.utterances:
@@ -234,7 +234,7 @@ def _same_clips(first: Run, second: Run, key: str) -> None:
         )
     for id, line in mine.items():
         for what in ("reference", "audio_present", "video_present", "clip_sha256"):
-            one, other = line.get(what), theirs[id].get(what)
+            one, other = getattr(line, what), getattr(theirs[id], what)
             if one != other:
                 raise AvsrError(
                     f"{key!r}, clip {id}: {what} is {one!r} in {first.path} and {other!r} in "
@@ -296,8 +296,8 @@ def _counts(run: Run, key: str) -> np.ndarray:
     """(n, 4) int64 word errors of a line, clips in the order of their ids."""
     lines = [line for _, line in sorted(run.lines[key].items())]
     counts = count_errors(
-        [line["reference"] for line in lines],
-        [line["hypothesis"] for line in lines],
+        [line.reference for line in lines],
+        [line.hypothesis for line in lines],
         normalizer=run.results.normalizer,
     )
     if counts[:, :UNITS].sum() != run.rows[key].errors:

@@ -27,7 +27,7 @@ from avsr.base.errors import AvsrError
 from avsr.eval.conditions.former import all_current
 
 SCHEMA = 1
-FILE, HYPOTHESES = "results.json", "hypotheses.jsonl"
+FILE = "results.json"
 CLEAN = "clean"  # axis of the test condition in which nothing is done to a clip
 CROSSED = "crossed"  # axis of those in which several things are
 TIMES = ("seconds", "real_time_factor")  # keys of what a clock says begin with these

@@ -17,6 +17,7 @@ from scipy.integrate import trapezoid
 
 from avsr.eval.conditions.noise import SNR_DEFINITION
 from avsr.eval.conditions.suites import AGAINST, Row, curve_rows, shared_by
+from avsr.eval.metrics.hypotheses import Heard
 from avsr.eval.metrics.noninferiority import TOLERANCE, clips_needed, decide
 from avsr.eval.metrics.results import (
     PASSES,
@@ -64,7 +65,7 @@ class Scores:
         rows: Sequence[Row],
         seeds: Sequence[int],
         entries: Sequence[Any],
-        lines: Mapping[tuple[str, str], dict[str, Any]],
+        lines: Mapping[tuple[str, str], Heard],
         failed: Mapping[str, str],
         normalizer: str = "basic",
     ) -> None:
@@ -74,8 +75,8 @@ class Scores:
         for row, seed in self.measured(rows):
             mine = self.lines_of(row, seed)
             spoken, heard = (
-                [line["reference"] for line in mine],
-                [line["hypothesis"] for line in mine],
+                [line.reference for line in mine],
+                [line.hypothesis for line in mine],
             )
             self.counts[row, seed] = count_errors(spoken, heard, normalizer=normalizer)
 
@@ -88,7 +89,7 @@ class Scores:
             if row.key(seed) not in self.failed
         ]
 
-    def lines_of(self, row: Row, seed: int) -> list[dict[str, Any]]:
+    def lines_of(self, row: Row, seed: int) -> list[Heard]:
         """The line of each clip, in the order of the entries."""
         return [self.lines[row.key(seed), entry.id] for entry in self.entries]
 
@@ -123,8 +124,8 @@ class Scores:
             return Measured(**described, not_available=self.failed[row.key(seed)], wer=None)
         mine = self.lines_of(row, seed)
         characters = count_errors(
-            [line["reference"] for line in mine],
-            [line["hypothesis"] for line in mine],
+            [line.reference for line in mine],
+            [line.hypothesis for line in mine],
             unit="character",
             normalizer=self.normalizer,
         )
@@ -175,7 +176,7 @@ class Scores:
         mine = [line for one, seed in self.measured([row]) for line in self.lines_of(one, seed)]
         if len(mine) < 2:
             return None
-        spoken, heard = [line["reference"] for line in mine], [line["hypothesis"] for line in mine]
+        spoken, heard = [line.reference for line in mine], [line.hypothesis for line in mine]
         right, wrong = (
             int(errors_of(count_errors(texts, heard, normalizer=self.normalizer)).sum())
             for texts in (spoken, [*spoken[1:], spoken[0]])
@@ -380,17 +381,17 @@ def _errors(rate: ErrorRate) -> dict[str, Any]:
     }
 
 
-def _extent(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _extent(lines: Sequence[Heard]) -> dict[str, Any]:
     """What the masks said, as fractions of the frames, how much was heard, and what the row cost.
 
     The frames are those that were given: at another speaking rate a clip is longer or shorter than
     it was.
     """
-    frames = np.array([line["frames"] for line in lines], np.float64)
-    media_s, seconds = frames.sum() / FPS, sum(line["seconds"] for line in lines)
+    frames = np.array([line.frames for line in lines], np.float64)
+    media_s, seconds = frames.sum() / FPS, sum(line.seconds for line in lines)
     shares = {}
     for name in ("audio_present", "video_present"):
-        present = np.array([line[name] for line in lines]) @ frames
+        present = np.array([getattr(line, name) for line in lines]) @ frames
         shares[name] = round(float(present / max(frames.sum(), 1)), 4)
     return {
         **shares,
@@ -401,13 +402,11 @@ def _extent(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def mean_weight(lines: Iterable[Mapping[str, Any]]) -> float | None:
+def mean_weight(lines: Iterable[Heard]) -> float | None:
     """Audio weight over the words of these lines; None where the recogniser does not tell or found
     no word."""
     weighed = [
-        (line["audio_weight"], line["weighed_words"])
-        for line in lines
-        if line["audio_weight"] is not None
+        (line.audio_weight, line.weighed_words) for line in lines if line.audio_weight is not None
     ]
     total = sum(words for _, words in weighed)
     return round(sum(weight * words for weight, words in weighed) / total, 4) if total else None

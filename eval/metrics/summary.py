@@ -43,8 +43,8 @@ def summarise(scores: Scores, table: Sequence[Measured]) -> Summary:
         speakers=scores.speakers(),
         real_time_factor=round(seconds / recognised_s, 5) if recognised_s else None,
         seconds=round(seconds, 3),
-        seconds_network=round(sum(line["seconds_network"] for line in lines), 3),
-        seconds_other=round(sum(line["seconds_other"] for line in lines), 3),
+        seconds_network=round(sum(line.seconds_network for line in lines), 3),
+        seconds_other=round(sum(line.seconds_other for line in lines), 3),
     )
 
 
@@ -130,9 +130,9 @@ def _trust_curve(scores: Scores) -> tuple[TrustBin, ...]:
         if row.modality != "av" or not apt:
             continue
         for line in scores.lines_of(row, seed):
-            if line["audio_weight"] is not None:
-                place = min(int(line["audio_present"] * TRUST_BINS), TRUST_BINS - 1)
-                weighed = line["audio_weight"], line["weighed_words"]
+            if line.audio_weight is not None:
+                place = min(int(line.audio_present * TRUST_BINS), TRUST_BINS - 1)
+                weighed = line.audio_weight, line.weighed_words
                 weights.setdefault(place, []).append(weighed)
     curve = []
     for place, found in sorted(weights.items()):
@@ -151,8 +151,8 @@ def _visual_reliance(scores: Scores) -> Reliance | None:
         if row.modality != "av":
             continue
         for line in scores.lines_of(row, seed):
-            if line.get("lips_reference") is not None:
-                texts = line["reference"], line["lips_reference"], line["hypothesis"]
+            if line.lips_reference is not None:
+                texts = line.reference, line.lips_reference, line.hypothesis
                 totals += follows(*texts, scores.normalizer)
     words = int(totals[0])
     if not words:

@@ -71,7 +71,7 @@ def worst_examples(scores: Scores, altered: Callable[[str, Row, int], Clip]) -> 
     found = []
     for errors, row, seed, id in worst_clips(scores):
         line = scores.lines[row.key(seed), id]
-        texts = line["reference"], line["hypothesis"]
+        texts = line.reference, line.hypothesis
         clip = altered(id, row, seed)
         found.append(Example(row.condition.label, id, *texts, errors, clip))
     return found

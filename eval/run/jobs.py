@@ -17,11 +17,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 from avsr.base.errors import AvsrError
 from avsr.eval.conditions.axes import clip_digest
 from avsr.eval.conditions.identity import Identity, partner
 from avsr.eval.conditions.noise import CannotBuild, Corpus
 from avsr.eval.conditions.suites import Row
+from avsr.eval.metrics.hypotheses import Heard
 from avsr.eval.run.encoders import Listener, Spent, our_recogniser
 from avsr.eval.run.store import HypothesisStore
 from avsr.preprocessing.clip import Clip
@@ -124,7 +127,7 @@ class Bench:
                 given = clip_digest(self.altered(id, job.rows[0], job.seed))[:16]
             except CannotBuild:
                 return False
-            if any(store.lines[key, id].get("clip_sha256") != given for key in job.keys):
+            if any(store.lines[key, id].clip_sha256 != given for key in job.keys):
                 return False
         return True
 
@@ -132,7 +135,7 @@ class Bench:
         """One clip as the recogniser gets it in a row."""
         return row.condition.apply(self.index.load(self._place[id]), seed, self.corpus)
 
-    def do(self, job: Job) -> list[dict[str, Any]] | str:
+    def do(self, job: Job) -> list[Heard] | str:
         """Recognises the clips of a job.
 
         Returns:
@@ -141,31 +144,31 @@ class Bench:
         begin = time.perf_counter()
         with one_thread():
             clips = self._clips(job.batch)
-            condition = job.rows[0].condition
             try:
-                altered = [condition.apply(clip, job.seed, self.corpus) for clip in clips]
-                same = [
-                    self._same(job, clip, given) for clip, given in zip(clips, altered, strict=True)
-                ]
+                altered = [self._altered(job, clip) for clip in clips]
+                same = [self._same(job, *pair) for pair in zip(clips, altered, strict=True)]
             except CannotBuild as error:
                 return str(error)
-            lines = [
-                line for row in job.rows for line in self._heard(row, job.seed, clips, altered)
-            ]
+            found: list[tuple[int, dict[str, Any]]] = []  # (place of the clip, fields of its line)
+            for row in job.rows:
+                found += enumerate(self._heard(row, job.seed, clips, altered))
+        network_s = sum(fields["seconds_network"] for _, fields in found)
+        other_s = max(0.0, time.perf_counter() - begin - network_s)
         frames = max(sum(clip.frames for clip in clips) * len(job.rows), 1)
-        other_s = time.perf_counter() - begin - sum(line["seconds_network"] for line in lines)
-        for place, line in enumerate(lines):
-            clip = place % len(clips)
-            line |= same[clip] | {
-                "seconds_other": round(max(other_s, 0.0) * clips[clip].frames / frames, 6)
-            }
+        lines = []
+        for place, fields in found:
+            share_s = round(other_s * clips[place].frames / frames, 6)
+            lines.append(Heard(**fields, **same[place], seconds_other=share_s))
         return lines
+
+    def _altered(self, job: Job, clip: Clip) -> Clip:
+        return job.rows[0].condition.apply(clip, job.seed, self.corpus)
 
     def _heard(
         self, row: Row, seed: int, clips: Sequence[Clip], altered: Sequence[Clip]
     ) -> Iterator[dict[str, Any]]:
-        """A line for each clip: what was said, what was heard, what the masks said, its share of
-        the seconds."""
+        """For each clip what was said, what was heard, what the masks said, its share of the
+        seconds."""
         hypotheses, spent = self._asked(altered, row.modality)
         frames = max(sum(clip.frames for clip in altered), 1)
         for clip, given, hypothesis in zip(clips, altered, hypotheses, strict=True):
@@ -176,12 +179,8 @@ class Bench:
                 "reference": "" if row.condition.empty else clip.text,
                 "hypothesis": text,
                 "frames": given.frames,
-                "audio_present": round(
-                    float(given.audio_present.mean()) if given.frames else 0.0, 4
-                ),
-                "video_present": round(
-                    float(given.video_present.mean()) if given.frames else 0.0, 4
-                ),
+                "audio_present": _share(given.audio_present),
+                "video_present": _share(given.video_present),
                 "audio_weight": round(sum(weights) / len(weights), 4) if weights else None,
                 "weighed_words": len(weights),
                 "seconds": round(spent.alone_s * given.frames / frames, 6),
@@ -220,11 +219,16 @@ class Bench:
         found: dict[str, Any] = {"clip_sha256": clip_digest(given)[:16]}
         if missing := condition.missing_ms(given, job.seed, self.corpus):
             found["missing_ms"] = missing
-        if any(
-            isinstance(step, Identity) and step.kind == "other lips" for step in condition.steps
-        ):
-            found["lips_reference"] = self.corpus.texts[partner(clip, job.seed, self.corpus)]
+        for step in condition.steps:
+            if isinstance(step, Identity) and step.kind == "other lips":
+                other = partner(clip, job.seed, self.corpus)
+                found["lips_reference"] = self.corpus.texts[other]
         return found
+
+
+def _share(present: np.ndarray) -> float:
+    """Of the frames that are there, (T,) bool."""
+    return round(float(present.mean()), 4) if len(present) else 0.0
 
 
 def checked(hypothesis: Any, where: str) -> tuple[str, list[float]]:
@@ -257,7 +261,7 @@ def checked(hypothesis: Any, where: str) -> tuple[str, list[float]]:
     return text.encode("utf-8", "replace").decode(), weights
 
 
-def do(setup: Setup, job: Job) -> list[dict[str, Any]] | str:
+def do(setup: Setup, job: Job) -> list[Heard] | str:
     """Does a job at the bench of this process, which the first job sets up; see `Bench.do`."""
     return _bench(setup).do(job)
 

@@ -9,16 +9,14 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from avsr.base.errors import AvsrError
 from avsr.base.outputs import write_file
-from avsr.eval.conditions.former import current
+from avsr.eval.metrics.hypotheses import FILE, Heard, heard
 from avsr.eval.run.provenance import run_key, told_changes
 
-FILE, RUNS = "hypotheses.jsonl", "runs.json"
+RUNS = "runs.json"
 REPORTS = ("results.json", "report.md", "report.html")  # what is written there in the end
-_NEEDED = {"row", "id", "reference", "hypothesis", "seconds"}
 
 
 class HypothesisStore:
@@ -34,7 +32,7 @@ class HypothesisStore:
     def __init__(self, folder: Path | None, parts: Mapping[str, str]) -> None:
         self.path = folder / FILE if folder else None
         self.parts, self.run = dict(parts), run_key(parts)
-        self.lines: dict[tuple[str, str], dict[str, Any]] = {}
+        self.lines: dict[tuple[str, str], Heard] = {}
         if self.path is None:
             return
         _refuse_foreign(self.path.parent)
@@ -52,7 +50,7 @@ class HypothesisStore:
         runs, aside = self._runs(), self.path.with_name(f"{FILE}.{self.run}")
         if self.path.exists():
             with open(self.path, encoding="utf-8", errors="replace") as file:
-                other = next((str(line.get("run")) for line in _parsed(file)), self.run)
+                other = next((str(line.run) for line in _parsed(file)), self.run)
             if other != self.run:
                 self.path.rename(self.path.with_name(f"{FILE}.{other}"))
                 changed = (
@@ -84,10 +82,10 @@ class HypothesisStore:
         runs = found.items() if isinstance(found, dict) else ()
         return {key: parts for key, parts in runs if isinstance(parts, dict)}
 
-    def _keep(self, lines: Iterable[dict[str, Any]]) -> None:
-        self.lines.update(
-            {(line["row"], line["id"]): line for line in lines if line.get("run") == self.run}
-        )
+    def _keep(self, lines: Iterable[Heard]) -> None:
+        for line in lines:
+            if line.run == self.run:
+                self.lines[line.row, line.id] = line
 
     def has(self, keys: Sequence[str], ids: Sequence[str]) -> bool:
         """Whether every one of these rows is there for every one of these clips."""
@@ -100,21 +98,20 @@ class HypothesisStore:
             for id in ids:
                 self.lines.pop((key, id), None)
 
-    def add(self, lines: Sequence[dict[str, Any]]) -> None:
+    def add(self, lines: Sequence[Heard]) -> None:
         """Keeps the lines, and appends them to the file in one write."""
-        stamped = [{"run": self.run, **line} for line in lines]
+        stamped = [line.model_copy(update={"run": self.run}) for line in lines]
         self._keep(stamped)
         if self.path is not None:
             with writing(self.path.parent), open(self.path, "a", encoding="utf-8") as file:
-                file.write("".join(_jsonl(line) for line in stamped))
+                file.write("".join(f"{line.to_json()}\n" for line in stamped))
 
     def finish(self) -> None:
         """Writes the file anew in an order that does not depend on when a line came."""
         if self.path is not None:
             with writing(self.path.parent):
-                write_file(
-                    self.path, (_jsonl(self.lines[key]).encode() for key in sorted(self.lines))
-                )
+                lines = (self.lines[key].to_json() for key in sorted(self.lines))
+                write_file(self.path, (f"{line}\n".encode() for line in lines))
 
 
 def _refuse_foreign(folder: Path) -> None:
@@ -135,28 +132,15 @@ def _refuse_foreign(folder: Path) -> None:
         )
 
 
-def _parsed(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+def _parsed(lines: Iterable[str]) -> Iterator[Heard]:
     """The lines that are whole."""
     for line in lines:
         try:
             value = json.loads(line)
         except (ValueError, RecursionError):
             continue  # cut short; its clips are recognised again
-        if isinstance(value, dict) and value.keys() >= _NEEDED and _is_sound(value):
-            yield {**value, "row": current(value["row"])}
-
-
-def _is_sound(line: dict[str, Any]) -> bool:
-    """Whether the fields of a line are what they must be: somebody may have edited them."""
-    texts = ("row", "id", "reference", "hypothesis")
-    numbers = ("seconds", "seconds_network", "seconds_other", "frames")
-    return all(isinstance(line[name], str) for name in texts) and all(
-        isinstance(line.get(name, 0), (int, float)) for name in numbers
-    )
-
-
-def _jsonl(line: dict[str, Any]) -> str:
-    return json.dumps(line, ensure_ascii=False) + "\n"
+        if (found := heard(value)) is not None:
+            yield found
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from avsr.decoding.ngram import Ngram, estimate
 from avsr.eval.conditions.axes import Missing
 from avsr.eval.conditions.noise import Corpus
 from avsr.eval.conditions.suites import suite_rows
+from avsr.eval.metrics.hypotheses import Heard
 from avsr.eval.metrics.results import read_results, without_times
 from avsr.eval.run import provenance
 from avsr.eval.run.evaluate import evaluate
@@ -477,8 +478,8 @@ def test_clips_that_all_say_the_same_have_no_other_lips(tmp_path: Path) -> None:
     "damage", [{"row": ["x"]}, {"hypothesis": 5}, {"reference": None}, {"seconds": "x"}]
 )
 def test_damaged_lines_of_a_store_are_forgotten(tmp_path: Path, damage: dict) -> None:
-    line = {"row": "clean", "id": "a", "reference": "b", "hypothesis": "b", "seconds": 1.0}
-    HypothesisStore(tmp_path, {"model": "x"}).add([line, {**line, "id": "b"}])
+    lines = [Heard(row="clean", id=id, reference="b", hypothesis="b", seconds=1.0) for id in "ab"]
+    HypothesisStore(tmp_path, {"model": "x"}).add(lines)
     path = tmp_path / "hypotheses.jsonl"
     first, second = path.read_text().splitlines()
     path.write_text(

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from avsr.base.errors import AvsrError
+from avsr.eval.metrics.hypotheses import Heard
 from avsr.eval.metrics.noninferiority import TOLERANCE, clips_needed, decide
 from avsr.eval.metrics.results import Measured, Results, read_results, without_times
 from avsr.eval.metrics.wer import Difference, compare
@@ -450,19 +451,14 @@ def test_models_are_told_apart_by_their_weights() -> None:
 
 
 def test_hypotheses_of_another_run_are_put_aside_and_come_back(tmp_path: Path):
-    def line(text: str) -> dict:
-        return {"row": "clean", "id": "a", "reference": "a", "hypothesis": text, "seconds": 0.0}
+    def line(text: str) -> Heard:
+        return Heard(row="clean", id="a", reference="a", hypothesis=text)
 
     HypothesisStore(tmp_path, {"model": "first"}).add([line("long work")])
     HypothesisStore(tmp_path, {"model": "second"}).add([line("another")])
-    assert (
-        HypothesisStore(tmp_path, {"model": "first"}).lines["clean", "a"]["hypothesis"]
-        == "long work"
-    )
-    assert (
-        HypothesisStore(tmp_path, {"model": "second"}).lines["clean", "a"]["hypothesis"]
-        == "another"
-    )
+    for model, text in (("first", "long work"), ("second", "another")):
+        kept = HypothesisStore(tmp_path, {"model": model}).lines["clean", "a"]
+        assert kept.hypothesis == text
 
 
 def test_results_tell_the_rates_of_each_speaker(tmp_path: Path) -> None:
