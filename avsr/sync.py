@@ -323,8 +323,10 @@ def is_trained(recogniser: Recogniser) -> bool:
     model = recogniser.model
     recipe = recogniser.info.get("recipe")
     loss = recipe.get("loss") if isinstance(recipe, dict) else None
-    if isinstance(loss, dict) and loss.get("space") == 0:  # then the weights are those of the start
-        return False
+    if isinstance(loss, dict):
+        weight = loss.get("contrastive", loss.get("space"))  # as it was called before
+        if weight == 0:  # then the weights are those of the start
+            return False
     spaces = (getattr(model, name, None) for name in ("audio_space", "video_space"))
     return all(space is not None and bool(space.weight.any()) for space in spaces)
 
@@ -334,7 +336,7 @@ def _check_trained(recogniser: Recogniser) -> None:
     if not is_trained(recogniser):
         raise AvsrError(
             f"model {recogniser.name!r} has no trained embedding of sound and lips: use a model "
-            "trained with loss.space > 0"
+            "trained with loss.contrastive > 0"
         )
 
 

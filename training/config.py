@@ -3,18 +3,40 @@ command line."""
 
 from __future__ import annotations
 
+import logging
 import tomllib
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from avsr.base.errors import AvsrError
 from avsr.model.config import SIZES, ModelConfig
 
 MOST = 10**9  # of anything that is counted
 HEAVIEST = 1000.0  # weight of a loss
+# section -> what its keys were called before; recipes and runs of then are still read
+FORMER = {
+    "augment": {
+        "nothing": "non_speech",
+        "silent": "unindicated",
+        "lookalike": "homophenes",
+        "lookalike_groups": "homophene_groups",
+        "out_of_step": "out_of_sync",
+    },
+    "loss": {"quiet": "blank", "space": "contrastive", "word_errors": "mwer"},
+}
+log = logging.getLogger(__name__)
 
 
 class _Section(BaseModel):
@@ -71,7 +93,9 @@ class AugmentConfig(_Section):
     splice_speakers: float = Field(
         0.0, ge=0, le=1, description="share of those with words of other speakers in them"
     )
-    nothing: float = Field(0.03, ge=0, le=0.5, description="share of clips in which nobody speaks")
+    non_speech: float = Field(
+        0.03, ge=0, le=0.5, description="share of clips in which nobody speaks"
+    )
     other_speech: float = Field(
         0.0,
         ge=0,
@@ -111,8 +135,11 @@ class AugmentConfig(_Section):
         le=1,
         description="probability, for each stream, of spans or frames marked absent",
     )
-    silent: float = Field(
-        0.08, ge=0, le=1, description="probability, for each stream, of an absence not marked"
+    unindicated: float = Field(
+        0.08,
+        ge=0,
+        le=1,
+        description="probability, for each stream, of an absence that no mask indicates",
     )
     voice: float = Field(
         0.2,
@@ -123,17 +150,17 @@ class AugmentConfig(_Section):
     wrong_lips: float = Field(
         0.05, ge=0, le=0.5, description="share of clips that show the lips of another one"
     )
-    lookalike: float = Field(
+    homophenes: float = Field(
         0.0,
         ge=0,
         le=0.5,
-        description="probability that a word shows the lips of one that looks like it",
+        description="probability that a word shows the lips of one that looks alike: a homophene",
     )
-    lookalike_groups: tuple[str, ...] = Field(
+    homophene_groups: tuple[str, ...] = Field(
         (),
         description="words that look alike, in the spelling of the texts: 'b p m'",
     )
-    out_of_step: float = Field(
+    out_of_sync: float = Field(
         0.08, ge=0, le=0.5, description="share of clips whose lips come too early or too late"
     )
     talker: float = Field(
@@ -182,14 +209,14 @@ class AugmentConfig(_Section):
         0.3, ge=0, le=1, description="probability that the still picture is in part another clip's"
     )
 
-    @field_validator("lookalike_groups")
+    @field_validator("homophene_groups")
     @classmethod
     def _groups_of_words(cls, groups: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         if any(len(set(group.split())) < 2 for group in groups):
             raise ValueError("each is a group of two words or more, such as 'b p'")
-        if info.data.get("lookalike") and not groups:
+        if info.data.get("homophenes") and not groups:
             raise ValueError(
-                "lookalike is above 0: name the groups of words that look alike, such as ['b p']"
+                "homophenes is above 0: name the groups of words that look alike, such as ['b p']"
             )
         return groups
 
@@ -207,15 +234,15 @@ class AugmentConfig(_Section):
             raise ValueError("talker and babble are shares of the added noise: at most 1 together")
         return babble
 
-    @field_validator("silent")
+    @field_validator("unindicated")
     @classmethod
-    def _one_absence_a_clip(cls, silent: float, info: ValidationInfo) -> float:
-        if silent + info.data.get("spans", 0) > 0.5:
+    def _one_absence_a_clip(cls, unindicated: float, info: ValidationInfo) -> float:
+        if unindicated + info.data.get("spans", 0) > 0.5:
             raise ValueError(
-                "spans and silent are shares of each stream, and a clip gets one of them: at most "
-                "0.5 together"
+                "spans and unindicated are shares of each stream, and a clip gets one of them: at "
+                "most 0.5 together"
             )
-        return silent
+        return unindicated
 
 
 class LossConfig(_Section):
@@ -240,7 +267,7 @@ class LossConfig(_Section):
     frame_end: float = Field(
         0.1, ge=0, le=HEAVIEST, description="the same from the middle of the run on"
     )
-    quiet: float = Field(
+    blank: float = Field(
         0.5, ge=0, le=HEAVIEST, description="blank where the word alignment has no word"
     )
     distil: float = Field(
@@ -249,17 +276,17 @@ class LossConfig(_Section):
     teacher: Literal["audio", "full"] = Field(
         "audio", description="the audio stream; or all, once it is fused"
     )
-    space: float = Field(
-        0.2, ge=0, le=HEAVIEST, description="contrast of the two streams in the shared space"
+    contrastive: float = Field(
+        0.2, ge=0, le=HEAVIEST, description="InfoNCE of the audio-visual embedding"
     )
     distil_start: float = Field(
         0.2, ge=0, le=1, description="share of the run after which the teacher is trusted"
     )
-    word_errors: float = Field(
+    mwer: float = Field(
         0.0,
         ge=0,
         le=HEAVIEST,
-        description="expected word errors of paths drawn from the fused part",
+        description="minimum word error rate training of the fused part: paths drawn from it",
     )
 
     @field_validator("sound_only")
@@ -314,6 +341,11 @@ class TrainConfig(_Section):
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_todays_names(cls, values: Any) -> Any:
+        return renamed(values) if isinstance(values, dict) else values
+
     @field_validator("init_parts")
     @classmethod
     def _taken_from_somewhere(cls, parts: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
@@ -362,12 +394,34 @@ def load_recipe(name: str, overrides: list[str] | None = None) -> TrainConfig:
     # not UTF-8, not TOML, thousands of digits or brackets
     except (ValueError, RecursionError) as error:
         raise AvsrError(f"recipe {name}: not valid TOML: {error}") from None
+    values = renamed(values)
     for item in overrides or []:
         _override(values, item)
+        values = renamed(values)  # what is set counts, whichever name it has
     try:
         return TrainConfig(**values)
     except ValidationError as error:
         raise AvsrError(f"recipe {name}: {_first(error)}") from None
+
+
+def renamed(values: dict[str, Any]) -> dict[str, Any]:
+    """A recipe with today's names for its keys; each former one is told once."""
+    values = dict(values)
+    for section, names in FORMER.items():
+        given = values.get(section)
+        if not isinstance(given, dict):
+            continue
+        values[section] = kept = dict(given)
+        for former, name in names.items():
+            if former in kept:
+                _tell_former(f"{section}.{former}", f"{section}.{name}")
+                kept[name] = kept.pop(former)
+    return values
+
+
+@cache
+def _tell_former(key: str, name: str) -> None:
+    log.warning("%s is deprecated: the key is called %s now", key, name)
 
 
 def _override(values: dict[str, Any], item: str) -> None:

@@ -20,10 +20,10 @@ LOSSES = (
     "video",
     "audio_stream",
     "video_stream",
-    "word_errors",
+    "mwer",
     "distil",
-    "moments",
-    "clips",
+    "infonce_frames",
+    "infonce_clips",
 )
 
 

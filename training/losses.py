@@ -17,7 +17,7 @@ from avsr.training.config import LossConfig
 from avsr.training.data.augment import warp_mel
 from avsr.training.data.batch import Batch
 from avsr.training.data.pictures import change_pictures
-from avsr.training.risk import expected_word_errors
+from avsr.training.mwer import expected_word_errors
 
 UNKNOWN = -1  # frame target where the alignment says nothing
 
@@ -73,7 +73,7 @@ def frame_loss(head: nn.Module, stream: Tensor, targets: Tensor, present: Tensor
     return total / (targets != UNKNOWN).sum().clamp_min(1)
 
 
-def quiet_loss(log_probs: Tensor, targets: Tensor) -> Tensor:
+def blank_loss(log_probs: Tensor, targets: Tensor) -> Tensor:
     """Negative log-probability of the blank where the alignment has no word within two frames.
 
     CTC alone does not mind where a letter stands: the first and the last of a clip drift to its
@@ -83,11 +83,11 @@ def quiet_loss(log_probs: Tensor, targets: Tensor) -> Tensor:
         log_probs: (B, R T, U).
         targets: (B, T) token ids, 0 outside words, -1 where unknown.
     """
-    quiet = is_quiet(targets)
+    quiet = is_blank(targets)
     return -(by_frame(log_probs[..., 0], quiet) * quiet).sum() / quiet.sum().clamp_min(1)
 
 
-def is_quiet(targets: Tensor) -> Tensor:
+def is_blank(targets: Tensor) -> Tensor:
     """(B, T) bool, frames of (B, T) token ids in which the alignment has no word within two
     frames."""
     near_word = F.max_pool1d((targets > 0).float().unsqueeze(1), 5, 1, 2).squeeze(1) > 0
@@ -113,7 +113,7 @@ def distil(student: Tensor, teacher: Tensor, counts: Tensor, tokens: Tensor) -> 
     return (by_frame(divergence, counts) * counts).sum() / tokens.clamp_min(1)
 
 
-def space_loss(
+def contrastive_loss(
     audio: Tensor, video: Tensor, heard: Tensor, seen: Tensor, tau: float = 0.1
 ) -> dict[str, Tensor]:
     """Contrast of sound and lips: which moment of a clip, and which clip of the batch, do they
@@ -130,7 +130,7 @@ def space_loss(
         tau: temperature.
 
     Returns:
-        "moments" and "clips", means over both directions, in nats.
+        "infonce_frames" and "infonce_clips", means over both directions, in nats.
     """
     audio, video, both = audio.float(), video.float(), heard & seen
     near = audio @ video.transpose(1, 2) / tau  # (B, T, T), one row a sound frame
@@ -143,7 +143,10 @@ def space_loss(
     )
     moments = [own_in_row(scores, both) for scores in (near, near.mT)]
     clips = [own_in_row(scores, both.any(1)) for scores in (fit, fit.mT)]
-    return {"moments": torch.stack(moments).mean(), "clips": torch.stack(clips).mean()}
+    return {
+        "infonce_frames": torch.stack(moments).mean(),
+        "infonce_clips": torch.stack(clips).mean(),
+    }
 
 
 def own_in_row(scores: Tensor, counts: Tensor) -> Tensor:
@@ -163,7 +166,7 @@ def own_in_row(scores: Tensor, counts: Tensor) -> Tensor:
 def fitting_lips(batch: Batch) -> Tensor:
     """(B, T) bool, lips that go with the sound; others teach the fused part whom to believe, but
     not the eye."""
-    return batch.video_present & batch.in_step[:, None]
+    return batch.video_present & batch.synchronised[:, None]
 
 
 def clear_sound(batch: Batch) -> Tensor:
@@ -188,7 +191,7 @@ def shown(batch: Batch, draw: Tensor, config: LossConfig) -> tuple[Tensor, Tenso
     """
     heard, seen = batch.audio_present, batch.video_present
     both = heard.any(1) & seen.any(1)
-    lips_only = both & batch.in_step & (draw < config.lips_only)
+    lips_only = both & batch.synchronised & (draw < config.lips_only)
     sound_only = both & ~batch.lips_needed & (draw > 1 - config.sound_only)
     return heard & ~lips_only[:, None], seen & ~sound_only[:, None]
 
@@ -284,8 +287,8 @@ class Objective(nn.Module):
         model, now, valid = self.model, weights_at(progress, self.config), batch.valid
         heard, seen = batch.audio_present, batch.video_present
         fitting, clear = fitting_lips(batch), clear_sound(batch)
-        lip_targets = batch.frame_targets.masked_fill(~batch.in_step[:, None], UNKNOWN)
-        ear_targets = batch.frame_targets.masked_fill(batch.lips_needed[:, None], UNKNOWN)
+        lip_targets = batch.frame_targets.masked_fill(~batch.synchronised[:, None], UNKNOWN)
+        sound_targets = batch.frame_targets.masked_fill(batch.lips_needed[:, None], UNKNOWN)
         has_audio, has_video = clear.any(1), fitting.any(1)
         audio, audio_head = model.encode_audio(
             batch.audio, heard, valid, lambda mel: self._changed_mel(mel, batch)
@@ -294,24 +297,24 @@ class Objective(nn.Module):
         video, video_head = model.encode_video(lips, seen, valid, viewed=True)
         losses = {
             "audio_stream": ctc(audio_head, batch, has_audio),
-            "audio_frame": frame_loss(self.audio_frames, audio, ear_targets, clear),
-            "audio_quiet": quiet_loss(audio_head, ear_targets),
+            "audio_frame": frame_loss(self.audio_frames, audio, sound_targets, clear),
+            "audio_blank": blank_loss(audio_head, sound_targets),
             "video_stream": ctc(video_head, batch, has_video),
             "video_frame": frame_loss(self.video_frames, video, lip_targets, fitting),
-            "video_quiet": quiet_loss(video_head, lip_targets),
+            "video_blank": blank_loss(video_head, lip_targets),
         }
         counts = {
             "audio_stream": (batch.tokens * has_audio).sum(),
-            "audio_frame": ((ear_targets != UNKNOWN) & clear).sum(),
-            "audio_quiet": is_quiet(ear_targets).sum(),
+            "audio_frame": ((sound_targets != UNKNOWN) & clear).sum(),
+            "audio_blank": is_blank(sound_targets).sum(),
             "video_stream": (batch.tokens * has_video).sum(),
             "video_frame": ((lip_targets != UNKNOWN) & fitting).sum(),
-            "video_quiet": is_quiet(lip_targets).sum(),
+            "video_blank": is_blank(lip_targets).sum(),
         }
-        if self.config.space > 0 and shared_frames(batch.on_host).any():
+        if self.config.contrastive > 0 and shared_frames(batch.on_host).any():
             shared = shared_frames(batch)
-            losses |= space_loss(*model.share(audio, video), shared, shared)
-            counts |= {"moments": shared.sum(), "clips": shared.any(1).sum()}
+            losses |= contrastive_loss(*model.share(audio, video), shared, shared)
+            counts |= {"infonce_frames": shared.sum(), "infonce_clips": shared.any(1).sum()}
         teacher = None
         if now.distil > 0 and (fitting_lips(batch.on_host).any() or self.config.teacher == "full"):
             teacher = self._teacher(batch, video, video_head, fitting, progress)
@@ -336,12 +339,12 @@ class Objective(nn.Module):
         return {
             **dict.fromkeys(("both", "video", "audio"), 0.0),  # parts of "fused", for the log
             "fused": 2.0,
-            **dict.fromkeys(("moments", "clips"), self.config.space),
-            **dict.fromkeys(("audio_quiet", "video_quiet", "quiet_fused"), self.config.quiet),
+            **dict.fromkeys(("infonce_frames", "infonce_clips"), self.config.contrastive),
+            **dict.fromkeys(("audio_blank", "video_blank", "blank_fused"), self.config.blank),
             **dict.fromkeys(("audio_stream", "video_stream"), now.stream),
             **dict.fromkeys(("audio_frame", "video_frame"), now.frame),
             **dict.fromkeys(("distil", "distil_fused"), now.distil),
-            "word_errors": self.config.word_errors,
+            "mwer": self.config.mwer,
         }
 
     def _fused(
@@ -365,21 +368,19 @@ class Objective(nn.Module):
             if on_host[name].any():
                 losses[name] = per_token(of_clips, batch, group)
                 counts[name] = (batch.tokens * group).sum()
-        losses["quiet_fused"] = quiet_loss(log_probs, batch.frame_targets)
-        counts |= {"fused": tokens, "quiet_fused": is_quiet(batch.frame_targets).sum()}
-        if config.word_errors > 0:
+        losses["blank_fused"] = blank_loss(log_probs, batch.frame_targets)
+        counts |= {"fused": tokens, "blank_fused": is_blank(batch.frame_targets).sum()}
+        if config.mwer > 0:
             lens, texts = batch.lens * self.model.config.outputs_per_frame, self._texts(batch)
-            losses["word_errors"] = expected_word_errors(log_probs, lens, texts, self.tokenizer)
-            counts["word_errors"] = tokens.new_tensor(
-                max(1, sum(len(text.split()) for text in texts))
-            )
+            losses["mwer"] = expected_word_errors(log_probs, lens, texts, self.tokenizer)
+            counts["mwer"] = tokens.new_tensor(max(1, sum(len(text.split()) for text in texts)))
         if teacher is not None:
             # A span may have taken all the sound from lips out of step.
-            alone = (groups["video"] & batch.in_step)[:, None]
+            alone = (groups["video"] & batch.synchronised)[:, None]
             taught = (
                 seen & alone
                 if config.teacher == "audio"
-                else (heard | seen) & batch.in_step[:, None]
+                else (heard | seen) & batch.synchronised[:, None]
             )
             frames, counts["distil_fused"] = self._taught(batch, taught)
             losses["distil_fused"] = distil(log_probs, teacher, frames, counts["distil_fused"])

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from avsr.base.errors import AvsrError
-from avsr.training.config import TrainConfig
+from avsr.training.config import TrainConfig, renamed
 
 STATE = "state.ckpt"  # all that resuming needs; our own file, read as tensors only
 MODEL = "model.safetensors"
@@ -118,8 +118,8 @@ def changes(saved: str, config: TrainConfig, step: int, out: Path) -> list[str]:
         AvsrError: the recipe is one of another version, or something changed that cannot.
     """
     try:
-        old = _flat(json.loads(saved))
-    except (ValueError, AttributeError) as error:
+        old = _flat(renamed(json.loads(saved)))
+    except (ValueError, AttributeError, TypeError) as error:
         raise AvsrError(
             f"{out / STATE}: damaged, its recipe cannot be read: {_from_weights(out)}"
         ) from error

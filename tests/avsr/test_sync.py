@@ -304,7 +304,7 @@ def test_a_range_without_frames_is_refused(recogniser: NetworkRecogniser, max_fr
 def test_a_model_without_a_trained_space_is_refused(recogniser: NetworkRecogniser) -> None:
     clips = [speaking(codes(1))]
     never = NetworkRecogniser(
-        recogniser.model, "never", {"recipe": {"loss": {"space": 0.0}}}, recogniser.device
+        recogniser.model, "never", {"recipe": {"loss": {"contrastive": 0.0}}}, recogniser.device
     )
     zeros = NetworkRecogniser(Reader(), "zeros", {}, recogniser.device)  # type: ignore[arg-type]
     torch.nn.init.zeros_(zeros.model.video_space.weight)

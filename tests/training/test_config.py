@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from avsr.base.errors import AvsrError
 from avsr.model.tokenizer import BLANK
-from avsr.training.config import TrainConfig, load_recipe
+from avsr.training.config import TrainConfig, _tell_former, load_recipe
 
 
 @pytest.mark.parametrize(
@@ -48,23 +48,23 @@ def test_values_from_the_command_line_win(tmp_path: Path) -> None:
         ("data.join=2", "data.join"),
         ("data.use=ears", "data.use"),
         ("augment.snr_low_db=30", "augment.snr_high_db = 20.0: at least snr_low_db"),
-        ("augment.spans=0.45", "augment.silent = .*: spans and silent are shares"),
+        ("augment.spans=0.45", "augment.unindicated = .*: spans and unindicated are shares"),
         ("augment.talker=0.5", "augment.babble = .*: talker and babble are shares"),
         (
-            "augment.lookalike=0.2",
-            "augment.lookalike_groups = .*: lookalike is above 0: name the groups",
+            "augment.homophenes=0.2",
+            "augment.homophene_groups = .*: homophenes is above 0: name the groups",
         ),
         (
-            "augment.lookalike_groups=['b p', 'c c']",
-            "lookalike_groups = .*: each is a group of two words or more",
+            "augment.homophene_groups=['b p', 'c c']",
+            "homophene_groups = .*: each is a group of two words or more",
         ),
         ("loss.lips_only=0.8", "loss.sound_only = 0.3: lips_only and sound_only are shares"),
         ("freeze=video_frontend", "freeze"),
         ("init_parts=['video_frontend']", "init_parts = .*: these parts are taken from init"),
         ("optim.precision=int4", "optim.precision"),
         ("loss.stream=inf", "loss.stream = inf: "),
-        ("loss.quiet=nan", "loss.quiet = nan: "),
-        ("loss.word_errors=1e30", "loss.word_errors"),
+        ("loss.blank=nan", "loss.blank = nan: "),
+        ("loss.mwer=1e30", "loss.mwer"),
         ("optim.clip_norm=inf", "optim.clip_norm = inf: "),
         ("optim.lr=nan", "optim.lr = nan: "),
         ("optim.steps=inf", "optim.steps = inf: "),
@@ -131,3 +131,25 @@ def test_unknown_and_broken_recipes(tmp_path: Path) -> None:
     broken.write_text("[optim\n")
     with pytest.raises(AvsrError, match="TOML"):
         load_recipe(str(broken))
+
+
+def test_former_names_of_keys_are_read_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe = tmp_path / "old.toml"
+    recipe.write_text("[augment]\nsilent = 0.1\n[loss]\nspace = 0.4\nquiet = 0.3\n")
+    _tell_former.cache_clear()
+    config = load_recipe(str(recipe), ["loss.space=0.5", "loss.blank=0.2"])
+    assert (config.augment.unindicated, config.loss.contrastive, config.loss.blank) == (
+        0.1,
+        0.5,
+        0.2,
+    )
+    told = [record.getMessage() for record in caplog.records]
+    assert sorted(told) == [
+        "augment.silent is deprecated: the key is called augment.unindicated now",
+        "loss.quiet is deprecated: the key is called loss.blank now",
+        "loss.space is deprecated: the key is called loss.contrastive now",
+    ]
+    kept = TrainConfig.model_validate({"loss": {"word_errors": 0.7}})
+    assert kept.loss.mwer == 0.7

@@ -20,7 +20,7 @@ from avsr.model.tokenizer import Tokenizer
 from avsr.training.config import AugmentConfig, LossConfig, TrainConfig
 from avsr.training.data.batch import FRAMES_PER_TOKEN, Batch, collate
 from avsr.training.data.dataset import ClipStore, TrainSet
-from avsr.training.losses import Objective, ctc, distil, frame_loss, quiet_loss, space_loss
+from avsr.training.losses import Objective, blank_loss, contrastive_loss, ctc, distil, frame_loss
 
 TOKENIZER = Tokenizer.from_texts(TEXTS)
 MODEL = ModelConfig(
@@ -34,8 +34,16 @@ MODEL = ModelConfig(
     joint_layers=1,
     dropout=0,
 )
-CALM = {"nothing": 0, "speed": 0, "spans": 0, "silent": 0, "video_masks": 0, "voice": 0, "codec": 0}
-PLAIN = AugmentConfig(**CALM, wrong_lips=0, out_of_step=0, borrow=0)
+CALM = {
+    "non_speech": 0,
+    "speed": 0,
+    "spans": 0,
+    "unindicated": 0,
+    "video_masks": 0,
+    "voice": 0,
+    "codec": 0,
+}
+PLAIN = AugmentConfig(**CALM, wrong_lips=0, out_of_sync=0, borrow=0)
 
 
 def batch_of(folder: Path, config: AugmentConfig = PLAIN) -> Batch:
@@ -93,7 +101,7 @@ def test_several_outputs_a_frame_weigh_no_more_than_one(corpus: Callable[..., Pa
     batch, targets = batch_of(corpus()), torch.tensor([[0, 0, 0, 0, 5, 0, 0, 0, 0]])
     first, second = (torch.randn(1, 9, 3).log_softmax(-1) for _ in range(2))
     fine = [x.repeat_interleave(2, 1) for x in (first, second)]
-    torch.testing.assert_close(quiet_loss(fine[0], targets), quiet_loss(first, targets))
+    torch.testing.assert_close(blank_loss(fine[0], targets), blank_loss(first, targets))
     counts, tokens = torch.rand(1, 9) < 0.5, torch.tensor(3)
     torch.testing.assert_close(distil(*fine, counts, tokens), distil(first, second, counts, tokens))
     # CTC gets all outputs: a text as long as twice the frames fits, and padding is left out of the
@@ -111,15 +119,15 @@ def test_several_outputs_a_frame_weigh_no_more_than_one(corpus: Callable[..., Pa
 def test_quiet_frames_two_away_from_a_word_want_the_blank() -> None:
     targets = torch.tensor([[0, 0, 0, 0, 5, 0, 0, 0, 0], [-1] * 9])
     log_probs = torch.full((2, 9, 3), 1 / 3).log()
-    torch.testing.assert_close(quiet_loss(log_probs, targets), torch.tensor(3.0).log())
+    torch.testing.assert_close(blank_loss(log_probs, targets), torch.tensor(3.0).log())
     inside = log_probs.clone()
     inside[0, 2:7, 0] = -50.0
     inside[1, :, 0] = -50.0  # where no alignment is known, nothing is quiet
-    torch.testing.assert_close(quiet_loss(inside, targets), quiet_loss(log_probs, targets))
+    torch.testing.assert_close(blank_loss(inside, targets), blank_loss(log_probs, targets))
     outside = log_probs.clone()
     outside[0, 1, 0] = -50.0
-    assert quiet_loss(outside, targets) > 10
-    assert quiet_loss(log_probs, torch.full((2, 9), -1)) == 0
+    assert blank_loss(outside, targets) > 10
+    assert blank_loss(log_probs, torch.full((2, 9), -1)) == 0
 
 
 def test_frame_targets_count_only_where_the_stream_is_there() -> None:
@@ -137,40 +145,40 @@ def test_frame_targets_count_only_where_the_stream_is_there() -> None:
 def test_sound_and_lips_in_step_lose_less_than_shuffled_ones() -> None:
     there = torch.ones(4, 20, dtype=torch.bool)
     audio = unit(4, 20, 16)
-    fits = space_loss(audio, audio, there, there)
-    late = space_loss(audio.roll(3, 1), audio, there, there)
-    foreign = space_loss(audio.roll(1, 0), audio, there, there)
-    assert fits["moments"] < 0.1
-    assert fits["clips"] < 0.01
-    assert late["moments"] > 3
-    assert foreign["moments"] > 3
-    assert foreign["clips"] > 3
+    fits = contrastive_loss(audio, audio, there, there)
+    late = contrastive_loss(audio.roll(3, 1), audio, there, there)
+    foreign = contrastive_loss(audio.roll(1, 0), audio, there, there)
+    assert fits["infonce_frames"] < 0.1
+    assert fits["infonce_clips"] < 0.01
+    assert late["infonce_frames"] > 3
+    assert foreign["infonce_frames"] > 3
+    assert foreign["infonce_clips"] > 3
     # a sound that tells nothing
-    chance = space_loss(torch.ones(4, 20, 16) / 4, audio, there, there)
-    assert chance["clips"] == pytest.approx(np.log(4), abs=0.5)
+    chance = contrastive_loss(torch.ones(4, 20, 16) / 4, audio, there, there)
+    assert chance["infonce_clips"] == pytest.approx(np.log(4), abs=0.5)
 
 
 def test_a_sound_that_is_alike_at_every_moment_costs_what_guessing_costs() -> None:
     there = torch.ones(3, 20, dtype=torch.bool)
     same = torch.zeros(3, 20, 16)
     same[..., 0] = 1
-    losses = space_loss(same, same, there, there)
-    assert losses["moments"] == pytest.approx(np.log(20), abs=1e-4)
-    assert losses["clips"] == pytest.approx(np.log(3), abs=1e-4)
+    losses = contrastive_loss(same, same, there, there)
+    assert losses["infonce_frames"] == pytest.approx(np.log(20), abs=1e-4)
+    assert losses["infonce_clips"] == pytest.approx(np.log(3), abs=1e-4)
 
 
 def test_frames_that_are_absent_in_one_stream_play_no_part() -> None:
     audio, video = unit(3, 20, 16), unit(3, 20, 16, seed=1)
     heard, seen = torch.ones(3, 20, dtype=torch.bool), torch.ones(3, 20, dtype=torch.bool)
     heard[0, 12:], seen[1, :5], seen[2] = False, False, False
-    losses = space_loss(audio, video, heard, seen)
+    losses = contrastive_loss(audio, video, heard, seen)
     other_audio, other_video = audio.clone(), video.clone()
     other_audio[0, 12:], other_video[1, :5], other_audio[2] = 9.0, -9.0, 5.0
     # their partners have nobody to be compared with
     other_video[0, 12:], other_audio[1, :5] = 3.0, -3.0
-    changed = space_loss(other_audio, other_video, heard, seen)
-    pair = space_loss(audio[:2], video[:2], heard[:2], seen[:2])
-    for name in ("moments", "clips"):
+    changed = contrastive_loss(other_audio, other_video, heard, seen)
+    pair = contrastive_loss(audio[:2], video[:2], heard[:2], seen[:2])
+    for name in ("infonce_frames", "infonce_clips"):
         torch.testing.assert_close(changed[name], losses[name])
         torch.testing.assert_close(pair[name], losses[name])  # the clip without lips is left out
 
@@ -186,7 +194,7 @@ def test_moments_agree_with_a_plain_sum() -> None:
                 scores = torch.stack([a[t] @ b[u] / 0.1 for u in frames])
                 terms.append(scores.logsumexp(0) - a[t] @ b[t] / 0.1)
     torch.testing.assert_close(
-        space_loss(audio, video, both, both)["moments"], torch.stack(terms).mean()
+        contrastive_loss(audio, video, both, both)["infonce_frames"], torch.stack(terms).mean()
     )
 
 
@@ -202,7 +210,7 @@ def test_every_batch_has_finite_losses_and_gradients(
     batch = batch_of(corpus([make_clip(i, text, video=video) for i, text in enumerate(TEXTS)]))
     losses = objective(batch, progress)
     assert all(torch.isfinite(value) for value in losses.values())
-    assert ("moments" in losses) == video
+    assert ("infonce_frames" in losses) == video
     assert ("fused" in losses) == (progress == 1.0)
     assert losses["video_stream"].item() > 0 if video else losses["video_stream"].item() == 0
     losses["total"].backward()
@@ -225,25 +233,25 @@ def test_a_batch_in_which_nobody_speaks_has_finite_losses(
     batch.frame_targets[:] = 0
     losses = objective(batch, 1.0)
     assert all(torch.isfinite(value) for value in losses.values())
-    assert "moments" not in losses  # closed lips look alike at any moment
+    assert "infonce_frames" not in losses  # closed lips look alike at any moment
 
 
 def test_without_weight_the_space_costs_nothing(corpus: Callable[..., Path]) -> None:
-    objective = Objective(AVSR(MODEL), LossConfig(space=0))
-    assert not {"moments", "clips"} & objective(batch_of(corpus()), 0.0).keys()
+    objective = Objective(AVSR(MODEL), LossConfig(contrastive=0))
+    assert not {"infonce_frames", "infonce_clips"} & objective(batch_of(corpus()), 0.0).keys()
 
 
 def test_word_errors_count_once_the_streams_are_fused_and_only_where_asked_for(
     corpus: Callable[..., Path],
 ) -> None:
     batch = batch_of(corpus())
-    assert "word_errors" not in Objective(AVSR(MODEL), LossConfig())(batch, 1.0)
+    assert "mwer" not in Objective(AVSR(MODEL), LossConfig())(batch, 1.0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # paths that all have as many errors teach nothing
-        objective = Objective(AVSR(MODEL), LossConfig(word_errors=1.0))
-        assert "word_errors" not in objective(batch, 0.0)
+        objective = Objective(AVSR(MODEL), LossConfig(mwer=1.0))
+        assert "mwer" not in objective(batch, 0.0)
         losses = objective(batch, 1.0)
-    losses["word_errors"].backward()
+    losses["mwer"].backward()
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in objective.model.parameters())
 
 
@@ -268,17 +276,17 @@ def test_the_formants_of_a_batch_reach_the_ear_and_not_the_eye(
 def test_lips_that_do_not_fit_teach_the_eye_nothing(
     corpus: Callable[..., Path], objective: Objective, progress: float
 ) -> None:
-    objective.config = LossConfig(streams_first=0.5, distil_start=0, space=0.2)
+    objective.config = LossConfig(streams_first=0.5, distil_start=0, contrastive=0.2)
     batch = batch_of(corpus())
     fit = objective(batch, progress)
     assert fit["video_stream"] > 0
     assert fit["video_frame"] > 0
-    assert {"distil", "moments", "clips"} <= fit.keys()
-    batch.in_step[:] = False
+    assert {"distil", "infonce_frames", "infonce_clips"} <= fit.keys()
+    batch.synchronised[:] = False
     losses = objective(batch, progress)
     assert losses["video_stream"] == 0
     assert losses["video_frame"] == 0
-    assert not {"distil", "distil_fused", "moments", "clips"} & losses.keys()
+    assert not {"distil", "distil_fused", "infonce_frames", "infonce_clips"} & losses.keys()
     assert all(torch.isfinite(value) for value in losses.values())
     losses["total"].backward()
     touched = {
@@ -293,14 +301,16 @@ def test_lips_that_do_not_fit_teach_the_eye_nothing(
         assert not any("video" in name for name in touched)
 
 
-@pytest.mark.parametrize("name", ["video_stream", "video_frame", "moments", "clips", "distil"])
+@pytest.mark.parametrize(
+    "name", ["video_stream", "video_frame", "infonce_frames", "infonce_clips", "distil"]
+)
 def test_lips_that_do_not_fit_are_as_if_they_were_not_in_the_batch(
     corpus: Callable[..., Path], objective: Objective, name: str
 ) -> None:
     objective.config = LossConfig(streams_first=0.5, distil_start=0)
     objective.eval()  # else batch norm sees all lips, and should
     batch = batch_of(corpus())
-    batch.in_step[torch.tensor([1, 4])] = False
+    batch.synchronised[torch.tensor([1, 4])] = False
     with torch.no_grad():
         losses = objective(batch, 0.3)
         rest = objective(batch.take(torch.tensor([0, 2, 3, 5])), 0.3)
@@ -315,20 +325,20 @@ def test_where_nothing_is_said_lips_that_do_not_fit_need_not_be_quiet(
     objective.eval()
     with torch.no_grad():
         objective.model.video_stream.head.bias[0] = -30.0  # an eye that never says blank
-        loud = objective(batch, 0.0)["video_quiet"]
-        batch.in_step[:] = False
-        assert objective(batch, 0.0)["video_quiet"] < 5 < loud
+        loud = objective(batch, 0.0)["video_blank"]
+        batch.synchronised[:] = False
+        assert objective(batch, 0.0)["video_blank"] < 5 < loud
 
 
-@pytest.mark.parametrize("in_step", [True, False])
+@pytest.mark.parametrize("synchronised", [True, False])
 def test_lips_that_do_not_fit_are_never_shown_alone(
-    corpus: Callable[..., Path], objective: Objective, in_step: bool
+    corpus: Callable[..., Path], objective: Objective, synchronised: bool
 ) -> None:
     batch = batch_of(corpus())
-    batch.in_step[:] = in_step
+    batch.synchronised[:] = synchronised
     objective.config = LossConfig(streams_first=0, lips_only=1, sound_only=0, distil=0)
     assert objective(batch, 1.0).keys() & {"both", "video", "audio"} == (
-        {"video"} if in_step else {"both"}
+        {"video"} if synchronised else {"both"}
     )
     objective.config = LossConfig(streams_first=0, lips_only=0, sound_only=1, distil=0)
     assert objective(batch, 1.0).keys() & {"both", "video", "audio"} == {"audio"}
@@ -341,7 +351,7 @@ def test_the_ear_is_no_teacher_of_lips_out_of_step_whose_sound_was_taken(
     batch.audio_present[:] = False  # by a span over the whole clip; the teacher still hears it
     objective.config = LossConfig(streams_first=0, distil_start=0)
     assert objective(batch, 1.0)["distil_fused"] > 0
-    batch.in_step[1:] = False
+    batch.synchronised[1:] = False
     with torch.no_grad():
         objective.eval()
         mixed, first = objective(batch, 1.0), objective(batch.take(torch.tensor([0])), 1.0)
@@ -358,7 +368,7 @@ def test_the_ear_is_not_asked_for_whom_only_the_lips_can_tell(
     losses = objective(batch, 1.0)
     assert losses.keys() & {"both", "video", "audio"} == {"both"}
     assert losses["audio_stream"] == losses["audio_frame"] == 0
-    assert not {"moments", "clips"} & losses.keys()
+    assert not {"infonce_frames", "infonce_clips"} & losses.keys()
     assert losses["video_stream"] > 0
 
 
@@ -501,15 +511,15 @@ def test_the_losses_ask_the_device_for_nothing(
         return log_probs.sum((0, 2))
 
     monkeypatch.setattr(F, "ctc_loss", ctc_loss)
-    objective.config = LossConfig(streams_first=0, distil_start=0, teacher="full", space=1)
+    objective.config = LossConfig(streams_first=0, distil_start=0, teacher="full", contrastive=1)
     losses = objective.to("meta")(batch.to(torch.device("meta")), 1.0)
     assert losses.keys() >= {
-        "moments",
-        "clips",
+        "infonce_frames",
+        "infonce_clips",
         "distil",
         "fused",
         "distil_fused",
-        "quiet_fused",
+        "blank_fused",
         "audio_frame",
     }
     assert all(value.is_meta for value in losses.values())

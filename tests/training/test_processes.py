@@ -57,7 +57,8 @@ def objective() -> Objective:
     model = ModelConfig(tokens=TOKENIZER.tokens, joint_layers=1, dropout=0, **small)
     torch.manual_seed(0)
     made = Objective(
-        AVSR(model), LossConfig(lips_only=0, sound_only=0, distil_start=0, teacher="full", space=0)
+        AVSR(model),
+        LossConfig(lips_only=0, sound_only=0, distil_start=0, teacher="full", contrastive=0),
     )
     for module in made.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -89,7 +90,7 @@ def test_gradients_of_two_processes_are_those_of_one_with_all_clips(
     clips += [make_clip(3, "a", video=False), make_clip(4, "bin d set a lay c put", frames=40)]
     store = ClipStore([corpus(clips)], "train", TOKENIZER)
     made = objective()
-    dataset = TrainSet(store, TOKENIZER, made.model.config, AugmentConfig(nothing=0), 0)
+    dataset = TrainSet(store, TOKENIZER, made.model.config, AugmentConfig(non_speech=0), 0)
     items = [dataset[(0, i, -1)] for i in range(len(clips))]
     whole, batches = collate(items), [collate(items[:4]), collate(items[4:])]
     mp.spawn(one_of_two, (free_port(), batches, str(tmp_path)), nprocs=2)

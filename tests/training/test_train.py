@@ -90,7 +90,7 @@ def test_overfits_a_handful_of_clips_to_no_error(
         "augment.noise=0",
         "augment.equalise=0",
         "augment.spans=0",
-        "augment.silent=0",
+        "augment.unindicated=0",
     ]
     plain += [
         "augment.mel_masks=0",
@@ -100,7 +100,7 @@ def test_overfits_a_handful_of_clips_to_no_error(
     ]
     plain += [
         "data.join=0",
-        "augment.nothing=0",
+        "augment.non_speech=0",
         "augment.formants=0",
         "augment.scale=0",
         "augment.flip=0",
@@ -108,7 +108,7 @@ def test_overfits_a_handful_of_clips_to_no_error(
     plain += [
         "augment.voice=0",
         "augment.wrong_lips=0",
-        "augment.out_of_step=0",
+        "augment.out_of_sync=0",
         "augment.warp_px=0",
         "augment.codec=0",
     ]
@@ -172,7 +172,7 @@ def test_a_run_that_is_interrupted_and_resumed_ends_with_the_same_weights(
     drawn = [
         "augment.voice=0.5",
         "augment.wrong_lips=0.3",
-        "augment.out_of_step=0.3",
+        "augment.out_of_sync=0.3",
         "data.join=0.5",
     ]
     overrides = ["optim.steps=7", *drawn, *more]
@@ -318,7 +318,7 @@ def test_row_23_what_is_not_finite_stops_the_run_before_anything_is_saved_over(
     """At step 4 of 7, where step 3 was saved; without the fault the run then ends as if nothing had
     been."""
     folder, out = corpus(), tmp_path / "run"
-    overrides = ["optim.steps=7", "log_every=5", "save_every=3", "loss.space=0"]
+    overrides = ["optim.steps=7", "log_every=5", "save_every=3", "loss.contrastive=0"]
     whole = load_file(train(recipe, [folder], tmp_path / "whole", overrides=overrides, say=quiet))
     sound, kept = Objective.forward, {}
 
@@ -697,7 +697,14 @@ def test_frozen_parts_keep_their_weights_and_their_statistics(
     assert start is not None
     frozen = ["video_frontend.stem", "video_frontend.stages", "audio_frontend"]
     parts = ["init_parts=['video_frontend', 'video_stream']", f"freeze={frozen}"]
-    more = ["optim.steps=2", "data.join=0", "augment.nothing=0", "seed=1", f"init={start}", *parts]
+    more = [
+        "optim.steps=2",
+        "data.join=0",
+        "augment.non_speech=0",
+        "seed=1",
+        f"init={start}",
+        *parts,
+    ]
     end = train(recipe, [folder], second, overrides=more, say=quiet)
     assert end is not None
     before, after = load_file(start), load_file(end)  # averages
@@ -845,7 +852,7 @@ def test_a_specialist_learns_from_one_modality(
         "optim.steps=3",
         "loss.streams_first=0.5",
         "loss.distil_start=0",
-        "augment.nothing=0",
+        "augment.non_speech=0",
     ]
     train(recipe, [corpus()], tmp_path / "run", overrides=more, say=lines.append)
     shown = next(line for line in lines if line.startswith("step 3/")).split()
@@ -856,7 +863,7 @@ def test_a_specialist_learns_from_one_modality(
     assert losses[f"{use}_stream"] > 0
     assert losses[use] > 0
     assert losses[f"{other}_stream"] == 0
-    assert not {other, "both", "moments", "clips"} & set(shown)
+    assert not {other, "both", "infonce_frames", "infonce_clips"} & set(shown)
 
 
 @pytest.mark.parametrize(("use", "missing"), [("audio", "sound"), ("video", "lips")])

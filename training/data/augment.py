@@ -149,7 +149,7 @@ def with_lips_of_a_word(sample: Sample, place: int, other: Sample) -> Sample:
     return replace(sample, lips=lips, video_present=video_present)
 
 
-def out_of_step(sample: Sample, frames: int) -> Sample:
+def out_of_sync(sample: Sample, frames: int) -> Sample:
     """The clip with its lips late by a number of frames, or early by a negative one; the frame at
     the end is held."""
     picks = np.clip(np.arange(sample.frames) - frames, 0, sample.frames - 1)
@@ -231,7 +231,7 @@ def _stretched(spectrum: np.ndarray, factor: float) -> np.ndarray:
     return magnitude * (np.cos(phase) + 1j * np.sin(phase))
 
 
-def nothing(sample: Sample, noise: np.ndarray, rng: Generator) -> Sample:
+def without_speech(sample: Sample, noise: np.ndarray, rng: Generator) -> Sample:
     """The clip with nobody speaking: silence or noise (N,), faint or loud, over a still frame or
     black ones."""
     level = 0.0 if rng.random() < 0.3 else 10 ** rng.uniform(-4, -0.7) / (float(noise.std()) + 1e-9)

@@ -29,7 +29,8 @@ class Batch:
         video_present: (B, T) bool.
         mel_keep: (B, S, M) bool.
         formants: (B,) float32, factors of the vocal tract length.
-        in_step: (B,) bool, false where the lips are another clip's or come too early or too late.
+        synchronised: (B,) bool, false where the lips are another clip's, or come too early or too
+            late.
         lips_needed: (B,) bool, true where one other voice is the louder one and only the lips tell
             who is meant.
         lens: (B,) int64 frames.
@@ -49,7 +50,7 @@ class Batch:
     video_present: Tensor
     mel_keep: Tensor
     formants: Tensor
-    in_step: Tensor
+    synchronised: Tensor
     lips_needed: Tensor
     lens: Tensor
     targets: Tensor
@@ -125,7 +126,7 @@ def collate(items: list[dict]) -> Batch:
     return Batch(
         **padded,
         looks=torch.from_numpy(np.stack([item["look"] for item in items])),
-        in_step=torch.tensor([item["in_step"] for item in items]),
+        synchronised=torch.tensor([item["synchronised"] for item in items]),
         lips_needed=torch.tensor([item["lips_needed"] for item in items]),
         formants=torch.tensor([item["formants"] for item in items], dtype=torch.float32),
         lens=torch.tensor([len(item["lips"]) for item in items]),

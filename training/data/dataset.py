@@ -60,14 +60,14 @@ class Scene:
     Attributes:
         sample: the clip, its lips perhaps another one's.
         audio: (N,) float32, what is heard of it.
-        in_step: the lips are those that said it, at that time.
+        synchronised: the lips are those that said it, at that time.
         other_lips: some of the lips are another clip's, so the sound must stay to tell the words.
         lips_needed: one other voice is the louder one, so the lips must stay to tell who is meant.
     """
 
     sample: Sample
     audio: np.ndarray
-    in_step: bool = True
+    synchronised: bool = True
     other_lips: bool = False
     lips_needed: bool = False
 
@@ -96,20 +96,20 @@ class TrainSet(Dataset):
         self.noises = read_recordings(config.noise_dir)
         self.voices = read_recordings(config.voices_dir)
         self.rooms = read_recordings(config.rir_dir)
-        self.lookalikes: dict[str, set[str]] = defaultdict(set)  # word -> those that look like it
-        for group in map(canonical, config.lookalike_groups):
+        self.homophenes: dict[str, set[str]] = defaultdict(set)  # word -> those that look like it
+        for group in map(canonical, config.homophene_groups):
             for word in group.split():
-                self.lookalikes[word] |= set(group.split()) - {word}
+                self.homophenes[word] |= set(group.split()) - {word}
         said = (
             {word for i in store.seen for word in store.text(i).split()}
-            if config.lookalike
+            if config.homophenes
             else set()
         )
-        if said and not said & set(self.lookalikes):
+        if said and not said & set(self.homophenes):
             raise AvsrError(
-                f"augment.lookalike is {config.lookalike}, but no clip with lips says any of "
-                "augment.lookalike_groups: name words of this corpus, in its spelling, or set "
-                "augment.lookalike=0"
+                f"augment.homophenes is {config.homophenes}, but no clip with lips says any of "
+                "augment.homophene_groups: name words of this corpus, in its spelling, or set "
+                "augment.homophenes=0"
             )
 
     def __len__(self) -> int:
@@ -136,7 +136,7 @@ class TrainSet(Dataset):
             "formants": np.exp(rng.uniform(-config.formants, config.formants))
             if rng.random() < 0.5
             else 1.0,
-            "in_step": scene.in_step,
+            "synchronised": scene.synchronised,
             "lips_needed": scene.lips_needed,
             "targets": np.array(self.tokenizer.encode(sample.text), np.int64),
             "frame_targets": frame_targets(sample, self.tokenizer),
@@ -156,23 +156,23 @@ class TrainSet(Dataset):
         that may be noisy."""
         config = self.config
         mismatch = rng.random()
-        if rng.random() < config.nothing:
+        if rng.random() < config.non_speech:
             sounds = non_speech if rng.random() < 0.5 else self._background
-            sample = augment.nothing(sample, sounds(len(sample.audio), rng), rng)
+            sample = augment.without_speech(sample, sounds(len(sample.audio), rng), rng)
             return Scene(sample, sample.audio)
         if self.voices and rng.random() < config.other_speech and sample.audio_present.any():
             sample = augment.other_speech(sample, self._voice(len(sample.audio), rng), rng)
             return Scene(
                 sample,
                 self._heard(sample, i, rng, 1.0, False, 5.0)[0],
-                in_step=False,
+                synchronised=False,
                 other_lips=True,
             )
-        shown, in_step, other_lips, least_db = self._shown(sample, i, mismatch, rng)
+        shown, synchronised, other_lips, least_db = self._shown(sample, i, mismatch, rng)
         ramp = min(1.0, epoch / config.noise_warmup) if config.noise_warmup else 1.0
-        lips_help = in_step and _paired(sample) and bool(shown.video_present.mean() > 0.5)
+        lips_help = synchronised and _paired(sample) and bool(shown.video_present.mean() > 0.5)
         audio, lips_needed = self._heard(shown, i, rng, ramp, lips_help, least_db)
-        return Scene(shown, audio, in_step, other_lips, lips_needed)
+        return Scene(shown, audio, synchronised, other_lips, lips_needed)
 
     def _shown(
         self, sample: Sample, i: int, mismatch: float, rng: Generator
@@ -194,11 +194,11 @@ class TrainSet(Dataset):
             return sample, True, False, -np.inf
         if mismatch < config.wrong_lips and len(self.store.seen) > 1:
             return augment.with_lips_of(sample, self._other_lips(i, rng)), False, True, 5.0
-        if mismatch < config.wrong_lips + config.out_of_step:
+        if mismatch < config.wrong_lips + config.out_of_sync:
             late = int(rng.integers(2, 11)) * int(rng.choice([-1, 1]))
-            return augment.out_of_step(sample, late), False, False, -np.inf
-        if config.lookalike and rng.random() < config.lookalike:
-            shown = self._lookalike(sample, i, rng)
+            return augment.out_of_sync(sample, late), False, False, -np.inf
+        if config.homophenes and rng.random() < config.homophenes:
+            shown = self._homophene(sample, i, rng)
             if shown is not sample:  # only the sound tells the word
                 return shown, False, True, 0.0
         return sample, True, False, -np.inf
@@ -223,9 +223,9 @@ class TrainSet(Dataset):
             audio_present &= ~gone
         elif draw < 2 * config.spans:
             video_present &= ~gone | needed
-        elif draw < 2 * config.spans + config.silent:
+        elif draw < 2 * config.spans + config.unindicated:
             audio = audio * ~unmarked.repeat(SAMPLES_PER_FRAME)
-        elif draw < 2 * (config.spans + config.silent) and not needed:
+        elif draw < 2 * (config.spans + config.unindicated) and not needed:
             shown = ~unmarked[:, None, None]
             lips = lips * shown if black else np.where(shown, lips, lips[:1])
         return audio, lips, audio_present, video_present
@@ -266,7 +266,7 @@ class TrainSet(Dataset):
         outputs = sample.frames * self.model.outputs_per_frame
         return outputs >= outputs_needed(self.tokenizer.encode(sample.text))
 
-    def _lookalike(self, sample: Sample, i: int, rng: Generator) -> Sample:
+    def _homophene(self, sample: Sample, i: int, rng: Generator) -> Sample:
         """Clip i, changed so far, with the lips of one word those of one that looks like it; the
         same where none is.
 
@@ -278,13 +278,13 @@ class TrainSet(Dataset):
         if len(words) != len(self.store.sample(i).words or ()):
             return sample
         chances = np.array(
-            [len(self.lookalikes.get(word, ())) > 0 and 1 / len(word) for word, _, _ in words],
+            [len(self.homophenes.get(word, ())) > 0 and 1 / len(word) for word, _, _ in words],
             float,
         )
         if not chances.any():
             return sample
         place = int(rng.choice(len(words), p=chances / chances.sum()))
-        donors = self.store.saying(i, place, self.lookalikes[words[place][0]])
+        donors = self.store.saying(i, place, self.homophenes[words[place][0]])
         if not donors:
             return sample
         donor = self.store.sample(int(rng.choice(donors)))

@@ -183,7 +183,7 @@ def test_something_before_the_mouth_leaves_the_given_picture_alone() -> None:
 def test_lips_out_of_step_are_late_by_so_many_frames_and_the_sound_is_not(frames: int) -> None:
     before = sample(1)
     before.video_present[20] = False
-    out = augment.out_of_step(before, frames)
+    out = augment.out_of_sync(before, frames)
     assert out.audio is before.audio
     assert (out.words, out.text, out.frames) == (before.words, before.text, before.frames)
     np.testing.assert_array_equal(out.audio_present, before.audio_present)
@@ -364,7 +364,7 @@ def test_where_nobody_speaks_there_is_no_text_no_speech_and_no_moving_mouth() ->
     for _ in range(60):
         before = sample(3)
         noise = rng.normal(0, 5.0, 640 * before.frames).astype(np.float32)
-        out = augment.nothing(before, noise, rng)
+        out = augment.without_speech(before, noise, rng)
         assert (out.text, out.words) == ("", [])
         assert out.frames == before.frames
         assert out.audio.shape == before.audio.shape
@@ -381,7 +381,7 @@ def test_where_nobody_speaks_there_is_no_text_no_speech_and_no_moving_mouth() ->
     assert pictures == {0, 49}  # black, or the first picture of the clip
     assert 0 < sum(level == 0 for level in levels) < len(levels)
     silent = np.zeros(640 * 50, np.float32)
-    assert not augment.nothing(sample(3), silent, rng).audio.any()
+    assert not augment.without_speech(sample(3), silent, rng).audio.any()
 
 
 # ------------------------------------------------------------------------------- vocal tract length

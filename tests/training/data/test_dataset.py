@@ -39,9 +39,9 @@ TOKENIZER = Tokenizer.from_texts(TEXTS)
 MODEL = ModelConfig(tokens=TOKENIZER.tokens, crop=32, dim=32, heads=2)
 ARRAYS = ("audio", "lips", "audio_present", "video_present")
 NONE = dict.fromkeys(
-    ("splice", "nothing", "noise", "room", "equalise", "codec", "spans", "silent"), 0.0
+    ("splice", "non_speech", "noise", "room", "equalise", "codec", "spans", "unindicated"), 0.0
 )
-NONE |= dict.fromkeys(("voice", "wrong_lips", "out_of_step", "speed", "formants", "picture"), 0.0)
+NONE |= dict.fromkeys(("voice", "wrong_lips", "out_of_sync", "speed", "formants", "picture"), 0.0)
 NONE |= dict.fromkeys(("shift_px", "rotate_deg", "scale", "flip", "warp_px"), 0.0)
 NONE |= dict.fromkeys(("perspective", "light", "texture", "borrow"), 0.0)
 SILENCE = np.zeros(40 * 640, np.float32)
@@ -124,7 +124,7 @@ def test_the_same_item_is_the_same_whenever_it_is_asked_for(corpus: Callable[...
     for cache_gb in (0, 1):
         store = ClipStore([folder], "train", TOKENIZER, cache_gb)
         dataset = TrainSet(
-            store, TOKENIZER, MODEL, AugmentConfig(splice=1, spans=0.25, silent=0.25), 5
+            store, TOKENIZER, MODEL, AugmentConfig(splice=1, spans=0.25, unindicated=0.25), 5
         )
         dataset[(0, 1, -1)]
         shown.append([dataset[(3, 2, follower)] for follower in (-1, 4)])
@@ -162,8 +162,8 @@ def test_items_agree_with_themselves_whatever_is_done_to_them(
     corpus: Callable[..., Path], seed: int
 ) -> None:
     store = ClipStore([corpus(clips())], "train", TOKENIZER)
-    shares = {"voice": 0.3, "wrong_lips": 0.2, "out_of_step": 0.2}
-    config = AugmentConfig(splice=0.3, nothing=0.2, spans=0.25, silent=0.25, **shares)
+    shares = {"voice": 0.3, "wrong_lips": 0.2, "out_of_sync": 0.2}
+    config = AugmentConfig(splice=0.3, non_speech=0.2, spans=0.25, unindicated=0.25, **shares)
     dataset = TrainSet(store, TOKENIZER, MODEL, config, seed)
     kinds = set()
     for _, item in itertools.chain(items(dataset, 3), items(dataset, 3, 2)):
@@ -195,8 +195,10 @@ def test_augmentation_leaves_the_cached_clips_alone(corpus: Callable[..., Path])
         {name: np.copy(getattr(store.sample(i), name)) for name in ARRAYS}
         for i in range(len(store))
     ]
-    shares = {"voice": 0.3, "wrong_lips": 0.3, "out_of_step": 0.3}
-    config = AugmentConfig(splice=0.3, nothing=0.2, spans=0.25, silent=0.25, picture=1, **shares)
+    shares = {"voice": 0.3, "wrong_lips": 0.3, "out_of_sync": 0.3}
+    config = AugmentConfig(
+        splice=0.3, non_speech=0.2, spans=0.25, unindicated=0.25, picture=1, **shares
+    )
     for use in ("both", "audio", "video"):
         dataset = TrainSet(store, TOKENIZER, MODEL, config, 0, use)
         assert len([*items(dataset, 3), *items(dataset, 3, 1)]) == 36
@@ -210,7 +212,7 @@ def test_clips_without_lips_make_whole_batches(corpus: Callable[..., Path]) -> N
     store = ClipStore([corpus(heard)], "train", TOKENIZER)
     batches = plan_epoch(store, DataConfig(max_frames=75, audio_only_share=0.25), 0, 0)
     assert sorted(i for batch in batches for _, i, *_ in batch) == list(range(6))
-    dataset = TrainSet(store, TOKENIZER, MODEL, AugmentConfig(spans=0.25, silent=0.25), 0)
+    dataset = TrainSet(store, TOKENIZER, MODEL, AugmentConfig(spans=0.25, unindicated=0.25), 0)
     batch = collate([dataset[key] for key in batches[0]])
     assert batch.lips.shape[2:] == (96, 96)
     assert not batch.video_present.any()
@@ -219,7 +221,7 @@ def test_clips_without_lips_make_whole_batches(corpus: Callable[..., Path]) -> N
 
 def test_a_clip_without_words_counts_as_much_as_one_with(corpus: Callable[..., Path]) -> None:
     store = ClipStore([corpus()], "train", TOKENIZER)
-    dataset = TrainSet(store, TOKENIZER, MODEL, AugmentConfig(nothing=0.5, speed=0), 1)
+    dataset = TrainSet(store, TOKENIZER, MODEL, AugmentConfig(non_speech=0.5, speed=0), 1)
     batch = collate([item for _, item in items(dataset)])
     empty = batch.target_lens == 0
     assert empty.any()
@@ -244,7 +246,7 @@ def test_a_followed_clip_says_both_sentences(corpus: Callable[..., Path]) -> Non
             letters = [k for k, _ in itertools.groupby(item["frame_targets"].tolist()) if k]
             # in this order, with the pause between them
             assert letters == TOKENIZER.encode(text.replace(" ", ""))
-            assert item["in_step"]
+            assert item["synchronised"]
             lengths.add(len(item["lips"]))
     assert max(lengths) <= 80
     # the words of the first clip end at 0.5 s, those of the second start at 0.1 s
@@ -283,12 +285,12 @@ def test_where_nobody_speaks_nobody_follows_and_nothing_is_out_of_step(
     corpus: Callable[..., Path],
 ) -> None:
     store = ClipStore([corpus(clips())], "train", TOKENIZER)
-    config = calm(nothing=1.0, wrong_lips=0.5, out_of_step=0.5, voice=1.0)
+    config = calm(non_speech=1.0, wrong_lips=0.5, out_of_sync=0.5, voice=1.0)
     for _, item in items(TrainSet(store, TOKENIZER, MODEL, config, 0), 2, 4):
         assert len(item["targets"]) == 0
         assert (item["frame_targets"] == 0).all()
         assert len(item["lips"]) > 50  # as long as two sentences
-        assert item["in_step"]
+        assert item["synchronised"]
         np.testing.assert_array_equal(item["audio"], item["clean_audio"])
 
 
@@ -337,7 +339,7 @@ def test_one_other_talker_is_often_the_same_speaker_and_louder_only_where_lips_t
 ) -> None:
     heard = [make_clip(100 + i, TEXTS[i % 6], 40, video=False) for i in range(30)]
     store = ClipStore([corpus(clips()), corpus(heard)], "train", TOKENIZER, cache_gb=1)
-    config = calm(noise=1.0, talker=1.0, snr_low_db=-10, snr_high_db=5, out_of_step=0.5)
+    config = calm(noise=1.0, talker=1.0, snr_low_db=-10, snr_high_db=5, out_of_sync=0.5)
     voices = np.stack([store.sample(j).audio for j in range(len(store))])
     seen, unseen, own = [], [], []
     for i, item in items(TrainSet(store, TOKENIZER, MODEL, config, 0), 8):
@@ -346,7 +348,7 @@ def test_one_other_talker_is_often_the_same_speaker_and_louder_only_where_lips_t
         talker = int(np.argmax(alike))
         assert alike[talker] > 0.99  # one voice and nothing else
         snr_db = 10 * np.log10(np.mean(item["clean_audio"] ** 2) / np.mean(noise**2))
-        (seen if store.has_video(i) and item["in_step"] else unseen).append(snr_db)
+        (seen if store.has_video(i) and item["synchronised"] else unseen).append(snr_db)
         if store.has_video(i):
             own.append(store.has_video(talker) and talker != i)
     assert -10.1 < min(seen) < -5
@@ -384,7 +386,7 @@ def test_lips_that_tell_who_is_meant_are_never_taken_away(corpus: Callable[..., 
         snr_low_db=-10.0,
         snr_high_db=10.0,
         spans=0.3,
-        silent=0.2,
+        unindicated=0.2,
         video_masks=2,
     )
     hidden = {True: 0, False: 0}
@@ -438,7 +440,13 @@ def test_the_lips_of_another_clip_come_with_a_sound_that_can_be_heard(
 ) -> None:
     """Also where the recipe asks for much noise, for spans and for silence."""
     store = ClipStore([corpus(clips(30, step=4))], "train", TOKENIZER, cache_gb=1)
-    loud = {"noise": 1.0, "snr_low_db": -10.0, "snr_high_db": -10.0, "spans": 0.3, "silent": 0.2}
+    loud = {
+        "noise": 1.0,
+        "snr_low_db": -10.0,
+        "snr_high_db": -10.0,
+        "spans": 0.3,
+        "unindicated": 0.2,
+    }
     views = [store.sample(i).lips for i in range(len(store))]
     whose = set()
     for i, item in items(TrainSet(store, TOKENIZER, MODEL, calm(wrong_lips=1.0, **loud), 0), 3):
@@ -449,7 +457,7 @@ def test_the_lips_of_another_clip_come_with_a_sound_that_can_be_heard(
         assert len(shown) == 1
         assert shown != [i]
         whose.add((i, *shown))
-        assert item["in_step"] is False
+        assert item["synchronised"] is False
         assert TOKENIZER.decode(item["targets"].tolist()) == TEXTS[i]
         assert item["audio_present"].all()
         assert item["video_present"].all()
@@ -461,7 +469,7 @@ def test_the_lips_of_another_clip_come_with_a_sound_that_can_be_heard(
         ) == pytest.approx(5, abs=0.1)
     assert len(whose) > 8  # not the same one each time
     drowned = [item for _, item in items(TrainSet(store, TOKENIZER, MODEL, calm(**loud), 0), 3)]
-    assert all(item["in_step"] is True for item in drowned)
+    assert all(item["synchronised"] is True for item in drowned)
     # -10 dB is 0.1
     assert any(np.mean((item["audio"] - item["clean_audio"]) ** 2) > 0.05 for item in drowned)
     assert any(
@@ -474,7 +482,7 @@ def test_lips_come_too_early_or_too_late_and_sound_and_words_stay(
 ) -> None:
     store = ClipStore([corpus(clips())], "train", TOKENIZER, cache_gb=1)
     late = []
-    for i, item in items(TrainSet(store, TOKENIZER, MODEL, calm(out_of_step=1.0), 0), 6):
+    for i, item in items(TrainSet(store, TOKENIZER, MODEL, calm(out_of_sync=1.0), 0), 6):
         plain = store.sample(i).lips
         moves = [
             m
@@ -483,7 +491,7 @@ def test_lips_come_too_early_or_too_late_and_sound_and_words_stay(
         ]
         assert len(moves) == 1
         late += moves
-        assert item["in_step"] is False
+        assert item["synchronised"] is False
         np.testing.assert_array_equal(item["audio"], store.sample(i).audio)
         np.testing.assert_array_equal(
             item["frame_targets"], frame_targets(store.sample(i), TOKENIZER)
@@ -495,14 +503,16 @@ def test_lips_come_too_early_or_too_late_and_sound_and_words_stay(
 
 def test_lips_fit_but_for_the_shares_asked_for(corpus: Callable[..., Path]) -> None:
     store = ClipStore([corpus()], "train", TOKENIZER, cache_gb=1)
-    dataset = TrainSet(store, TOKENIZER, MODEL, calm(wrong_lips=0.2, out_of_step=0.3), 0)
-    fit = [item["in_step"] for _, item in items(dataset, 50)]
+    dataset = TrainSet(store, TOKENIZER, MODEL, calm(wrong_lips=0.2, out_of_sync=0.3), 0)
+    fit = [item["synchronised"] for _, item in items(dataset, 50)]
     assert np.mean(fit) == pytest.approx(0.5, abs=0.08)
     batch = collate([dataset[(epoch, 0, -1)] for epoch in range(8)])
-    assert batch.in_step.dtype == torch.bool
-    assert batch.in_step.tolist() == fit[:48:6]
-    assert batch.take(torch.tensor([3, 1])).in_step.tolist() == [fit[18], fit[6]]
-    assert all(item["in_step"] for _, item in items(TrainSet(store, TOKENIZER, MODEL, CALM, 0), 5))
+    assert batch.synchronised.dtype == torch.bool
+    assert batch.synchronised.tolist() == fit[:48:6]
+    assert batch.take(torch.tensor([3, 1])).synchronised.tolist() == [fit[18], fit[6]]
+    assert all(
+        item["synchronised"] for _, item in items(TrainSet(store, TOKENIZER, MODEL, CALM, 0), 5)
+    )
 
 
 def test_a_words_lips_may_be_those_of_a_lookalike_where_it_can_be_heard(
@@ -511,10 +521,12 @@ def test_a_words_lips_may_be_those_of_a_lookalike_where_it_can_be_heard(
     """Words at 0.1 to 0.3 and 0.3 to 0.5 s; only "a" and "b" look alike."""
     store = ClipStore([corpus()], "train", TOKENIZER, cache_gb=1)
     assert [j for i in range(6) for j in store.saying(i, 1, {"a"})]
-    config = calm(lookalike=0.5, lookalike_groups=("a b",), spans=0.25, silent=0.25, noise=1.0)
+    config = calm(
+        homophenes=0.5, homophene_groups=("a b",), spans=0.25, unindicated=0.25, noise=1.0
+    )
     swapped = []
     for i, item in items(TrainSet(store, TOKENIZER, MODEL, config, 0), 20):
-        if item["in_step"]:
+        if item["synchronised"]:
             continue
         plain = store.sample(i)
         assert {word for word, _, _ in plain.words or ()} & {"a", "b"}
@@ -539,7 +551,7 @@ def test_a_word_that_is_not_all_there_keeps_its_lips(
 ) -> None:
     """So do clips in which another sentence follows; the second word lies at 0.3 to 0.5 s, frames 7
     to 12."""
-    config = calm(lookalike=1.0, lookalike_groups=("a b",))
+    config = calm(homophenes=1.0, homophene_groups=("a b",))
     gap = (np.arange(40) != 9) if missing == "audio_present" else (np.arange(40) != 10)
     store = ClipStore(
         [corpus([replace(clip, **{missing: gap}) for clip in clips()])],
@@ -548,14 +560,14 @@ def test_a_word_that_is_not_all_there_keeps_its_lips(
         cache_gb=1,
     )
     assert all(
-        item["in_step"] for _, item in items(TrainSet(store, TOKENIZER, MODEL, config, 0), 5)
+        item["synchronised"] for _, item in items(TrainSet(store, TOKENIZER, MODEL, config, 0), 5)
     )
     store = ClipStore([corpus()], "train", TOKENIZER, cache_gb=1)
     assert not all(
-        item["in_step"] for _, item in items(TrainSet(store, TOKENIZER, MODEL, config, 0), 5)
+        item["synchronised"] for _, item in items(TrainSet(store, TOKENIZER, MODEL, config, 0), 5)
     )
     assert all(
-        item["in_step"]
+        item["synchronised"]
         for _, item in items(TrainSet(store, TOKENIZER, MODEL, config, 0), 5, follower=2)
     )
 
@@ -563,11 +575,11 @@ def test_a_word_that_is_not_all_there_keeps_its_lips(
 def test_lookalikes_that_nobody_says_are_an_error(corpus: Callable[..., Path]) -> None:
     store = ClipStore([corpus()], "train", TOKENIZER, cache_gb=1)
     with pytest.raises(AvsrError, match="no clip with lips says any of"):
-        TrainSet(store, TOKENIZER, MODEL, calm(lookalike=0.2, lookalike_groups=("A B",)), 0)
+        TrainSet(store, TOKENIZER, MODEL, calm(homophenes=0.2, homophene_groups=("A B",)), 0)
 
 
 @pytest.mark.parametrize("missing", ["audio_present", "video_present"])
-@pytest.mark.parametrize("share", ["wrong_lips", "out_of_step"])
+@pytest.mark.parametrize("share", ["wrong_lips", "out_of_sync"])
 def test_what_is_alone_has_nothing_to_disagree_with(
     corpus: Callable[..., Path], missing: str, share: str
 ) -> None:
@@ -575,7 +587,7 @@ def test_what_is_alone_has_nothing_to_disagree_with(
     alone = [replace(clip, **{missing: np.zeros(40, bool)}) for clip in clips()]
     store = ClipStore([corpus(alone)], "train", TOKENIZER, cache_gb=1)
     for i, item in items(TrainSet(store, TOKENIZER, MODEL, calm(**{share: 1.0}), 0)):
-        assert item["in_step"] is True
+        assert item["synchronised"] is True
         assert not item[missing].any()
         if missing == "audio_present":
             np.testing.assert_array_equal(item["lips"], store.sample(i).lips)
@@ -587,13 +599,13 @@ def test_what_is_alone_has_nothing_to_disagree_with(
 @pytest.mark.parametrize("use", ["audio", "video"])
 def test_a_specialist_sees_one_modality_only(corpus: Callable[..., Path], use: str) -> None:
     store = ClipStore([corpus(clips())], "train", TOKENIZER, cache_gb=1)
-    config = calm(wrong_lips=0.5, out_of_step=0.5, spans=0.25, silent=0.25)
+    config = calm(wrong_lips=0.5, out_of_sync=0.5, spans=0.25, unindicated=0.25)
     other = "video" if use == "audio" else "audio"
     for i, item in items(TrainSet(store, TOKENIZER, MODEL, config, 0, use), 2):
         assert item[f"{use}_present"].all()
         assert not item[f"{other}_present"].any()
         assert item["clean_present"].all() == (use == "audio")
-        assert item["in_step"] is True
+        assert item["synchronised"] is True
         assert TOKENIZER.decode(item["targets"].tolist()) == TEXTS[i]
         if use == "audio":
             np.testing.assert_array_equal(item["audio"], store.sample(i).audio)
@@ -666,7 +678,7 @@ def test_one_clip_has_no_other_lips(corpus: Callable[..., Path]) -> None:
     store = ClipStore([corpus(clips(count=1))], "train", TOKENIZER)
     (_, item), *_ = items(TrainSet(store, TOKENIZER, MODEL, calm(wrong_lips=1.0), 0))
     assert not np.array_equal(item["lips"], store.sample(0).lips)  # out of step instead
-    assert item["in_step"] is False
+    assert item["synchronised"] is False
 
 
 def test_row_20_texts_are_learnt_in_canonical_form_and_word_times_go_with_them(
@@ -951,7 +963,7 @@ def test_other_speech_has_no_words_of_ours(corpus: Callable[..., Path], tmp_path
         assert len(item["targets"]) == 0
         assert (item["frame_targets"] == 0).all()
         assert item["audio_present"].all()
-        assert not item["in_step"]  # these lips teach the eye nothing
+        assert not item["synchronised"]  # these lips teach the eye nothing
         assert item["audio"].std() == pytest.approx(store.sample(i).audio.std(), rel=0.2)
         seen.append(bool(item["video_present"].any()))
     assert 0.15 < np.mean(seen) < 0.65

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from avsr.decoding.ctc import greedy
 from avsr.model.tokenizer import BLANK, Tokenizer
-from avsr.training.risk import expected_word_errors
+from avsr.training.mwer import expected_word_errors
 
 TOKENIZER = Tokenizer([BLANK, " ", "a", "b"])
 SURE = 40.0  # logit of a token that is always drawn
