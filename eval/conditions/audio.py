@@ -1,7 +1,7 @@
 """What goes wrong with the sound on its way: lost packets, clipping, narrow bands, rooms, codecs.
 
 Every corruption is a pure function of (clip id, kind, level, seed), and none moves the sound in
-time: lips and voice stay in step. What decides a bit is integer arithmetic, or a filter whose
+time: lips and voice stay synchronised. What decides a bit is integer arithmetic, or a filter whose
 result is rounded to whole numbers that the transform's last digits cannot reach, so the bits are
 the same on every machine. The codecs are FFmpeg's, and the version of its libraries, and for those
 that count in floating point the processor, may change their bits (`conditions.library_versions`).

@@ -1,7 +1,7 @@
 """Clips as if somebody else said them: another voice, another speaking rate, another mouth.
 
 They stand in for people of whom there are no recordings. They rank models and show where one
-breaks; the error rate for real strangers they do not predict. All are pure functions of (clip id,
+breaks; the error rate of real people they do not predict. All are pure functions of (clip id,
 kind, level, seed). FFmpeg's filters and OpenCV count in floating point, so their last bits may
 differ between machines (`conditions.library_versions`).
 """

@@ -182,7 +182,7 @@ def with_checks(change) -> str:
     predicates = full_results().predicates
     checks = tuple(change(list(predicates["R_V"].checks)))
     changed = predicates["R_V"].model_copy(update={"checks": checks})
-    return to_html(full_results(predicates={**predicates, "R_V": changed}))
+    return to_html(full_results(predicates={**predicates, "R_V": changed}, curves=()))
 
 
 def test_a_cell_shows_the_worst_of_its_seeds():

@@ -42,7 +42,8 @@ def test_a_file_for_each_axis_in_fixed_colours():
 
 
 def test_the_same_results_give_the_same_files():
-    assert plots(full_results()) == plots(full_results())
+    few = full_results(curves=full_results().curves[:3])
+    assert plots(few) == plots(few)
 
 
 def test_a_suite_without_curves_gives_no_file():
