@@ -22,7 +22,7 @@ from avsr.transcribing.transcribe import load_model
 REAL_CLIPS = 20
 # Errors among their 120 words when the weights were added, and how many more may come from another
 # processor.
-REAL_ERRORS = {"av": 0, "audio": 1, "video": 7}
+REAL_ERRORS = {"av": 0, "audio": 1, "video": 13}
 SLACK = 2
 # Grey levels of the mean crop of the demo, 12 x 12 pixels each. The model itself forgives a crop
 # that is 4 pixels or 5 % off, so its words alone would not tell.

@@ -144,7 +144,9 @@ def test_commands_on_one_recording_run(line, shared, recording, monkeypatch, cap
     monkeypatch.setenv("AVSR_FACE_MODEL", str(shared / "models" / "face_landmarker.task"))
     monkeypatch.chdir(recording)
     assert cli.main(shlex.split(line)[1:]) == 0
-    assert "set red in g three again" in capsys.readouterr().out
+    # from drawn lips alone, words that look alike are not told apart
+    said = "three again" if "video" in line.split() else "set red in g three again"
+    assert said in capsys.readouterr().out
 
 
 @pytest.mark.slow
