@@ -65,6 +65,6 @@ def told(in_domain: bool | None, model: str, language: str) -> list[str]:
         return []
     knows = f", which knows {language}" if language else ""
     return [
-        f"this speech is not of the language of the model {model}{knows}: its words are not to be "
-        "trusted; `avsr models` names others, such as whisper-small for any English"
+        f"this speech is not of the language of the model {model}{knows}; for any words take "
+        "another one, which `avsr models get whisper-small` fetches"
     ]

@@ -67,4 +67,4 @@ def test_segments_and_file(sentences, seconds, spoken, flags, whole) -> None:
 def test_only_other_speech_is_told() -> None:
     assert told(None, "m", "") == told(True, "m", "") == []
     (line,) = told(False, "m", "")
-    assert "language of the model m:" in line
+    assert "language of the model m;" in line
