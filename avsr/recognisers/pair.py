@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 FORM = "A+B for two of these, of which A hears and B reads lips too"
 HEARD = 0.9  # share of the speech whose sound must be there for the first
 GOOD_DB = 20.0  # of a recording's own signal to noise; GRID has 34 dB, and 12 dB in babble at 0 dB
+# of the first's confidence over the second's, in noise: there it is sure of what nobody said
+LEAD = 0.3
 LOUD, QUIET = 95, 10  # percentiles of the level of its frames, of speech and of what lies beneath
 FEWEST_FRAMES = FPS // 2  # with fewer nothing can be said about the noise
 
@@ -57,7 +59,8 @@ def load(spec: str, device: Any = "auto") -> Pair:
 class Pair(Recogniser):
     """Decides segment by segment, by what is there, how noisy it is, and how sure both are.
 
-    - Where sound is missing, or noisier than GOOD_DB, the second reads the lips, or hears and sees.
+    - Where sound is missing, or noisier than GOOD_DB, the second reads the lips, or hears and sees;
+      in noise the first has the word only where it is surer by LEAD.
     - Where the second says that this is not its language, the first has the word.
     - Where the sound is good the first is asked. A second whose confidences are probabilities is
       asked too, and the surer one counts.
@@ -135,10 +138,11 @@ class Pair(Recogniser):
         domain = self.second.domain
         if domain is not None and domain.judge(second.words, speaking, clip.start_s) is False:
             return self._by_first(clip)
-        if not is_good:
+        if not is_heard or not (is_good or self.second.calibrated):
             return second
         first = self._by_first(clip)
-        return first if first.confidence > second.confidence else second
+        needed = second.confidence + (0.0 if is_good else LEAD)
+        return first if first.confidence > needed else second
 
     def _stream(self, clip: Clip, modality: str) -> str | None:
         """What the second is asked with: lips, both or sound; None where it has nothing to go

@@ -82,6 +82,9 @@ def test_of_two_that_know_how_sure_they_are_the_surer_one_counts():
     for sure, has_it in ((0.9, "few-av"), (0.7, "ear-audio")):
         few = Saying("few", sure, "av", "audio", "video", calibrated=True)
         assert words(Pair(ear, few), talking())[0][0] == has_it
+    for sure, has_it in ((0.6, "few-av"), (0.4, "ear-audio")):  # in noise it must be much surer
+        few = Saying("few", sure, "av", "audio", "video", calibrated=True)
+        assert words(Pair(ear, few), talking(noise=0.1))[0][0] == has_it
 
 
 def test_who_says_that_it_is_not_its_language_is_not_believed():
