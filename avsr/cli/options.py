@@ -28,6 +28,7 @@ class Modality(StrEnum):
 class Corpus(StrEnum):
     grid = "grid"
     folder = "folder"
+    lrs3 = "lrs3"
 
 
 class Crops(StrEnum):

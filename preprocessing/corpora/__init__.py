@@ -15,6 +15,7 @@ from avsr.preprocessing.clip import WordTimes
 CORPORA = {
     "grid": "avsr.preprocessing.corpora.grid",
     "folder": "avsr.preprocessing.corpora.folder",
+    "lrs3": "avsr.preprocessing.corpora.lrs3",
 }
 _MPEG = {".mpg", ".mpeg", ".mpe", ".vob", ".ts", ".mts", ".m2ts"}
 VIDEO_SUFFIXES = frozenset(
@@ -71,6 +72,15 @@ def media_below(folder: Path, suffixes: frozenset[str] = VIDEO_SUFFIXES) -> list
         for path in folder.rglob("*")
         if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
     )
+
+
+def contents(folder: Path, most: int = 6) -> str:
+    """What lies in a folder, in a few words (`main/, train.txt, ...`), for the line about one that
+    is laid out otherwise."""
+    visible = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    names = [plain(path.name) + ("/" if path.is_dir() else "") for path in visible]
+    shown = names[:most] + (["..."] if len(names) > most else [])
+    return ", ".join(shown) if shown else "nothing"
 
 
 def plain(name: str) -> str:
