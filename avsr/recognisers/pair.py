@@ -35,15 +35,30 @@ FEWEST_FRAMES = FPS // 2  # with fewer nothing can be said about the noise
 
 
 def claims(spec: str) -> bool:
-    first, plus, second = spec.partition("+")
-    return bool(first and plus and second) and not os.path.exists(spec)
+    return all(halves(spec))
+
+
+def halves(spec: str) -> tuple[str, str]:
+    """A and B of A+B, parted at the first plus that is not part of the path of an existing file or
+    folder; B is empty where there is none."""
+    parts = spec.split("+")
+    firsts = ["+".join(parts[:count]) for count in range(len(parts), 0, -1)]
+    first = next((longest for longest in firsts if _is_path(longest)), parts[0])
+    return first, spec[len(first) + 1 :]
+
+
+def _is_path(spec: str) -> bool:
+    """Whether a specification is, or names behind a colon, what is there."""
+    plain, _, options = spec.partition("?")
+    candidates = [spec] if "+" in options else [spec, plain, plain.partition(":")[2]]
+    return any(path and os.path.exists(path) for path in candidates)
 
 
 def load(spec: str, device: Any = "auto") -> Pair:
     """Loads both.
 
     Args:
-        spec: A+B, each as `registry.load` takes it; A without a plus in it.
+        spec: A+B, each as `registry.load` takes it; B may be a pair itself.
         device: where both compute.
 
     Raises:
@@ -52,7 +67,7 @@ def load(spec: str, device: Any = "auto") -> Pair:
     """
     from avsr.recognisers import registry
 
-    first, _, second = spec.partition("+")
+    first, second = halves(spec)
     return Pair(registry.load(first, device), registry.load(second, device))
 
 
@@ -62,8 +77,8 @@ class Pair(Recogniser):
     - Where sound is missing, or noisier than GOOD_DB, the second reads the lips, or hears and sees;
       in noise the first has the word only where it is surer by LEAD.
     - Where the second says that this is not its language, the first has the word.
-    - Where the sound is good the first is asked. A second whose confidences are probabilities is
-      asked too, and the surer one counts.
+    - Where the sound is good the first is asked. A second whose confidences are probabilities, and
+      which tells its own language from other speech, is asked too, and the surer one counts.
 
     Args:
         first: works by sound alone.
@@ -132,10 +147,12 @@ class Pair(Recogniser):
             return self._by_second(clip, stream)
         is_heard = heard.sum() >= HEARD * speaking.sum()
         is_good = is_heard and snr_db(clip) >= GOOD_DB
-        if stream is None or (is_good and not self.second.calibrated):
+        domain = self.second.domain
+        # in speech of another language its confidences are no probabilities
+        comparable = self.second.calibrated and domain is not None
+        if stream is None or (is_good and not comparable):
             return self._by_first(clip)
         second = self._by_second(clip, stream)
-        domain = self.second.domain
         if domain is not None and domain.judge(second.words, speaking, clip.start_s) is False:
             return self._by_first(clip)
         if not is_heard or not (is_good or self.second.calibrated):
@@ -166,8 +183,9 @@ class Pair(Recogniser):
 
 
 def signed(found: Hypothesis, source: str) -> Hypothesis:
-    """A hypothesis whose words say whose they are."""
-    return replace(found, words=[replace(word, source=source) for word in found.words])
+    """A hypothesis whose words say whose they are; those of a pair in a pair say so already."""
+    words = [replace(word, source=word.source or source) for word in found.words]
+    return replace(found, words=words)
 
 
 def snr_db(clip: Clip) -> float:

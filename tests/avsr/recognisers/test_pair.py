@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,7 +16,7 @@ from avsr.decoding.words import Hypothesis, Word
 from avsr.preprocessing.clip import SAMPLES_PER_FRAME, Clip
 from avsr.recognisers import registry
 from avsr.recognisers.base import Recogniser
-from avsr.recognisers.pair import Pair, snr_db
+from avsr.recognisers.pair import Pair, halves, snr_db
 from avsr.transcribing.engine import Listener
 from avsr.transcribing.transcript import Transcript, segments
 
@@ -81,10 +82,33 @@ def test_of_two_that_know_how_sure_they_are_the_surer_one_counts():
     ear = Saying("ear", 0.8, "audio")
     for sure, has_it in ((0.9, "few-av"), (0.7, "ear-audio")):
         few = Saying("few", sure, "av", "audio", "video", calibrated=True)
+        few.domain = SimpleNamespace(judge=lambda words, speaking, origin_s: True)  # type: ignore[assignment]
         assert words(Pair(ear, few), talking())[0][0] == has_it
     for sure, has_it in ((0.6, "few-av"), (0.4, "ear-audio")):  # in noise it must be much surer
         few = Saying("few", sure, "av", "audio", "video", calibrated=True)
         assert words(Pair(ear, few), talking(noise=0.1))[0][0] == has_it
+
+
+def test_who_cannot_tell_its_own_language_is_not_believed_where_the_sound_is_good():
+    few = Saying("few", 0.9, "av", "audio", "video", calibrated=True)
+    pair = Pair(Saying("ear", 0.2, "audio"), few)
+    assert words(pair, talking()) == [("ear-audio", "ear")]
+    assert words(pair, talking(noise=0.1)) == [("few-av", "few")]
+
+
+def test_a_pair_in_a_pair_says_who_of_it_read_a_word():
+    inner = Pair(Saying("ear", 0.9, "audio"), Saying("eyes", 0.7, "av", "video"))
+    assert words(Pair(Saying("other", 0.9, "audio"), inner), talking(heard=False)) == [
+        ("eyes-video", "eyes")
+    ]
+
+
+def test_a_plus_in_a_path_parts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a+b c").mkdir()
+    assert halves("a+b c") == ("a+b c", "")
+    assert halves("faster-whisper:a+b c?beam=1+x+y") == ("faster-whisper:a+b c?beam=1", "x+y")
+    assert halves("x+y+z") == ("x", "y+z")
 
 
 def test_who_says_that_it_is_not_its_language_is_not_believed():

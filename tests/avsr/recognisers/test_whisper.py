@@ -114,19 +114,21 @@ class Hub:
         digest = SimpleNamespace(sha256=hashlib.sha256(self.says).hexdigest())
         files = [
             SimpleNamespace(rfilename="model.bin", size=len(self.body), lfs=digest),
-            SimpleNamespace(rfilename="config.json", size=2, lfs=None),
+            SimpleNamespace(rfilename="tokenizer.json", size=2, lfs=None),
+            SimpleNamespace(rfilename="vocabulary.txt", size=2, lfs=None),
             SimpleNamespace(rfilename="README.md", size=9, lfs=None),
         ]
         return SimpleNamespace(sha="abc", siblings=files)
 
     def snapshot_download(self, source, revision, local_dir, allow_patterns) -> None:
         assert revision == "abc"
-        assert allow_patterns == ["model.bin", "config.json"]
+        assert allow_patterns == ["model.bin", "tokenizer.json", "vocabulary.txt"]
         if self.fails:
             Path(local_dir, "half").write_bytes(b"")
             raise OSError("no route\nto host")
         Path(local_dir, "model.bin").write_bytes(self.body)
-        Path(local_dir, "config.json").write_bytes(b"{}")
+        Path(local_dir, "tokenizer.json").write_bytes(b"{}")
+        Path(local_dir, "vocabulary.txt").write_bytes(b"a\n")
 
 
 def test_weights_are_fetched_said_beforehand_and_checked(models: Path, monkeypatch, capsys):
@@ -150,6 +152,27 @@ def test_weights_are_fetched_said_beforehand_and_checked(models: Path, monkeypat
     assert find("tiny.en") is None
     assert cli.main(["models", "get", "whisper-giant"]) == 2
     assert "there are whisper-tiny.en, " in capsys.readouterr().err
+
+
+def test_a_folder_of_half_a_model_is_told_and_fetched_anew(models: Path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "faster_whisper", SimpleNamespace())
+    folder = models / "whisper-small"
+    folder.mkdir(parents=True)
+    (folder / "model.bin").write_bytes(weights(768, 51_865)[:-9])
+    (folder / "stray.txt").write_text("of before")
+    with pytest.raises(
+        AvsrError, match=r"damaged \(model.bin is cut short\): avsr models get whis"
+    ):
+        load("whisper-small")
+    assert cli.main(["models"]) == 0
+    assert "damaged" in capsys.readouterr().out
+    monkeypatch.setitem(sys.modules, "huggingface_hub", Hub(weights(768, 51_865)))
+    assert cli.main(["models", "get", "whisper-small"]) == 0
+    assert find("small") == folder
+    assert not (folder / "stray.txt").exists()
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(AvsrError, match=r"damaged \(no tokenizer.json\)"):
+        load("whisper-small")
 
 
 def test_a_model_that_is_not_there_says_how_to_get_it(models: Path, monkeypatch):
