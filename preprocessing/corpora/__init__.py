@@ -15,6 +15,7 @@ from avsr.preprocessing.clip import WordTimes
 CORPORA = {
     "grid": "avsr.preprocessing.corpora.grid",
     "folder": "avsr.preprocessing.corpora.folder",
+    "lrs2": "avsr.preprocessing.corpora.lrs2",
     "lrs3": "avsr.preprocessing.corpora.lrs3",
 }
 _MPEG = {".mpg", ".mpeg", ".mpe", ".vob", ".ts", ".mts", ".m2ts"}

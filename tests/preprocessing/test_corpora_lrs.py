@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from avsr.base.errors import AvsrError
-from avsr.preprocessing.corpora import Item, lrs3
+from avsr.preprocessing.corpora import Item, lrs2, lrs3
 
 TEXT = "Text:  BIN {BLUE}\nConf:  4\n"
 TABLE = "\nWORD START END ASDSCORE\nBIN 0.11 0.32 5.2\n{BLUE} 0.32 0.60 6.1\n"
@@ -84,3 +84,58 @@ def test_lrs3_wrong_layout_says_what_was_looked_for_and_found(tmp_path: Path) ->
     put(tmp_path / "readme.txt")
     with pytest.raises(AvsrError, match=r"looked for .*trainval.*found lrs3_v0.4/, readme.txt$"):
         lrs3.list_items(tmp_path)
+
+
+@pytest.fixture(params=["mvlrs_v1", "."])
+def lrs2_tree(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    top = tmp_path / request.param
+    for name in ("1/00001", "1/00002", "2/00001"):
+        clip(top / "main" / name)
+    clip(top / "pretrain/1/00001", TEXT + TABLE)
+    put(tmp_path / "train.txt", "1/00001\n")
+    put(tmp_path / "val.txt", "1/00002\n")
+    put(tmp_path / "test.txt", "2/00001 NF\n")
+    return tmp_path
+
+
+def test_lrs2_lists_name_the_splits_and_tags_are_kept(lrs2_tree: Path) -> None:
+    items = by_id(lrs2.list_items(lrs2_tree))
+    assert {id: (item.split, item.note, item.problem) for id, item in items.items()} == {
+        "main/1/00001": ("train", None, None),
+        "main/1/00002": ("val", None, None),
+        "main/2/00001": ("test", "tagged NF in test.txt", None),
+        "pretrain/1/00001": ("train", None, None),
+    }
+    assert {item.text for item in items.values()} == {"BIN BLUE"}
+    assert items["pretrain/1/00001"].words == (("BIN", 0.11, 0.32), ("BLUE", 0.32, 0.6))
+
+
+def test_lrs2_names_clips_in_no_list_and_listed_clips_that_are_missing(lrs2_tree: Path) -> None:
+    put(lrs2_tree / "train.txt", "9/00001\n")
+    items = by_id(lrs2.list_items(lrs2_tree))
+    assert "in none of train.txt" in (items["main/1/00001"].problem or "")
+    assert "in train.txt, but there is no such video" in (items["main/9/00001"].problem or "")
+
+
+def test_lrs2_never_takes_main_without_its_lists(lrs2_tree: Path) -> None:
+    (lrs2_tree / "test.txt").unlink()
+    with pytest.raises(AvsrError, match=r"looked for the lists .* without test\.txt"):
+        lrs2.list_items(lrs2_tree)
+
+
+def test_lrs2_pretrain_alone_needs_no_lists(tmp_path: Path) -> None:
+    clip(tmp_path / "pretrain/1/00001", TEXT + TABLE)
+    (item,) = lrs2.list_items(tmp_path)
+    assert (item.id, item.split) == ("pretrain/1/00001", "train")
+
+
+def test_lrs2_refuses_a_clip_of_two_splits(lrs2_tree: Path) -> None:
+    put(lrs2_tree / "val.txt", "1/00001\n")
+    with pytest.raises(AvsrError, match=r"1/00001 is in train\.txt and in val\.txt"):
+        lrs2.list_items(lrs2_tree)
+
+
+def test_lrs2_wrong_layout_says_what_was_looked_for_and_found(tmp_path: Path) -> None:
+    put(tmp_path / "lrs2_v1/readme.txt")
+    with pytest.raises(AvsrError, match=r"looked for .*main/ID/00001\.mp4.*found lrs2_v1/$"):
+        lrs2.list_items(tmp_path)
