@@ -30,6 +30,7 @@ class Corpus(StrEnum):
     folder = "folder"
     lrs2 = "lrs2"
     lrs3 = "lrs3"
+    lrw = "lrw"
 
 
 class Crops(StrEnum):

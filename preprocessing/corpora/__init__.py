@@ -17,6 +17,7 @@ CORPORA = {
     "folder": "avsr.preprocessing.corpora.folder",
     "lrs2": "avsr.preprocessing.corpora.lrs2",
     "lrs3": "avsr.preprocessing.corpora.lrs3",
+    "lrw": "avsr.preprocessing.corpora.lrw",
 }
 _MPEG = {".mpg", ".mpeg", ".mpe", ".vob", ".ts", ".mts", ".m2ts"}
 VIDEO_SUFFIXES = frozenset(
