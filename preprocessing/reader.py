@@ -136,10 +136,13 @@ class ClipReader:
         guess: hand out crops of the face that leads; if false, none before the end of the file is
             known.
         crops: how mouths are cut out; see faces.crop_styles.
+        insist: a file with neither a readable face nor sound is an error.
 
     Attributes:
         info: what the file holds.
         crops: how mouths are cut out.
+        media: the file itself.
+        persons, chosen: complete once the file was read: everybody in it, and whose lips were read.
         faults: complete once the file was read: what was wrong with the file itself, see
             media.Media.warnings.
         remarks: complete once the file was read: other people, doubts about who is who, lips that
@@ -167,6 +170,7 @@ class ClipReader:
         guess: bool = True,
         audio_track: int | None = None,
         crops: str = OWN.name,
+        insist: bool = True,
     ) -> None:
         from avsr.preprocessing.media.streams import open_media
 
@@ -180,7 +184,7 @@ class ClipReader:
         self.remarks: list[str] = []
         self._path, self._model_path = path, model_path
         self._face = int(face) if isinstance(face, str) and face.isdecimal() else face
-        self.progress, self._guess = progress, guess
+        self.progress, self._guess, self._insist = progress, guess, insist
         self._labels: dict[str, Any] = {
             "id": id or Path(path).stem,
             "text": text,
@@ -192,10 +196,10 @@ class ClipReader:
         self._begun: Ahead[Clip | None] | None = None
         self._mouth: Mouth | None = None if video else Mouth.nowhere()
         self._pictured: list[np.ndarray] = []
-        self._persons: list[Person] = []
-        self._chosen: Person | None = None
-        self._media = open_media(path, audio_track=audio_track)
-        self.info = self._media.info
+        self.persons: list[Person] = []
+        self.chosen: Person | None = None
+        self.media = open_media(path, audio_track=audio_track)
+        self.info = self.media.info
         if not self.info.has_video:
             self._mouth = Mouth.nowhere()
 
@@ -204,6 +208,11 @@ class ClipReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def pictured(self) -> int:
+        """Frames with a picture, whatever it shows; complete once the file was read."""
+        return sum(int(part.sum()) for part in self._pictured)
 
     def log_faults(self) -> None:
         """For callers who return nothing that could carry them."""
@@ -214,7 +223,7 @@ class ClipReader:
         """Ends the thread and closes the file."""
         if self._begun is not None:
             self._begun.close()
-        self._media.close()
+        self.media.close()
 
     def __iter__(self) -> Iterator[Clip]:
         """The clips from the beginning of the file, without a gap; start_s tells where, the last
@@ -252,14 +261,14 @@ class ClipReader:
             parts.close()  # ends the thread
             self._begun = None
         self._tell()
-        self.faults = self._media.warnings
-        if not anything:
+        self.faults = self.media.warnings
+        if not anything and self._insist:
             raise MediaError(f"{self._path}: {_nothing(**self._wanted)}")
-        if self._chosen is not None:
+        if self.chosen is not None:
             from avsr.preprocessing.faces.persons import remarks
 
             self.remarks = remarks(
-                self._persons, self._chosen, np.concatenate(self._pictured), np.concatenate(present)
+                self.persons, self.chosen, np.concatenate(self._pictured), np.concatenate(present)
             )
 
     def set_window(self, window_s: float | None) -> None:
@@ -305,7 +314,7 @@ class ClipReader:
                 ):
                     cut.append(lead.cut(tracker.tracks, settled, waiting.popleft()))
 
-            for piece in self._media.pieces(piece_frames=PIECE_FRAMES, **self._wanted):
+            for piece in self.media.pieces(piece_frames=PIECE_FRAMES, **self._wanted):
                 for number, picture in enumerate(piece.pictures, piece.first_frame):
                     tracker.add(number, picture)
                 self._searched = piece.first_frame + len(piece)
@@ -330,15 +339,15 @@ class ClipReader:
             tracks = tracker.tracks
             if kept:
                 cut_out(self._searched + self._style.lag)
-        self._persons = find_persons(tracks)
-        self._chosen = choose_person(self._persons, self._face)
-        self._mouth = Mouth.of(self._chosen, self._searched, self._style)
-        if not lead.was_right(self._chosen):
+        self.persons = find_persons(tracks)
+        self.chosen = choose_person(self.persons, self._face)
+        self._mouth = Mouth.of(self.chosen, self._searched, self._style)
+        if not lead.was_right(self.chosen):
             yield None
             done, kept = 0, False
         if not kept:
             yield from self._known(done)
-        ids = [track.id for track in self._chosen.tracks] if self._chosen is not None else []
+        ids = [track.id for track in self.chosen.tracks] if self.chosen is not None else []
         for crops in cut if kept else ():
             yield self._clip(crops, ids)
 
@@ -349,7 +358,7 @@ class ClipReader:
         the whole file.
         """
         assert self._mouth is not None
-        for piece in self._media.pieces(piece_frames=PIECE_FRAMES, **self._wanted):
+        for piece in self.media.pieces(piece_frames=PIECE_FRAMES, **self._wanted):
             if piece.first_frame >= first:
                 yield self._clip(Crops.of(piece, {0: self._mouth.at}), [0])
 

@@ -28,6 +28,7 @@ from avsr.cli.bench import bench
 from avsr.cli.calibrate import calibrate
 from avsr.cli.compare import compare
 from avsr.cli.demo import demo
+from avsr.cli.doctor import doctor
 from avsr.cli.embedding import embedding
 from avsr.cli.evaluate import evaluate
 from avsr.cli.ngram import ngram
@@ -70,6 +71,7 @@ COMMANDS = (
     evaluate,
     report_command,
     compare,
+    doctor,
     sync,
     demo,
     bench,

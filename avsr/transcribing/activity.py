@@ -80,23 +80,42 @@ def somebody(clip: Clip) -> tuple[np.ndarray, np.ndarray]:
         bool, these and all in which there is any sound, since a voice in loud noise is not always
         found, and short rests of lips alone.
     """
-    from avsr.transcribing.silero import voice
-
-    sound = clip.audio * np.repeat(clip.audio_present, SAMPLES_PER_FRAME)
-    found = np.zeros(clip.frames, np.bool_)
-    if sound.any():
-        found |= mean_around(voice(sound), VOICE_FRAMES) > VOICE
-    for first, last in runs(clip.video_present):  # what changes while a mouth is away is no motion
-        there = first + np.flatnonzero(clip.video_present[first:last])
-        found[there] |= motion(clip.lips[there]) > MOTION
-    speaking = mean_around(found, 2 * HOLD + 1) > 0
-    level = np.sqrt(np.square(sound).reshape(clip.frames, SAMPLES_PER_FRAME).mean(1))
-    perceptible = speaking | (level > SILENCE)
+    speaking = mean_around(heard(clip) | moving(clip), 2 * HOLD + 1) > 0
+    perceptible = speaking | (level(clip) > SILENCE)
     lips_alone = clip.video_present & ~clip.audio_present
     for first, last in runs(~perceptible, gap=0) if perceptible.any() else ():
         if last - first <= REST and lips_alone[first:last].all():
             perceptible[first:last] = True
     return speaking, perceptible
+
+
+def heard(clip: Clip) -> np.ndarray:
+    """(T,) bool, frames in which a voice is heard."""
+    from avsr.transcribing.silero import voice
+
+    sound = _sound(clip)
+    if not sound.any():
+        return np.zeros(clip.frames, np.bool_)
+    return mean_around(voice(sound), VOICE_FRAMES) > VOICE
+
+
+def moving(clip: Clip) -> np.ndarray:
+    """(T,) bool, frames in which the mouth moves as in speech."""
+    found = np.zeros(clip.frames, np.bool_)
+    for first, last in runs(clip.video_present):  # what changes while a mouth is away is no motion
+        there = first + np.flatnonzero(clip.video_present[first:last])
+        found[there] = motion(clip.lips[there]) > MOTION
+    return found
+
+
+def level(clip: Clip) -> np.ndarray:
+    """(T,) root mean square of the sound of each frame, 1 at full scale; 0 where absent."""
+    return np.sqrt(np.square(_sound(clip)).reshape(clip.frames, SAMPLES_PER_FRAME).mean(1))
+
+
+def _sound(clip: Clip) -> np.ndarray:
+    """(N,) the sound, zeros where it is marked absent."""
+    return clip.audio * np.repeat(clip.audio_present, SAMPLES_PER_FRAME)
 
 
 def everything(clip: Clip) -> tuple[np.ndarray, np.ndarray]:

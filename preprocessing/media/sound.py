@@ -82,7 +82,7 @@ class _Mixer:
     def mend(self, held: list[tuple[float, float, Any]]) -> Iterator[tuple[float, float, Any]]:
         """One stretch of frames of one kind, as it is or replaced."""
         frames = [frame for _, _, frame in held]
-        sound = np.concatenate([_values(frame) for frame in frames], axis=1)  # (C, n)
+        sound = np.concatenate([values_of(frame) for frame in frames], axis=1)  # (C, n)
         edges = np.cumsum([0, *(frame.samples for frame in frames)])
         broken = self._silence_broken(sound, edges, frames[0])
         gain = self._turned_down(sound) if _is_float(frames[0]) else 1.0
@@ -213,7 +213,7 @@ def _is_float(frame: Any) -> bool:
     return frame.format.name.startswith(("flt", "dbl"))
 
 
-def _values(frame: Any) -> np.ndarray:
+def values_of(frame: Any) -> np.ndarray:
     """(C, n) float32, full scale 1. PyAV's to_ndarray reads past the planes where there are eight
     or more."""
     from av.audio.plane import AudioPlane

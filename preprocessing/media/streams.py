@@ -22,7 +22,14 @@ from avsr.base.inputs import whole_number
 from avsr.preprocessing.clip import CROP_SIZE, SAMPLES_PER_FRAME
 from avsr.preprocessing.media.cutoff import cut_off
 from avsr.preprocessing.media.ticks import Picture, Shape, picture_ticks, resampled, sound_ticks
-from avsr.preprocessing.media.tracks import LEAP_S, Track, confined, declared_s
+from avsr.preprocessing.media.tracks import (
+    LEAP_S,
+    Track,
+    Watch,
+    confined,
+    declared_s,
+    describe_streams,
+)
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +102,8 @@ class Media:
     Attributes:
         path: the file.
         info: what it holds.
+        format: FFmpeg's name of its container.
+        streams: all of its streams, used or not.
     """
 
     def __init__(self, path: Path, audio_track: int | None = None) -> None:
@@ -104,7 +113,8 @@ class Media:
         self._read: dict[str, Track] = {}  # the last that were read of either kind
         self.info = self._info()
         container = next(iter(self._opened.values())).container
-        self._format = container.format.name
+        self.format = container.format.name
+        self.streams = describe_streams(container)
         self._declared_s = (container.duration or 0) / 1e6
         self._start_s = (container.start_time or 0) / 1e6
 
@@ -117,6 +127,29 @@ class Media:
     def close(self) -> None:
         """Closes the file; pieces that were handed out stay good."""
         _close(*self._opened.values(), *self._read.values())
+
+    def watch(self, kind: str, watch: Watch) -> None:
+        """Shows every decoded frame of the "video" or "audio" to somebody, the first time it is
+        read."""
+        if kind in self._opened:
+            self._opened[kind].watch = watch
+
+    @property
+    def damaged(self) -> int:
+        """Packets that could not be read or decoded and were skipped, of all that was read."""
+        return sum(track.damaged for track in self._read.values())
+
+    @property
+    def cancelled_s(self) -> float:
+        """Seconds in which a plain mix of the sound's channels would have cancelled."""
+        return self._read["audio"].remarks.cancelled_s if "audio" in self._read else 0.0
+
+    @property
+    def missing(self) -> str | None:
+        """One line about what a file that was cut off lacks; complete when the pieces are."""
+        ended = [track for track in self._read.values() if track.ended]
+        there_s = max([track.passed_s - self._start_s for track in ended], default=0.0)
+        return cut_off(self.path, self.format, self._declared_s, there_s) if ended else None
 
     @property
     def warnings(self) -> list[str]:
@@ -139,10 +172,7 @@ class Media:
                     f"the sound's channels cancel each other in {seconds}: mixed so that they do "
                     "not"
                 )
-        ended = [track for track in self._read.values() if track.ended]
-        there_s = max([track.passed_s - self._start_s for track in ended], default=0.0)
-        missing = cut_off(self.path, self._format, self._declared_s, there_s) if ended else None
-        return [*found, missing] if missing else found
+        return [*found, missing] if (missing := self.missing) else found
 
     def pieces(
         self, *, video: bool = True, audio: bool = True, piece_frames: int = 25

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import io
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
@@ -157,6 +157,36 @@ class Remarks:
     cancelled_s: float = 0.0
 
 
+Watch = Callable[[float, float, Any], None]
+"""Is shown a frame: its start and duration in seconds, and the frame as FFmpeg has it."""
+
+
+@dataclass(frozen=True)
+class StreamInfo:
+    """One stream of a file, as its header has it.
+
+    Attributes:
+        kind: "video", "audio", "subtitle", "data", ...; "picture" for cover art.
+        codec: FFmpeg's name; empty where it knows none.
+        language: as the file says it; empty where it does not.
+    """
+
+    kind: str
+    codec: str
+    language: str
+
+
+def describe_streams(container: Any) -> tuple[StreamInfo, ...]:
+    """All streams of a container, used or not, in their order."""
+    found = []
+    for stream in container.streams:
+        cover = bool(stream.disposition.value & ATTACHED_PICTURE)
+        codec = stream.codec_context.name if stream.codec_context is not None else ""
+        language = stream.metadata.get("language", "")
+        found.append(StreamInfo("picture" if cover else stream.type, codec, language))
+    return tuple(found)
+
+
 class Track:
     """One decoded stream of a file, in a container of its own, with its times in seconds.
 
@@ -172,6 +202,8 @@ class Track:
         self.remarks = Remarks()
         self.ended = False  # whether all of it was read
         self.passed_s = 0.0  # the end of the last packet read, of whichever stream
+        # is shown every frame as it comes out of the decoder, with its start and duration
+        self.watch: Watch | None = None
         self.unusable = ""  # why, where a frame was decoded that is of no use
         self.origin_s = 0.0
         self._file = LocalFile(path)
@@ -223,6 +255,8 @@ class Track:
 
     def __iter__(self) -> Iterator[tuple[float, float, Any]]:
         for start_s, duration_s, frame in self._timed:
+            if self.watch is not None:
+                self.watch(start_s - self.origin_s, duration_s, frame)
             yield start_s - self.origin_s, duration_s, frame
 
     def close(self) -> None:

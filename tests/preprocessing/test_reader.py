@@ -231,8 +231,8 @@ def test_row_6_a_stranger_in_another_shot_is_not_taken_for_her(grid, tmp_path):
 
 def _only_once(reader: ClipReader) -> None:
     """A second pass over the file is an error from now on."""
-    pieces = iter([reader._media.pieces])
-    reader._media.pieces = lambda **options: next(pieces)(**options)  # type: ignore[method-assign]
+    pieces = iter([reader.media.pieces])
+    reader.media.pieces = lambda **options: next(pieces)(**options)  # type: ignore[method-assign]
 
 
 def test_clips_that_are_handed_out_early_are_those_of_the_whole_file(grid, tmp_path):

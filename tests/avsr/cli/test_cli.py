@@ -33,6 +33,7 @@ COMMANDS = (
     "compare",
     "sync",
     "demo",
+    "doctor",
     "bench",
     "calibrate",
     "embedding",

@@ -76,10 +76,10 @@ def make(ffmpeg: str, tmp_path: Path):
     return run
 
 
-def told(path: Path, **streams: bool) -> tuple[float, list[str]]:
+def told(path: Path, **wanted: bool) -> tuple[float, list[str]]:
     """Seconds that were delivered, and the lines about the end of the file."""
     with streams.open_media(path) as opened:
-        frames = sum(len(piece) for piece in opened.pieces(**streams))
+        frames = sum(len(piece) for piece in opened.pieces(**wanted))
         return frames / 25, [line for line in opened.warnings if "cut off" in line]
 
 

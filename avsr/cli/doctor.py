@@ -1,0 +1,137 @@
+"""avsr doctor: what is wrong with a video, and what would serve it best."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from avsr.base.console import failing_alone, printable, progress, say
+from avsr.cli.options import DeviceOption, OverwriteOption
+
+if TYPE_CHECKING:
+    from avsr.transcribing.doctor.advice import Advice, Finding, Models
+    from avsr.transcribing.doctor.examine import Examination
+
+SCHEMA = 1  # of the JSON
+MARKS = {"good": "ok", "note": "note", "problem": "!!"}
+
+
+def doctor(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Videos or sound files.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One line of JSON for each file.")
+    ] = False,
+    contact_sheet: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a PNG with mouth crops of all files here."),
+    ] = None,
+    device: DeviceOption = "auto",
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Tell what is wrong with each video, and which model and modality would serve it best."""
+    from avsr.base import outputs
+    from avsr.model import checkpoint
+    from avsr.recognisers import ours
+    from avsr.transcribing.doctor import advice
+    from avsr.transcribing.doctor.examine import examine
+    from avsr.transcribing.doctor.sheet import contact_sheet as drawn
+
+    if contact_sheet is not None:
+        outputs.refuse([contact_sheet], files, overwrite=overwrite)
+    recogniser, there = ours.load(checkpoint.DEFAULT, device), _models()
+    failed, pictured = False, []
+    with progress("examining") as bar:
+        for file in files:
+            bar(0, 1, file.name)
+            with failing_alone(file) as outcome:
+                found = examine(file, recogniser, bar)
+                told, best = advice.findings(found), advice.advise(found, there)
+                with bar.aside():
+                    print(_json(found, told, best) if as_json else _text(found, told, best))
+                if contact_sheet is not None and found.crops:
+                    pictured.append(found)
+            failed |= outcome.failed
+    if contact_sheet is not None and pictured:
+        outputs.write(contact_sheet, [drawn(pictured)])
+    elif contact_sheet is not None:
+        say(f"{contact_sheet}: not written, there are no lips in any file")
+    raise typer.Exit(int(failed))
+
+
+def _models() -> Models:
+    """Those on this machine; of several that hear, the one listed last, which is the largest."""
+    from avsr.base import settings
+    from avsr.model import checkpoint
+    from avsr.recognisers import registry
+    from avsr.transcribing.doctor.advice import Models
+
+    hears = list(registry.others())
+    default = settings.default_model() or checkpoint.DEFAULT
+    return Models(default, hears[-1] if hears else None, registry.lip_reader())
+
+
+def _text(found: Examination, told: list[Finding], best: Advice) -> str:
+    """A report for people: the file, a line for each finding, and what to do."""
+    lines = [printable(found.file), f"  {_about(found)}"]
+    lines += [f"  {MARKS[finding.kind]:<5}{printable(finding.text)}" for finding in told]
+    lines.append(f"  best: {best.why}")
+    lines += [f"    {printable(command)}    ({what})" for what, command in best.commands]
+    return "\n".join(lines)
+
+
+def _about(found: Examination) -> str:
+    """What the file is, in a line."""
+    kinds = [
+        f"{stream.kind} {stream.codec}".strip()
+        + (f" ({stream.language})" if stream.language not in ("", "und") else "")
+        for stream in found.streams
+    ]
+    parts = [found.format, f"{found.duration_s:.1f} s", f"{found.size_bytes / 1e6:.1f} MB", *kinds]
+    if found.picture is not None:
+        shape = found.picture
+        parts.append(f"{shape.width} x {shape.height} pixels, {shape.fps:.2f} a second")
+    if found.sound is not None:
+        sound = found.sound
+        parts.append(f"{sound.sample_rate} Hz, {len(sound.rms_db)} channels")
+    return printable("; ".join(parts))
+
+
+def _json(found: Examination, told: list[Finding], best: Advice) -> str:
+    """One line; numbers are as they were measured."""
+    measured: dict[str, Any] = {
+        name: None if value is None else asdict(value)
+        for name, value in (
+            ("picture", found.picture),
+            ("sound", found.sound),
+            ("faces", found.faces),
+        )
+    }
+    speech, offset = found.speech, found.speech.offset
+    measured["speech"] = {
+        "voice": speech.voice,
+        "lips": speech.lips,
+        "own_language": speech.own_language,
+        "offset_s": None if offset is None else offset.seconds,
+        "offset_score": None if offset is None else offset.score,
+        "offset_confidence": None if offset is None else offset.confidence,
+    }
+    commands = [{"what": what, "command": command} for what, command in best.commands]
+    return json.dumps(
+        {
+            "schema": SCHEMA,
+            "file": found.file,
+            "format": found.format,
+            "size_bytes": found.size_bytes,
+            "duration_s": found.duration_s,
+            "streams": [asdict(stream) for stream in found.streams],
+            "cut_off": found.cut_off is not None,
+            "damaged": found.damaged,
+            **measured,
+            "findings": [asdict(finding) for finding in told],
+            "advice": {"modality": best.modality, "why": best.why, "commands": commands},
+        }
+    )
