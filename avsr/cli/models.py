@@ -104,9 +104,10 @@ def import_(
     """Install a research checkpoint that you have; nothing in it is run."""
     from avsr.imported.importing import import_checkpoint
     from avsr.imported.store import licence_note
-    from avsr.model import checkpoint
+    from avsr.recognisers import registry
 
-    name, found = import_checkpoint(file, units, lm, name, checkpoint.names())
+    taken = [*registry.known(), *registry.offered()]
+    name, found = import_checkpoint(file, units, lm, name, taken)
     say(licence_note(found.network.family))
     print(printable(name))
 
@@ -144,21 +145,20 @@ def remove(
 @app.command()
 def default(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A name that `avsr models` lists.")
+        str | None,
+        typer.Argument(metavar="[NAME]", help="As `avsr models` lists it, or A+B."),
     ] = None,
 ) -> None:
     """Choose the model that runs where none is named, and remember it; without NAME, tell it."""
-    from avsr.imported import store
     from avsr.model import checkpoint
     from avsr.recognisers import registry
 
     if name is None:
         print(printable(settings.default_model() or checkpoint.DEFAULT))
         return
-    known = [*checkpoint.names(), *(entry.name for entry in store.list_installed())]
-    known += registry.others()
-    if name not in known:
-        raise UsageError(f"model {name!r}: not installed (there are {', '.join(known)})")
+    if not registry.is_known(name):
+        known = ", ".join(registry.known())
+        raise UsageError(f"model {name!r}: not installed (there are {known})")
     settings.choose_default_model(None if name == checkpoint.DEFAULT else name)
     say(f"{name} is the default model from now on")
 

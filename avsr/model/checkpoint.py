@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -170,9 +171,13 @@ def load(name: str | Path, device: str | torch.device = "cpu") -> tuple[AVSR, di
     return model.to(device).eval().requires_grad_(False), about["info"]
 
 
-def resolve(name: str | Path) -> Path:
+def resolve(name: str | Path, others: Callable[[], Iterable[str]] = list) -> Path:
     """The file that a model's name or path stands for: a bundled model, one of the user's own, or
     the path itself.
+
+    Args:
+        name: of a model, or its path.
+        others: names of recognisers of other kinds, for the message.
 
     Raises:
         AvsrError: there is no such file.
@@ -194,7 +199,10 @@ def resolve(name: str | Path) -> Path:
         raise AvsrError(
             f"model {text}: cannot be opened ({error.strerror}): check the name"
         ) from error
-    names = ", ".join(known) or "none, not even a default: give the path of a model file"
+    names = (
+        ", ".join(dict.fromkeys([*known, *others()]))
+        or "none, not even a default: give the path of a model file"
+    )
     raise AvsrError(f"model {text!r}: no such file, nor a known name (there are {names})")
 
 

@@ -60,11 +60,12 @@ def load(spec: str | Path, device: str | torch.device = "auto") -> NetworkRecogn
     """
     from avsr.base.device import pick_device
     from avsr.model import checkpoint
+    from avsr.recognisers import registry
 
     spec = str(spec)
     name, _, query = (spec, "", "") if os.path.exists(spec) else spec.partition("?")
     beam, language, files = _searched(spec, query)
-    path, chosen = checkpoint.resolve(name), pick_device(device)
+    path, chosen = checkpoint.resolve(name, registry.known), pick_device(device)
     model, info = checkpoint.load(path, device=str(chosen))
     loaded = NetworkRecogniser(model, _called(path), info, chosen, somebody)
     if query:

@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avsr.base import settings
-from avsr.base.errors import UsageError
+from avsr.base.errors import AvsrError, UsageError
 from avsr.base.inputs import path_of
+from avsr.model import checkpoint
 from avsr.recognisers.base import Recogniser
 
 if TYPE_CHECKING:
@@ -54,18 +55,40 @@ def load(spec: str | Path, device: str | torch.device = "auto") -> Recogniser:
     Raises:
         UsageError: a form that no family knows, or options in it that are unknown or contradict
             each other.
-        AvsrError: no such recogniser, or one that cannot be loaded here.
+        AvsrError: no such recogniser, not even the chosen default, or one that cannot be loaded
+            here.
     """
     path = path_of(spec, "model")
     named = spec if isinstance(spec, str) else str(path)  # as a path, "a//b" would be "a/b"
+    if not named:
+        raise UsageError(f"model '': give a name (there are {', '.join(known())}), or a file")
     name, mark, options = named.partition("?")
     if name == DEFAULT and (chosen := settings.default_model()):
+        if not is_known(chosen):
+            raise AvsrError(
+                f"model {chosen!r}, which was chosen with avsr models default, is no longer there: "
+                f"get it again, or choose another: avsr models default {checkpoint.DEFAULT}"
+            )
         named = chosen + mark + options
     for family in map(import_module, FAMILIES):
         if family.claims(named):
             return family.load(named, device)
     kind = named.partition(":")[0]
     raise UsageError(f"recogniser {named!r}: {kind!r} is unknown; give {forms()}")
+
+
+def known() -> list[str]:
+    """The names of all recognisers on this machine."""
+    from avsr.imported import store
+
+    imported = [entry.name for entry in store.list_installed()]
+    return list(dict.fromkeys([*checkpoint.names(), *imported, *others()]))
+
+
+def is_known(spec: str) -> bool:
+    """Whether a recogniser on this machine, or two in one, are called so, options aside."""
+    parts = [part.partition("?")[0] for part in spec.split("+")]
+    return set(parts) <= set(known())
 
 
 def others() -> dict[str, str]:
@@ -128,5 +151,5 @@ def remove(name: str) -> int | None:
 
 def forms() -> str:
     """How recognisers are written, for messages."""
-    known = [import_module(family).FORM for family in FAMILIES]
-    return ", ".join(known[:-1]) + f" or {known[-1]}" if len(known) > 1 else known[0]
+    found = [import_module(family).FORM for family in FAMILIES]
+    return ", ".join(found[:-1]) + f" or {found[-1]}" if len(found) > 1 else found[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -49,8 +50,9 @@ def test_import_passes_all_on_and_prints_the_name_and_the_licence(
     status, out, err = avsr("models", "import", "x.pth", *options)
     assert (status, out) == (0, "usr-small\n")
     assert "no commercial use" in err
-    given = (Path("x.pth"), Path("u.txt"), Path("lm.pth"), "usr-small", checkpoint.names())
-    assert calls == [given]
+    ((*given, taken),) = calls
+    assert given == [Path("x.pth"), Path("u.txt"), Path("lm.pth"), "usr-small"]
+    assert {*checkpoint.names(), "small", "whisper-small"} <= set(taken)
 
 
 def test_a_file_that_cannot_be_read_is_one_line(avsr, models: Path):
@@ -65,6 +67,23 @@ def test_models_lists_imported_ones_and_marks_the_default(avsr, small: Descripti
     assert ["grid-whisper", "(default)", "bundled"] in [line[:3] for line in lines]
     assert [line[1] for line in lines if line[0] == "small"] == ["imported"]
     assert "usr: av, audio, video" in out
+
+
+def test_a_default_that_went_away_is_told(avsr, small: Description, models: Path):
+    assert avsr("models", "default", "grid-whisper+small?greedy")[0] == 0
+    shutil.rmtree(models / "small")
+    status, _, err = avsr("transcribe", "none.mp4")
+    assert status == 1
+    assert "which was chosen with avsr models default, is no longer there" in err
+    assert err.endswith("choose another: avsr models default grid-whisper\n")
+    assert avsr("models", "default", "grid-whisper+none")[0] == 2
+
+
+def test_what_is_not_known_names_what_is_of_every_family(avsr, small: Description):
+    status, _, err = avsr("transcribe", "none.mp4", "--model", "smal")
+    assert status == 1
+    assert "(there are grid-whisper, small" in err
+    assert avsr("transcribe", "none.mp4", "--model", "")[0] == 2
 
 
 def test_the_default_is_remembered_until_it_is_removed(avsr, small: Description, models: Path):
