@@ -82,3 +82,16 @@ class Clip:
             start_s=self.start_s + first / FPS,
             words=None,
         )
+
+
+def with_sound_of(clip: Clip, other: Clip) -> Clip:
+    """A clip with the sound of another that begins with it, such as one of a file beside a video.
+
+    Sound that goes on after the clip is cut off; frames after the sound's end have none.
+    """
+    frames = min(clip.frames, other.frames)
+    audio = np.zeros(clip.frames * SAMPLES_PER_FRAME, np.float32)
+    audio[: frames * SAMPLES_PER_FRAME] = other.audio[: frames * SAMPLES_PER_FRAME]
+    present = np.zeros(clip.frames, bool)
+    present[:frames] = other.audio_present[:frames]
+    return replace(clip, audio=audio, audio_present=present)

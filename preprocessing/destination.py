@@ -31,6 +31,10 @@ def fingerprint(items: Sequence[Item], root: Path) -> str:
     for item in items:
         size = item.path.stat().st_size if item.path.is_file() else None
         row = asdict(item) | {"path": item.path.relative_to(root).as_posix(), "size": size}
+        row.pop("sound")
+        if item.sound is not None:
+            name = item.sound.relative_to(root).as_posix()
+            row |= {"sound": name, "sound_size": item.sound.stat().st_size}
         digest.update(json.dumps(row, sort_keys=True).encode())
     return digest.hexdigest()
 

@@ -23,7 +23,7 @@ from typing import Any
 from avsr.base.errors import AvsrError, MediaError
 from avsr.base.outputs import write_file
 from avsr.base.pool import work_off
-from avsr.preprocessing.clip import FPS, Clip
+from avsr.preprocessing.clip import FPS, Clip, with_sound_of
 from avsr.preprocessing.corpora import Item, plain
 from avsr.preprocessing.corpora import corpus as find_corpus
 from avsr.preprocessing.destination import PARTS, claim, fingerprint, whole_index, writing
@@ -327,6 +327,9 @@ def _load(job: _Job) -> Clip:
         crops=job.crops,
         longest_s=MAX_CLIP_S,
     )
+    if item.sound is not None:
+        heard_clip = load_clip(item.sound, id=item.id, video=False, longest_s=MAX_CLIP_S)
+        clip = with_sound_of(clip, heard_clip)
     if clip.frames == 0:
         raise MediaError(f"too short: less than one frame ({1000 // FPS} ms)")
     seen, heard = float(clip.video_present.mean()), float(clip.audio_present.mean())

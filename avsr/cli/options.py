@@ -28,6 +28,7 @@ class Modality(StrEnum):
 class Corpus(StrEnum):
     grid = "grid"
     folder = "folder"
+    lombardgrid = "lombardgrid"
     lrs2 = "lrs2"
     lrs3 = "lrs3"
     lrw = "lrw"

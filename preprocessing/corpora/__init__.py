@@ -15,6 +15,7 @@ from avsr.preprocessing.clip import WordTimes
 CORPORA = {
     "grid": "avsr.preprocessing.corpora.grid",
     "folder": "avsr.preprocessing.corpora.folder",
+    "lombardgrid": "avsr.preprocessing.corpora.lombardgrid",
     "lrs2": "avsr.preprocessing.corpora.lrs2",
     "lrs3": "avsr.preprocessing.corpora.lrs3",
     "lrw": "avsr.preprocessing.corpora.lrw",
@@ -39,6 +40,8 @@ class Item:
         split: "train", "val", "test", or None where the corpus does not say.
         note: what about the item was mended or left out, for the record.
         problem: why the item cannot be used; it is then skipped under this reason.
+        sound: a file of its own that holds the sound, from where the media file begins; None where
+            the media file holds it itself.
     """
 
     id: str
@@ -49,6 +52,7 @@ class Item:
     split: str | None = None
     note: str | None = None
     problem: str | None = None
+    sound: Path | None = None
 
 
 def corpus(name: str) -> ModuleType:

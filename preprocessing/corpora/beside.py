@@ -12,6 +12,7 @@ import unicodedata
 from functools import lru_cache
 from pathlib import Path
 
+from avsr.base.errors import AvsrError
 from avsr.preprocessing.clip import WordTimes
 from avsr.preprocessing.corpora import AUDIO_SUFFIXES, VIDEO_SUFFIXES, plain
 from avsr.preprocessing.text import canonical
@@ -140,6 +141,24 @@ def read_text(path: Path) -> str:
     if "\0" in text:
         raise ValueError(f"{plain(path.name)} is not text")
     return text
+
+
+def read_list(path: Path) -> dict[str, str]:
+    """Clips of a list, one a line, each with what stands behind its name (`ID/00011 NF`: "NF").
+
+    Raises:
+        AvsrError: it is not text.
+    """
+    try:
+        lines = read_text(path).splitlines()
+    except (ValueError, OSError) as error:
+        raise AvsrError(f"{path}: {error}; list one clip a line, such as ID/00001") from error
+    listed = {}
+    for line in lines:
+        name, tag = [*line.split(maxsplit=1), "", ""][:2]
+        if name:
+            listed[name.removesuffix(".mp4")] = tag.strip()
+    return listed
 
 
 def read_transcript(path: Path) -> tuple[str, WordTimes | None]:

@@ -1,12 +1,11 @@
-"""What LRS2 and LRS3 have in common: a text file beside each clip, and lists of clips."""
+"""What LRS2 and LRS3 have in common: a text file beside each clip."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from avsr.base.errors import AvsrError
 from avsr.preprocessing.corpora import Item, plain, word_times_problem
-from avsr.preprocessing.corpora.beside import beside, read_text, read_transcript
+from avsr.preprocessing.corpora.beside import beside, read_transcript
 
 
 def lrs_item(
@@ -49,21 +48,3 @@ def _without_braces(text: str) -> str:
 def clip_name(root: Path, path: Path) -> str:
     """The path of a clip below its corpus, without its suffix (`test/0Fi83BHQsMA/00002`)."""
     return plain(path.relative_to(root).with_suffix("").as_posix())
-
-
-def read_list(path: Path) -> dict[str, str]:
-    """Clips of a list, one a line, each with what stands behind its name (`ID/00011 NF`: "NF").
-
-    Raises:
-        AvsrError: it is not text.
-    """
-    try:
-        lines = read_text(path).splitlines()
-    except (ValueError, OSError) as error:
-        raise AvsrError(f"{path}: {error}; list one clip a line, such as ID/00001") from error
-    listed = {}
-    for line in lines:
-        name, _, tag = line.strip().partition(" ")
-        if name:
-            listed[name.removesuffix(".mp4")] = tag.strip()
-    return listed

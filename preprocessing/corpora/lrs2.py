@@ -24,8 +24,8 @@ from pathlib import Path
 
 from avsr.base.errors import AvsrError
 from avsr.preprocessing.corpora import Item, contents, media_below, source_folder
-from avsr.preprocessing.corpora.beside import forget_listings
-from avsr.preprocessing.corpora.lrs import clip_name, lrs_item, read_list
+from avsr.preprocessing.corpora.beside import forget_listings, read_list
+from avsr.preprocessing.corpora.lrs import clip_name, lrs_item
 
 ARCHIVE = "mvlrs_v1"
 SPLITS = ("train", "val", "test")

@@ -27,8 +27,8 @@ from pathlib import Path
 
 from avsr.base.errors import AvsrError
 from avsr.preprocessing.corpora import Item, contents, media_below, source_folder
-from avsr.preprocessing.corpora.beside import forget_listings
-from avsr.preprocessing.corpora.lrs import lrs_item, read_list
+from avsr.preprocessing.corpora.beside import forget_listings, read_list
+from avsr.preprocessing.corpora.lrs import lrs_item
 
 SPLITS = {"pretrain": "train", "trainval": "train", "test": "test"}
 VALIDATION_LIST = "lrs3-valid.id"
