@@ -1,29 +1,37 @@
 """Lombard GRID: 54 speakers, 50 GRID sentences each said plainly and again while they heard noise
 (Alghamdi, Maddock, Marxer, Barker, Brown, JASA 143(6), 2018).
 
-Where from: zenodo.org/records/3736465 (lombardgrid_front.zip, lombardgrid_audio.zip), under CC BY
-4.0. Nothing of it is part of this package.
+Where from: zenodo.org/records/3736465 (lombardgrid_front.zip, lombardgrid_audio.zip and others),
+under CC BY 4.0. Nothing of it is part of this package.
 
 Layout, as unpacked from its archives; the files may also lie in folders of their speakers:
 
     SRC/front/s2_l_bbim3a.mov    speaker s2, l for Lombard or p for plain, GRID's six codes
     SRC/audio/s2_l_bbim3a.wav    the sound, from where the video begins: the videos have none
     SRC/side/s2_l_bbim3a.mov     the same from the side; taken where there is no SRC/front
+    SRC/alignment/s2_l_bbim3a.json
+                                 optional: {"s2_l_bbim3a": [{"phone": "b_B", "offset": 0.5,
+                                 "duration": 0.1}, ...]}, seconds on the clock of the sound
     SRC/train.txt                optional (also val.txt, test.txt): `s2_l_bbim3a` a line
 
 The transcript is what the file name spells. Of a sentence said wrongly the name tells both:
 s46_p_gbszs_WRONG_sgbszs spells what was said at its end, and no sentence in some cases (#sil). One
 recording has an older name, with `8_2_14_r` or the like for `p`.
 
+Word times come from the alignment: a phone marked _B or _S begins a word. They are used where that
+makes six words, and not where another sentence was said than the one asked for.
+
 Splits: the makers name none. The field keeps speakers apart; say in the lists which are which.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 from avsr.base.errors import AvsrError
+from avsr.preprocessing.clip import WordTimes
 from avsr.preprocessing.corpora import (
     AUDIO_SUFFIXES,
     Item,
@@ -31,8 +39,9 @@ from avsr.preprocessing.corpora import (
     media_below,
     plain,
     source_folder,
+    word_times_problem,
 )
-from avsr.preprocessing.corpora.beside import forget_listings, read_list
+from avsr.preprocessing.corpora.beside import forget_listings, read_list, read_text
 from avsr.preprocessing.corpora.grid import transcript
 
 SPLITS = ("train", "val", "test")
@@ -61,14 +70,17 @@ def list_items(src: str | Path) -> list[Item]:
         )
     sounds = {path.stem: path for path in media_below(root / "audio", AUDIO_SUFFIXES)}
     listed = _read_lists(root)
-    items = [_item(path, sounds.get(path.stem), listed.pop(path.stem, None)) for path in videos]
+    items = []
+    for path in videos:
+        sound, split = sounds.get(path.stem), listed.pop(path.stem, None)
+        items.append(_item(root, path, sound, split))
     for name, split in listed.items():
         problem = f"in {split}.txt, but there is no such video"
         items.append(Item(name, root / name, split=split, problem=problem))
     return items
 
 
-def _item(path: Path, sound: Path | None, split: str | None) -> Item:
+def _item(root: Path, path: Path, sound: Path | None, split: str | None) -> Item:
     """One recording with what was said in it, as far as its name tells."""
     id = plain(path.stem)
     found = _NAME.fullmatch(path.stem)
@@ -84,8 +96,48 @@ def _item(path: Path, sound: Path | None, split: str | None) -> Item:
     if said:
         notes.append(f"said {said}, asked for {asked}")
     if sound is None:
-        notes.append(f"no sound: audio/{id}.wav is not there")
-    return Item(id, path, text, speaker.lower(), None, split, "; ".join(notes) or None, sound=sound)
+        notes.append(f"audio/{id}.wav is not there")
+    words = None
+    alignment = root / "alignment" / f"{path.stem}.json"
+    if alignment.is_file() and not said:
+        try:
+            words = read_alignment(alignment, text)
+        except ValueError as error:
+            notes.append(f"alignment dropped: {error}")
+    note = "; ".join(notes) or None
+    return Item(id, path, text, speaker.lower(), words, split, note, sound=sound)
+
+
+def read_alignment(path: Path, text: str) -> WordTimes:
+    """When each word of a text is said, from its phones.
+
+    Args:
+        path: the JSON file of the recording.
+        text: what is said.
+
+    Raises:
+        ValueError: the file is none of phones, or its words are not as many as the text has.
+    """
+    try:
+        phones = json.loads(read_text(path))[path.stem]
+        rows = [(str(row["phone"]), float(row["offset"]), float(row["duration"])) for row in phones]
+    except (ValueError, TypeError, LookupError, OSError) as error:
+        raise ValueError(f"{path.name} is no list of phones ({error!r})") from error
+    spans: list[tuple[float, float]] = []
+    for phone, start_s, duration_s in rows:
+        if phone.lower().startswith("sil"):
+            continue
+        if phone.endswith(("_B", "_S")) or not spans:
+            spans.append((start_s, start_s))
+        spans[-1] = spans[-1][0], round(start_s + duration_s, 3)
+    said = text.split()
+    if len(spans) != len(said):
+        raise ValueError(f"{path.name} has {len(spans)} words, the text {len(said)}")
+    words = tuple((word, *span) for word, span in zip(said, spans, strict=True))
+    problem = word_times_problem(words, text)
+    if problem:
+        raise ValueError(problem)
+    return words
 
 
 def _read_lists(root: Path) -> dict[str, str]:

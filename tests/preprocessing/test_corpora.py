@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from avsr.base.errors import AvsrError
+from avsr.cli.options import Corpus
 from avsr.preprocessing.corpora import CORPORA, Item, corpus, grid
 from avsr.preprocessing.corpora import folder as folder_corpus
 
@@ -216,6 +217,10 @@ def test_a_source_without_clips_is_refused(tmp_path: Path, name: str) -> None:
         corpus(name).list_items(tmp_path / "nowhere")
     with pytest.raises(AvsrError, match=r"expected folders s1|no video or sound in it|looked for"):
         corpus(name).list_items(tmp_path)
+
+
+def test_the_command_line_offers_every_corpus() -> None:
+    assert {choice.value for choice in Corpus} == set(CORPORA)
 
 
 def test_an_unknown_corpus_is_refused_with_the_known_ones() -> None:

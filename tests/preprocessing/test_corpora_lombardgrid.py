@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,52 @@ def test_lombardgrid_sound_comes_from_its_own_file(
     assert heard.audio_present.tolist() == [True, True, False]
     assert np.abs(heard.audio[:SAMPLES_PER_FRAME]).max() == pytest.approx(0.5, abs=0.01)
     assert not heard.audio[2 * SAMPLES_PER_FRAME :].any()
+
+
+PHONES = "SIL b_B ih_I n_E b_B l_I uw_E ih_B n_E eh_B m_E th_B r_I iy_E SIL ah_B g_I eh_I n_E SIL"
+
+
+def alignment(name: str, phones: str) -> str:
+    rows = [
+        {"phone": phone, "offset": number / 10, "duration": 0.1}
+        for number, phone in enumerate(phones.split())
+    ]
+    return json.dumps({name: rows})
+
+
+def test_lombardgrid_phones_give_the_times_of_the_words(tmp_path: Path) -> None:
+    recording(tmp_path, "s2_l_bbim3a")
+    recording(tmp_path, "s46_p_gbszs_WRONG_bbim3a")
+    for name in ("s2_l_bbim3a", "s46_p_gbszs_WRONG_bbim3a"):
+        put(tmp_path / "alignment" / f"{name}.json", alignment(name, PHONES))
+    items = by_id(lombardgrid.list_items(tmp_path))
+    assert items["s2_l_bbim3a"].words == (
+        ("bin", 0.1, 0.4),
+        ("blue", 0.4, 0.7),
+        ("in", 0.7, 0.9),
+        ("m", 0.9, 1.1),
+        ("three", 1.1, 1.4),
+        ("again", 1.5, 1.9),
+    )
+    assert items["s46_p_gbszs_WRONG_bbim3a"].words is None
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (alignment("s2_l_bbim3a", "SIL b_B ih_I n_E"), "has 1 words, the text 6"),
+        (alignment("s9_l_bbim3a", PHONES), "no list of phones"),
+        ("{", "no list of phones"),
+    ],
+)
+def test_lombardgrid_alignment_of_something_else_is_dropped(
+    tmp_path: Path, content: str, why: str
+) -> None:
+    recording(tmp_path, "s2_l_bbim3a")
+    put(tmp_path / "alignment/s2_l_bbim3a.json", content)
+    (item,) = lombardgrid.list_items(tmp_path)
+    assert (item.text, item.words) == ("bin blue in m three again", None)
+    assert why in (item.note or "")
 
 
 def test_lombardgrid_wrong_layout_says_what_was_looked_for_and_found(tmp_path: Path) -> None:
