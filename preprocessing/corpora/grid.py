@@ -1,6 +1,8 @@
 """GRID: 33 speakers, 1000 six-word sentences each (Cooke, Barker, Cunningham, Shao, JASA 120(5),
 2006).
 
+Where from: zenodo.org/records/3625687, under CC BY 4.0.
+
 Layout, as unpacked from its usual archives:
 
     SRC/s1/**/bbaf2n.mpg         any video suffix, at any depth below the speaker's folder
@@ -24,6 +26,7 @@ from avsr.base.errors import AvsrError
 from avsr.preprocessing.corpora import (
     Item,
     WordTimes,
+    contents,
     media_below,
     source_folder,
     word_times_problem,
@@ -103,7 +106,7 @@ def list_items(src: str | Path) -> list[Item]:
     if not clips:
         raise AvsrError(
             f"{root}: no GRID clips in it; expected folders s1, s2, ... with videos such as "
-            "s1/bbaf2n.mpg"
+            f"s1/bbaf2n.mpg, found {contents(root)}"
         )
     listed = _read_lists(root)
     items: dict[str, Item] = {}
