@@ -181,9 +181,9 @@ def _recogniser(
     from avsr.transcribing.transcribe import load_model
 
     spoken = load(lm, grammar=grammar, lm_weight=lm_weight)
-    if no_lexicon and beam is None and spoken is None:
-        beam = 0  # a search that is named takes the place of the model's own
     recogniser = load_model(model, device)
+    if no_lexicon:
+        recogniser = recogniser.without_lexicon()
     if beam is not None or spoken is not None:
         recogniser = recogniser.with_decoding(beam, spoken)
     return recogniser if language is None else recogniser.in_language(language)

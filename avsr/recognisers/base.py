@@ -37,6 +37,10 @@ class Recogniser(protocol.Recogniser):
             f"{self.name}: takes no {what} here; its own options follow a question mark"
         )
 
+    def without_lexicon(self) -> Self:
+        """The same recogniser, which spells any words; itself where it does so already."""
+        return self
+
     def in_language(self, code: str) -> Self:
         """The same recogniser told which language is spoken.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 import os
 import sys
 import sysconfig
@@ -98,6 +99,11 @@ class PythonFunction(Adapter):
         if isinstance(said, str):
             return Hypothesis(said, [], 0.0)
         if isinstance(getattr(said, "text", None), str):
+            if not all(map(_is_word, getattr(said, "words", ()))):
+                raise AvsrError(
+                    f"{self.spec}: gave a word without finite times, or with a confidence or "
+                    "audio_weight outside 0 to 1"
+                )
             return said
         raise AvsrError(
             f"{self.spec}: returned {type(said).__name__}; return the words as a string"
@@ -111,6 +117,15 @@ class PythonFunction(Adapter):
             return function(*given, **named)
         except Exception as error:
             raise AvsrError(f"{self.spec}: {trouble}: {_in_one_line(error)}") from error
+
+
+def _is_word(word: Any) -> bool:
+    """Whether it has times that are numbers, and shares that are shares."""
+    try:
+        times = math.isfinite(word.start_s) and math.isfinite(word.end_s)
+        return times and 0 <= word.confidence <= 1 and 0 <= word.audio_weight <= 1
+    except (AttributeError, TypeError):
+        return False
 
 
 def _imported(name: str, spec: str) -> tuple[Any, Any]:

@@ -189,6 +189,10 @@ class NetworkRecogniser(Recogniser):
         other.made_of = None
         return other
 
+    def without_lexicon(self) -> Self:
+        # a search that is named takes the place of the model's own
+        return self if self.lexicon is None else self.with_decoding(0)
+
     def recognise(
         self,
         clips: Sequence[Clip],

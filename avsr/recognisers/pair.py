@@ -117,6 +117,11 @@ class Pair(Recogniser):
         other.second = self.second.with_decoding(beam, language)
         return other
 
+    def without_lexicon(self) -> Self:
+        other = copy.copy(self)
+        other.first, other.second = self.first.without_lexicon(), self.second.without_lexicon()
+        return other
+
     def _asked(self, modality: str, beam: int | None, language: Language | None) -> Self:
         stream_for(self, modality)
         other = copy.copy(self)

@@ -6,6 +6,7 @@ T  frames, 25 a second
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,9 +76,13 @@ def transcribe(
         reader.set_window(size_s(recogniser))
         media = reader.info
         _insist(path, modality, sound=media.has_audio, picture=media.has_video)
-        only_hears = stream == "audio" and modality == "auto"
+        only_hears, only_reads = (
+            modality == "auto" and stream == only for only in ("audio", "video")
+        )
         if only_hears and not media.has_audio:
             raise AvsrError(f"{path}: no sound, and {recogniser.name} takes nothing else")
+        if only_reads and not media.has_video:
+            raise AvsrError(f"{path}: no picture, and {recogniser.name} takes nothing else")
         tell = _both_told(progress, media.duration_s, faces=modality != "audio" and media.has_video)
         reader.progress = lambda seconds: tell(seconds, None)
         listener = Listener(recogniser, stream, hear or recogniser.recognise_part)
@@ -86,6 +91,8 @@ def transcribe(
         except OtherFace:  # the face that led at first is not the one meant over the whole file
             words, present = listener.read(reader, tell)
     heard, seen = bool(present.audio.any()), bool(present.video.any())
+    if only_reads and not seen:
+        raise AvsrError(f"{path}: no face found, and {recogniser.name} reads nothing else")
     # that there are no lips is no loss to who does not read them
     warnings = [] if only_hears else _missing(path, modality, media, heard=heard, seen=seen)
     warnings += [*reader.faults, *reader.remarks, *listener.remarks]
@@ -216,7 +223,7 @@ def timed(found: Hypothesis, clip: Clip, speaking: np.ndarray) -> list[Word]:
         speaking: (T,) bool.
     """
     if found.words or not found.text.strip():
-        return list(found.words)
+        return within(found.words, clip)
     written = found.text.split()
     frames = np.flatnonzero(speaking)
     if len(frames) == 0:
@@ -233,6 +240,18 @@ def timed(found: Hypothesis, clip: Clip, speaking: np.ndarray) -> list[Word]:
         )
         words.append(Word(word, start_s, end_s, found.confidence, heard))
     return words
+
+
+def within(words: Sequence[Word], clip: Clip) -> list[Word]:
+    """Words none of which begins before the one before it, or lies outside their clip, wherever a
+    recogniser places them."""
+    found: list[Word] = []
+    earliest_s, latest_s = clip.start_s, clip.start_s + clip.duration_s
+    for word in words:
+        earliest_s = min(max(word.start_s, earliest_s), latest_s)
+        end_s = min(max(word.end_s, earliest_s), latest_s)
+        found.append(replace(word, start_s=earliest_s, end_s=end_s))
+    return found
 
 
 class Presence:

@@ -29,7 +29,11 @@ class FakeRecogniser:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, dict]] = []
-        self.decodings: list[tuple[int | None, str | None]] = []
+        self.decodings: list[tuple[int | None, str | None] | str] = []
+
+    def without_lexicon(self):
+        self.decodings.append("no lexicon")
+        return self
 
     def with_decoding(self, beam=None, language=None):
         self.decodings.append((beam, language and language.name))

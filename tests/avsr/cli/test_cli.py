@@ -102,7 +102,7 @@ def test_languages_reach_the_recogniser(avsr, recogniser, tmp_path: Path):
     recogniser.decodings.clear()
     assert avsr("transcribe", "a.mp4", "--no-lexicon")[0] == 0
     assert avsr("transcribe", "a.mp4", "--no-lexicon", "--grammar", "grid")[0] == 0
-    assert recogniser.decodings == [(0, None), (None, "grid")]
+    assert recogniser.decodings == ["no lexicon", "no lexicon", (None, "grid")]
     for options, expected, message in (
         (("--lm", arpa, "--grammar", "grid"), 2, "choose one"),
         (("--lm-weight", "0.5"), 2, "lm weight 0.5 without"),

@@ -88,6 +88,28 @@ def test_what_does_not_exist_is_one_line_that_says_what_does(spec, says):
         assert part in one_line(error)
 
 
+@pytest.mark.parametrize("wrong", ["float('nan'), 1.0, 0.5, 1.0", "0.0, 1.0, 7.0, 1.0", "0, 1"])
+def test_words_of_a_function_have_times_and_shares(
+    wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    import numpy as np
+
+    from avsr.preprocessing.clip import Clip
+
+    monkeypatch.syspath_prepend(tmp_path)
+    name = f"wrong_words_{abs(hash(wrong))}"
+    (tmp_path / f"{name}.py").write_text(
+        "from types import SimpleNamespace\n"
+        "keys = ('start_s', 'end_s', 'confidence', 'audio_weight')\n"
+        f"word = SimpleNamespace(word='a', **dict(zip(keys, ({wrong},))))\n"
+        "def hear(**_): return SimpleNamespace(text='a', words=[word], confidence=1.0)\n"
+    )
+    there = np.ones(5, np.bool_)
+    clip = Clip("x", np.zeros(3200, np.float32), np.zeros((5, 96, 96), np.uint8), there, there)
+    with pytest.raises(AvsrError, match="gave a word without finite times, or with a confidence"):
+        load(f"python:{name}:hear").recognise([clip], "av")
+
+
 def test_a_checkpoint_of_ours(tmp_path: Path):
     import torch
 

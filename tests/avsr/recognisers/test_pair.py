@@ -103,6 +103,16 @@ def test_a_pair_in_a_pair_says_who_of_it_read_a_word():
     ]
 
 
+def test_without_a_lexicon_only_who_has_one_decodes_otherwise():
+    ear = Saying("ear", 0.9, "audio")
+    assert ear.without_lexicon() is ear  # letter by letter is no slower or worse search
+    ours = registry.load("grid-whisper", "cpu")
+    pair = Pair(ear, ours).without_lexicon()
+    assert pair.first is ear
+    assert pair.second.lexicon is None
+    assert pair.second.without_lexicon() is pair.second
+
+
 def test_a_plus_in_a_path_parts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a+b c").mkdir()

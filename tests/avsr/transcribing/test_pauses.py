@@ -86,6 +86,38 @@ def test_words_where_nobody_speaks_are_dropped_and_counted():
     assert present.frames == 140
 
 
+class Wild(Counting):
+    """Places its words out of order and beyond what it was given."""
+
+    def recognise(self, clips: Sequence[Clip], modality: str) -> list[Hypothesis]:
+        said = [Word("late", 1.0, 99.0, 0.9, 1.0), Word("early", -3.0, -1.0, 0.9, 1.0)]
+        return [Hypothesis("late early", said, 0.9) for _ in clips]
+
+
+def test_words_lie_in_the_file_and_follow_each_other_wherever_a_recogniser_places_them():
+    recogniser = Wild()
+    listener = Listener(recogniser, "audio", recogniser.recognise_part)
+    words, _ = listener.read([recording([(0, 60)], 60)], lambda searched_s, done_s: None)
+    assert [(word.word, word.start_s, word.end_s) for word in words] == [
+        ("late", 1.0, 2.4),
+        ("early", 1.0, 1.0),
+    ]
+
+
+def test_who_only_reads_lips_says_so_of_a_file_without_a_picture(tmp_path: Path, monkeypatch):
+    import soundfile
+
+    import avsr
+
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "lips_alone.py").write_text(
+        "def see(lips, **_): return 'seen'\nsee.modalities = ('video',)\n"
+    )
+    soundfile.write(tmp_path / "a.wav", recording([(0, 50)], 50).audio, 16_000)
+    with pytest.raises(AvsrError, match=r"a\.wav: no picture, and python:.* takes nothing else"):
+        avsr.load_model("python:lips_alone:see").transcribe(tmp_path / "a.wav")
+
+
 def test_an_endless_talk_is_cut_at_its_quietest_place():
     clip = recording([(0, 400)], 400)
     clip.audio.reshape(400, -1)[120:124] = 0.15
