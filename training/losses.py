@@ -41,7 +41,7 @@ def ctc_of_clips(log_probs: Tensor, batch: Batch) -> Tensor:
     return F.ctc_loss(
         log_probs.transpose(0, 1).float(),  # (B, R T, U) -> (R T, B, U)
         batch.targets,
-        batch.on_host.lens * (log_probs.shape[1] // batch.valid.shape[1]),
+        batch.on_host.lens * (log_probs.shape[1] // batch.lips.shape[1]),
         batch.on_host.target_lens,
         reduction="none",
         # too short for its text: such clips are dropped and named when the data is read

@@ -5,6 +5,8 @@ B  clips in a batch        T  frames, 25 a second        D  width of a block
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -23,17 +25,25 @@ def stand_in(dim: int, std: float = 1.0) -> nn.Parameter:
     return nn.Parameter(values if values.is_meta else nn.init.normal_(values, std=std))
 
 
-def rotary(frames: int, head_dim: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (T, head_dim) of rotary position embedding (Su et al. 2021)."""
-    rates = 1000.0 ** (-torch.arange(0, head_dim, 2, device=device) / head_dim)
-    angles = torch.arange(frames, device=device)[:, None] * rates
-    return torch.cat([angles.cos(), angles.cos()], -1), torch.cat([angles.sin(), angles.sin()], -1)
+@functools.lru_cache(maxsize=4)
+def rotary(
+    frames: int, head_dim: int, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Cosines and sines (T, head_dim) of rotary position embedding (Su et al. 2021).
+
+    Kept, as all blocks ask for the same ones. The sines of the first half are negative, see
+    ``rotate``.
+    """
+    with torch.inference_mode(False):  # what is kept may be asked for by training next
+        rates = 1000.0 ** (-torch.arange(0, head_dim, 2, device=device) / head_dim)
+        angles = torch.arange(frames, device=device)[:, None] * rates
+        cos, sin = angles.cos(), angles.sin()
+        return torch.cat([cos, cos], -1).to(dtype), torch.cat([-sin, sin], -1).to(dtype)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    half = x.shape[-1] // 2
-    turned = torch.cat([-x[..., half:], x[..., :half]], -1)
-    return x * cos + turned * sin
+    """(..., T, E) with each pair of values, half of E apart, turned by its frame's angle."""
+    return x * cos + x.roll(x.shape[-1] // 2, -1) * sin
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
@@ -67,17 +77,17 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, source: Tensor, source_mask: Tensor) -> Tensor:
         """(B, T, D) queries over (B, T, D) source where source_mask (B, T) -> (B, T, D)."""
         batch, frames, dim = x.shape
+        query, keys_values, mask = self.query(x), self.key_value(source), source_mask
+        if not self.plain:  # one more frame, all zeros: nothing to look at is a choice, too
+            keys_values, mask = F.pad(keys_values, (0, 0, 0, 1)), F.pad(mask, (0, 1), value=True)
         query, key, value = (
             # (B, T, D) -> (B, heads, T, D / heads)
-            y.view(batch, frames, self.heads, -1).transpose(1, 2)
-            for y in (self.query(x), *self.key_value(source).chunk(2, -1))
+            y.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for y in (query, *keys_values.chunk(2, -1))
         )
-        mask = source_mask
         if not self.plain:
-            cos, sin = (y.to(query.dtype) for y in rotary(frames, dim // self.heads, x.device))
-            query, key = rotate(query, cos, sin), rotate(key, cos, sin)
-            key, value = F.pad(key, (0, 0, 0, 1)), F.pad(value, (0, 0, 0, 1))
-            mask = F.pad(mask, (0, 1), value=True)
+            cos, sin = rotary(frames + 1, dim // self.heads, x.device, query.dtype)
+            query, key = rotate(query, cos[:-1], sin[:-1]), rotate(key, cos, sin)
         y = attend(query, key, value, mask[:, None, None])
         return self.out(y.transpose(1, 2).reshape(batch, frames, dim))
 
@@ -154,7 +164,7 @@ class ConformerBlock(nn.Module):
         other_present: Tensor | None = None,
     ) -> Tensor:
         """(B, T, D) -> (B, T, D); other (B, T, D) is looked at only where other_present (B, T)."""
-        x = x + 0.5 * self.ff1(x)
+        x = torch.add(x, self.ff1(x), alpha=0.5)
         y = self.attention_norm(x)
         x = x + self.dropout(self.attention(y, y, valid))
         if self.cross is not None and other is not None and other_present is not None:
@@ -162,5 +172,5 @@ class ConformerBlock(nn.Module):
                 self.cross(self.cross_norm(x), other, other_present)
             )
         x = x + self.convolution(x, valid)
-        x = x + 0.5 * self.ff2(x)
+        x = torch.add(x, self.ff2(x), alpha=0.5)
         return self.norm(x)

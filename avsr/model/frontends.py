@@ -20,6 +20,7 @@ from avsr.preprocessing.clip import CROP_SIZE
 VIEW = 88  # pixels of the stored crop that the network sees, whatever its own resolution
 STEM_FRAMES = 5  # frames the spatio-temporal stem spans
 WHISPER_POSITIONS = 1500  # 30 s at 50 Hz
+PLANS = ("cuda",)  # devices that take long over a new number of frames, see ``even``
 
 
 def view_grid(size: int, affine: Tensor | None = None) -> Tensor:
@@ -107,15 +108,30 @@ class VideoFrontend(nn.Module):
         x = standardise(lips, present)
         # (B, T, H, H, 5)
         x = F.pad(x, (0, 0, 0, 0, STEM_FRAMES // 2, STEM_FRAMES // 2)).unfold(1, STEM_FRAMES, 1)
-        # Only frames that are there cost anything. The five frames are already last in memory:
-        # channels_last for free.
-        x = x[present].permute(0, 3, 1, 2)  # (frames, 5, H, H)
-        out = self.absent.expand(*present.shape, -1)
-        if len(x) == 0:
-            return out
+        # Only frames that are there cost anything.
+        places = present.flatten().nonzero().squeeze(1)  # waits for the device
+        out, count = self.absent.expand(present.numel(), -1), len(places)
+        if count == 0:
+            return out.unflatten(0, present.shape)
+        if x.device.type in PLANS:
+            places = torch.cat([places, places[: even(count) - count]])
+        # The five frames are already last in memory: channels_last for free.
+        x = x.flatten(0, 1)[places].permute(0, 3, 1, 2)  # (frames, 5, H, H)
         x = self.stages(self.stem(x.contiguous(memory_format=torch.channels_last))).mean((2, 3))
-        features = self.project(x)
-        return out.to(features.dtype).masked_scatter(present.unsqueeze(-1), features)
+        features = self.project(x[:count])
+        out = out.to(features.dtype).index_copy(0, places[:count], features)
+        return out.unflatten(0, present.shape)
+
+
+def even(count: int) -> int:
+    """The next of sixteen counts between one power of two and the next.
+
+    On a GPU cuDNN plans every convolution anew for a number of frames that it has not met, forward
+    and twice backward, at about a millisecond each. So the first frames are shown once more, until
+    their number is one of a few.
+    """
+    step = max(1, 1 << count.bit_length() >> 5)
+    return -(-count // step) * step
 
 
 def standardise(lips: Tensor, present: Tensor) -> Tensor:
@@ -225,11 +241,12 @@ class WhisperFrontend(nn.Module):
     def forward(self, mel: Tensor, present: Tensor, valid: Tensor) -> Tensor:
         """(B, S, M), (B, T) bool, (B, T) bool -> (B, T, D); absent frames hold one learned
         vector."""
-        out = self.absent.expand(*present.shape, -1)
-        rows = present.any(1)  # only clips with sound cost anything
-        if not rows.any():
-            return out
+        # Only clips with sound cost anything.
+        rows = present.any(1).nonzero().squeeze(1)  # waits for the device
+        if len(rows) == 0:
+            return self.absent.expand(*present.shape, -1)
         x = self.encoder(mel[rows], present[rows], valid[rows])
         # (B, 2 T, width) -> (B, T, 2 width)
         x = self.project(self.dropout(x).unflatten(1, (-1, 2)).flatten(2))
-        return out.to(x.dtype).masked_scatter(present.unsqueeze(-1), x[present[rows]])
+        everywhere = x.new_zeros(*present.shape, x.shape[-1]).index_copy(0, rows, x)
+        return torch.where(present.unsqueeze(-1), everywhere, self.absent.to(x.dtype))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -64,12 +65,12 @@ class Batch:
         """The same on the CPU: what the loop decides from it does not wait for the device."""
         return self.origin or self
 
-    @property
+    @cached_property
     def valid(self) -> Tensor:
         """(B, T) bool, false in the padding."""
         return torch.arange(self.lips.shape[1], device=self.lens.device) < self.lens[:, None]
 
-    @property
+    @cached_property
     def tokens(self) -> Tensor:
         """(B,) float, what a clip counts in a loss per token: its tokens, or what would fit where
         it has none."""

@@ -8,9 +8,10 @@ import torch
 from torch.nn import functional as F
 
 from avsr.decoding.ctc import greedy
-from avsr.model.blocks import attend
+from avsr.model import frontends
+from avsr.model.blocks import attend, rotary, rotate
 from avsr.model.config import SIZES, ModelConfig
-from avsr.model.frontends import view_grid, view_lips
+from avsr.model.frontends import VideoFrontend, even, view_grid, view_lips
 from avsr.model.network import AVSR, Output
 from avsr.model.resize import with_outputs, with_tokens
 from avsr.model.tokenizer import BLANK
@@ -257,3 +258,31 @@ def test_training_and_recognising_run_the_same_network(fusion: str) -> None:
 def test_impossible_configurations_are_refused(change: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(change))):
         ModelConfig(tokens=TOKENS, **{**SMALL, **change})
+
+
+def test_rotary_positions_turn_pairs_and_serve_training_after_recognising():
+    x = torch.randn(2, 3, 5, 8, requires_grad=True)
+    with torch.inference_mode():
+        rotary(5, 8, x.device, x.dtype)
+    cos, sin = rotary(5, 8, x.device, x.dtype)  # the same, kept
+    turned = rotate(x, cos, sin)
+    turned.sum().backward()
+    angle = torch.atan2(sin[:, 4:], cos[:, 4:])
+    pairs = torch.complex(x[..., :4], x[..., 4:]) * torch.polar(torch.ones_like(angle), angle)
+    torch.testing.assert_close(turned, torch.cat([pairs.real, pairs.imag], -1))
+
+
+def test_numbers_of_frames_that_a_gpu_meets_are_few():
+    counts = {even(count) for count in range(4097, 8193)}
+    assert len(counts) == 16
+    assert all(count <= even(count) < count * 17 / 16 for count in range(1, 9000))
+
+
+def test_frames_shown_once_more_change_nothing(monkeypatch):
+    """As on a GPU: 35 frames are there, 36 are computed."""
+    frontend = VideoFrontend(4, 8).eval()
+    lips, present = torch.rand(2, 20, 32, 32) * 255, torch.ones(2, 20, dtype=torch.bool)
+    present[0, 3:8] = False
+    plain = frontend(lips, present)
+    monkeypatch.setattr(frontends, "PLANS", ("cpu",))
+    torch.testing.assert_close(frontend(lips, present), plain)
