@@ -184,7 +184,7 @@ def encoder(
 ) -> None:
     """Make a model to train from, whose audio encoder is that of Whisper.
 
-    Train it with `avsr train grid-whisper --set init=OUT`.
+    Train it with `avsr train grid --set init=OUT`.
     """
     from avsr.base import outputs
     from avsr.model import checkpoint

@@ -18,8 +18,7 @@ from avsr.training.config import TrainConfig, _tell_former, load_recipe
     ("name", "size"),
     [
         ("grid-tiny", "grid-tiny"),
-        ("grid-tiny-2", "grid-tiny"),
-        ("grid-whisper-2", "grid-whisper"),
+        ("grid-finetune", "grid-whisper"),
         ("grid", "grid-whisper"),
     ],
 )

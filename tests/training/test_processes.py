@@ -292,7 +292,7 @@ def test_two_processes_learn_and_go_on_as_one_and_as_two_again(
     def go(steps: int, devices: int, resume: bool = True) -> list[str]:
         lines: list[str] = []
         more = [*TINY, f"optim.steps={steps}", f"devices={devices}"]
-        path = train("grid-tiny-2", [folder], out, resume=resume, overrides=more, say=lines.append)
+        path = train("grid-tiny", [folder], out, resume=resume, overrides=more, say=lines.append)
         assert path == out / "model.safetensors"
         assert checkpoint.load(path)[1]["step"] == steps
         return lines
@@ -320,7 +320,7 @@ def test_row_37_two_devices_and_a_mistake_are_one_line(
         "-m",
         "avsr",
         "train",
-        "grid-tiny-2",
+        "grid-tiny",
         "--data",
         str(corpus()),
         "--out",

@@ -1,7 +1,7 @@
 """How fast a recipe trains on this machine, where the time goes, and how far that is from what
 arithmetic allows.
 
-    avsr bench --recipe grid-whisper-2 --data data/grid --data data/voices-shards
+    avsr bench --recipe grid-tiny --data data/grid
 
 One process, whatever the recipe says, with the threads that torch takes (``OMP_NUM_THREADS``).
 Nothing is kept of the few steps that it trains.

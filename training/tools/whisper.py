@@ -5,7 +5,7 @@ uses.
     avsr models encoder WHISPER OUT --data FOLDER    the rest starts anew, for these texts
 
 WHISPER is a folder with CTranslate2's ``model.bin`` of tiny or tiny.en, as faster-whisper downloads
-it. A run starts from what is written: ``avsr train grid-whisper --set init=OUT``. Whisper (Radford
+it. A run starts from what is written: ``avsr train grid --set init=OUT``. Whisper (Radford
 et al. 2022, "Robust speech recognition via large-scale weak supervision") is under the MIT licence.
 """
 
