@@ -51,7 +51,8 @@ def doctor(
                 found = examine(file, recogniser, bar)
                 told, best = advice.findings(found), advice.advise(found, there)
                 with bar.aside():
-                    print(_json(found, told, best) if as_json else _text(found, told, best))
+                    report = _json(found, told, best) if as_json else _text(found, told, best)
+                    print(report, flush=True)
                 if contact_sheet is not None and found.crops:
                     pictured.append(found)
             failed |= outcome.failed
@@ -90,13 +91,15 @@ def _about(found: Examination) -> str:
         + (f" ({stream.language})" if stream.language not in ("", "und") else "")
         for stream in found.streams
     ]
-    parts = [found.format, f"{found.duration_s:.1f} s", f"{found.size_bytes / 1e6:.1f} MB", *kinds]
+    names, suffix = found.format.split(","), Path(found.file).suffix[1:].lower()
+    container = suffix if suffix in names else names[0]
+    parts = [container, f"{found.duration_s:.1f} s", f"{found.size_bytes / 1e6:.1f} MB", *kinds]
     if found.picture is not None:
         shape = found.picture
         parts.append(f"{shape.width} x {shape.height} pixels, {shape.fps:.2f} a second")
     if found.sound is not None:
-        sound = found.sound
-        parts.append(f"{sound.sample_rate} Hz, {len(sound.rms_db)} channels")
+        sound, channels = found.sound, len(found.sound.rms_db)
+        parts.append(f"{sound.sample_rate} Hz, {channels} channel{'s' * (channels != 1)}")
     return printable("; ".join(parts))
 
 

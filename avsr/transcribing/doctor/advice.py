@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from avsr.model import checkpoint
 from avsr.preprocessing.faces.lips import MIN_MOUTH
 from avsr.sync import HARMLESS_FRAMES, is_certain
-from avsr.transcribing.doctor.examine import Examination, Faces, Picture, Sound, Speech
+from avsr.transcribing.doctor.examine import Examination, Faces, Picture, Sound
 
 # Steps between pictures that differ; one lost picture in two seconds is no varying rate.
 VARIES = 0.02
@@ -101,7 +101,7 @@ def findings(of: Examination) -> list[Finding]:
     if of.sound is None:
         found.append(Finding("no-sound", "problem", "no sound that can be read"))
     else:
-        found += _sound(of.sound)
+        found += _sound(of.sound, lips=of.faces is not None and of.faces.readable > 0)
     return [*found, *_speech(of)]
 
 
@@ -156,11 +156,13 @@ def _faces(of: Faces) -> Iterator[Finding]:
         yield Finding("too-bright", "problem", text)
 
 
-def _sound(of: Sound) -> Iterator[Finding]:
+def _sound(of: Sound, *, lips: bool) -> Iterator[Finding]:
     loudest = max(of.rms_db)
     dead = [str(n) for n, db in enumerate(of.rms_db, 1) if db < loudest - DEAD_DB]
     if of.level_db is not None:
-        text = f"the voice is at {of.level_db:.0f} dB of full scale, peaks at {of.peak_db:.0f} dB"
+        text = (
+            f"the voice is at {of.level_db:.0f} dB of full scale, peaks at {round(of.peak_db)} dB"
+        )
         yield Finding("level", "good", text)
     if dead:
         text = f"channel {', '.join(dead)} of {len(of.rms_db)} carries nothing"
@@ -180,7 +182,7 @@ def _sound(of: Sound) -> Iterator[Finding]:
         if of.snr_db < NOISY_DB:
             kind = "problem" if of.snr_db < LOUD_NOISE_DB else "note"
         text = f"the voice is about {of.snr_db:.0f} dB above the noise"
-        yield Finding("noise", kind, text + (": lips help" if kind != "good" else ""))
+        yield Finding("noise", kind, text + (": lips help" if lips and kind != "good" else ""))
 
 
 def _speech(of: Examination) -> Iterator[Finding]:
@@ -192,19 +194,21 @@ def _speech(of: Examination) -> Iterator[Finding]:
             yield Finding("no-voice", "problem", "no voice is heard in the sound")
     if of.faces is not None and of.faces.readable and not speech.lips:
         yield Finding("still-lips", "note", "the mouth does not move as in speech")
-    yield from _offset(speech)
+    yield from _offset(of)
     if speech.own_language is False:
         text = "the speech is not of the bundled model's 51 words"
         yield Finding("other-language", "note", text)
 
 
-def _offset(speech: Speech) -> Iterator[Finding]:
-    offset = speech.offset
+def _offset(of: Examination) -> Iterator[Finding]:
+    offset = of.speech.offset
     if offset is None:
         return
     fit = f"cosine {offset.score:.2f}, {offset.confidence:.2f} above the other lags"
     if not is_certain(offset):
         text = f"whether sound and lips are synchronised cannot be told ({fit})"
+        if of.faces is not None and of.faces.count > 1:
+            text += ": another of the faces may be speaking"
         yield Finding("offset-unsure", "note", text)
     elif abs(offset.frames) <= HARMLESS_FRAMES:
         text = f"sound and lips are synchronised to within 0.08 s ({fit})"

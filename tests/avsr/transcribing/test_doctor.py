@@ -100,6 +100,13 @@ def test_each_fault_is_told_alone(part: str, change: dict, code: str) -> None:
     assert problems(replace(GOOD, **changed)) == {code}
 
 
+def test_lips_are_named_as_help_only_where_there_are_any() -> None:
+    noisy = replace(GOOD, sound=replace(GOOD.sound, snr_db=1.0))
+    assert "lips help" in findings(noisy)[2].text
+    alone = replace(noisy, picture=None, faces=None)
+    assert not any("lips help" in finding.text for finding in findings(alone))
+
+
 def test_what_does_no_harm_is_no_problem() -> None:
     phone = replace(GOOD.picture, rotation=90, varying=0.3, range_ms=(33, 100))
     told = {finding.code: finding for finding in findings(replace(GOOD, picture=phone))}
@@ -266,7 +273,10 @@ def test_one_bad_file_stops_no_other(avsr, tmp_path: Path, film: Path, ffmpeg: s
 
 def test_the_report_is_for_people(avsr, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "hush.wav", np.zeros(2 * SAMPLE_RATE), SAMPLE_RATE)
-    status, out, _ = avsr("doctor", tmp_path / "hush.wav")
+    sheet = tmp_path / "sheet.png"
+    status, out, err = avsr("doctor", tmp_path / "hush.wav", "--contact-sheet", sheet)
+    assert not sheet.exists()
+    assert "there are no lips" in err
     assert status == 0
     assert "no sound at all from 0.0 to 2.0 s" in out
     assert "nothing to do" in out
