@@ -2,7 +2,7 @@
 elsewhere (advice).
 
 The file is decoded once (a second time only where it is long and nobody leads among its faces, see
-ClipReader), in memory that does not grow but for some twenty bytes a frame.
+ClipReader), in memory that does not grow but for a few dozen bytes a frame.
 
 T  frames, 25 a second
 """

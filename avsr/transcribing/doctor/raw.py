@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from avsr.preprocessing.media.sound import values_of
+from avsr.preprocessing.media.sound import BROKEN, values_of
 
 LONGEST_MS = 10_000  # between two pictures that is told from a longer one
 # A step between pictures that differs from the usual one by more is another rate: containers
@@ -92,7 +92,8 @@ class Channels:
             self._levels = np.zeros((count, steps), np.int64)
         if names != self._names or not frame.samples:
             return  # a track that changes its layout is judged by its first
-        values = np.nan_to_num(values_of(frame)).astype(np.float64)
+        values = values_of(frame).astype(np.float64)
+        values[~(np.abs(values) < BROKEN)] = 0  # what is no sample, NaN among it
         size = np.abs(values)
         self.samples += values.shape[1]
         self._peaks = np.maximum(self._peaks, size.max(axis=1))

@@ -180,6 +180,19 @@ def test_clipping_is_found_at_any_level(tmp_path: Path, scale: float) -> None:
     assert silence.clipped == 0
 
 
+def test_samples_that_are_no_numbers_are_left_out(tmp_path: Path) -> None:
+    sound = np.full((SAMPLE_RATE, 1), 0.5, np.float32)
+    sound[::2] = -0.5
+    sound[100:110], sound[200] = np.nan, np.inf
+    soundfile.write(tmp_path / "sound.wav", sound, SAMPLE_RATE, subtype="FLOAT")
+    found = Channels()
+    with open_media(tmp_path / "sound.wav") as media:
+        media.watch("audio", found)
+        list(media.pieces())
+    assert found.rms_db == pytest.approx([-6.02], abs=0.02)
+    assert found.peak_db == pytest.approx(-6.02, abs=0.02)
+
+
 def test_a_varying_rate_is_told_from_rounded_timestamps() -> None:
     even, uneven = PictureTimes(), PictureTimes()
     for number in range(300):
