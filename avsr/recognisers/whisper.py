@@ -23,6 +23,8 @@ from avsr.recognisers.whisper_files import BESIDE, PREFIX, SOURCES, WEIGHTS, Tel
 FORM = "whisper-SIZE, faster-whisper:SIZE_OR_FOLDER"
 DIRECT = "faster-whisper:"
 OPTIONS = ("beam", "compute", "fallback", "language", "prompt", "times")
+# text that shrinks so much says one thing over and over; faster-whisper takes it for a failure too
+MOST_COMPRESSION = 2.4
 TEMPERATURES = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]  # faster-whisper's fallbacks
 
 
@@ -34,7 +36,8 @@ def load(spec: str, device: Any = "auto") -> FasterWhisper:
     """Loads a Whisper model.
 
     Args:
-        spec: "whisper-small" as `avsr models` lists it, with word times; or "faster-whisper:" and
+        spec: "whisper-small" as `avsr models` lists it, with word times and without what it says
+            over and over in noise; or "faster-whisper:" and
             what `FasterWhisper` takes.
         device: see `FasterWhisper`.
 
@@ -143,6 +146,7 @@ class FasterWhisper(Adapter):
         if query is None:
             weights, _, query = weights.partition("?")
         self.name = name
+        self.drops_loops = name.startswith(PREFIX)
         options = _whisper_options(self.name, query)
         compute = options.get("compute", "default")
         self.model, self.folder = _load_whisper(self.name, weights, device, compute)
@@ -150,6 +154,8 @@ class FasterWhisper(Adapter):
             name: importlib.metadata.version(name) for name in ("faster-whisper", "ctranslate2")
         }
         self._besides = {"compute": compute, **versions}
+        if self.drops_loops:
+            self._besides["most_compression"] = str(MOST_COMPRESSION)
         self._set(
             {
                 "beam_size": int(options.get("beam", "5")),
@@ -187,6 +193,8 @@ class FasterWhisper(Adapter):
 
     def hear(self, clip: Clip) -> Hypothesis:
         segments = list(self.model.transcribe(clip.audio, **self.settings)[0])
+        if self.drops_loops:
+            segments = [one for one in segments if one.compression_ratio <= MOST_COMPRESSION]
         words: list[Word] = []
         for segment in segments:
             for word in segment.words or ():
