@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 WEIGHTS, LANGUAGE, CONFIGURATION = "model.safetensors", "language.safetensors", "config.json"
 LICENCE = "LICENCE.txt"
 WHISPER = "model.bin"  # a folder with this is no imported model
+OURS = frozenset((WEIGHTS, LANGUAGE, CONFIGURATION, LICENCE))  # what a model's folder holds
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 NAME_RULE = "letters, digits, dots, dashes and underscores, at most 60, a letter or digit first"
 BYTES = 4  # of a number in the weights, which are all stored in float32
@@ -173,7 +174,8 @@ def list_installed() -> list[Installed]:
     for folder in sorted(data_folder().glob("*")):
         if not folder.is_dir() or folder.name.startswith("."):
             continue
-        if (folder / WHISPER).exists():
+        names = {path.name for path in folder.iterdir()}
+        if WHISPER in names or not names & OURS:
             continue
         size = sum(file.stat().st_size for file in folder.glob("*") if file.is_file())
         try:
@@ -265,13 +267,18 @@ def remove(name: str) -> int:
         The bytes that are free now.
 
     Raises:
-        AvsrError: there is no such model, or it cannot be removed.
+        AvsrError: there is no such model, it cannot be removed, or its folder holds other files.
     """
     folder = data_folder() / name
     known = {entry.name: entry for entry in list_installed()}
     if name not in known:
         names = ", ".join(known) or "none"
         raise AvsrError(f"model {name!r}: not among the imported ones ({names})")
+    others = sorted({path.name for path in folder.iterdir()} - OURS)
+    if others:
+        raise AvsrError(
+            f"{folder}: holds {others[0]!r}, which avsr did not write: remove it yourself"
+        )
     try:
         shutil.rmtree(folder)
     except OSError as error:

@@ -69,6 +69,20 @@ def test_models_lists_imported_ones_and_marks_the_default(avsr, small: Descripti
     assert "usr: av, audio, video" in out
 
 
+def test_folders_of_others_are_neither_listed_nor_removed(avsr, small: Description, models: Path):
+    (models / "photos").mkdir()
+    (models / "photos" / "one.jpg").write_bytes(b"")
+    (models / "small" / "notes.txt").write_text("mine")
+    assert "photos" not in avsr("models")[1]
+    assert avsr("models", "remove", "photos")[0] == 1
+    status, _, err = avsr("models", "remove", "small")
+    assert status == 1
+    assert "holds 'notes.txt', which avsr did not write: remove it yourself" in err
+    assert (models / "photos" / "one.jpg").exists()
+    (models / "small" / "notes.txt").unlink()
+    assert avsr("models", "remove", "small")[0] == 0
+
+
 def test_a_default_that_went_away_is_told(avsr, small: Description, models: Path):
     assert avsr("models", "default", "grid-whisper+small?greedy")[0] == 0
     shutil.rmtree(models / "small")
