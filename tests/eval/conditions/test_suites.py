@@ -74,7 +74,7 @@ def test_the_command_line_tells_the_number_of_rows() -> None:
         if p.name == "suite"  # type: ignore[attr-defined]
     )
     told = [
-        (name, int(count)) for name, count in re.findall(r"(\w+): [^.]*?(\d+) rows", option.help)
+        (name, int(count)) for name, count in re.findall(r"(\w+): [^.]*?, (\d+)\b", option.help)
     ]
     assert told == [(suite, len(suite_rows(suite))) for suite in SUITES]
 

@@ -71,7 +71,7 @@ from avsr.base import signals
 from avsr.preprocessing.faces import face
 with signals.watched(), face._quiet_mediapipe():
     signals.stop.number = signals.signal.SIGINT
-    signals._leave("avsr")
+    signals._leave()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (130, "avsr: interrupted\n")
