@@ -151,7 +151,7 @@ class Pair(Recogniser):
         if not heard.any():  # nobody speaks, or no sound of it is there
             return self._by_second(clip, stream)
         is_heard = heard.sum() >= HEARD * speaking.sum()
-        is_good = is_heard and snr_db(clip) >= GOOD_DB
+        is_good = is_heard and stnr_db(clip) >= GOOD_DB
         domain = self.second.domain
         # in speech of another language its confidences are no probabilities
         comparable = self.second.calibrated and domain is not None
@@ -193,8 +193,9 @@ def signed(found: Hypothesis, source: str) -> Hypothesis:
     return replace(found, words=words)
 
 
-def snr_db(clip: Clip) -> float:
-    """Signal to noise of a recording, measured without knowing either.
+def stnr_db(clip: Clip) -> float:
+    """Signal to noise of a segment, which may hold no pause: so no voice is looked for, as the
+    doctor does in whole files.
 
     The level of its loud frames, which are speech, over that of its quiet ones, which are what lies
     beneath; as NIST's `stnr` has it.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from avsr.base.errors import AvsrError
-from avsr.base.inputs import content
+from avsr.base.inputs import content, digest
 from avsr.eval.conditions.axes import VERSION, library_versions
 from avsr.preprocessing.shards import versions
 
@@ -105,7 +105,4 @@ def file_digest(path: Path) -> str:
     Raises:
         AvsrError: it cannot be read.
     """
-    total = hashlib.sha256()
-    for chunk in content(path):
-        total.update(chunk)
-    return total.hexdigest()
+    return digest(content(path))

@@ -16,7 +16,7 @@ from avsr.decoding.words import Hypothesis, Word
 from avsr.preprocessing.clip import SAMPLES_PER_FRAME, Clip
 from avsr.recognisers import registry
 from avsr.recognisers.base import Recogniser
-from avsr.recognisers.pair import Pair, halves, snr_db
+from avsr.recognisers.pair import Pair, halves, stnr_db
 from avsr.transcribing.engine import Listener
 from avsr.transcribing.transcript import Transcript, segments
 
@@ -143,11 +143,11 @@ def test_sources_are_told_in_the_json_and_only_there_where_there_are_several():
 
 
 def test_noise_is_measured_without_knowing_the_voice():
-    assert snr_db(talking()) > 30
-    assert 4 < snr_db(talking(noise=0.1)) < 12
-    assert snr_db(talking(heard=False)) == 0.0
+    assert stnr_db(talking()) > 30
+    assert 4 < stnr_db(talking(noise=0.1)) < 12
+    assert stnr_db(talking(heard=False)) == 0.0
     silent = talking()
-    assert snr_db(replace(silent, audio=np.zeros_like(silent.audio))) == 0.0
+    assert stnr_db(replace(silent, audio=np.zeros_like(silent.audio))) == 0.0
 
 
 def test_a_pair_is_written_with_a_plus(monkeypatch: pytest.MonkeyPatch):
