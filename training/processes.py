@@ -143,7 +143,7 @@ class _Workers:
         self.config, self.say = config, say
         context = multiprocessing.get_context("spawn")  # forked processes cannot use a GPU
         self.mail = context.SimpleQueue()
-        self.errors: list[BaseException] = []
+        self.errors: dict[int, BaseException] = {}  # by rank, in the order in which they came
         self.connected = 0
         place = (
             {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
@@ -193,7 +193,8 @@ class _Workers:
             if kind == "say":
                 self.say(content)
             elif kind == "error":
-                self.errors.append(content)
+                rank, error = content
+                self.errors.setdefault(rank, error)
             else:
                 self.connected += 1
 
@@ -202,27 +203,30 @@ class _Workers:
         fails, too."""
         time.sleep(0.5)  # what the same fault did to the others
         self._read_mail()
-        own = [error for error in self.errors if isinstance(error, AvsrError)]
+        errors = list(self.errors.values())
+        own = [error for error in errors if isinstance(error, AvsrError)]
         if own:
             raise own[0]
-        ends = [
+        by_signal = [
             (-process.exitcode, rank)
-            for rank, process in enumerate(self.processes, 1)
-            if process.exitcode
+            for rank, process in enumerate(self.processes)
+            if process.exitcode and process.exitcode < 0
         ]
-        by_signal = [(number, rank) for number, rank in ends if number > 0]
-        if by_signal:
-            # Who loses another process in a collective may be aborted for it: that is not what
-            # happened first.
-            number, rank = min(by_signal, key=lambda end: (end[0] == signal.SIGABRT, end[1]))
+        # Who loses another process in a collective gets a RuntimeError, or is aborted for it, or
+        # is aborted on its way out after an error that it told: none of that happened first.
+        killed = [end for end in by_signal if end[0] != signal.SIGABRT]
+        aborted = [end for end in by_signal if end[1] not in self.errors]
+        told = [error for error in errors if not isinstance(error, RuntimeError)]
+        if killed or (aborted and not told):
+            number, rank = (killed or aborted)[0]
             raise AvsrError(
-                f"process {rank} of {len(self.processes)} was ended by "
+                f"process {rank + 1} of {len(self.processes)} was ended by "
                 f"{signal.Signals(number).name}, so all were "
                 "(memory may have run out: less data.cache_gb, data.max_frames or data.workers); "
                 "go on with --resume"
             )
-        if self.errors:
-            raise self.errors[0]
+        if errors:
+            raise (told or errors)[0]
         raise AvsrError(
             f"one of {len(self.processes)} processes ended before its time; go on with --resume"
         )
@@ -248,7 +252,7 @@ def _worker(work: Callable[..., object], mail: Any, environment: dict[str, str])
             connected=lambda: mail.put(("connected", None)),
         )
     except Exception as error:
-        mail.put(("error", _portable(error)))
+        mail.put(("error", (int(environment["LOCAL_RANK"]), _portable(error))))
         raise SystemExit(1) from None
 
 

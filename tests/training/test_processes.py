@@ -3,6 +3,7 @@ together."""
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import re
@@ -133,6 +134,11 @@ def fails_in(
         os.kill(os.getpid(), signal.SIGKILL)
     elif how == "bug":
         raise KeyError("no such thing")
+    elif how == "bug and abort":
+        atexit.register(os.abort)  # as a thread that still waits for the others does now and then
+        raise KeyError("no such thing")
+    elif how == "abort":
+        os.abort()
     elif how == "sleeps":
         time.sleep(600)
     raise AvsrError("clip7 cannot be read: name another")
@@ -154,6 +160,8 @@ def ended(pid: int) -> bool:
         ((0,), "mistake", AvsrError, "clip7 cannot be read: name another$"),
         ((0, 1), "mistake", AvsrError, "clip7 cannot be read: name another$"),
         ((1,), "bug", KeyError, "no such thing"),
+        ((0,), "bug and abort", KeyError, "no such thing"),
+        ((1,), "abort", AvsrError, "process 2 of 2 was ended by SIGABRT, so all were .*--resume$"),
         ((0,), "killed", AvsrError, "process 1 of 2 was ended by SIGKILL, so all were .*--resume$"),
         ((1,), "killed", AvsrError, "process 2 of 2 was ended by SIGKILL, so all were .*--resume$"),
     ],
