@@ -72,8 +72,9 @@ class DataConfig(_Section):
         description="0: all clips with video alike often, 1: all speakers; shares are n^(1-b)",
     )
     join: float = Field(
-        0.1, ge=0, le=1, description="share of clips that another sentence of the speaker follows"
+        0.1, ge=0, le=1, description="share of clips that other sentences of the speaker follow"
     )
+    join_most: int = Field(1, ge=1, le=20, description="most sentences that follow one")
     max_dropped: float = Field(
         0.2,
         ge=0,
@@ -101,6 +102,9 @@ class AugmentConfig(_Section):
         ge=0,
         le=0.5,
         description="share of clips with speech of voices_dir, which has no words of ours: blanks",
+    )
+    tight_joins: float = Field(
+        0.0, ge=0, le=1, description="of joins, the share with hardly a pause: at most 0.2 s"
     )
     speed: float = Field(
         0.25, ge=0, le=0.5, description="largest change of speed, in log, sound and lips together"

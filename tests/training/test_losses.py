@@ -49,7 +49,7 @@ PLAIN = AugmentConfig(**CALM, wrong_lips=0, out_of_sync=0, borrow=0)
 def batch_of(folder: Path, config: AugmentConfig = PLAIN) -> Batch:
     store = ClipStore([folder], "train", TOKENIZER)
     dataset = TrainSet(store, TOKENIZER, MODEL, config, 0)
-    return collate([dataset[(0, i, -1)] for i in range(len(store))])
+    return collate([dataset[(0, i)] for i in range(len(store))])
 
 
 @pytest.fixture
@@ -451,7 +451,7 @@ def test_row_24_training_view_is_inference_view_for_every_legal_crop(
     for crop in range(32, 97):
         network = MODEL.model_copy(update={"crop": crop})
         objective = Objective(AVSR(network), LossConfig()).eval()
-        batch = collate([TrainSet(store, TOKENIZER, network, config, 0)[(0, 0, -1)]])
+        batch = collate([TrainSet(store, TOKENIZER, network, config, 0)[(0, 0)]])
         front = objective.model.video_frontend
         trained = input_of(front, objective, batch, 0.0)
         used = input_of(front, objective.model, audio, lips, there, there, torch.tensor([8]))

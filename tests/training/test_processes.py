@@ -94,7 +94,7 @@ def test_gradients_of_two_processes_are_those_of_one_with_all_clips(
     # a picture borrowed from another clip of the batch is another one in a batch of fewer clips
     config = AugmentConfig(non_speech=0, borrow=0)
     dataset = TrainSet(store, TOKENIZER, made.model.config, config, 0)
-    items = [dataset[(0, i, -1)] for i in range(len(clips))]
+    items = [dataset[(0, i)] for i in range(len(clips))]
     whole, batches = collate(items), [collate(items[:4]), collate(items[4:])]
     mp.spawn(one_of_two, (free_port(), batches, str(tmp_path)), nprocs=2)
     alone = gradients(made, whole)

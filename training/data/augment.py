@@ -82,7 +82,10 @@ def splice(sample: Sample, donors: Sequence[Sample], rng: Generator) -> Sample:
     return replace(sample, id=f"{sample.id}+splice", text=text, audio=audio, words=words, **joined)
 
 
-def join(first: Sample, second: Sample, rng: Generator) -> Sample:
+TIGHT = 3  # frames: how much is left at most of the pause on either side of a tight seam
+
+
+def join(first: Sample, second: Sample, rng: Generator, tight: bool = False) -> Sample:
     """One sentence after the other, as in any recording longer than a sentence; some of the pause
     between them is cut.
 
@@ -90,13 +93,15 @@ def join(first: Sample, second: Sample, rng: Generator) -> Sample:
         first: must have words.
         second: likewise.
         rng: draws how much of the pause is left on either side of the seam.
+        tight: hardly anything is left, as where nobody pauses.
     """
     assert first.words is not None
     assert second.words is not None
-    end = int(
-        rng.integers(min(_frame(first.words[-1][2], first) + 1, first.frames), first.frames + 1)
-    )
-    begin = int(rng.integers(0, max(_frame(second.words[0][1], second), 1)))
+    said = min(_frame(first.words[-1][2], first) + 1, first.frames)
+    starts = max(_frame(second.words[0][1], second) - 1, 0)
+    most = TIGHT if tight else first.frames + second.frames
+    end = int(rng.integers(said, min(first.frames, said + most) + 1))
+    begin = int(rng.integers(max(0, starts - most), starts + 1))
     shift = (end - begin) / FPS
     words = first.words + [(word, a + shift, b + shift) for word, a, b in second.words]
     joined: dict[str, Any] = {

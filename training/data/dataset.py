@@ -73,7 +73,7 @@ class Scene:
 
 
 class TrainSet(Dataset):
-    """Augmented clips; item (epoch, i, follower or -1) is the same whenever and wherever it is
+    """Augmented clips; item (epoch, i, followers) is the same whenever and wherever it is
     asked for."""
 
     def __init__(
@@ -116,9 +116,9 @@ class TrainSet(Dataset):
         return len(self.store)
 
     def __getitem__(self, key: Key) -> dict:
-        epoch, i, follower, turn = Key(*key)
+        epoch, i, followers, turn = Key(*key)
         config, rng = self.config, default_rng([self.seed, epoch, i, turn])
-        scene = self._scene(self._used(self._speech(i, follower, rng)), i, epoch, rng)
+        scene = self._scene(self._used(self._speech(i, followers, rng)), i, epoch, rng)
         sample, frames = scene.sample, scene.sample.frames
         lips = sample.lips
         if sample.video_present.any():
@@ -230,17 +230,18 @@ class TrainSet(Dataset):
             lips = lips * shown if black else np.where(shown, lips, lips[:1])
         return audio, lips, audio_present, video_present
 
-    def _speech(self, i: int, follower: int, rng: Generator) -> Sample:
-        """Clip i, spliced, followed by another, faster or slower, as may be; unchanged where CTC
+    def _speech(self, i: int, followers: tuple[int, ...], rng: Generator) -> Sample:
+        """Clip i, spliced, followed by others, faster or slower, as may be; unchanged where CTC
         would not fit."""
         original = sample = self.store.sample(i)
         others = self.store.group.get(i, [])
         count = len(sample.words or ())
-        if follower >= 0:
+        for follower in followers:
             second = self.store.sample(follower)
             if sample.words and second.words:
-                sample = augment.join(sample, second, rng)
-                original = sample if self._fits(sample) else original
+                sample = augment.join(sample, second, rng, rng.random() < self.config.tight_joins)
+        if followers:
+            original = sample if self._fits(sample) else original
         elif count > 1 and rng.random() < self.config.splice:
             wanted, picks = int(rng.integers(1, 4)), []
             if rng.random() < self.config.splice_speakers:
@@ -398,7 +399,7 @@ def loader(
     """
     batches = DataLoader(
         _Told(dataset),
-        batch_sampler=plan,  # type: ignore[arg-type]  # its items are (epoch, clip, follower) keys
+        batch_sampler=plan,  # type: ignore[arg-type]  # its items are (epoch, clip, followers) keys
         collate_fn=_collate_told,
         num_workers=workers,
         prefetch_factor=4 if workers else None,

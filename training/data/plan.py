@@ -14,17 +14,17 @@ from avsr.training.data.store import ClipStore
 
 
 class Key(NamedTuple):
-    """A clip as an epoch shows it: what follows it or -1, and how often it was shown before."""
+    """A clip as an epoch shows it: what follows it, and how often it was shown before."""
 
     epoch: int
     clip: int
-    follower: int = -1
+    followers: tuple[int, ...] = ()
     turn: int = 0
 
 
 def plan_epoch(store: ClipStore, config: DataConfig, seed: int, epoch: int) -> list[list[Key]]:
-    """The batches of an epoch: every clip with video once, some with another one after it, and a
-    share without video.
+    """The batches of an epoch: every clip with video once, some with others after it, and a share
+    without video.
 
     With ``balance`` clips of speakers who have few come several times, see ``shown``. Clips of like
     length go together and batches come in random order. A batch holds at most ``max_frames``
@@ -38,10 +38,10 @@ def plan_epoch(store: ClipStore, config: DataConfig, seed: int, epoch: int) -> l
         wanted = round(len(seen) * config.audio_only_share / (1 - config.audio_only_share))
         heard = [int(i) for i in rng.choice(heard, min(wanted, len(heard)), replace=False)]
     keys = [
-        Key(epoch, i, store.another(i, rng) if rng.random() < config.join else -1, turn)
+        Key(epoch, i, _followers(store, i, config, rng), turn)
         for i, turn in shown(store, seen, config.balance, rng) + [(i, 0) for i in heard]
     ]
-    frames = [store.frames(i) + (store.frames(j) if j >= 0 else 0) for _, i, j, _ in keys]
+    frames = [sum(map(store.frames, (key.clip, *key.followers))) for key in keys]
     # A little noise on the lengths, so that the same clips do not always meet.
     order = np.argsort(np.array(frames) * rng.uniform(0.85, 1.15, len(frames)))
     batches: list[list[Key]] = [[]]
@@ -53,6 +53,22 @@ def plan_epoch(store: ClipStore, config: DataConfig, seed: int, epoch: int) -> l
             longest = frames[place]
         batches[-1].append(keys[place])
     return [batches[int(i)] for i in rng.permutation(len(batches))]
+
+
+def _followers(store: ClipStore, i: int, config: DataConfig, rng: Generator) -> tuple[int, ...]:
+    """Clips of the same speaker that follow clip i; none for most."""
+    others = store.others(i) if rng.random() < config.join else []
+    if not others:
+        return ()
+    count = int(rng.integers(1, config.join_most + 1)) if config.join_most > 1 else 1
+    room = config.max_frames // 2 - store.frames(i)  # at least two such clips make a batch
+    followers: list[int] = []
+    for j in rng.choice(others, count).tolist():
+        room -= store.frames(j)
+        if followers and room < 0:
+            break
+        followers.append(j)
+    return tuple(followers)
 
 
 def shown(

@@ -206,11 +206,6 @@ class ClipStore:
             return []
         return [int(rng.choice(speakers[int(rng.integers(len(speakers)))])) for _ in range(count)]
 
-    def another(self, i: int, rng: Generator) -> int:
-        """One of ``others``; -1 where there is none."""
-        others = self.others(i)
-        return int(rng.choice(others)) if others else -1
-
     def saying(self, i: int, place: int, words: set[str]) -> list[int]:
         """Those of ``others`` in which the word in that place is one of these."""
         return [j for j in self.others(i) if self.text(j).split()[place] in words]

@@ -52,10 +52,10 @@ def clips(frames: int = 40, count: int = 6, step: int = 0) -> list[Clip]:
     return [make_clip(i, TEXTS[i % 6], frames + step * i) for i in range(count)]
 
 
-def items(dataset: TrainSet, epochs: int = 1, follower: int = -1) -> Iterator[tuple[int, dict]]:
+def items(dataset: TrainSet, epochs: int = 1, *followers: int) -> Iterator[tuple[int, dict]]:
     """(clip, item) of every clip in every epoch."""
     return (
-        (i, dataset[(epoch, i, follower)]) for epoch in range(epochs) for i in range(len(dataset))
+        (i, dataset[(epoch, i, followers)]) for epoch in range(epochs) for i in range(len(dataset))
     )
 
 
@@ -126,8 +126,8 @@ def test_the_same_item_is_the_same_whenever_it_is_asked_for(corpus: Callable[...
         dataset = TrainSet(
             store, TOKENIZER, MODEL, AugmentConfig(splice=1, spans=0.25, unindicated=0.25), 5
         )
-        dataset[(0, 1, -1)]
-        shown.append([dataset[(3, 2, follower)] for follower in (-1, 4)])
+        dataset[(0, 1)]
+        shown.append([dataset[(3, 2, followers)] for followers in ((), (4,), (4, 1))])
     for first, second in zip(*shown, strict=True):
         for name, value in first.items():
             np.testing.assert_array_equal(value, second[name])
@@ -138,7 +138,7 @@ def test_padding_is_absent_everywhere(corpus: Callable[..., Path]) -> None:
         [corpus([make_clip(0, "bin a", 16), make_clip(1, "set b", 12)])], "train", TOKENIZER
     )
     dataset = TrainSet(store, TOKENIZER, MODEL, AugmentConfig(speed=0, splice=0), 0)
-    batch = collate([dataset[(0, 0, -1)], dataset[(0, 1, -1)]])
+    batch = collate([dataset[(0, 0)], dataset[(0, 1)]])
     assert batch.lens.tolist() == [16, 12]
     assert batch.audio.shape == (2, 16 * 640)
     assert batch.mel_keep.shape == (2, 64, 80)
@@ -235,6 +235,25 @@ def test_a_clip_without_words_counts_as_much_as_one_with(corpus: Callable[..., P
 # ------------------------------------------------------------------------------------ two sentences
 
 
+def test_several_follow_and_hardly_a_pause_is_left_where_seams_are_tight(
+    corpus: Callable[..., Path],
+) -> None:
+    store = ClipStore([corpus(clips())], "train", TOKENIZER)
+    for tight in (0.0, 1.0):
+        dataset = TrainSet(store, TOKENIZER, MODEL, calm(tight_joins=tight), 3)
+        lengths = []
+        for i, item in items(dataset, 3, 4, 1):
+            text = f"{TEXTS[i]} {TEXTS[4]} {TEXTS[1]}"
+            assert TOKENIZER.decode(item["targets"].tolist()) == text
+            lengths.append(len(item["lips"]))
+        # each says its words between 0.1 and 0.5 s of 1.6 s
+        assert (max(lengths) <= 80) == bool(tight)
+    config = DataConfig(max_frames=400, join=1.0, join_most=4)
+    found = [key.followers for batch in plan_epoch(store, config, 0, 0) for key in batch]
+    assert {len(followers) for followers in found} > {1, 3}
+    assert max(len(followers) for followers in found) <= 4
+
+
 def test_a_followed_clip_says_both_sentences(corpus: Callable[..., Path]) -> None:
     store = ClipStore([corpus(clips())], "train", TOKENIZER)
     dataset = TrainSet(store, TOKENIZER, MODEL, CALM, 3)
@@ -263,7 +282,7 @@ def test_without_word_times_nobody_follows(tmp_path: Path) -> None:
     store = ClipStore([tmp_path / "some"], "train", TOKENIZER, cache_gb=1)
     dataset = TrainSet(store, TOKENIZER, MODEL, CALM, 0)
     for i, follower in ((0, 1), (1, 0), (1, 2)):
-        item = dataset[(0, i, follower)]
+        item = dataset[(0, i, (follower,))]
         assert TOKENIZER.decode(item["targets"].tolist()) == TEXTS[i]
         assert len(item["lips"]) == 40
 
@@ -309,10 +328,11 @@ def test_a_plan_says_who_follows_and_keeps_to_the_size_of_a_batch(
         keys = [key for batch in batches for key in batch]
         assert {key[0] for key in keys} == {epoch}
         assert sorted(i for _, i, *_ in keys if store.has_video(i)) == list(range(24))
-        assert all(follower == -1 for _, i, follower, _ in keys if not store.has_video(i))
-        followers = [follower for _, i, follower, _ in keys if store.has_video(i)]
-        assert all(follower == -1 or store.has_video(follower) for follower in followers)
-        shares.append(np.mean([follower >= 0 for follower in followers]))
+        assert not any(followers for _, i, followers, _ in keys if not store.has_video(i))
+        found = [followers for _, i, followers, _ in keys if store.has_video(i)]
+        assert all(store.has_video(j) for followers in found for j in followers)
+        assert max(map(len, found)) <= 1
+        shares.append(np.mean([len(followers) for followers in found]))
         for batch in batches:
             longest = max(len(dataset[key]["lips"]) for key in batch)
             assert len(batch) * longest <= 150 or len(batch) == 1
@@ -506,7 +526,7 @@ def test_lips_fit_but_for_the_shares_asked_for(corpus: Callable[..., Path]) -> N
     dataset = TrainSet(store, TOKENIZER, MODEL, calm(wrong_lips=0.2, out_of_sync=0.3), 0)
     fit = [item["synchronised"] for _, item in items(dataset, 50)]
     assert np.mean(fit) == pytest.approx(0.5, abs=0.08)
-    batch = collate([dataset[(epoch, 0, -1)] for epoch in range(8)])
+    batch = collate([dataset[(epoch, 0)] for epoch in range(8)])
     assert batch.synchronised.dtype == torch.bool
     assert batch.synchronised.tolist() == fit[:48:6]
     assert batch.take(torch.tensor([3, 1])).synchronised.tolist() == [fit[18], fit[6]]
@@ -568,7 +588,7 @@ def test_a_word_that_is_not_all_there_keeps_its_lips(
     )
     assert all(
         item["synchronised"]
-        for _, item in items(TrainSet(store, TOKENIZER, MODEL, config, 0), 5, follower=2)
+        for _, item in items(TrainSet(store, TOKENIZER, MODEL, config, 0), 5, 2)
     )
 
 
@@ -639,7 +659,7 @@ def test_clips_without_sound_teach_no_ear(
     ]
     assert len(shown) == len(store) == count
     assert len(store.dropped) == 10 - count
-    assert {i for _, *pair in shown for i in pair if i >= 0} == set(range(count))
+    assert {j for _, i, followers, _ in shown for j in (i, *followers)} == set(range(count))
 
 
 # -------------------------------------------------------------------------------------- odd corpora
@@ -738,10 +758,10 @@ def test_what_a_spawned_worker_is_sent_holds_no_clips_and_no_noise(
     )
     for i in range(len(store)):
         store.sample(i)
-    item = dataset[(0, 0, -1)]
+    item = dataset[(0, 0)]
     sent = pickle.dumps(dataset)
     assert len(sent) < 20_000
-    again = pickle.loads(sent)[(0, 0, -1)]
+    again = pickle.loads(sent)[(0, 0)]
     for name, value in item.items():
         np.testing.assert_array_equal(value, again[name])
 
@@ -822,7 +842,7 @@ def test_pinning_a_batch_pins_all_of_it(
     corpus: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = ClipStore([corpus()], "train", TOKENIZER)
-    batch = collate([TrainSet(store, TOKENIZER, MODEL, CALM, 0)[(0, 0, -1)]])
+    batch = collate([TrainSet(store, TOKENIZER, MODEL, CALM, 0)[(0, 0)]])
     pinned = []
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: pinned.append(self) or self)
     # as the loader's thread does
