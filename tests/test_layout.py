@@ -30,7 +30,7 @@ PACKAGES = ("avsr", "preprocessing", "training", "eval")
 # do not know each other.
 DIRECTION = (
     ("avsr.base",),
-    ("avsr.preprocessing.clip", "avsr.preprocessing.text"),
+    ("avsr.preprocessing.clip", "avsr.preprocessing.text", "avsr.preprocessing.recordings"),
     ("avsr.preprocessing.media", "avsr.preprocessing.corpora"),
     ("avsr.preprocessing.faces",),
     ("avsr.preprocessing",),

@@ -24,8 +24,8 @@ from avsr.eval.conditions.axes import Condition, Noise
 from avsr.eval.conditions.noise import Corpus, Draw
 from avsr.eval.metrics.calibration import VOICES
 from avsr.preprocessing.clip import FPS, Clip
-from avsr.preprocessing.corpora import AUDIO_SUFFIXES, media_below
 from avsr.preprocessing.reader import load_clip
+from avsr.preprocessing.recordings import AUDIO_SUFFIXES, media_below
 from avsr.preprocessing.shards import ShardIndex
 from avsr.recognisers.ours import NetworkRecogniser
 from avsr.transcribing.activity import somebody

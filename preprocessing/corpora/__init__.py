@@ -20,11 +20,6 @@ CORPORA = {
     "lrs3": "avsr.preprocessing.corpora.lrs3",
     "lrw": "avsr.preprocessing.corpora.lrw",
 }
-_MPEG = {".mpg", ".mpeg", ".mpe", ".vob", ".ts", ".mts", ".m2ts"}
-VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".3gp", ".wmv", ".flv", ".ogv"} | _MPEG
-)
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac"})
 
 
 @dataclass(frozen=True)
@@ -68,16 +63,6 @@ def corpus(name: str) -> ModuleType:
             "them)"
         )
     return import_module(CORPORA[name])
-
-
-def media_below(folder: Path, suffixes: frozenset[str] = VIDEO_SUFFIXES) -> list[Path]:
-    """All files in a tree with these suffixes, sorted; hidden files (also macOS's `._name`) are
-    left out."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
-    )
 
 
 def contents(folder: Path, most: int = 6) -> str:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from avsr.base.errors import AvsrError
 from avsr.preprocessing.clip import WordTimes
-from avsr.preprocessing.corpora import AUDIO_SUFFIXES, VIDEO_SUFFIXES, plain
+from avsr.preprocessing.corpora import plain
+from avsr.preprocessing.recordings import MEDIA_SUFFIXES
 from avsr.preprocessing.text import canonical
 
 # In English and in some languages of which people keep folders; without accents, see `_bare`.
@@ -52,7 +53,6 @@ _OTHER_FORMATS = (
     ),
     (re.compile(r"(\S+\s+\S+\s+)?\d+\.\d+\s+\d+\.\d+\s+\S"), "a table of times"),
 )
-_MEDIA = VIDEO_SUFFIXES | AUDIO_SUFFIXES
 _LRS_FIELD = re.compile(r"\s*(text|conf|ref)\s*[:\uff1a](.*)", re.IGNORECASE)
 _LRS_TABLE = re.compile(r"\s*(word\s+start\s+end|frame\s+x\s+y)\b", re.IGNORECASE)
 
@@ -102,7 +102,7 @@ def beside(path: Path, suffix: str) -> Path | None:
     same = [name for name in names if unicodedata.normalize("NFC", name) == wanted]
     alike = [name for name in names if _folded(name) == _folded(wanted)]
     # Of `Day.mp4` and `DAY.mp4`, neither may take `day.txt`: it could be the other's.
-    recordings = {Path(name).stem for name in names if Path(name).suffix.lower() in _MEDIA}
+    recordings = {Path(name).stem for name in names if Path(name).suffix.lower() in MEDIA_SUFFIXES}
     namesakes = [stem for stem in recordings if _folded(stem) == _folded(path.stem)]
     for found in (same, alike if len(namesakes) < 2 else []):
         if len(found) == 1 and (exact.parent / found[0]).is_file():

@@ -19,16 +19,7 @@ import logging
 from pathlib import Path
 
 from avsr.base.errors import AvsrError
-from avsr.preprocessing.corpora import (
-    AUDIO_SUFFIXES,
-    VIDEO_SUFFIXES,
-    Item,
-    WordTimes,
-    media_below,
-    plain,
-    source_folder,
-    word_times_problem,
-)
+from avsr.preprocessing.corpora import Item, WordTimes, plain, source_folder, word_times_problem
 from avsr.preprocessing.corpora.beside import (
     beside,
     forget_listings,
@@ -37,6 +28,7 @@ from avsr.preprocessing.corpora.beside import (
     resembles_split,
     split_named,
 )
+from avsr.preprocessing.recordings import MEDIA_SUFFIXES, media_below
 
 
 def list_items(src: str | Path) -> list[Item]:
@@ -53,7 +45,7 @@ def list_items(src: str | Path) -> list[Item]:
     """
     root = source_folder(src)
     forget_listings()
-    recordings = media_below(root, VIDEO_SUFFIXES | AUDIO_SUFFIXES)
+    recordings = media_below(root, MEDIA_SUFFIXES)
     if not recordings:
         raise AvsrError(
             f"{root}: no video or sound in it; put files there with a .txt of the same name beside "

@@ -23,15 +23,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from avsr.base.errors import AvsrError
-from avsr.preprocessing.corpora import (
-    Item,
-    WordTimes,
-    contents,
-    media_below,
-    source_folder,
-    word_times_problem,
-)
+from avsr.preprocessing.corpora import Item, WordTimes, contents, source_folder, word_times_problem
 from avsr.preprocessing.corpora.beside import beside, forget_listings, read_text, split_named
+from avsr.preprocessing.recordings import media_below
 
 ALIGN_UNITS_PER_S = 25_000  # frames of 40 ms times 1000
 SILENCES = frozenset({"sil", "sp"})

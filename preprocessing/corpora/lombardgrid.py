@@ -32,17 +32,10 @@ from pathlib import Path
 
 from avsr.base.errors import AvsrError
 from avsr.preprocessing.clip import WordTimes
-from avsr.preprocessing.corpora import (
-    AUDIO_SUFFIXES,
-    Item,
-    contents,
-    media_below,
-    plain,
-    source_folder,
-    word_times_problem,
-)
+from avsr.preprocessing.corpora import Item, contents, plain, source_folder, word_times_problem
 from avsr.preprocessing.corpora.beside import forget_listings, read_list, read_text
 from avsr.preprocessing.corpora.grid import transcript
+from avsr.preprocessing.recordings import AUDIO_SUFFIXES, media_below
 
 SPLITS = ("train", "val", "test")
 _NAME = re.compile(r"(s\d+)_(?:[lp]|\d+_\d+_\d+_r)_([a-z0-9]+)(?:_WRONG_(.+))?", re.IGNORECASE)

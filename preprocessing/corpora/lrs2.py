@@ -23,9 +23,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from avsr.base.errors import AvsrError
-from avsr.preprocessing.corpora import Item, contents, media_below, source_folder
+from avsr.preprocessing.corpora import Item, contents, source_folder
 from avsr.preprocessing.corpora.beside import forget_listings, read_list
 from avsr.preprocessing.corpora.lrs import clip_name, lrs_item
+from avsr.preprocessing.recordings import media_below
 
 ARCHIVE = "mvlrs_v1"
 SPLITS = ("train", "val", "test")

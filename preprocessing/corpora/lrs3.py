@@ -26,9 +26,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from avsr.base.errors import AvsrError
-from avsr.preprocessing.corpora import Item, contents, media_below, source_folder
+from avsr.preprocessing.corpora import Item, contents, source_folder
 from avsr.preprocessing.corpora.beside import forget_listings, read_list
 from avsr.preprocessing.corpora.lrs import lrs_item
+from avsr.preprocessing.recordings import media_below
 
 SPLITS = {"pretrain": "train", "trainval": "train", "test": "test"}
 VALIDATION_LIST = "lrs3-valid.id"

@@ -23,8 +23,9 @@ from pathlib import Path
 
 from avsr.base.errors import AvsrError
 from avsr.preprocessing.clip import FPS, WordTimes
-from avsr.preprocessing.corpora import Item, contents, media_below, plain, source_folder
+from avsr.preprocessing.corpora import Item, contents, plain, source_folder
 from avsr.preprocessing.corpora.beside import beside, forget_listings, read_text
+from avsr.preprocessing.recordings import media_below
 
 ARCHIVE = "lipread_mp4"
 SPLITS = ("train", "val", "test")
