@@ -13,6 +13,7 @@ class Format(StrEnum):
     txt = "txt"
     srt = "srt"
     vtt = "vtt"
+    ass = "ass"
     tsv = "tsv"
     json = "json"
     all = "all"
@@ -108,4 +109,17 @@ LimitOption = Annotated[
 ]
 SeedOption = Annotated[
     int, typer.Option(min=0, metavar="S", help="Of draws and noise: same seed, same result.")
+]
+LayoutOption = Annotated[
+    str,
+    typer.Option(
+        metavar="KEY=VALUE,...",
+        help="Of subtitles: some of chars=42,lines=2,shortest=1,longest=7,speed=20.",
+    ),
+]
+HighlightOption = Annotated[
+    bool,
+    typer.Option(
+        "--highlight", help="Words of vtt and ass in colours: heard or lip-read, sure or not."
+    ),
 ]

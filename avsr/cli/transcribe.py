@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from itertools import chain
 from pathlib import Path
@@ -13,11 +13,20 @@ import typer
 from avsr.base import outputs
 from avsr.base.console import Bar, failing_alone, note, one_line, progress, say
 from avsr.base.errors import AvsrError, UsageError
-from avsr.cli.options import FACES, DeviceOption, Format, Modality, OverwriteOption
+from avsr.cli.options import (
+    FACES,
+    DeviceOption,
+    Format,
+    HighlightOption,
+    LayoutOption,
+    Modality,
+    OverwriteOption,
+)
 
 if TYPE_CHECKING:
     from avsr.preprocessing.reader import ClipReader
     from avsr.recognisers.base import Recogniser
+    from avsr.transcribing.captions.formats import Style
     from avsr.transcribing.transcript import Transcript
 
 
@@ -103,6 +112,8 @@ def transcribe(
     files: FilesArgument,
     out: OutOption = None,
     format: FormatOption = Format.txt,
+    layout: LayoutOption = "",
+    highlight: HighlightOption = False,
     modality: ModalityOption = Modality.auto,
     model: ModelOption = "default",
     beam: BeamOption = None,
@@ -123,6 +134,7 @@ def transcribe(
     from avsr.transcribing import writers
 
     names = writers.formats(format.value)
+    style = _style(layout, names, highlight=highlight)
     targets = _targets(files, out, names)
     inputs: list[str | Path] = [*files, *(named for named in (model, lm, grammar) if named)]
     outputs.refuse(chain(*targets.values()), inputs, overwrite=overwrite)
@@ -155,14 +167,31 @@ def transcribe(
                 for warning in found.warnings:
                     say(f"{file}: {warning}")
                 if out is None:
-                    _print(found, writers.RENDERERS[names[0]], file if many else None)
+                    _print(writers.RENDERERS[names[0]](found, style), file if many else None)
                 else:
                     # once more: a long call leaves time for new files
                     outputs.refuse(targets[file], inputs, overwrite=overwrite)
                     for name, target in zip(names, targets[file], strict=True):
-                        writers.write(found, target, name)
+                        writers.write(found, target, name, style)
             failed |= outcome.failed
     raise typer.Exit(int(failed))
+
+
+def _style(layout: str, names: Sequence[str], *, highlight: bool) -> Style:
+    """How subtitles shall look.
+
+    Raises:
+        UsageError: a layout that makes no sense.
+        typer.BadParameter: colours for formats that have none.
+    """
+    from avsr.transcribing.captions.formats import Style
+    from avsr.transcribing.captions.layout import Layout
+
+    if highlight and not {"vtt", "ass"} & set(names):
+        raise typer.BadParameter(
+            f"{names[0]} has no colours: use -f vtt, -f ass or -f all", param_hint="--highlight"
+        )
+    return Style(Layout.read(layout), highlight)
 
 
 def _recogniser(
@@ -229,10 +258,9 @@ def _begun(
     return reader
 
 
-def _print(transcript: Transcript, render: Callable[[Transcript], str], file: Path | None) -> None:
+def _print(text: str, file: Path | None) -> None:
     """Puts a transcript on standard output; each line begins with the file where it is one of
     several."""
-    text = render(transcript)
     if file is not None:
         text = "".join(f"{one_line(str(file))}\t{line}\n" for line in text.splitlines() or [""])
     print(text, end="", flush=True)

@@ -1,9 +1,8 @@
-"""Transcript files: txt, srt, vtt, tsv, json. Each renderer is a pure function from Transcript to
-text."""
+"""Transcript files: txt, srt, vtt, ass, tsv, json. Each renderer is a pure function from Transcript
+and style to text."""
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,53 +11,35 @@ from typing import TYPE_CHECKING
 from avsr.base import outputs
 from avsr.base.errors import AvsrError
 from avsr.base.inputs import path_of
-from avsr.transcribing.subtitles import cues
+from avsr.transcribing.captions.formats import PLAIN, Style, ass, srt, vtt
 
 if TYPE_CHECKING:
     from avsr.transcribing.transcript import Transcript
 
 
-def txt(transcript: Transcript) -> str:
+def txt(transcript: Transcript, style: Style = PLAIN) -> str:
     """One line per segment."""
     return "".join(f"{_line(segment.text)}\n" for segment in transcript.segments)
 
 
-def srt(transcript: Transcript) -> str:
-    """SubRip: numbered cues, hours always, a comma before the milliseconds, UTF-8."""
-    blocks = []
-    for number, cue in enumerate(cues(transcript.segments, transcript.duration_s), 1):
-        text = "\n".join(cue.lines).replace("-->", "->")
-        blocks.append(
-            f"{number}\n{_clock(cue.start_s, ',')} --> {_clock(cue.end_s, ',')}\n{text}\n"
-        )
-    return "\n".join(blocks)
-
-
-def vtt(transcript: Transcript) -> str:
-    """WebVTT: header, a dot before the milliseconds; &, < and > are escaped as the format asks, and
-    --> with them."""
-    blocks = ["WEBVTT\n"]
-    for cue in cues(transcript.segments, transcript.duration_s):
-        text = html.escape("\n".join(cue.lines), quote=False)
-        blocks.append(f"{_clock(cue.start_s, '.')} --> {_clock(cue.end_s, '.')}\n{text}\n")
-    return "\n".join(blocks)
-
-
-def tsv(transcript: Transcript) -> str:
+def tsv(transcript: Transcript, style: Style = PLAIN) -> str:
     """Tab-separated start, end and text; times in integer milliseconds."""
     rows = [f"{_ms(s.start_s)}\t{_ms(s.end_s)}\t{_line(s.text)}\n" for s in transcript.segments]
     return "".join(["start\tend\ttext\n", *rows])
 
 
-def json_(transcript: Transcript) -> str:
+def json_(transcript: Transcript, style: Style = PLAIN) -> str:
     """Everything that is known, schema 1: see Transcript.to_dict."""
     return json.dumps(transcript.to_dict(), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
 
 
-RENDERERS: dict[str, Callable[[Transcript], str]] = {
+Renderer = Callable[["Transcript", Style], str]
+
+RENDERERS: dict[str, Renderer] = {
     "txt": txt,
     "srt": srt,
     "vtt": vtt,
+    "ass": ass,
     "tsv": tsv,
     "json": json_,
 }
@@ -77,13 +58,16 @@ def formats(name: str) -> list[str]:
     return [name]
 
 
-def write(transcript: Transcript, path: str | Path, format: str | None = None) -> Path:
+def write(
+    transcript: Transcript, path: str | Path, format: str | None = None, style: Style = PLAIN
+) -> Path:
     """Renders a transcript into a file, whole or not at all.
 
     Args:
         transcript: what was recognised.
         path: the file to write; its folder must exist.
         format: one of RENDERERS; None takes the file's extension.
+        style: how subtitles look.
 
     Raises:
         AvsrError: unknown format, no transcript, the recording itself, or the file cannot be
@@ -104,7 +88,7 @@ def write(transcript: Transcript, path: str | Path, format: str | None = None) -
         )
     if (found := outputs.identity(path)) is not None and found == outputs.identity(Path(source)):
         raise AvsrError(f"{path}: is the recording itself: write the transcript to another place")
-    write_text(path, RENDERERS[chosen](transcript))
+    write_text(path, RENDERERS[chosen](transcript, style))
     return path
 
 
@@ -128,12 +112,6 @@ def write_text(path: Path, text: str) -> None:
 
 def _ms(seconds: float) -> int:
     return round(seconds * 1000)
-
-
-def _clock(seconds: float, point: str) -> str:
-    """HH:MM:SS and milliseconds after `point`; hours are always there and may grow past 99."""
-    rest, ms = divmod(_ms(seconds), 1000)
-    return f"{rest // 3600:02d}:{rest // 60 % 60:02d}:{rest % 60:02d}{point}{ms:03d}"
 
 
 def _line(text: str) -> str:

@@ -99,7 +99,7 @@ def test_row_38_what_makes_sense_works(model: Recogniser, tmp_path: Path, shared
     assert model.with_decoding(language="grid").decoding.language.name == "grid"
     with pytest.raises(avsr.AvsrError, match="'8': must be a whole number"):
         model.with_decoding("8")
-    with pytest.raises(avsr.AvsrError, match="'all' is 5 files"):
+    with pytest.raises(avsr.AvsrError, match="'all' is 6 files"):
         writers.write(SAID, tmp_path / "a.txt", format="all")
     assert writers.write(SAID, bytes(tmp_path / "a.txt")).read_text() == "a\n"
     assert writers.write(SAID, str(tmp_path / "a.vtt")).read_text().startswith("WEBVTT")

@@ -163,7 +163,9 @@ def test_folder_gets_every_format_named_by_stem(avsr, recogniser, tmp_path: Path
     assert (status, out) == (0, "")
     names = sorted(os.listdir(tmp_path / "new" / "deep"))
     assert names == sorted(
-        f"{stem}.{ext}" for stem in ("a", "b.c") for ext in ("txt", "srt", "vtt", "tsv", "json")
+        f"{stem}.{ext}"
+        for stem in ("a", "b.c")
+        for ext in ("txt", "srt", "vtt", "ass", "tsv", "json")
     )
 
 
@@ -214,6 +216,8 @@ def test_colliding_names_are_refused_before_any_work(avsr, recogniser, tmp_path:
         (("transcribe",), "FILE"),
         (("transcribe", "a.mp4", "--colour"), "--colour"),
         (("transcribe", "a.mp4", "-f", "doc"), "'vtt'"),
+        (("transcribe", "a.mp4", "--highlight"), "txt has no colours: use -f vtt"),
+        (("transcribe", "a.mp4", "-f", "vtt", "--layout", "lines=9"), "must be 1 to 3"),
         (("transcribe", "a.mp4", "-f", "all"), "-o DIR"),
         (("transcribe", "a.mp4", "b.mp4", "-f", "srt"), "-o DIR"),
         (("transcribe", "a.mp4", "--modality", "smell"), "'video'"),

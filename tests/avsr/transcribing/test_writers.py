@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from avsr.base.errors import AvsrError
+from avsr.transcribing.captions.formats import ASS_HEAD
 from avsr.transcribing.transcribe import Segment, Transcript, Word
 from avsr.transcribing.writers import RENDERERS, formats, write
 
@@ -48,6 +49,9 @@ GOLDEN = {
         "WEBVTT\n\n00:00:00.040 --> 00:00:01.200\nbin --&gt; blue\n\n"
         "01:01:01.000 --> 01:02:05.500\na &lt; b &amp; ü now\n"
     ),
+    "ass": ASS_HEAD.format(title="a.mp4")
+    + "Dialogue: 0,0:00:00.04,0:00:01.20,Default,,0,0,0,,bin --> blue\n"
+    + "Dialogue: 0,1:01:01.00,1:02:05.50,Default,s1,0,0,0,,a < b & ü now\n",
     "tsv": "start\tend\ttext\n40\t1200\tbin --> blue\n3661000\t3725500\ta < b & ü now\n",
     "json": """{
   "schema": 1,
@@ -136,13 +140,13 @@ def test_format_is_the_extension_unless_told(tmp_path: Path):
         .startswith("WEBVTT")
     )
     with pytest.raises(
-        AvsrError, match="format 'doc' is unknown: use one of txt, srt, vtt, tsv, json or all"
+        AvsrError, match="format 'doc' is unknown: use one of txt, srt, vtt, ass, tsv, json or all"
     ):
         write(TRANSCRIPT, tmp_path / "a.doc")
 
 
 def test_all_is_every_format():
-    assert formats("all") == ["txt", "srt", "vtt", "tsv", "json"]
+    assert formats("all") == ["txt", "srt", "vtt", "ass", "tsv", "json"]
 
 
 def test_full_disk_is_one_line_and_the_old_file_stays(

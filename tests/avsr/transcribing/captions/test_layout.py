@@ -9,8 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from avsr.base.errors import UsageError
 from avsr.decoding.words import Word, join
 from avsr.transcribing import writers
+from avsr.transcribing.captions.formats import PLAIN, Style
+from avsr.transcribing.captions.layout import Layout
 from avsr.transcribing.transcript import Segment, Transcript
 
 
@@ -30,20 +33,22 @@ def talk(
     return transcript(words)
 
 
-def read_back(said: Transcript, format: str) -> list[pysubs2.SSAEvent]:
-    return list(pysubs2.SSAFile.from_string(writers.RENDERERS[format](said), format_=format))
+def read_back(said: Transcript, format: str, style: Style = PLAIN) -> list[pysubs2.SSAEvent]:
+    text = writers.RENDERERS[format](said, style)
+    return list(pysubs2.SSAFile.from_string(text, format_=format))
 
 
-def check(said: Transcript, format: str) -> list[pysubs2.SSAEvent]:
-    cues = read_back(said, format)
+def check(said: Transcript, format: str, style: Style = PLAIN) -> list[pysubs2.SSAEvent]:
+    cues, layout = read_back(said, format, style), style.layout
     for cue in cues:
         lines = cue.plaintext.split("\n")
-        assert len(lines) <= 2
-        assert all(0 < len(line) <= 42 for line in lines)
-        assert 0 <= cue.duration <= 7000
+        assert len(lines) <= layout.lines
+        assert all(0 < len(line) <= layout.chars for line in lines)
+        assert 0 <= cue.duration <= layout.longest * 1000
     for cue, after in pairwise(cues):
         assert cue.end <= after.start
-        assert cue.duration >= 1000 or cue.end == after.start
+        enough = max(layout.shortest, min(len(cue.plaintext) / layout.speed, layout.longest))
+        assert cue.duration >= enough * 1000 - 60 or cue.end == after.start
     shown = "".join("".join(cue.plaintext.split()) for cue in cues)
     assert shown == "".join("".join(segment.text.split()) for segment in said.segments)
     return cues
@@ -121,3 +126,58 @@ def test_row_7_whatever_is_said_fits_and_is_complete(parts: list[tuple[str, floa
         words.append(Word(text, at + pause_s, at + pause_s + word_s, 0.9, 0.5))
         at += pause_s + word_s
     check(transcript(words), "srt")
+
+
+LAYOUTS = ["chars=20,lines=1", "chars=32,lines=3,longest=4", "shortest=2,longest=3,speed=10"]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@settings(max_examples=20, deadline=None)
+@given(parts=st.lists(SAID, min_size=1, max_size=20))
+def test_any_layout_is_kept(layout: str, parts: list[tuple[str, float, float]]):
+    words, at = [], 0.0
+    for text, pause_s, word_s in parts:
+        words.append(Word(text, at + pause_s, at + pause_s + word_s, 0.9, 0.5))
+        at += pause_s + word_s
+    check(transcript(words), "srt", Style(Layout.read(layout)))
+
+
+def test_a_cue_stays_for_as_long_as_it_takes_to_read():
+    words = ["what", "was", "said", "so", "fast", "that", "nobody", "could", "ever", "follow"]
+    (cue,) = check(talk(words, pause_s=0.0, word_s=0.1), "srt")
+    assert cue.duration == pytest.approx(len(" ".join(words)) / 20 * 1000, abs=60)
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        (
+            "We waited for the train, which came an hour too late.",
+            ["We waited for the train,", "which came an hour too late."],
+        ),
+        (
+            "she went down to the harbour to see the old ships go",
+            ["she went down to the harbour", "to see the old ships go"],
+        ),
+    ],
+)
+def test_lines_end_where_a_reader_would_pause(text: str, lines: list[str]):
+    (cue,) = read_back(talk(text.split(), pause_s=0.0), "srt")
+    assert cue.plaintext.split("\n") == lines
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("lines=4", "layout lines=4: must be 1 to 3"),
+        ("chars=9", "layout chars=9: must be 10 to 100"),
+        ("chars=wide", "layout 'chars=wide': chars must be a whole number"),
+        ("lines=1.5", "layout 'lines=1.5': lines must be a whole number"),
+        ("speed=nan", "layout speed=nan: must be 5 to 100"),
+        ("width=3", "layout 'width=3': give some of chars=42, lines=2, shortest=1"),
+        ("shortest=5,longest=4", "layout shortest=5: is more than longest=4"),
+    ],
+)
+def test_a_layout_that_makes_no_sense_is_one_line(text: str, told: str):
+    with pytest.raises(UsageError, match=told):
+        Layout.read(text)
