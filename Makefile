@@ -8,7 +8,7 @@ ARGS ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test install lint typecheck docs clean
+.PHONY: help demo test install lint typecheck docs schema clean
 .DELETE_ON_ERROR:
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make lint       ruff: rules and formatting"
 	@echo "make typecheck  mypy"
 	@echo "make docs       the documentation as a site, in build/site"
+	@echo "make schema     the JSON Schema of transcripts, after a change of avsr/transcribing/schema.py"
 	@echo "make clean      remove $(VENV) and what builds leave behind"
 
 demo: $(STAMP)
@@ -35,6 +36,9 @@ typecheck: $(STAMP)
 
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+schema: $(STAMP)
+	$(BIN)/python -c "from avsr.transcribing import schema as s; s.SCHEMA_FILE.write_text(s.rendered())"
 
 install: $(STAMP)
 
