@@ -14,7 +14,7 @@ from typing import Any
 
 from avsr.base.errors import AvsrError
 from avsr.base.outputs import write_file
-from avsr.preprocessing.corpora import Item
+from avsr.preprocessing.corpora import Item, below
 from avsr.preprocessing.faces.crop_styles import OWN
 from avsr.preprocessing.index import parse_index
 from avsr.preprocessing.shards import INDEX, versions
@@ -30,11 +30,12 @@ def fingerprint(items: Sequence[Item], root: Path) -> str:
     digest = hashlib.sha256()
     for item in items:
         size = item.path.stat().st_size if item.path.is_file() else None
-        row = asdict(item) | {"path": item.path.relative_to(root).as_posix(), "size": size}
+        row = asdict(item) | {"path": below(item.path, root), "size": size}
         row.pop("sound")
+        if item.span is None:  # shards of versions that knew no spans stay what they are
+            row.pop("span")
         if item.sound is not None:
-            name = item.sound.relative_to(root).as_posix()
-            row |= {"sound": name, "sound_size": item.sound.stat().st_size}
+            row |= {"sound": below(item.sound, root), "sound_size": item.sound.stat().st_size}
         digest.update(json.dumps(row, sort_keys=True).encode())
     return digest.hexdigest()
 

@@ -24,8 +24,7 @@ from avsr.base.errors import AvsrError, MediaError
 from avsr.base.outputs import write_file
 from avsr.base.pool import work_off
 from avsr.preprocessing.clip import FPS, Clip, with_sound_of
-from avsr.preprocessing.corpora import Item, plain
-from avsr.preprocessing.corpora import corpus as find_corpus
+from avsr.preprocessing.corpora import Item, below, list_corpus, plain
 from avsr.preprocessing.destination import PARTS, claim, fingerprint, whole_index, writing
 from avsr.preprocessing.faces.crop_styles import OWN, style_named
 from avsr.preprocessing.members import TAR_END, encode_clip, shard_key, tar_fragment
@@ -110,7 +109,11 @@ class _Job:
 
     @property
     def source(self) -> str:
-        return plain(self.item.path.relative_to(self.src).as_posix())
+        name = plain(below(self.item.path, self.src))
+        if self.item.span is None:
+            return name
+        start_s, end_s = self.item.span
+        return f"{name}#t={start_s:g}" + ("" if end_s is None else f",{end_s:g}")
 
 
 def prepare(
@@ -123,6 +126,7 @@ def prepare(
     limit: int | None = None,
     face: str | int = "main",
     crops: str = OWN.name,
+    splits: str | None = None,
     max_loss: float = MAX_LOSS,
     progress: Progress | None = None,
 ) -> Summary:
@@ -133,7 +137,7 @@ def prepare(
     skipped is named in index.json.
 
     Args:
-        corpus: "grid", "folder": see `corpora`.
+        corpus: "grid", "folder" and others: see `corpora`.
         src: the corpus as its makers lay it out.
         dst: folder for the shards; new, empty, or of an earlier run with the same source and
             settings.
@@ -142,6 +146,7 @@ def prepare(
         limit: only the first so many clips.
         face: which face is meant where there are several, see `face.choose_track`.
         crops: how mouths are cut out; see faces.crop_styles.
+        splits: which of the corpus's standard splits, where it has several: see its module.
         max_loss: share of skipped clips, 0 to 1, above which the run fails at its end.
         progress: called with (clips done, clips in all, seconds of media prepared in this run).
 
@@ -156,7 +161,7 @@ def prepare(
     _check(workers, shard_clips, limit, max_loss)
     style_named(crops)
     root, folder = Path(src), Path(dst)
-    items = find_corpus(corpus).list_items(root)[:limit]
+    items = list_corpus(corpus, root, splits)[:limit]
     made_from = {
         "corpus": corpus,
         "items": len(items),
@@ -318,6 +323,7 @@ def _load(job: _Job) -> Clip:
     item = job.item
     if item.problem:
         raise MediaError(item.problem)
+    stretch: dict[str, Any] = {"span": item.span} if item.span else {}
     clip = load_clip(
         item.path,
         id=item.id,
@@ -326,6 +332,7 @@ def _load(job: _Job) -> Clip:
         speaker=item.speaker,
         crops=job.crops,
         longest_s=MAX_CLIP_S,
+        **stretch,
     )
     if item.sound is not None:
         heard_clip = load_clip(item.sound, id=item.id, video=False, longest_s=MAX_CLIP_S)

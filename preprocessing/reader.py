@@ -47,6 +47,7 @@ def load_clip(
     model_path: str | Path | None = None,
     crops: str = OWN.name,
     longest_s: float = math.inf,
+    span: tuple[float, float | None] | None = None,
 ) -> Clip:
     """Reads a short media file as one clip.
 
@@ -60,10 +61,12 @@ def load_clip(
         speaker: who says it, where known.
         model_path: the face landmark model; see face_model.face_model.
         crops: how mouths are cut out; see faces.crop_styles.
-        longest_s: a longer file is refused before it is read.
+        longest_s: what is longer is refused before it is read.
+        span: the stretch to read, in seconds of the file; None as its end is the end of the file.
 
     Returns:
-        The whole file. Lips are zeros and video_present is false where there is no readable mouth.
+        The whole file or stretch. Lips are zeros and video_present is false where there is no
+        readable mouth.
 
     Raises:
         MediaError: not a media file, longer than longest_s, or neither a readable face nor sound in
@@ -78,6 +81,7 @@ def load_clip(
         "text": text,
         "speaker": speaker,
         "crops": crops,
+        "span": span,
     }
     with ClipReader(path, window_s=None, model_path=model_path, **options) as reader:
         duration_s = reader.info.duration_s
@@ -85,9 +89,12 @@ def load_clip(
             raise MediaError(
                 f"{duration_s:.0f} s long, at most {longest_s:.0f} s: cut it into utterances"
             )
-        (clip,) = reader
+        clips = list(reader)
         reader.log_faults()
-        return clip
+    if not clips and span is not None:
+        raise MediaError(f"ends before {span[0]:g} s, where the clip would begin")
+    (clip,) = clips
+    return replace(clip, start_s=span[0]) if span else clip
 
 
 def stream_clips(path: str | Path, *, window_s: float = 30.0, **options: Any) -> Iterator[Clip]:
@@ -137,6 +144,7 @@ class ClipReader:
             known.
         crops: how mouths are cut out; see faces.crop_styles.
         insist: a file with neither a readable face nor sound is an error.
+        span: the stretch to read, see media.streams.open_media.
 
     Attributes:
         info: what the file holds.
@@ -171,6 +179,7 @@ class ClipReader:
         audio_track: int | None = None,
         crops: str = OWN.name,
         insist: bool = True,
+        span: tuple[float, float | None] | None = None,
     ) -> None:
         from avsr.preprocessing.media.streams import open_media
 
@@ -198,7 +207,7 @@ class ClipReader:
         self._pictured: list[np.ndarray] = []
         self.persons: list[Person] = []
         self.chosen: Person | None = None
-        self.media = open_media(path, audio_track=audio_track)
+        self.media = open_media(path, audio_track=audio_track, span=span)
         self.info = self.media.info
         if not self.info.has_video:
             self._mouth = Mouth.nowhere()

@@ -33,6 +33,13 @@ class Corpus(StrEnum):
     lrs2 = "lrs2"
     lrs3 = "lrs3"
     lrw = "lrw"
+    muavic = "muavic"
+    tcdtimit = "tcdtimit"
+
+
+class Splits(StrEnum):
+    unseen = "unseen"
+    overlapped = "overlapped"
 
 
 class Crops(StrEnum):

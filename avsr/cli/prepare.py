@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from avsr.base.console import printable, progress
-from avsr.cli.options import Corpus, Crops
+from avsr.cli.options import Corpus, Crops, Splits
 
 
 def prepare(
@@ -27,6 +27,14 @@ def prepare(
             help="How mouths are cut out: own for training, research for imported models."
         ),
     ] = Crops.own,
+    splits: Annotated[
+        Splits | None,
+        typer.Option(help="Standard splits of grid, in place of lists in SRC; see the corpora."),
+    ] = None,
+    max_skipped: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Share of the clips over which the run fails."),
+    ] = 0.2,
 ) -> None:
     """Cut a corpus into shards of lips and sound, ready to train on. Run it again to go on after a
     stop."""
@@ -39,6 +47,8 @@ def prepare(
             dst,
             workers=workers,
             crops=crops.value,
+            splits=splits.value if splits else None,
+            max_loss=max_skipped,
             progress=lambda done, total, _: tell(done, total),
         )
     print(*map(printable, str(summary).splitlines()), sep="\n")

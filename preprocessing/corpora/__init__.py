@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from avsr.base.errors import AvsrError
+from avsr.base.errors import AvsrError, UsageError
 from avsr.preprocessing.clip import WordTimes
 
 CORPORA = {
@@ -19,6 +20,8 @@ CORPORA = {
     "lrs2": "avsr.preprocessing.corpora.lrs2",
     "lrs3": "avsr.preprocessing.corpora.lrs3",
     "lrw": "avsr.preprocessing.corpora.lrw",
+    "muavic": "avsr.preprocessing.corpora.muavic",
+    "tcdtimit": "avsr.preprocessing.corpora.tcdtimit",
 }
 
 
@@ -37,6 +40,8 @@ class Item:
         problem: why the item cannot be used; it is then skipped under this reason.
         sound: a file of its own that holds the sound, from where the media file begins; None where
             the media file holds it itself.
+        span: where the clip begins and ends in the media file, in seconds; None where it is all of
+            it.
     """
 
     id: str
@@ -48,6 +53,7 @@ class Item:
     note: str | None = None
     problem: str | None = None
     sound: Path | None = None
+    span: tuple[float, float | None] | None = None
 
 
 def corpus(name: str) -> ModuleType:
@@ -63,6 +69,35 @@ def corpus(name: str) -> ModuleType:
             "them)"
         )
     return import_module(CORPORA[name])
+
+
+def list_corpus(name: str, src: str | Path, splits: str | None = None) -> list[Item]:
+    """The clips of a corpus.
+
+    Args:
+        name: of the corpus.
+        src: where it is.
+        splits: which of its standard splits, by its name; None for what its own lists say.
+
+    Raises:
+        AvsrError: no such corpus, or it is laid out otherwise.
+        UsageError: the corpus has no such splits.
+    """
+    module = corpus(name)
+    if splits is None:
+        return module.list_items(src)
+    known = tuple(getattr(module, "NAMED_SPLITS", ()))
+    if splits not in known:
+        has = f"use one of {', '.join(known)}" if known else "it has one way to split it: leave out"
+        raise UsageError(f"{name} knows no splits {splits!r}: {has}")
+    return module.list_items(src, splits)
+
+
+def below(path: Path, root: Path) -> str:
+    """A path as it is seen from the corpus, with slashes: what records say, on any machine."""
+    if path.is_relative_to(root):
+        return path.relative_to(root).as_posix()
+    return Path(os.path.relpath(path, root)).as_posix()
 
 
 def contents(folder: Path, most: int = 6) -> str:

@@ -1,16 +1,24 @@
 """GRID: 33 speakers, 1000 six-word sentences each (Cooke, Barker, Cunningham, Shao, JASA 120(5),
 2006).
 
-Where from: zenodo.org/records/3625687, under CC BY 4.0.
+Where from: zenodo.org/records/3625687, under CC BY 4.0. There is no video of speaker s21.
 
 Layout, as unpacked from its usual archives:
 
     SRC/s1/**/bbaf2n.mpg         any video suffix, at any depth below the speaker's folder
-    SRC/align/s1/bbaf2n.align    or SRC/s1/align/bbaf2n.align: start end word, 25000 units a second
+    SRC/align/s1/bbaf2n.align    or SRC/alignments/s1/, or SRC/s1/align/: start end word, 25000
+                                 units a second
     SRC/train.txt, SRC/val.txt   optional (also test.txt): one `bbaf2n` or `s1/bbaf2n` a line; other
     names of a
                                  split (validation.txt, Dev.txt) and suffixes of clips (bbaf2n.mpg)
                                  are understood
+
+Splits: what the lists say, or those of Assael et al., LipNet (arXiv:1611.01599), by their names:
+
+    unseen        the speakers s1, s2, s20 and s22 are "test", the others "train"
+    overlapped    255 random sentences of each speaker are "test", the others "train"; LipNet does
+                  not say which. Here they are the first 255 in the order of their hashes, the same
+                  everywhere. To compare with others, write the list that they used into test.txt.
 
 The transcript is what the file name spells. Alignment files of public copies are shuffled between
 speakers, so they only give word times, and only where their words agree with the file name.
@@ -18,7 +26,9 @@ speakers, so they only give word times, and only where their words agree with th
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,6 +59,11 @@ SLOTS = {
 Cunningham, Shao, JASA 120(5), 2006."""
 
 
+NAMED_SPLITS = ("unseen", "overlapped")
+UNSEEN_SPEAKERS = frozenset({"s1", "s2", "s20", "s22"})
+OVERLAPPED_TEST = 255  # sentences of each speaker
+
+
 def transcript(stem: str) -> str | None:
     """The sentence that a GRID file name spells (`bbaf2n`: "bin blue at f two now"), or None where
     it spells none."""
@@ -73,12 +88,13 @@ def read_alignment(path: Path) -> WordTimes:
     return tuple(words)
 
 
-def list_items(src: str | Path) -> list[Item]:
+def list_items(src: str | Path, splits: str | None = None) -> list[Item]:
     """All clips of a GRID folder, sorted by speaker and name; those that cannot be used carry a
     `problem`.
 
     Args:
         src: the folder that holds s1, s2, ...
+        splits: one of NAMED_SPLITS in place of the lists; what the lists say where None.
 
     Returns:
         Items with the id `s1_bbaf2n`; clips in no list have split None.
@@ -102,7 +118,7 @@ def list_items(src: str | Path) -> list[Item]:
             f"{root}: no GRID clips in it; expected folders s1, s2, ... with videos such as "
             f"s1/bbaf2n.mpg, found {contents(root)}"
         )
-    listed = _read_lists(root)
+    listed = _read_lists(root) if splits is None else {}
     items: dict[str, Item] = {}
     extra = []
     for speaker, path in clips:
@@ -114,7 +130,29 @@ def list_items(src: str | Path) -> list[Item]:
             )
         else:
             items[item.id] = item
-    return _with_splits(root, items, listed) + extra
+    if splits is None:
+        return _with_splits(root, items, listed) + extra
+    test = _unseen(items) if splits == "unseen" else _overlapped(items)
+    kept = [replace(item, split="test" if id in test else "train") for id, item in items.items()]
+    return kept + extra
+
+
+def _unseen(items: dict[str, Item]) -> set[str]:
+    """The ids of the clips of UNSEEN_SPEAKERS."""
+    return {id for id, item in items.items() if item.speaker in UNSEEN_SPEAKERS}
+
+
+def _overlapped(items: dict[str, Item]) -> set[str]:
+    """The ids of OVERLAPPED_TEST clips of each speaker, by the order of their hashes."""
+    of_speaker: dict[str | None, list[str]] = defaultdict(list)
+    for id, item in items.items():
+        if item.problem is None:
+            of_speaker[item.speaker].append(id)
+    test: set[str] = set()
+    for ids in of_speaker.values():
+        ids.sort(key=lambda id: hashlib.sha256(id.encode()).digest())
+        test.update(ids[:OVERLAPPED_TEST])
+    return test
 
 
 def _item(root: Path, speaker: Path, path: Path) -> Item:
@@ -125,7 +163,11 @@ def _item(root: Path, speaker: Path, path: Path) -> Item:
         return Item(
             id, path, problem="its file name spells no GRID sentence (six codes such as bbaf2n)"
         )
-    folders = (root / "align" / speaker.name, speaker / "align")
+    folders = (
+        root / "align" / speaker.name,
+        root / "alignments" / speaker.name,
+        speaker / "align",
+    )
     found = (beside(folder / path.name, ".align") for folder in folders if folder.is_dir())
     align = next(filter(None, found), None)
     if align is None:
@@ -185,7 +227,8 @@ def _with_splits(
     chosen: dict[str, tuple[str, str]] = {}
     missing = []
     for name, (split, file) in listed.items():
-        speaker, _, stem = name.rpartition("/")
+        folders, _, stem = name.rpartition("/")
+        speaker = folders.partition("/")[0]  # of s1/video/mpg_6000/bbaf2n, as some lists have it
         ids = [f"{speaker}_{stem}"] if speaker else by_stem.get(stem, [])
         if len(ids) > 1:
             raise AvsrError(

@@ -19,7 +19,7 @@ import numpy as np
 
 from avsr.base.errors import MediaError
 from avsr.base.inputs import whole_number
-from avsr.preprocessing.clip import CROP_SIZE, SAMPLES_PER_FRAME
+from avsr.preprocessing.clip import CROP_SIZE, FPS, SAMPLES_PER_FRAME
 from avsr.preprocessing.media.cutoff import cut_off
 from avsr.preprocessing.media.ticks import Picture, Shape, picture_ticks, resampled, sound_ticks
 from avsr.preprocessing.media.tracks import (
@@ -32,6 +32,11 @@ from avsr.preprocessing.media.tracks import (
 )
 
 log = logging.getLogger(__name__)
+
+RUN_UP_S = 1.0  # decoded before a stretch begins: until then decoders of sound have settled
+
+Span = tuple[float, float | None]
+"""Where a stretch of a file begins and ends, in seconds; None is the end of the file."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +111,11 @@ class Media:
         streams: all of its streams, used or not.
     """
 
-    def __init__(self, path: Path, audio_track: int | None = None) -> None:
+    def __init__(
+        self, path: Path, audio_track: int | None = None, span: Span | None = None
+    ) -> None:
         self.path, self._audio_track = path, audio_track
+        self._span = span or (0.0, None)
         # not read yet but for their first frames
         self._opened: dict[str, Track] = _open_tracks(path, audio_track)
         self._read: dict[str, Track] = {}  # the last that were read of either kind
@@ -204,15 +212,23 @@ class Media:
             self._opened = _open_tracks(self.path, self._audio_track)
         tracks = {kind: self._opened.pop(kind) for kind in wanted if wanted[kind]}
         self._read |= tracks
-        return _pieces(tracks.get("video"), tracks.get("audio"), piece_frames)
+        start_s, end_s = self._span
+        if start_s > RUN_UP_S:
+            for track in tracks.values():
+                track.skip_to(start_s - RUN_UP_S)
+        frames = slice(round(start_s * FPS), None if end_s is None else round(end_s * FPS))
+        return _pieces(tracks.get("video"), tracks.get("audio"), piece_frames, frames)
 
     def _info(self) -> MediaInfo:
         pictures, sound = self._opened.get("video"), self._opened.get("audio")
         shape = Shape.of(pictures.stream, pictures.first) if pictures else Shape(0, 0, 0)
         height, width = shape.upright
+        whole_s = declared_s(self.path, [track for track in (pictures, sound) if track])
+        start_s, end_s = self._span
+        ends_s = whole_s if end_s is None else min(end_s, whole_s)
         return MediaInfo(
             path=self.path,
-            duration_s=declared_s(self.path, [track for track in (pictures, sound) if track]),
+            duration_s=max(0.0, ends_s - start_s),
             has_audio=sound is not None,
             has_video=pictures is not None,
             width=width,
@@ -224,13 +240,17 @@ class Media:
         )
 
 
-def open_media(path: str | os.PathLike[str], *, audio_track: int | None = None) -> Media:
+def open_media(
+    path: str | os.PathLike[str], *, audio_track: int | None = None, span: Span | None = None
+) -> Media:
     """Opens a media file and decodes the first frame of each stream.
 
     Args:
         path: any container FFmpeg reads.
         audio_track: which of several sound tracks, counted from 1; the file's own default where
             None.
+        span: the stretch to read, in seconds of the file; its first frame then counts as 0. All of
+            it where None.
 
     Raises:
         MediaError: the file is missing, a folder, empty, not media, has neither sound nor picture
@@ -239,7 +259,7 @@ def open_media(path: str | os.PathLike[str], *, audio_track: int | None = None) 
     """
     if audio_track is not None:
         audio_track = whole_number(audio_track, "audio track", "a number, from 1 on")
-    return Media(Path(path), audio_track)
+    return Media(Path(path), audio_track, span)
 
 
 def probe(path: str | os.PathLike[str]) -> MediaInfo:
@@ -277,13 +297,16 @@ def read(
     return told()
 
 
-def _pieces(pictures: Track | None, sound: Track | None, piece_frames: int) -> Iterator[Piece]:
+def _pieces(
+    pictures: Track | None, sound: Track | None, piece_frames: int, frames: slice
+) -> Iterator[Piece]:
     """Pairs the ticks of both streams and packs them; the shorter stream is absent for the rest."""
     silence = np.zeros(SAMPLES_PER_FRAME, np.float32)
-    ticks = zip_longest(
+    all_ticks = zip_longest(
         picture_ticks(pictures) if pictures else (),
         sound_ticks(resampled(sound)) if sound else (),
     )
+    ticks = islice(all_ticks, frames.start, frames.stop)
     first = 0
     try:
         while part := list(islice(ticks, piece_frames)):

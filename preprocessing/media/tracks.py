@@ -31,6 +31,7 @@ BROADCAST_RETURN_S = 1.0
 # AVFMT_TS_DISCONT
 DEFAULT, ATTACHED_PICTURE, CLOCK_RESTARTS = 0x1, 0x400, 0x200
 LOSSLESS = 0x4  # AV_CODEC_PROP_LOSSLESS
+INDEXED = {"mov", "mp4", "matroska", "webm"}  # formats in which seeking is sure to arrive
 # Formats that only say where sound and picture are, or that draw text
 NAME_OTHER_FILES = {
     "concat",
@@ -258,6 +259,24 @@ class Track:
             if self.watch is not None:
                 self.watch(start_s - self.origin_s, duration_s, frame)
             yield start_s - self.origin_s, duration_s, frame
+
+    def skip_to(self, time_s: float) -> None:
+        """Goes on with a frame that begins at a time or somewhat before, where the container has an
+        index to go by; elsewhere all frames still come.
+
+        Args:
+            time_s: seconds after `origin_s`.
+        """
+        if not INDEXED & set(self.container.format.name.split(",")):
+            return
+        for target_s in (time_s + self.origin_s, self.start_s):
+            self.container.seek(round(target_s / self.stream.time_base), stream=self.stream)
+            self._clock = _Clock(self.stream, False)
+            self._timed = self._decode()
+            head = next(self._timed, None)
+            self._timed = chain([head] if head else [], self._timed)
+            if head is not None and head[0] - self.origin_s <= time_s:
+                return
 
     def close(self) -> None:
         self.container.close()

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from avsr.base.errors import AvsrError
+from avsr.base.errors import AvsrError, UsageError
 from avsr.cli.options import Corpus
-from avsr.preprocessing.corpora import CORPORA, Item, corpus, grid
+from avsr.preprocessing.corpora import CORPORA, Item, corpus, grid, list_corpus
 from avsr.preprocessing.corpora import folder as folder_corpus
 
 ALIGN = (
@@ -400,3 +400,31 @@ def test_row_15_an_empty_text_says_that_nothing_is_spoken(tmp_path: Path, conten
     (item,) = folder_corpus.list_items(tmp_path)
     assert (item.text, item.split, item.problem) == ("", "test", None)
     assert "empty" in (item.note or "")
+
+
+def test_grid_splits_of_lipnet_go_by_their_names(tmp_path: Path) -> None:
+    for number in range(300):
+        code = f"{'blps'[number % 4]}b{'abiw'[number // 75]}{'abcdefghij'[number % 10]}"
+        put(tmp_path / f"s1/{code}{number // 10 % 10 or 'z'}n.mp4")
+    for speaker in ("s2", "s3"):
+        put(tmp_path / speaker / "bbaf2n.mp4")
+    put(tmp_path / "val.txt", "s3/bbaf2n\n")
+    listed = {item.id: item.split for item in list_corpus("grid", tmp_path)}
+    unseen = {item.id: item.split for item in list_corpus("grid", tmp_path, "unseen")}
+    overlapped = {item.id: item.split for item in list_corpus("grid", tmp_path, "overlapped")}
+    assert (listed["s3_bbaf2n"], listed["s2_bbaf2n"]) == ("val", None)
+    assert (unseen["s3_bbaf2n"], unseen["s2_bbaf2n"]) == ("train", "test")
+    of_first = [split for id, split in overlapped.items() if id.startswith("s1_")]
+    assert of_first.count("test") == 255
+    assert of_first.count("train") == len(of_first) - 255 > 0
+    with pytest.raises(UsageError, match="knows no splits 'seen': use one of unseen, overlapped"):
+        list_corpus("grid", tmp_path, "seen")
+    with pytest.raises(UsageError, match="lrw knows no splits 'unseen': it has one way"):
+        list_corpus("lrw", tmp_path, "unseen")
+
+
+def test_grid_lists_of_others_may_name_the_folders_of_the_archive(tmp_path: Path) -> None:
+    put(tmp_path / "s14/video/mpg_6000/bgbg2s.mpg")
+    put(tmp_path / "test.txt", "s14/video/mpg_6000/bgbg2s\n")
+    (item,) = grid.list_items(tmp_path)
+    assert (item.id, item.split) == ("s14_bgbg2s", "test")

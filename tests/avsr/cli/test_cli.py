@@ -294,15 +294,18 @@ def stub(monkeypatch: pytest.MonkeyPatch, module: str, **attributes: object) -> 
 def test_prepare_passes_everything_on(avsr, monkeypatch: pytest.MonkeyPatch):
     calls = []
 
-    def prepare(corpus, src, dst, *, workers, crops, progress):
+    def prepare(corpus, src, dst, *, progress, **options):
         progress(1, 2, 3.0)
-        calls.append((corpus, str(src), str(dst), workers))
+        calls.append((corpus, str(src), str(dst), options))
         return "2 clips"
 
     stub(monkeypatch, "avsr.preprocessing.prepare", prepare=prepare)
     assert avsr("prepare", "grid", "a", "b") == (0, "2 clips\n", "")
-    assert avsr("prepare", "folder", "a", "b", "--workers", "3")[0] == 0
-    assert calls == [("grid", "a", "b", None), ("folder", "a", "b", 3)]
+    changed = {"workers": 3, "crops": "research", "splits": "unseen", "max_loss": 0.5}
+    words = "--workers 3 --crops research --splits unseen --max-skipped 0.5"
+    assert avsr("prepare", "grid", "a", "b", *words.split())[0] == 0
+    usual = {"workers": None, "crops": "own", "splits": None, "max_loss": 0.2}
+    assert calls == [("grid", "a", "b", usual), ("grid", "a", "b", changed)]
 
 
 def test_train_passes_everything_on(avsr, monkeypatch: pytest.MonkeyPatch):

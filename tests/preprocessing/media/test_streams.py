@@ -737,3 +737,30 @@ def test_zero_length_streams(film: Film) -> None:
     (film.folder / "words.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nhello\n")
     film.run("-i", film.folder / "words.srt", subtitles)
     refused(subtitles)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mpg"])  # with an index and without
+def test_a_stretch_of_a_file_is_what_the_whole_file_has_there(
+    tmp_path: Path, ffmpeg: str, suffix: str
+) -> None:
+    from avsr.preprocessing.media.mp4 import write_video
+
+    film = tmp_path / "film.mp4"
+    sound = np.sin(np.cumsum(np.linspace(0.05, 0.6, 250 * SAMPLES_PER_FRAME))) * 0.3
+    write_video(film, (counter(i) for i in range(250)), sound.astype(np.float32))
+    path = tmp_path / f"copy{suffix}"
+    codecs = ["-c", "copy"] if suffix == ".mkv" else ["-q:v", "2"]
+    subprocess.run([ffmpeg, "-v", "error", "-i", film, *codecs, path], check=True)
+    whole = list(streams.read(path))
+    pictures = numbers(whole)
+    heard = np.concatenate([piece.audio for piece in whole])
+    for start_s, end_s in [(0.0, 1.0), (4.0, 6.5), (8.52, None)]:
+        with streams.open_media(path, span=(start_s, end_s)) as media:
+            part = list(media.pieces())
+        first, last = round(start_s * FPS), len(pictures) if end_s is None else round(end_s * FPS)
+        assert part[0].first_frame == 0
+        assert numbers(part) == pictures[first:last]
+        found = np.concatenate([piece.audio for piece in part])
+        there = heard[first * SAMPLES_PER_FRAME : last * SAMPLES_PER_FRAME]
+        assert np.abs(found - there).max() < 1e-3
+        assert media.info.duration_s == pytest.approx((last - first) / FPS, abs=0.1)
