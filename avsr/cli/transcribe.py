@@ -14,7 +14,6 @@ from avsr.base import outputs
 from avsr.base.console import Bar, failing_alone, note, one_line, progress, say
 from avsr.base.errors import AvsrError, UsageError
 from avsr.cli.options import (
-    FACES,
     DeviceOption,
     Format,
     HighlightOption,
@@ -31,9 +30,13 @@ if TYPE_CHECKING:
 
 
 def face_rule(text: str) -> str:
-    """Whose lips: a rule, or the number of a person."""
-    if text not in FACES and not text.isdecimal():
-        raise typer.BadParameter(f"{text!r}: use {', '.join(FACES)} or the number of a face")
+    """Whose lips: a rule, the number of a person, or a place in the picture."""
+    from avsr.preprocessing.faces.persons import check_rule
+
+    try:
+        check_rule(text)
+    except AvsrError as error:
+        raise typer.BadParameter(str(error)) from error
     return text
 
 
@@ -97,7 +100,8 @@ FaceOption = Annotated[
     typer.Option(
         metavar="RULE",
         callback=face_rule,
-        help="Whose lips: main (longest and largest), largest, left, right, or a number from 0 on.",
+        help="Whose lips: main (longest and largest), largest, left, right, a number from 0 on, "
+        "or a place in the picture as x,y in pixels.",
     ),
 ]
 AudioTrackOption = Annotated[

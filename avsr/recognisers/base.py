@@ -72,8 +72,8 @@ class Recogniser(protocol.Recogniser):
             path: any container that FFmpeg reads.
             modality: "auto" uses what is there; "av", "audio" and "video" insist on it.
             beam, language: as in with_decoding.
-            face: whose lips: "main", "largest", "left", "right" or the number of a person, see
-                persons.
+            face: whose lips: "main", "largest", "left", "right", the number of a person, or a place
+                in the picture as "x,y", see `persons.choose_person`.
             progress: told how far it is.
             reader: of this file, face and modality, which began to read while the model was loaded;
                 is closed.

@@ -28,6 +28,7 @@ import numpy as np
 
 from avsr.base.errors import AvsrError
 from avsr.preprocessing.clip import FPS
+from avsr.preprocessing.faces.face import LIP_SLICE
 from avsr.preprocessing.faces.face_tracks import FaceTrack, shape_distances
 
 SAME = 0.025  # shape distance up to which two faces are one person ...
@@ -192,16 +193,27 @@ RULES: dict[str, Callable[[Person], float]] = {
 }
 
 
+def place_named(rule: str | int) -> tuple[float, float] | None:
+    """The place in the picture that a rule like "320,180" names, (x, y) in source pixels; None for
+    other rules."""
+    x, comma, y = str(rule).partition(",")
+    if not comma or not (x.strip().isdecimal() and y.strip().isdecimal()):
+        return None
+    return float(x), float(y)
+
+
 def check_rule(rule: str | int) -> None:
     """Raises unless a rule is one.
 
     Raises:
         AvsrError: it is not.
     """
-    if isinstance(rule, bool) or not (
-        isinstance(rule, int) or rule in RULES or str(rule).isdecimal()
-    ):
-        raise AvsrError(f"face {rule!r}: allowed are {', '.join(RULES)} or the number of a face")
+    is_number = isinstance(rule, int) or str(rule).isdecimal()
+    if isinstance(rule, bool) or not (is_number or rule in RULES or place_named(rule)):
+        raise AvsrError(
+            f"face {rule!r}: allowed are {', '.join(RULES)}, the number of a face, or a place in "
+            "the picture as x,y"
+        )
 
 
 def choose_person(persons: Sequence[Person], rule: str | int = "main") -> Person | None:
@@ -211,7 +223,8 @@ def choose_person(persons: Sequence[Person], rule: str | int = "main") -> Person
         persons: from find_persons.
         rule: "main" takes the greatest duration x size (long and large), "largest" the largest
             face, "left" and "right" the outermost in the picture (these three among people seen at
-            least a fifth as long as the longest), a number the person of that number.
+            least a fifth as long as the longest), a number the person of that number, "x,y" the
+            one whose mouth is nearest to that place, in source pixels from the top left.
 
     Returns:
         The person; None where there is nobody.
@@ -222,6 +235,8 @@ def choose_person(persons: Sequence[Person], rule: str | int = "main") -> Person
     check_rule(rule)
     if not persons:
         return None
+    if (place := place_named(rule)) is not None:
+        return min(persons, key=lambda person: _distance_to(place, person))
     if rule not in RULES:
         if not 0 <= int(rule) < len(persons):
             raise AvsrError(f"face {rule}: there is no such face; {list_persons(persons)}")
@@ -229,6 +244,12 @@ def choose_person(persons: Sequence[Person], rule: str | int = "main") -> Person
     longest = max(person.duration for person in persons)
     long = [person for person in persons if rule == "main" or person.duration * 5 >= longest]
     return max(long, key=RULES[str(rule)])
+
+
+def _distance_to(place: tuple[float, float], person: Person) -> float:
+    """From a place to the mouth of a person where it comes nearest, source pixels."""
+    mouths = np.concatenate([track.points[:, LIP_SLICE].mean(axis=1) for track in person.tracks])
+    return float(np.linalg.norm(mouths - np.array(place), axis=1).min())
 
 
 def list_persons(persons: Sequence[Person]) -> str:

@@ -135,7 +135,16 @@ def test_the_order_of_the_tracks_plays_no_part():
 
 @pytest.mark.parametrize(
     ("rule", "expected"),
-    [("main", 1), ("largest", 2), ("left", 1), ("right", 2), (0, 0), ("2", 2)],
+    [
+        ("main", 1),
+        ("largest", 2),
+        ("left", 1),
+        ("right", 2),
+        (0, 0),
+        ("2", 2),
+        ("280,20", 1),
+        ("999, 0", 2),
+    ],
 )
 def test_rules(rule, expected):
     tracks = [
@@ -163,6 +172,8 @@ def test_mistakes_name_what_there_is():
         choose_person(persons, 3)
     with pytest.raises(AvsrError, match="allowed are main, largest"):
         choose_person([], "first")
+    with pytest.raises(AvsrError, match="a place in the picture as x,y"):
+        choose_person([], "320,")
     many = find_persons([_track(i, 0, 50, x=30 * i) for i in range(14)])
     assert list_persons(many).endswith("; and 4 more")
 
