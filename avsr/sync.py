@@ -195,17 +195,26 @@ def offset_of(
         AvsrError: the model's embedding was not trained, or max_frames is less than 1.
     """
     _check_range(max_frames)
+    spaces = embedded(recogniser, clips)
+    return find_offset(joined(spaces), max_frames) if spaces else None
+
+
+def embedded(recogniser: Recogniser, clips: Iterable[Clip]) -> list[Embedding]:
+    """The clips of a recording, each embedded as it comes; raises as `embed`."""
     _check_trained(recogniser)
     spaces = []
     for clip in clips:
         both = clip.audio_present.any() and clip.video_present.any()
         empty = _nowhere(clip, recogniser.config.space_dim)
         spaces.append(each_alone(recogniser, clip) if both else empty)
-    if not spaces:
-        return None
+    return spaces
+
+
+def joined(parts: Sequence[Embedding]) -> Embedding:
+    """Parts of a recording that follow each other, at least one, as a whole."""
     names = ("audio", "video", "audio_present", "video_present", "speaking")
-    whole = {name: np.concatenate([getattr(space, name) for space in spaces]) for name in names}
-    return find_offset(Embedding(spaces[0].id, **whole), max_frames)
+    whole = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return Embedding(parts[0].id, **whole)
 
 
 def each_alone(recogniser: Recogniser, clip: Clip) -> Embedding:

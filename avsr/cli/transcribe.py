@@ -13,6 +13,7 @@ import typer
 from avsr.base import outputs
 from avsr.base.console import Bar, failing_alone, note, one_line, progress, say
 from avsr.base.errors import AvsrError, UsageError
+from avsr.cli.extras import Extras, FixSyncOption
 from avsr.cli.options import (
     DeviceOption,
     Format,
@@ -128,6 +129,7 @@ def transcribe(
     language: LanguageOption = None,
     face: FaceOption = "main",
     audio_track: AudioTrackOption = None,
+    fix_sync: FixSyncOption = False,
     device: DeviceOption = "auto",
     overwrite: OverwriteOption = False,
 ) -> None:
@@ -139,12 +141,15 @@ def transcribe(
 
     names = writers.formats(format.value)
     style = _style(layout, names, highlight=highlight)
+    which: str | int = int(face) if face.isdecimal() else face
+    extras = Extras(out, fix_sync, device, {"face": which, "audio_track": audio_track})
     targets = _targets(files, out, names)
+    for file in files:
+        targets.setdefault(file, []).extend(extras.targets(file))
     inputs: list[str | Path] = [*files, *(named for named in (model, lm, grammar) if named)]
     outputs.refuse(chain(*targets.values()), inputs, overwrite=overwrite)
     if out is not None:
         _make_folder(out, targets)
-    which: str | int = int(face) if face.isdecimal() else face
     with ExitStack() as stack:
         # reads on while the model is loaded
         begun = _begun(files[0], modality.value, which, audio_track)
@@ -175,8 +180,9 @@ def transcribe(
                 else:
                     # once more: a long call leaves time for new files
                     outputs.refuse(targets[file], inputs, overwrite=overwrite)
-                    for name, target in zip(names, targets[file], strict=True):
+                    for name, target in zip(names, targets[file], strict=False):
                         writers.write(found, target, name, style)
+                extras.make(file, found, recogniser)
             failed |= outcome.failed
     raise typer.Exit(int(failed))
 

@@ -1,0 +1,100 @@
+"""What `avsr transcribe` makes of a film beside its transcript."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from avsr.base.console import say
+
+if TYPE_CHECKING:
+    from avsr.recognisers.base import Recogniser
+    from avsr.recognisers.ours import NetworkRecogniser
+    from avsr.transcribing.transcript import Transcript
+
+FixSyncOption = Annotated[
+    bool,
+    typer.Option(
+        "--fix-sync",
+        help="Also write <stem>.synced.<ext>, where it is certain that sound and lips are not "
+        "synchronised; needs -o.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What is asked for beside the transcripts.
+
+    Attributes:
+        out: the folder of the outputs.
+        fix_sync: write a synchronised copy.
+        device: where to compute.
+        options: face and audio_track, as they were for the transcripts.
+
+    Raises:
+        typer.BadParameter: something that needs a folder, without one.
+    """
+
+    out: Path | None
+    fix_sync: bool
+    device: str
+    options: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        if self.fix_sync and self.out is None:
+            raise typer.BadParameter(
+                "a film needs a folder: give it with -o DIR", param_hint="--fix-sync"
+            )
+
+    def targets(self, file: Path) -> Iterator[Path]:
+        """The files that may be written for an input."""
+        if self.out is not None and self.fix_sync:
+            yield self._synced(file)
+
+    def make(self, file: Path, said: Transcript, recogniser: Recogniser) -> None:
+        """Writes them, with a line about each.
+
+        Raises:
+            AvsrError: one cannot be made.
+        """
+        if self.fix_sync:
+            self._fix_sync(file, recogniser)
+
+    def _synced(self, file: Path) -> Path:
+        from avsr.preprocessing.media.copies import name_of_copy
+
+        assert self.out is not None
+        return self.out / name_of_copy(file, "synced")
+
+    def _fix_sync(self, file: Path, recogniser: Recogniser) -> None:
+        from avsr.transcribing.resync import synchronise
+
+        target = self._synced(file)
+        found = synchronise(self._embedding(recogniser), file, target, **self.options)
+        if found.offset_s is None:
+            say(f"{file}: no synchronised copy: {found.told}")
+        else:
+            say(f"{file}: {found.told}: put right in {target}")
+
+    def _embedding(self, recogniser: Recogniser) -> NetworkRecogniser:
+        """Who can tell whether sound and lips are synchronised: the recogniser itself, or the
+        bundled model."""
+        from avsr.recognisers.ours import NetworkRecogniser
+        from avsr.sync import is_trained
+
+        if isinstance(recogniser, NetworkRecogniser) and is_trained(recogniser):
+            return recogniser
+        return self._bundled
+
+    @cached_property
+    def _bundled(self) -> NetworkRecogniser:
+        from avsr.model import checkpoint
+        from avsr.recognisers import ours
+
+        return ours.load(checkpoint.DEFAULT, self.device)
