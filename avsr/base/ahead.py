@@ -48,6 +48,10 @@ class Ahead(Generic[Item]):
                 raise value  # type: ignore[misc]
         raise StopIteration
 
+    def is_ready(self) -> bool:
+        """Whether the next one is there already."""
+        return not self._ready.empty()
+
     def close(self) -> None:
         """Ends the thread, after the item in the making."""
         self._stop.set()

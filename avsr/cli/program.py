@@ -31,6 +31,7 @@ from avsr.cli.demo import demo
 from avsr.cli.doctor import doctor
 from avsr.cli.embedding import embedding
 from avsr.cli.evaluate import evaluate
+from avsr.cli.live import live
 from avsr.cli.ngram import ngram
 from avsr.cli.prepare import prepare
 from avsr.cli.report import report as report_command
@@ -72,6 +73,7 @@ COMMANDS = (
     report_command,
     compare,
     doctor,
+    live,
     sync,
     demo,
     bench,

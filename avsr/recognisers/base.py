@@ -89,7 +89,7 @@ class Recogniser(protocol.Recogniser):
             MediaError: the file cannot be read.
         """
         return engine.transcribe(
-            self._asked(modality, beam, language),
+            self.asked(modality, beam, language),
             path,
             modality,
             face=face,
@@ -125,7 +125,7 @@ class Recogniser(protocol.Recogniser):
             AvsrError: options that make no sense whatever the files hold, or paths that are no
                 list.
         """
-        asked = self._asked(modality, beam, language)
+        asked = self.asked(modality, beam, language)
         return together.transcribe_many(
             asked,
             paths,
@@ -136,7 +136,9 @@ class Recogniser(protocol.Recogniser):
             audio_track=audio_track,
         )
 
-    def _asked(self, modality: str, beam: int | None, language: Language | None) -> Self:
+    def asked(
+        self, modality: str, beam: int | None = None, language: Language | None = None
+    ) -> Self:
         """The recogniser as a call wants it; raises where what it wants makes no sense."""
         protocol.stream_for(self, modality)
         if beam is None and language is None:

@@ -223,10 +223,12 @@ class NetworkRecogniser(Recogniser):
             )
         return self._recognise(clips, modality, decoding)
 
-    def _asked(self, modality: str, beam: int | None, language: Language | None) -> Self:
+    def asked(
+        self, modality: str, beam: int | None = None, language: Language | None = None
+    ) -> Self:
         if beam is None and language is None:
             language = self.lexicon
-        return super()._asked(modality, beam, language)
+        return super().asked(modality, beam, language)
 
     def recognise_part(
         self, clips: Sequence[Clip], modality: str, closed: bool

@@ -122,10 +122,12 @@ class Pair(Recogniser):
         other.first, other.second = self.first.without_lexicon(), self.second.without_lexicon()
         return other
 
-    def _asked(self, modality: str, beam: int | None, language: Language | None) -> Self:
+    def asked(
+        self, modality: str, beam: int | None = None, language: Language | None = None
+    ) -> Self:
         stream_for(self, modality)
         other = copy.copy(self)
-        other.second = self.second._asked("auto", beam, language)
+        other.second = self.second.asked("auto", beam, language)
         return other
 
     def in_language(self, code: str) -> Self:

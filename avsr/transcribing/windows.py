@@ -154,7 +154,7 @@ class Recording:
             elif self._held is None:
                 self._held, self.origin_s = clip, clip.start_s
             else:
-                self._held = _together(self._held, clip)
+                self._held = joined(self._held, clip)
         if self._held is None:
             return None, False
         return self._held.window(
@@ -162,7 +162,7 @@ class Recording:
         ), self._held.frames > last - first
 
 
-def _together(first: Clip, second: Clip) -> Clip:
+def joined(first: Clip, second: Clip) -> Clip:
     """Two clips that follow each other as one."""
     names = ("audio", "lips", "audio_present", "video_present")
     arrays: dict[str, Any] = {
