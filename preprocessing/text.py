@@ -1,7 +1,8 @@
 """One form for a text, whoever typed it: what looks the same is the same, what cannot be seen is
 not there.
 
-Vocabularies, training texts and the evaluation share it.
+Vocabularies, training texts and the evaluation share it. A model that is trained for a language
+may learn it without letter case and punctuation: `spelt`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,25 @@ SPACELESS = (
     "\u4e00-\u9fff\uf900-\ufaff\U0001b000-\U0001b16f\U00020000-\U000323af"
 )
 _VIRAMA = 9  # combining class of the sign that mutes a vowel in the scripts of India
+# What people type for an apostrophe; signs that NFKC would make letters of; what is not spoken: the
+# stretch of Arabic script, joiners, enclosing marks.
+SIGNS = str.maketrans(
+    {
+        **dict.fromkeys(
+            "\u2018\u2019\u201a\u201b\u2032\u2035\u02b9\u02bb\u02bc\u02bd\u02c8\u00b4\u0060\uff07",
+            "'",
+        ),
+        # Armenian, Hebrew, saltillo, Greek
+        **dict.fromkeys("\u055a\u05f3\ua78b\ua78c\u1fbd\u1fbf\u1ffd\u1ffe", "'"),
+        **dict.fromkeys("\u2122\u2120", " "),
+        **dict.fromkeys("\u0640\u07fa\u200c\u200d\u20dd\u20de\u20df\u20e0\u20e2\u20e3\u20e4", ""),
+    }
+)
+_LOOSE_APOSTROPHE = re.compile(r"(?<!\S)'+|'+(?!\S)")
+_SPACE_BESIDE = re.compile(rf"(?<=[{SPACELESS}]) | (?=[{SPACELESS}])")
+_TURKISH = str.maketrans({"I": "\u0131", "\u0130": "i"})
+# ISO 639 codes of the languages that `spelt` knows, those of MuAViC and some more.
+LANGUAGES = ("ar", "de", "el", "en", "es", "fr", "it", "ja", "nl", "pt", "ru", "tr", "zh")
 
 
 def canonical(text: str) -> str:
@@ -41,6 +61,48 @@ def canonical(text: str) -> str:
     text = " ".join(_JOINERS.sub(_kept_joiner, text).split())
     # what stood between a letter and its accent is gone now
     return unicodedata.normalize("NFC", text)
+
+
+def spelt(text: str, language: str = "") -> str:
+    """A text as a model of a language learns to write it; numbers are not spelt out.
+
+    Args:
+        text: as somebody typed it.
+        language: one of LANGUAGES: small letters of plain width, no punctuation but apostrophes
+            within words, in scripts without spaces none. Empty: the canonical form alone.
+    """
+    if not language:
+        return canonical(text)
+    text = unicodedata.normalize("NFKC", canonical(text).translate(SIGNS))
+    text = text.translate(_TURKISH if language == "tr" else {}).lower()
+    return canonical(no_space_between_letters(words_alone(text)))
+
+
+def words_alone(text: str) -> str:
+    """The words of a text one space apart, its punctuation and symbols gone; an apostrophe stays
+    inside a word."""
+    return " ".join(_LOOSE_APOSTROPHE.sub(" ", "".join(_spoken(text))).split())
+
+
+def no_space_between_letters(text: str) -> str:
+    """Without the spaces beside letters of scripts that are written without them."""
+    return _SPACE_BESIDE.sub("", text)
+
+
+def _spoken(text: str) -> list[str]:
+    """Letters, numbers and the marks on them, which carry vowels in many scripts; a space for all
+    else."""
+    kept: list[str] = []
+    for char in text:
+        kind = unicodedata.category(char)
+        if kind[0] == "M":
+            # a mark on nothing is no word
+            kept.append(char if kept and kept[-1] not in " '" else " ")
+        elif kind == "Nd":
+            kept.append(str(unicodedata.decimal(char)))
+        else:
+            kept.append(char if char == "'" or kind[0] in "LN" else " ")
+    return kept
 
 
 def _kept_joiner(match: re.Match[str]) -> str:

@@ -22,6 +22,8 @@ from pydantic import (
 
 from avsr.base.errors import AvsrError
 from avsr.model.config import SIZES, ModelConfig
+from avsr.model.tokenizer import Tokenizer
+from avsr.preprocessing.text import LANGUAGES
 
 MOST = 10**9  # of anything that is counted
 HEAVIEST = 1000.0  # weight of a loss
@@ -85,6 +87,27 @@ class DataConfig(_Section):
         4.0, ge=0, le=1e6, description="clips are kept decoded in memory up to this size"
     )
     workers: int = Field(1, ge=0, le=64)
+
+
+class TokensConfig(_Section):
+    """What a model writes with. A run that starts from ``init`` takes all of it from there."""
+
+    kind: Literal["characters", "pieces"] = Field(
+        "characters", description="or sub-word pieces, learnt from the training texts"
+    )
+    size: int = Field(1000, ge=8, le=50_000, description="of pieces, the most")
+    language: str = Field(
+        "",
+        description="texts are learnt in small letters without punctuation, as this language needs "
+        "it: de, en, fr, zh, ...; empty: as they are",
+    )
+
+    @field_validator("language")
+    @classmethod
+    def _known(cls, language: str) -> str:
+        if language and language not in LANGUAGES:
+            raise ValueError(f"leave it empty, or choose among {', '.join(LANGUAGES)}")
+        return language
 
 
 class AugmentConfig(_Section):
@@ -341,6 +364,7 @@ class TrainConfig(_Section):
     )
     model: dict[str, Any] = Field(default_factory=dict, description="changes to the size's network")
     data: DataConfig = DataConfig()
+    tokens: TokensConfig = TokensConfig()
     augment: AugmentConfig = AugmentConfig()
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
@@ -357,8 +381,8 @@ class TrainConfig(_Section):
             raise ValueError("these parts are taken from init, a checkpoint: name it too")
         return parts
 
-    def network(self, tokens: tuple[str, ...]) -> ModelConfig:
-        """The network this recipe asks for, with the given vocabulary.
+    def network(self, tokenizer: Tokenizer, language: str = "") -> ModelConfig:
+        """The network this recipe asks for, with a vocabulary and the language that it spells.
 
         Raises:
             AvsrError: the size is unknown or a change to it is not valid.
@@ -367,7 +391,14 @@ class TrainConfig(_Section):
             raise AvsrError(f"size = {self.size!r}: allowed are {', '.join(SIZES)}")
         try:
             return ModelConfig(
-                **{"name": self.size, "tokens": tokens, **SIZES[self.size], **self.model}
+                **{
+                    "name": self.size,
+                    "tokens": tokenizer.tokens,
+                    "piece_scores": tokenizer.scores,
+                    "language": language,
+                    **SIZES[self.size],
+                    **self.model,
+                }
             )
         except ValidationError as error:
             raise AvsrError(f"recipe, section model: {_first(error)}") from None

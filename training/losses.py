@@ -273,7 +273,7 @@ class Objective(nn.Module):
         super().__init__()
         self.model = model
         self.config = config
-        self.tokenizer = Tokenizer.of(model.config.tokens)
+        self.tokenizer = Tokenizer.of(model.config.tokens, model.config.piece_scores)
         vocabulary = len(model.config.tokens)
         self.audio_frames = nn.Linear(model.config.dim, vocabulary)
         self.video_frames = nn.Linear(model.config.dim, vocabulary)

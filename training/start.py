@@ -17,8 +17,10 @@ from avsr.model.config import ModelConfig
 from avsr.model.network import AVSR
 from avsr.model.resize import with_outputs, with_tokens
 from avsr.model.tokenizer import Tokenizer
+from avsr.preprocessing.text import spelt
 from avsr.training.config import TrainConfig
-from avsr.training.data.store import shown, vocabulary
+from avsr.training.data.store import shown
+from avsr.training.data.vocabulary import training_texts, vocabulary
 from avsr.training.log import BOARD
 from avsr.training.state import MODEL, STATE
 
@@ -85,6 +87,7 @@ class Start:
         tokenizer: its vocabulary and, behind it, the characters of the training texts that it
             lacks.
         new: these characters.
+        language: in which texts are spelt.
         lineage: what its info says of every model that is trained on from it.
     """
 
@@ -95,11 +98,17 @@ class Start:
         if config.init:
             self.source, info = checkpoint.load(str(config.init))
         self.lineage: dict[str, Any] = {key: info[key] for key in LINEAGE if key in info}
-        self.tokenizer, self.new = vocabulary(data, config.data.train_split), []
-        if self.source:
-            known = Tokenizer.of(self.source.config.tokens)
-            self.new = known.unknown(self.tokenizer.tokens[1:])
-            self.tokenizer = Tokenizer.of([*known.tokens, *self.new])
+        self.new: list[str] = []
+        split = config.data.train_split
+        if self.source is None:
+            self.language = config.tokens.language
+            self.tokenizer = vocabulary(data, split, config.tokens)
+        else:
+            own = self.source.config
+            self.language, known = own.language, Tokenizer.of(own.tokens, own.piece_scores)
+            texts = [spelt(text, self.language) for text in training_texts(data, split)]
+            self.new = known.unknown({char for text in texts for char in text})
+            self.tokenizer = known.grown(self.new)
 
     def network(self, shape: ModelConfig, say: Callable[[str], object]) -> AVSR:
         """The network to train: of this shape, with the weights of ``init`` where they fit, frozen

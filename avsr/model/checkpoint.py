@@ -299,7 +299,7 @@ def _config(path: Path, about: dict[str, Any]) -> ModelConfig:
 
     try:
         config = ModelConfig.model_validate(about["config"])
-        Tokenizer.of(config.tokens)
+        Tokenizer.of(config.tokens, config.piece_scores)
         return config
     except ValidationError as error:
         first = error.errors()[0]

@@ -23,6 +23,14 @@ class ModelConfig(BaseModel):
     tokens: tuple[str, ...] = Field(
         ..., min_length=2, description="token strings; index 0 is the CTC blank"
     )
+    piece_scores: tuple[float, ...] = Field(
+        (), description="log probability of each token of a vocabulary of pieces; see the tokenizer"
+    )
+    language: str = Field(
+        "",
+        max_length=20,
+        description="texts were spelt as preprocessing.text.spelt does in it; empty: as they were",
+    )
     fusion: Literal["cross", "early", "late"] = "cross"
     n_mels: int = Field(80, ge=20, le=128)
     crop: int = Field(64, ge=32, le=96, description="side of the picture the network sees, pixels")
@@ -65,6 +73,11 @@ class ModelConfig(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.piece_scores and len(self.piece_scores) != len(self.tokens):
+            raise ValueError(
+                f"piece_scores are {len(self.piece_scores)}, one for each of {len(self.tokens)} "
+                "tokens are needed"
+            )
         if self.dim % (2 * self.heads):
             raise ValueError(
                 f"dim={self.dim} must be a multiple of twice the heads (2 x {self.heads})"

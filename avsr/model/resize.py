@@ -45,7 +45,8 @@ def with_tokens(model: AVSR, tokens: Sequence[str]) -> AVSR:
         tokens: strings of the result's vocabulary, the blank first.
     """
     old = model.config.tokens
-    other = AVSR(model.config.model_copy(update={"tokens": tuple(tokens)}))
+    vocabulary = {"tokens": tuple(tokens), "piece_scores": ()}
+    other = AVSR(model.config.model_copy(update=vocabulary))
     places = {token: i for i, token in enumerate(tokens)}
     here = torch.tensor([i for i, token in enumerate(old) if token in places])
     there = torch.tensor([places[token] for token in old if token in places])

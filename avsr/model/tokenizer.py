@@ -15,6 +15,7 @@ from avsr.preprocessing.text import SPACELESS, canonical
 BLANK = "<blank>"
 BEGIN = "\u2581"  # a piece with it in front begins a word, as SentencePiece writes it
 SPACE = "<space>"  # how some research models write the token for " "
+UNLIKELY = 10.0  # log probability that a character of another corpus is below all pieces
 
 _SPACELESS = re.compile(f"[{SPACELESS}]")
 
@@ -35,6 +36,7 @@ class Tokenizer:
     """
 
     blank = 0
+    scores: tuple[float, ...] = ()  # see `PieceTokenizer`
 
     def __init__(self, tokens: Sequence[str]) -> None:
         if not tokens or tokens[0] != BLANK:
@@ -45,11 +47,15 @@ class Tokenizer:
         self._ids = {token: i for i, token in enumerate(self.tokens)}
 
     @staticmethod
-    def of(tokens: Sequence[str]) -> Tokenizer:
+    def of(tokens: Sequence[str], scores: Sequence[float] = ()) -> Tokenizer:
         """The tokenizer of a vocabulary: of pieces where some of them say that they begin a word,
-        or its space has a name."""
+        or its space has a name; scores as in `PieceTokenizer`."""
         pieces = SPACE in tokens or any(token.startswith(BEGIN) for token in tokens)
-        return PieceTokenizer(tokens) if pieces else Tokenizer(tokens)
+        return PieceTokenizer(tokens, scores) if pieces else Tokenizer(tokens)
+
+    def grown(self, new: Sequence[str]) -> Tokenizer:
+        """The same with further characters behind its own tokens."""
+        return Tokenizer((*self.tokens, *new))
 
     @classmethod
     def from_texts(cls, texts: Iterable[str]) -> Tokenizer:
@@ -120,7 +126,27 @@ class Tokenizer:
 
 
 class PieceTokenizer(Tokenizer):
-    """Sub-word pieces as tokens, as SentencePiece makes them: "\u2581" in front begins a word."""
+    """Sub-word pieces as tokens, as SentencePiece makes them: "\u2581" in front begins a word.
+
+    Args:
+        tokens: as in `Tokenizer`.
+        scores: log probability of each token; with them a word is parted into the pieces that are
+            together the most probable, as SentencePiece's unigram models do (Kudo 2018). Without,
+            the longest piece that fits comes first, as in WordPiece (Wu et al. 2016).
+    """
+
+    def __init__(self, tokens: Sequence[str], scores: Sequence[float] = ()) -> None:
+        super().__init__(tokens)
+        if scores and len(scores) != len(tokens):
+            raise ValueError(f"{len(scores)} scores for {len(tokens)} tokens")
+        self.scores = tuple(scores)
+        self._longest = max(map(len, self.tokens))
+        self._parted: dict[str, list[int]] = {}  # words come again and again
+
+    def grown(self, new: Sequence[str]) -> Tokenizer:
+        """See `Tokenizer.grown`; what is new is less probable than every piece there was."""
+        scores = (*self.scores, *(min(self.scores) - UNLIKELY for _ in new)) if self.scores else ()
+        return PieceTokenizer((*self.tokens, *new), scores)
 
     def written(self, id: int) -> str:
         """See `Tokenizer.written`."""
@@ -128,8 +154,7 @@ class PieceTokenizer(Tokenizer):
         return " " if token == SPACE else token.replace(BEGIN, " ")
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text in its canonical form, the longest piece that fits first, as WordPiece does
-        (Wu et al. 2016); SentencePiece itself may part a word in another way.
+        """Ids of a text in its canonical form, word by word.
 
         Raises:
             ValueError: a character is not in the vocabulary.
@@ -142,12 +167,32 @@ class PieceTokenizer(Tokenizer):
             return [self._ids[SPACE if char == " " else char] for char in text]
         ids = []
         for word in text.split():
-            rest = BEGIN + word
-            while rest:
-                end = next(n for n in range(len(rest), 0, -1) if rest[:n] in self._ids)
-                ids.append(self._ids[rest[:end]])
-                rest = rest[end:]
+            if word not in self._parted:
+                marked = BEGIN + word
+                self._parted[word] = self._likely(marked) if self.scores else self._greedy(marked)
+            ids += self._parted[word]
         return ids
+
+    def _greedy(self, word: str) -> list[int]:
+        ids = []
+        while word:
+            end = next(n for n in range(len(word), 0, -1) if word[:n] in self._ids)
+            ids.append(self._ids[word[:end]])
+            word = word[end:]
+        return ids
+
+    def _likely(self, word: str) -> list[int]:
+        """The most probable way (Viterbi) from the begin of a word to its end."""
+        best: list[tuple[float, list[int]]] = [(0.0, [])]  # up to each letter
+        for end in range(1, len(word) + 1):
+            ways = []
+            for begin in range(max(0, end - self._longest), end):
+                id = self._ids.get(word[begin:end])
+                if id is not None:
+                    score, before = best[begin]
+                    ways.append((score + self.scores[id], [*before, id]))
+            best.append(max(ways, key=lambda way: way[0]))
+        return best[-1][1]
 
     def unknown(self, chars: Iterable[str]) -> list[str]:
         """Those of the characters that are no piece of their own, sorted."""

@@ -138,7 +138,7 @@ class NetworkRecogniser(Recogniser):
         self.config = model.config
         self.info = info
         self.device = device
-        self.tokenizer = Tokenizer.of(model.config.tokens)
+        self.tokenizer = Tokenizer.of(model.config.tokens, model.config.piece_scores)
         # what each of them writes: for language models and grammars
         self.tokens = [self.tokenizer.written(i) for i in range(len(self.tokenizer))]
         self.window_s = _window_s(info)

@@ -13,7 +13,13 @@ import unicodedata
 from collections.abc import Callable
 
 from avsr.base.errors import AvsrError
-from avsr.preprocessing.text import SPACELESS, canonical
+from avsr.preprocessing.text import (
+    SIGNS,
+    SPACELESS,
+    canonical,
+    no_space_between_letters,
+    words_alone,
+)
 
 # raised when a normaliser gives another text, so that old error rates are not mixed with new ones
 VERSION = 2
@@ -21,20 +27,6 @@ VERSION = 2
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 GRID_SILENCES = {"sil", "sp"}  # labels of GRID's alignments, not words
 
-# What people type for an apostrophe; signs that NFKC would make letters of; what is not spoken: the
-# stretch of Arabic script, joiners, enclosing marks.
-_SIGNS = str.maketrans(
-    {
-        **dict.fromkeys(
-            "\u2018\u2019\u201a\u201b\u2032\u2035\u02b9\u02bb\u02bc\u02bd\u02c8\u00b4\u0060\uff07",
-            "'",
-        ),
-        # Armenian, Hebrew, saltillo, Greek
-        **dict.fromkeys("\u055a\u05f3\ua78b\ua78c\u1fbd\u1fbf\u1ffd\u1ffe", "'"),
-        **dict.fromkeys("\u2122\u2120", " "),
-        **dict.fromkeys("\u0640\u07fa\u200c\u200d\u20dd\u20de\u20df\u20e0\u20e2\u20e3\u20e4", ""),
-    }
-)
 # In Malayalam a joiner makes another letter of a consonant; newer texts have that letter.
 _CHILLUS = {
     "\u0d23": "\u0d7a",
@@ -48,10 +40,8 @@ _CHILLU = re.compile("([\u0d23\u0d28\u0d30\u0d32\u0d33])\u0d4d\u200d")
 _RAISED = re.compile("(?<=[0-9])(?=[\u00b2\u00b3\u00b9\u00bc-\u00be\u2070-\u2079\u2150-\u215f])")
 # of a capital I with a dot, in lower case; decomposed
 _DOTTED_I = re.compile("(i[\u0321-\u0331]*)\u0307")
-_LOOSE_APOSTROPHE = re.compile(r"(?<!\S)'+|'+(?!\S)")
 
 _LETTER = re.compile(rf"(?=[{SPACELESS}])\w[^\w\s']*")
-_SPACE_BESIDE = re.compile(rf"(?<=[{SPACELESS}]) | (?=[{SPACELESS}])")
 
 
 def keep(text: str) -> str:
@@ -71,29 +61,13 @@ def basic(text: str) -> str:
     without spaces each letter stands by itself, see the top of the file.
     """
     text = _CHILLU.sub(lambda match: _CHILLUS[match[1]], unicodedata.normalize("NFC", text))
-    text = _RAISED.sub(" ", canonical(text).translate(_SIGNS))
+    text = _RAISED.sub(" ", canonical(text).translate(SIGNS))
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     text = unicodedata.normalize(
-        "NFC", _DOTTED_I.sub(r"\1", unicodedata.normalize("NFD", text.translate(_SIGNS)))
+        "NFC", _DOTTED_I.sub(r"\1", unicodedata.normalize("NFD", text.translate(SIGNS)))
     )
-    text = keep(_LOOSE_APOSTROPHE.sub(" ", "".join(_spoken(text))))
+    text = words_alone(text)
     return keep(_LETTER.sub(r" \g<0> ", text))
-
-
-def _spoken(text: str) -> list[str]:
-    """Letters, numbers and the marks on them, which carry vowels in many scripts; a space for all
-    else."""
-    kept: list[str] = []
-    for char in text:
-        kind = unicodedata.category(char)
-        if kind[0] == "M":
-            # a mark on nothing is no word
-            kept.append(char if kept and kept[-1] not in " '" else " ")
-        elif kind == "Nd":
-            kept.append(str(unicodedata.decimal(char)))
-        else:
-            kept.append(char if char == "'" or kind[0] in "LN" else " ")
-    return kept
 
 
 def grid(text: str) -> str:
@@ -106,7 +80,7 @@ def grid(text: str) -> str:
 def characters(text: str) -> str:
     """A normalised text as the character error rate counts it: no space beside letters of scripts
     without spaces."""
-    return _SPACE_BESIDE.sub("", text)
+    return no_space_between_letters(text)
 
 
 NORMALIZERS: dict[str, Callable[[str], str]] = {"none": keep, "basic": basic, "grid": grid}

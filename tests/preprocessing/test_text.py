@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avsr.preprocessing.text import canonical
+from avsr.preprocessing.text import LANGUAGES, canonical, spelt
 
 MIXED = st.text(
     st.sampled_from(
@@ -62,3 +62,28 @@ def test_the_form_is_settled_at_once(text: str) -> None:
     assert canonical(once) == once
     assert canonical(unicodedata.normalize("NFD", once)) == once
     assert not any(unicodedata.category(char) in ("Cc", "Cs") for char in once)
+
+
+@pytest.mark.parametrize(
+    ("language", "typed", "learnt"),
+    [
+        ("", "C\u2019est  l'\u00c9t\u00e9 !", "C\u2019est l'\u00c9t\u00e9 !"),
+        (
+            "fr",
+            "\u00ab C\u2019est l'\u00c9t\u00e9, peut-\u00eatre... \u00bb",
+            "c'est l'\u00e9t\u00e9 peut \u00eatre",
+        ),
+        ("de", "Die STRASSE, Gr\u00f6\u00dfe: \u1e9e!", "die strasse gr\u00f6\u00dfe \u00df"),
+        (
+            "zh",
+            "\u4f60\u597d\uff0c \u4e16\u754c\uff01\uff2f\uff2b 3",
+            "\u4f60\u597d\u4e16\u754cok 3",
+        ),
+        ("tr", "\u0130yi \u0130\u015f, ILIK", "iyi i\u015f \u0131l\u0131k"),
+        ("en", "'Tis rock 'n' roll.", "tis rock n roll"),
+    ],
+)
+def test_texts_are_spelt_as_a_language_needs_it(language: str, typed: str, learnt: str) -> None:
+    assert spelt(typed, language) == learnt
+    assert spelt(learnt, language) == learnt
+    assert not language or language in LANGUAGES

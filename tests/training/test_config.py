@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from avsr.base.errors import AvsrError
-from avsr.model.tokenizer import BLANK
+from avsr.model.tokenizer import BLANK, Tokenizer
 from avsr.training.config import TrainConfig, _tell_former, load_recipe
 
 
@@ -23,7 +23,7 @@ from avsr.training.config import TrainConfig, _tell_former, load_recipe
     ],
 )
 def test_shipped_recipes_build_their_network(name: str, size: str) -> None:
-    assert load_recipe(name).network((BLANK, "a")).name == size
+    assert load_recipe(name).network(Tokenizer((BLANK, "a"))).name == size
 
 
 def test_values_from_the_command_line_win(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_row_37_every_number_is_finite_and_has_bounds() -> None:
 @pytest.mark.parametrize("override", ["size=huge", "model.dim=30", "model.colour=1"])
 def test_impossible_networks_are_named(override: str) -> None:
     with pytest.raises(AvsrError, match=override.split("=")[0].split(".")[-1]):
-        load_recipe("grid-tiny", [override]).network((BLANK, "a"))
+        load_recipe("grid-tiny", [override]).network(Tokenizer((BLANK, "a")))
 
 
 def test_unknown_and_broken_recipes(tmp_path: Path) -> None:

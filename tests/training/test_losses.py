@@ -462,7 +462,7 @@ def test_row_24_training_view_is_inference_view_for_every_legal_crop(
 @pytest.mark.parametrize("crop", [31, 97, 0, 64.5])
 def test_row_24_a_crop_beyond_what_is_stored_is_refused_in_one_line(crop: float) -> None:
     with pytest.raises(AvsrError, match="crop") as error:
-        TrainConfig(model={"crop": crop}).network(TOKENIZER.tokens)
+        TrainConfig(model={"crop": crop}).network(TOKENIZER)
     assert "\n" not in str(error.value)
 
 

@@ -18,7 +18,7 @@ from avsr.base.errors import AvsrError
 from avsr.model.tokenizer import Tokenizer
 from avsr.preprocessing.faces.crop_styles import OWN
 from avsr.preprocessing.shards import ShardEntry, ShardIndex
-from avsr.preprocessing.text import canonical
+from avsr.preprocessing.text import spelt
 from avsr.training.data.augment import Sample
 from avsr.training.data.cache import FRAME_BYTES, ClipCache
 
@@ -51,10 +51,11 @@ class ClipStore:
         use: clips without this modality are dropped; both drops none.
         per_frame: CTC outputs of the model for each frame; too short a clip for its text is
             dropped.
+        language: in which texts are spelt, see ``preprocessing.text.spelt``.
 
     Attributes:
         entries: (index, place in it, entry) of every clip that can be trained on.
-        texts: what each says, in canonical form.
+        texts: what each says, as it is learnt.
         dropped: (clip, reason) of every clip that cannot be trained on.
         losses: the names of those dropped for a reason that nobody asked for, by kind of reason.
         unknown: characters that the vocabulary lacks.
@@ -72,8 +73,10 @@ class ClipStore:
         cache_gb: float = 0,
         use: Literal["both", "audio", "video"] = "both",
         per_frame: int = 1,
+        language: str = "",
     ) -> None:
         self.split, self.tokenizer, self.use, self.per_frame = split, tokenizer, use, per_frame
+        self.language = language
         self.dropped: list[tuple[str, str]] = []
         self.losses: dict[str, list[str]] = defaultdict(list)
         self.unknown: set[str] = set()
@@ -94,7 +97,7 @@ class ClipStore:
         for i, entry in enumerate(index.entries):
             if (entry.split or "train") != self.split:
                 continue
-            text = canonical(entry.text or "")
+            text = spelt(entry.text or "", self.language)
             kind, reason = self._unusable(entry, text)
             if not kind:
                 self.entries.append((index, i, entry))
@@ -258,7 +261,9 @@ class ClipStore:
         index, position, _ = self.entries[i]
         clip = index.load(position)
         # Times may come in another letter case, and with words of which nothing can be seen.
-        spans = [[start, end] for word, start, end in clip.words or () if canonical(word)]
+        spans = [
+            [start, end] for word, start, end in clip.words or () if spelt(word, self.language)
+        ]
         times = np.array(spans) if spans and len(spans) == len(self.texts[i].split()) else None
         return clip.lips, clip.audio, clip.audio_present, clip.video_present, times
 
@@ -271,25 +276,3 @@ def shown(characters: Sequence[str], most: int = 20) -> str:
     return " ".join(names) + (
         f" and {len(characters) - most} more" if len(characters) > most else ""
     )
-
-
-def vocabulary(data: Sequence[Path], split: str) -> Tokenizer:
-    """The characters of the training texts.
-
-    Raises:
-        AvsrError: there are no texts; names the splits that have some.
-    """
-    texts: dict[str, list[str]] = defaultdict(list)
-    for folder in data:
-        for entry in ShardIndex(folder).entries:
-            if canonical(entry.text or ""):
-                texts[entry.split or "train"].append(entry.text or "")
-    if split in texts:
-        return Tokenizer.from_texts(texts[split])
-    others = ", ".join(f"{name} ({len(texts[name])})" for name in sorted(texts))
-    do = (
-        f"set data.train_split to one of {others}"
-        if others
-        else "prepare recordings with their texts"
-    )
-    raise AvsrError(f"no clip of split {split!r} with a text in {', '.join(map(str, data))}; {do}")

@@ -25,7 +25,7 @@ from avsr.model import checkpoint
 from avsr.model.config import SIZES, ModelConfig
 from avsr.model.frontends import WhisperEncoder
 from avsr.model.network import AVSR
-from avsr.training.data.store import vocabulary
+from avsr.training.data.vocabulary import vocabulary
 
 FILE = "model.bin"
 VERSION = 6  # of CTranslate2's file format

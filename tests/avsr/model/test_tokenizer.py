@@ -100,3 +100,14 @@ def test_letters_of_scripts_without_spaces_are_words_of_their_own() -> None:
     ids = [1, 2, 3, 4, 1, 5, 6]
     assert pieces.words(ids) == [[[1], [2], [3]], [[5], [6]]]
     assert pieces.decode(ids) == "你好ok ไท่"
+
+
+def test_with_scores_the_most_probable_pieces_are_chosen_and_new_characters_are_the_last_resort():
+    tokens = (BLANK, "\u2581", *"abc", "\u2581ab", "bc")
+    pieces = Tokenizer.of(tokens, (0, -2, -2, -4, -4, -9, -1))
+    assert pieces.encode("abc") == [1, 2, 6]  # -5; the longest first would be -13
+    grown = pieces.grown(["é"])
+    assert grown.tokens == (*tokens, "é")
+    assert grown.encode("abcé") == [1, 2, 6, 7]
+    with pytest.raises(ValueError, match="2 scores for 7 tokens"):
+        Tokenizer.of(tokens, (0, -1))

@@ -33,7 +33,7 @@ from avsr.training.data.dataset import (
     outputs_needed,
     plan_epoch,
 )
-from avsr.training.data.store import vocabulary
+from avsr.training.data.vocabulary import vocabulary
 
 TOKENIZER = Tokenizer.from_texts(TEXTS)
 MODEL = ModelConfig(tokens=TOKENIZER.tokens, crop=32, dim=32, heads=2)
