@@ -45,6 +45,7 @@ DIRECTION = (
     ("avsr.transcribing",),
     ("avsr.recognisers",),
     ("avsr.transcribing.transcribe",),
+    ("avsr.batch",),
     ("avsr", "avsr.live"),
     ("avsr.training.config", "avsr.eval.conditions"),
     ("avsr.training.data", "avsr.eval.metrics"),

@@ -57,7 +57,13 @@ def drop_unwritten() -> None:
 
 
 class Outcome:
-    failed = False
+    """What came of a file: why it failed, in a line; None where it did not."""
+
+    reason: str | None = None
+
+    @property
+    def failed(self) -> bool:
+        return self.reason is not None
 
 
 @contextmanager
@@ -71,7 +77,7 @@ def failing_alone(file: Path) -> Iterator[Outcome]:
     except Exception as error:
         if stop.number is not None:  # an interrupt that a library made an error of its own of
             raise KeyboardInterrupt from error
-        outcome.failed = True
+        outcome.reason = told(error, file)
         report(error, file)
 
 
@@ -84,6 +90,12 @@ def report(error: Exception, file: Path | None = None) -> int:
     """
     if os.environ.get("AVSR_DEBUG"):
         traceback.print_exception(error)
+    say(told(error, file))
+    return 2 if isinstance(error, UsageError) else 1
+
+
+def told(error: Exception, file: Path | None = None) -> str:
+    """An error in a line, see `report`; it begins with the file."""
     if isinstance(error, AvsrError):
         message = str(error)
     elif isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("avsr"):
@@ -97,8 +109,7 @@ def report(error: Exception, file: Path | None = None) -> int:
         kind = type(error).__name__
         message = f"unexpected {kind}: {error} (set AVSR_DEBUG=1 for the traceback)"
     where = f"{file}: " if file is not None and not message.startswith(f"{file}:") else ""
-    say(where + message)
-    return 2 if isinstance(error, UsageError) else 1
+    return where + message
 
 
 def say(message: str) -> None:

@@ -65,7 +65,7 @@ def refuse(
                 f"{target} is there already and is no file: choose another place for what is "
                 "written"
             )
-        if not overwrite and not (stat.S_ISREG(found.st_mode) and _is_ours(target)):
+        if not overwrite and not (stat.S_ISREG(found.st_mode) and is_ours(target)):
             foreign.append(target)
     if foreign:
         others = f" (and {len(foreign) - 1} more)" if len(foreign) > 1 else ""
@@ -85,12 +85,12 @@ def refuse_twins(targets: Iterable[tuple[Path, Path]], fold: bool = False) -> No
     """
     first: dict[str, Path] = {}
     for source, target in targets:
-        name = unicodedata.normalize("NFC", target.name).casefold() if fold else target.name
+        name = unicodedata.normalize("NFC", str(target)).casefold() if fold else str(target)
         other = first.setdefault(name, source)
         if other is not source:
             raise UsageError(
-                f"{other} and {source} would both be written to {target}: rename one, or use two "
-                "folders"
+                f"{other} and {source} would both be written to {target}: rename one, use two "
+                "folders, or --keep-tree where they lie in two"
             )
 
 
@@ -141,6 +141,17 @@ def identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
+def is_ours(path: Path) -> bool:
+    """Whether a file is as it was written; it is read only where something of its size was."""
+    try:
+        lines = _record().read_text(encoding="ascii", errors="replace").splitlines()
+        size = f"{path.stat().st_size} "
+        digests = {line.removeprefix(size) for line in lines if line.startswith(size)}
+        return bool(digests) and _digest(path, _blocks(path)) in digests
+    except OSError:
+        return False
+
+
 def _lstat(path: Path) -> os.stat_result | None:
     """What stands at a path, a dangling link too; None where nothing does.
 
@@ -180,17 +191,6 @@ def _record() -> Path:
     from platformdirs import user_state_path
 
     return user_state_path("avsr") / "written"
-
-
-def _is_ours(path: Path) -> bool:
-    """Whether a file is as it was written; it is read only where something of its size was."""
-    try:
-        lines = _record().read_text(encoding="ascii", errors="replace").splitlines()
-        size = f"{path.stat().st_size} "
-        digests = {line.removeprefix(size) for line in lines if line.startswith(size)}
-        return bool(digests) and _digest(path, _blocks(path)) in digests
-    except OSError:
-        return False
 
 
 def _remember(path: Path, size: int, digest: str) -> None:

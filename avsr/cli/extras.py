@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -36,6 +36,7 @@ class Extras:
         fix_sync: write a synchronised copy.
         device: where to compute.
         options: face and audio_track, as they were for the transcripts.
+        folders: where the outputs of a recording go, if not into that folder itself.
 
     Raises:
         typer.BadParameter: something that needs a folder, without one.
@@ -45,6 +46,7 @@ class Extras:
     fix_sync: bool
     device: str
     options: dict[str, Any]
+    folders: Mapping[Path, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.fix_sync and self.out is None:
@@ -52,10 +54,9 @@ class Extras:
                 "a film needs a folder: give it with -o DIR", param_hint="--fix-sync"
             )
 
-    def targets(self, file: Path) -> Iterator[Path]:
+    def targets(self, file: Path) -> list[Path]:
         """The files that may be written for an input."""
-        if self.out is not None and self.fix_sync:
-            yield self._synced(file)
+        return [self._synced(file)] if self.fix_sync else []
 
     def make(self, file: Path, said: Transcript, recogniser: Recogniser) -> None:
         """Writes them, with a line about each.
@@ -69,8 +70,11 @@ class Extras:
     def _synced(self, file: Path) -> Path:
         from avsr.preprocessing.media.copies import name_of_copy
 
+        return self._folder(file) / name_of_copy(file, "synced")
+
+    def _folder(self, file: Path) -> Path:
         assert self.out is not None
-        return self.out / name_of_copy(file, "synced")
+        return self.folders.get(file, self.out)
 
     def _fix_sync(self, file: Path, recogniser: Recogniser) -> None:
         from avsr.transcribing.resync import synchronise

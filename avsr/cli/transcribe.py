@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from avsr.base import outputs
-from avsr.base.console import Bar, failing_alone, note, one_line, progress, say
-from avsr.base.errors import AvsrError, UsageError
+from avsr.base.console import failing_alone, one_line, progress, say
+from avsr.base.errors import AvsrError
 from avsr.cli.extras import Extras, FixSyncOption
 from avsr.cli.options import (
     DeviceOption,
@@ -24,10 +23,8 @@ from avsr.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from avsr.preprocessing.reader import ClipReader
-    from avsr.recognisers.base import Recogniser
+    from avsr.batch.plan import Plan
     from avsr.transcribing.captions.formats import Style
-    from avsr.transcribing.transcript import Transcript
 
 
 def face_rule(text: str) -> str:
@@ -42,7 +39,11 @@ def face_rule(text: str) -> str:
 
 
 FilesArgument = Annotated[
-    list[Path], typer.Argument(metavar="FILE...", help="Videos or sound files.")
+    list[Path],
+    typer.Argument(
+        metavar="FILE|FOLDER...",
+        help="Videos or sound files, folders of them, or patterns such as 'talks/**/*.mp4'.",
+    ),
 ]
 OutOption = Annotated[
     Path | None,
@@ -111,6 +112,17 @@ AudioTrackOption = Annotated[
         min=1, metavar="N", help="Which of several sound tracks, from 1 on; the file's default."
     ),
 ]
+SkipOption = Annotated[
+    bool,
+    typer.Option(
+        "--skip-existing",
+        help="Leave out recordings whose outputs are all there, as after a call that was stopped.",
+    ),
+]
+TreeOption = Annotated[
+    bool,
+    typer.Option("--keep-tree", help="Write into folders like those that the recordings lie in."),
+]
 
 
 def transcribe(
@@ -131,60 +143,63 @@ def transcribe(
     audio_track: AudioTrackOption = None,
     fix_sync: FixSyncOption = False,
     device: DeviceOption = "auto",
+    skip_existing: SkipOption = False,
+    keep_tree: TreeOption = False,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Turn videos into words, with times, confidences, and how much of each word was heard.
 
     Without -o the text of several files is printed as lines of FILE, a tab, and the text.
     """
+    from avsr.batch.asked import Asked
+    from avsr.batch.delivery import Delivery
+    from avsr.batch.plan import make_folder, planned
+    from avsr.batch.summary import Summary
+    from avsr.batch.work import transcribed
     from avsr.transcribing import writers
 
+    asked = Asked(
+        model=model,
+        device=device,
+        beam=beam,
+        lm=lm,
+        lm_weight=lm_weight,
+        grammar=grammar,
+        no_lexicon=no_lexicon,
+        language=language,
+        modality=modality.value,
+        face=int(face) if face.isdecimal() else face,
+        audio_track=audio_track,
+    )
     names = writers.formats(format.value)
     style = _style(layout, names, highlight=highlight)
-    which: str | int = int(face) if face.isdecimal() else face
-    extras = Extras(out, fix_sync, device, {"face": which, "audio_track": audio_track})
-    targets = _targets(files, out, names)
-    for file in files:
-        targets.setdefault(file, []).extend(extras.targets(file))
-    inputs: list[str | Path] = [*files, *(named for named in (model, lm, grammar) if named)]
-    outputs.refuse(chain(*targets.values()), inputs, overwrite=overwrite)
+    plan = planned(files, out, names, keep_tree=keep_tree, skip_existing=skip_existing)
+    if out is None:
+        _refuse_on_standard_output(plan, names)
+    inputs: list[str | Path] = [*plan.files, *asked.files]
+    seen = {"face": asked.face, "audio_track": audio_track}
+    extras = Extras(out, fix_sync, device, seen, plan.folders)
+    delivery = Delivery(names, plan.targets, style, inputs, overwrite, extras.targets, extras.make)
+    targets = [target for file in plan.todo for target in delivery.all_of(file)]
+    outputs.refuse(targets, inputs, overwrite=overwrite)
     if out is not None:
-        _make_folder(out, targets)
-    with ExitStack() as stack:
-        # reads on while the model is loaded
-        begun = _begun(files[0], modality.value, which, audio_track)
-        if begun is not None:
-            stack.enter_context(begun)
-        recogniser = _recogniser(
-            model, device, beam, lm, lm_weight, grammar, no_lexicon=no_lexicon, language=language
-        )
-        stack.pop_all()  # closed by the call that it is given to
-    note(f"model {recogniser.name} on {recogniser.device}")
-    options = {
-        "modality": modality.value,
-        "face": which,
-        "audio_track": audio_track,
-        "reader": begun,
-    }
-    failed = False
-    many = len(files) > 1
-    with progress(f"{len(files)} files", "files") if many else progress(files[0].name) as bar:
-        for file, found in _found(recogniser, files, bar, options):
+        make_folder(out, plan.targets)
+    summary = Summary(skipped=plan.skipped)
+    count = len(plan.todo)
+    shown = progress(f"{count} files", "files") if count != 1 else progress(plan.todo[0].name)
+    with shown as bar:
+        for file, found in chain(plan.failures, transcribed(asked, plan.todo, delivery, bar)):
             with bar.aside(), failing_alone(file) as outcome:
                 if isinstance(found, Exception):
                     raise found
-                for warning in found.warnings:
-                    say(f"{file}: {warning}")
                 if out is None:
-                    _print(writers.RENDERERS[names[0]](found, style), file if many else None)
-                else:
-                    # once more: a long call leaves time for new files
-                    outputs.refuse(targets[file], inputs, overwrite=overwrite)
-                    for name, target in zip(names, targets[file], strict=False):
-                        writers.write(found, target, name, style)
-                extras.make(file, found, recogniser)
-            failed |= outcome.failed
-    raise typer.Exit(int(failed))
+                    text = writers.RENDERERS[names[0]](found, style)
+                    _print(text, file if plan.many else None)
+            summary.add(file, outcome.reason, getattr(found, "duration_s", 0.0))
+    if plan.many:
+        for line in summary.lines():
+            say(line)
+    raise typer.Exit(int(bool(summary.failures)))
 
 
 def _style(layout: str, names: Sequence[str], *, highlight: bool) -> Style:
@@ -204,68 +219,20 @@ def _style(layout: str, names: Sequence[str], *, highlight: bool) -> Style:
     return Style(Layout.read(layout), highlight)
 
 
-def _recogniser(
-    model: str,
-    device: str,
-    beam: int | None,
-    lm: Path | None,
-    lm_weight: float | None,
-    grammar: str | None,
-    *,
-    no_lexicon: bool,
-    language: str | None,
-) -> Recogniser:
-    """The recogniser that is asked for, decoding as it shall."""
-    from avsr.decoding.language import load
-    from avsr.transcribing.transcribe import load_model
+def _refuse_on_standard_output(plan: Plan, names: Sequence[str]) -> None:
+    """Refuses several renderings on standard output.
 
-    spoken = load(lm, grammar=grammar, lm_weight=lm_weight)
-    recogniser = load_model(model, device)
-    if no_lexicon:
-        recogniser = recogniser.without_lexicon()
-    if beam is not None or spoken is not None:
-        recogniser = recogniser.with_decoding(beam, spoken)
-    return recogniser if language is None else recogniser.in_language(language)
-
-
-def _found(
-    recogniser: Recogniser, files: Sequence[Path], bar: Bar, options: dict[str, Any]
-) -> Iterator[tuple[Path, Transcript | Exception]]:
-    """Each file with its transcript or the error that it ended in; the bar says how far they all
-    are."""
-    done, media_s = 0, 0.0
-
-    def tell(done_s: float, of_s: float) -> None:
-        if len(files) == 1:
-            bar(done_s, of_s or 1.0)
-        else:
-            share = min(1.0, done_s / of_s) if of_s > 0 else 0.0
-            bar(done + share, len(files), f"{files[done].name}, {media_s + done_s:.0f} s so far")
-
-    tell(0.0, 0.0)
-    with closing(recogniser.transcribe_many(files, progress=tell, **options)) as results:
-        for file, found in zip(files, results, strict=True):
-            yield file, found
-            done += 1
-            media_s += 0.0 if isinstance(found, Exception) else found.duration_s
-            if done < len(files):
-                tell(0.0, 0.0)
-
-
-def _begun(
-    file: Path, modality: str, face: str | int, audio_track: int | None
-) -> ClipReader | None:
-    """A reader of a file that has begun to read; None where it cannot be read, which is told in its
-    turn."""
-    from avsr.preprocessing.reader import ClipReader
-
-    try:
-        streams: dict[str, Any] = {"audio": modality != "video", "video": modality != "audio"}
-        reader = ClipReader(file, face=face, audio_track=audio_track, **streams)
-    except AvsrError:
-        return None
-    reader.begin()
-    return reader
+    Raises:
+        typer.BadParameter: there are.
+    """
+    if len(names) > 1:
+        raise typer.BadParameter(
+            "several formats need a folder: give it with -o DIR", param_hint="-f all"
+        )
+    if plan.many and names != ["txt"]:
+        raise typer.BadParameter(
+            "several files need a folder: give it with -o DIR", param_hint=f"-f {names[0]}"
+        )
 
 
 def _print(text: str, file: Path | None) -> None:
@@ -274,57 +241,3 @@ def _print(text: str, file: Path | None) -> None:
     if file is not None:
         text = "".join(f"{one_line(str(file))}\t{line}\n" for line in text.splitlines() or [""])
     print(text, end="", flush=True)
-
-
-def _targets(
-    files: Sequence[Path], out: Path | None, names: Sequence[str]
-) -> dict[Path, list[Path]]:
-    """The files that each input is written to, one a format; none where standard output takes it.
-
-    Raises:
-        UsageError: an input named twice, or "-" for the folder.
-        typer.BadParameter: several renderings on standard output.
-    """
-    seen = set()
-    for file in files:
-        # a hard link of another name may have outputs of its own
-        this = file.stem, outputs.identity(file) or file
-        if this in seen:
-            raise UsageError(f"{file} is named twice: name it once")
-        seen.add(this)
-    if out is not None:
-        if str(out) == "-" and not out.is_dir():
-            raise UsageError(
-                "-o -: is no folder: leave -o out, and the text goes to standard output"
-            )
-        return {file: [out / f"{file.stem}.{name}" for name in names] for file in files}
-    if len(names) > 1:
-        raise typer.BadParameter(
-            "several formats need a folder: give it with -o DIR", param_hint="-f all"
-        )
-    if len(files) > 1 and names != ["txt"]:
-        raise typer.BadParameter(
-            "several files need a folder: give it with -o DIR", param_hint=f"-f {names[0]}"
-        )
-    return {}
-
-
-def _make_folder(folder: Path, targets: dict[Path, list[Path]]) -> None:
-    """Makes the folder of the outputs, and sees that they can be written there side by side.
-
-    Raises:
-        AvsrError: no folder can be made, nothing can be written, or two inputs would share an
-            output.
-    """
-    try:
-        # Before the folder is made for names that are alike to the letter, after it for those it
-        # takes for alike.
-        outputs.refuse_twins([(file, own[0]) for file, own in targets.items()])
-        folder.mkdir(parents=True, exist_ok=True)
-        outputs.refuse_twins(
-            [(file, own[0]) for file, own in targets.items()], outputs.ignores_case(folder)
-        )
-    except OSError as error:
-        raise AvsrError(
-            f"{folder}: cannot be written to ({error.strerror}): choose another with -o"
-        ) from error

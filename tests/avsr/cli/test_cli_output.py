@@ -57,13 +57,13 @@ def test_row_27_other_peoples_files_are_refused_before_work(avsr, recogniser, tm
     assert "--overwrite" in err
     assert recogniser.loaded == []
     assert (tmp_path / "keep.txt").read_text() == "the user's own"
-    assert avsr("transcribe", *files, "-o", tmp_path, "--overwrite") == (0, "", "")
+    assert avsr("transcribe", *files, "-o", tmp_path, "--overwrite")[:2] == (0, "")
     assert (tmp_path / "keep.txt").read_text() == "keep one\nkeep two\n"
 
 
 def test_row_27_the_same_command_twice_is_fine(avsr, recogniser, tmp_path: Path):
     command = ("transcribe", "a.mp4", "b.mkv", "-f", "all", "-o", tmp_path / "out")
-    assert avsr(*command) == avsr(*command) == (0, "", "")
+    assert avsr(*command)[:2] == avsr(*command)[:2] == (0, "")
     (tmp_path / "out" / "a.srt").write_text("corrected by hand")
     assert avsr(*command)[0] == 2
     assert (tmp_path / "out" / "a.srt").read_text() == "corrected by hand"
@@ -79,7 +79,7 @@ def test_row_27_a_file_made_while_we_work_is_kept(avsr, recogniser, tmp_path: Pa
     monkeypatch.setattr(recogniser, "transcribe", transcribe)
     status, _, err = avsr("transcribe", "a.mp4", "b.mp4", "-o", tmp_path)
     assert status == 1
-    assert "a.txt is there already" in one_line(err)
+    assert "a.txt is there already" in err.splitlines()[0]
     assert content(tmp_path) == {"a.txt": b"made in the meantime", "b.txt": b"b one\nb two\n"}
 
 

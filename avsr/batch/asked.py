@@ -1,0 +1,78 @@
+"""What a call asks for, the same of every recording."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from avsr.preprocessing.reader import ClipReader
+    from avsr.recognisers.base import Recogniser
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which recogniser, and how it shall work; can be handed to another process.
+
+    Attributes:
+        model, device: as in `load_model`.
+        beam, lm, lm_weight, grammar: as in `decoding.language.load` and
+            `Recogniser.with_decoding`.
+        no_lexicon: letter by letter, also where the model knows its few words.
+        language: code of what is spoken.
+        modality, face, audio_track: as in `Recogniser.transcribe`.
+    """
+
+    model: str = "default"
+    device: str = "auto"
+    beam: int | None = None
+    lm: Path | None = None
+    lm_weight: float | None = None
+    grammar: str | None = None
+    no_lexicon: bool = False
+    language: str | None = None
+    modality: str = "auto"
+    face: str | int = "main"
+    audio_track: int | None = None
+
+    @property
+    def files(self) -> list[str | Path]:
+        """The files that are read beside the recordings, as far as they are files."""
+        return [named for named in (self.model, self.lm, self.grammar) if named]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """For `Recogniser.transcribe`."""
+        return {"modality": self.modality, "face": self.face, "audio_track": self.audio_track}
+
+    def recogniser(self) -> Recogniser:
+        """The recogniser, decoding as it shall.
+
+        Raises:
+            AvsrError: as `load_model`, or something that it cannot do.
+        """
+        from avsr.decoding.language import load
+        from avsr.transcribing.transcribe import load_model
+
+        spoken = load(self.lm, grammar=self.grammar, lm_weight=self.lm_weight)
+        found = load_model(self.model, self.device)
+        if self.no_lexicon:
+            found = found.without_lexicon()
+        if self.beam is not None or spoken is not None:
+            found = found.with_decoding(self.beam, spoken)
+        return found if self.language is None else found.in_language(self.language)
+
+    def reader(self, file: Path) -> ClipReader:
+        """A reader of a recording, which begins to read when it is told so.
+
+        Raises:
+            AvsrError: it cannot be read.
+        """
+        from avsr.preprocessing.reader import ClipReader
+
+        streams: dict[str, Any] = {
+            "audio": self.modality != "video",
+            "video": self.modality != "audio",
+        }
+        return ClipReader(file, face=self.face, audio_track=self.audio_track, **streams)

@@ -1,0 +1,64 @@
+"""What is done with the transcript of a recording, in whichever process it was recognised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from avsr.base import outputs
+from avsr.base.console import say
+from avsr.batch.plan import make_parent
+
+if TYPE_CHECKING:
+    from avsr.recognisers.base import Recogniser
+    from avsr.transcribing.captions.formats import Style
+    from avsr.transcribing.transcript import Transcript
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Says what was wrong with a recording, writes its transcript and what else is made of it; can
+    be handed to another process.
+
+    Attributes:
+        formats: names of the files to write.
+        targets: the files of each recording, one a format; none where standard output takes the
+            text.
+        style: how subtitles look.
+        inputs: what the same call reads, which is not replaced.
+        overwrite: other people's files may be replaced.
+        others: the further files that may be written for a recording.
+        make: makes them.
+    """
+
+    formats: Sequence[str]
+    targets: Mapping[Path, Sequence[Path]]
+    style: Style
+    inputs: Sequence[str | Path]
+    overwrite: bool
+    others: Callable[[Path], Sequence[Path]]
+    make: Callable[[Path, Transcript, Recogniser], None]
+
+    def __call__(self, file: Path, found: Transcript, recogniser: Recogniser) -> None:
+        """Does it for one recording.
+
+        Raises:
+            AvsrError: something cannot be written or made; what was written before stays.
+        """
+        from avsr.transcribing import writers
+
+        for warning in found.warnings:
+            say(f"{file}: {warning}")
+        own = self.targets.get(file, ())
+        # once more: a long call leaves time for new files
+        outputs.refuse(self.all_of(file), self.inputs, overwrite=self.overwrite)
+        for name, target in zip(self.formats, own, strict=bool(own)):
+            make_parent(target)
+            writers.write(found, target, name, self.style)
+        self.make(file, found, recogniser)
+
+    def all_of(self, file: Path) -> list[Path]:
+        """Every file that may be written for a recording."""
+        return [*self.targets.get(file, ()), *self.others(file)]
