@@ -32,8 +32,9 @@ def fingerprint(items: Sequence[Item], root: Path) -> str:
         size = item.path.stat().st_size if item.path.is_file() else None
         row = asdict(item) | {"path": below(item.path, root), "size": size}
         row.pop("sound")
-        if item.span is None:  # shards of versions that knew no spans stay what they are
-            row.pop("span")
+        for later in ("span", "cell"):  # shards of versions that knew none stay what they are
+            if row[later] is None:
+                row.pop(later)
         if item.sound is not None:
             row |= {"sound": below(item.sound, root), "sound_size": item.sound.stat().st_size}
         digest.update(json.dumps(row, sort_keys=True).encode())

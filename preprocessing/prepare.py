@@ -25,6 +25,7 @@ from avsr.base.outputs import write_file
 from avsr.base.pool import work_off
 from avsr.preprocessing.clip import FPS, Clip, with_sound_of
 from avsr.preprocessing.corpora import Item, below, list_corpus, plain
+from avsr.preprocessing.corpora.tables.arrow import media_file
 from avsr.preprocessing.destination import PARTS, claim, fingerprint, whole_index, writing
 from avsr.preprocessing.faces.crop_styles import OWN, style_named
 from avsr.preprocessing.members import TAR_END, encode_clip, shard_key, tar_fragment
@@ -110,6 +111,8 @@ class _Job:
     @property
     def source(self) -> str:
         name = plain(below(self.item.path, self.src))
+        if self.item.cell is not None:
+            name += f"#row={self.item.cell[1]}"
         if self.item.span is None:
             return name
         start_s, end_s = self.item.span
@@ -162,6 +165,7 @@ def prepare(
     style_named(crops)
     root, folder = Path(src), Path(dst)
     items = list_corpus(corpus, root, splits)[:limit]
+    root = root.parent if root.is_file() else root  # a table lies beside its clips
     made_from = {
         "corpus": corpus,
         "items": len(items),
@@ -324,16 +328,17 @@ def _load(job: _Job) -> Clip:
     if item.problem:
         raise MediaError(item.problem)
     stretch: dict[str, Any] = {"span": item.span} if item.span else {}
-    clip = load_clip(
-        item.path,
-        id=item.id,
-        face=job.face,
-        text=item.text,
-        speaker=item.speaker,
-        crops=job.crops,
-        longest_s=MAX_CLIP_S,
-        **stretch,
-    )
+    with media_file(item) as path:
+        clip = load_clip(
+            path,
+            id=item.id,
+            face=job.face,
+            text=item.text,
+            speaker=item.speaker,
+            crops=job.crops,
+            longest_s=MAX_CLIP_S,
+            **stretch,
+        )
     if item.sound is not None:
         heard_clip = load_clip(item.sound, id=item.id, video=False, longest_s=MAX_CLIP_S)
         clip = with_sound_of(clip, heard_clip)

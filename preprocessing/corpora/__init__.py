@@ -42,6 +42,7 @@ class Item:
             the media file holds it itself.
         span: where the clip begins and ends in the media file, in seconds; None where it is all of
             it.
+        cell: column and row that hold the media where `path` is an Arrow file; None elsewhere.
     """
 
     id: str
@@ -54,6 +55,7 @@ class Item:
     problem: str | None = None
     sound: Path | None = None
     span: tuple[float, float | None] | None = None
+    cell: tuple[str, int] | None = None
 
 
 def corpus(name: str) -> ModuleType:
