@@ -15,6 +15,7 @@ from avsr.base.console import say
 if TYPE_CHECKING:
     from avsr.recognisers.base import Recogniser
     from avsr.recognisers.ours import NetworkRecogniser
+    from avsr.transcribing.captions.formats import Style
     from avsr.transcribing.transcript import Transcript
 
 FixSyncOption = Annotated[
@@ -23,6 +24,14 @@ FixSyncOption = Annotated[
         "--fix-sync",
         help="Also write <stem>.synced.<ext>, where it is certain that sound and lips are not "
         "synchronised; needs -o.",
+    ),
+]
+BurnOption = Annotated[
+    bool,
+    typer.Option(
+        "--burn",
+        help="Also write <stem>.captions.<ext>, with captions in the picture, coloured as by "
+        "--highlight; needs -o.",
     ),
 ]
 
@@ -34,6 +43,8 @@ class Extras:
     Attributes:
         out: the folder of the outputs.
         fix_sync: write a synchronised copy.
+        burn: write a copy with captions.
+        style: of the captions.
         device: where to compute.
         options: face and audio_track, as they were for the transcripts.
         folders: where the outputs of a recording go, if not into that folder itself.
@@ -44,19 +55,23 @@ class Extras:
 
     out: Path | None
     fix_sync: bool
+    burn: bool
+    style: Style
     device: str
     options: dict[str, Any]
     folders: Mapping[Path, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.fix_sync and self.out is None:
-            raise typer.BadParameter(
-                "a film needs a folder: give it with -o DIR", param_hint="--fix-sync"
-            )
+        if (self.fix_sync or self.burn) and self.out is None:
+            hint = "--fix-sync" if self.fix_sync else "--burn"
+            raise typer.BadParameter("a film needs a folder: give it with -o DIR", param_hint=hint)
 
     def targets(self, file: Path) -> list[Path]:
         """The files that may be written for an input."""
-        return [self._synced(file)] if self.fix_sync else []
+        found = [self._copy(file, "synced")] if self.fix_sync else []
+        if self.burn:
+            found.append(self._copy(file, "captions", encoded=True))
+        return found
 
     def make(self, file: Path, said: Transcript, recogniser: Recogniser) -> None:
         """Writes them, with a line about each.
@@ -66,11 +81,13 @@ class Extras:
         """
         if self.fix_sync:
             self._fix_sync(file, recogniser)
+        if self.burn:
+            self._burn(file, said)
 
-    def _synced(self, file: Path) -> Path:
+    def _copy(self, file: Path, what: str, *, encoded: bool = False) -> Path:
         from avsr.preprocessing.media.copies import name_of_copy
 
-        return self._folder(file) / name_of_copy(file, "synced")
+        return self._folder(file) / name_of_copy(file, what, encoded=encoded)
 
     def _folder(self, file: Path) -> Path:
         assert self.out is not None
@@ -79,12 +96,17 @@ class Extras:
     def _fix_sync(self, file: Path, recogniser: Recogniser) -> None:
         from avsr.transcribing.resync import synchronise
 
-        target = self._synced(file)
+        target = self._copy(file, "synced")
         found = synchronise(self._embedding(recogniser), file, target, **self.options)
         if found.offset_s is None:
             say(f"{file}: no synchronised copy: {found.told}")
         else:
             say(f"{file}: {found.told}: put right in {target}")
+
+    def _burn(self, file: Path, said: Transcript) -> None:
+        from avsr.transcribing.captions.burn import burn
+
+        burn(file, said, self._copy(file, "captions", encoded=True), self.style)
 
     def _embedding(self, recogniser: Recogniser) -> NetworkRecogniser:
         """Who can tell whether sound and lips are synchronised: the recogniser itself, or the

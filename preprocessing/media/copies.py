@@ -19,10 +19,11 @@ OTHER = ".mkv"
 COPIED = ("video", "audio", "subtitle")
 
 
-def name_of_copy(source: Path, what: str) -> str:
-    """The name of a copy, such as "talk.synced.mp4"."""
+def name_of_copy(source: Path, what: str, *, encoded: bool = False) -> str:
+    """The name of a copy, such as "talk.synced.mp4"; WebM does not take what we encode."""
     suffix = source.suffix.lower()
-    return f"{source.stem}.{what}{suffix if suffix in KEPT else OTHER}"
+    kept = suffix in KEPT and not (encoded and suffix == ".webm")
+    return f"{source.stem}.{what}{suffix if kept else OTHER}"
 
 
 def shifted(source: Path, target: Path, sound_s: float) -> None:

@@ -219,6 +219,13 @@ class Media:
         frames = slice(round(start_s * FPS), None if end_s is None else round(end_s * FPS))
         return _pieces(tracks.get("video"), tracks.get("audio"), piece_frames, frames)
 
+    def take(self, kind: str) -> Track:
+        """The "video" or "audio" that `info` says is there, frame by frame as it is in the file, on
+        the file's clock; in place of pieces. It is closed with the file."""
+        track = self._opened.pop(kind)
+        self._read[kind] = track
+        return track
+
     def _info(self) -> MediaInfo:
         pictures, sound = self._opened.get("video"), self._opened.get("audio")
         shape = Shape.of(pictures.stream, pictures.first) if pictures else Shape(0, 0, 0)
