@@ -1,7 +1,8 @@
 """GRID: 33 speakers, 1000 six-word sentences each (Cooke, Barker, Cunningham, Shao, JASA 120(5),
 2006).
 
-Where from: zenodo.org/records/3625687, under CC BY 4.0. There is no video of speaker s21.
+Where from: zenodo.org/records/3625687, under CC BY 4.0; `fetch` gets it from there. There is no
+video of speaker s21.
 
 Layout, as unpacked from its usual archives:
 
@@ -20,20 +21,31 @@ Splits: what the lists say, or those of Assael et al., LipNet (arXiv:1611.01599)
                   not say which. Here they are the first 255 in the order of their hashes, the same
                   everywhere. To compare with others, write the list that they used into test.txt.
 
-The transcript is what the file name spells. Alignment files of public copies are shuffled between
-speakers, so they only give word times, and only where their words agree with the file name.
+The transcript is what the file name spells. Alignment files of public copies lie in the folders of
+other speakers, so those of a speaker are sought where most of its file names are. They only give
+word times, and only where their words agree with the file name.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from avsr.base.errors import AvsrError
-from avsr.preprocessing.corpora import Item, WordTimes, contents, source_folder, word_times_problem
+from avsr.base.errors import AvsrError, UsageError
+from avsr.preprocessing.corpora import (
+    Item,
+    WordTimes,
+    archive,
+    contents,
+    source_folder,
+    word_times_problem,
+)
+from avsr.preprocessing.corpora.archive import Progress
 from avsr.preprocessing.corpora.beside import beside, forget_listings, read_text, split_named
 from avsr.preprocessing.recordings import media_below
 
@@ -60,6 +72,11 @@ Cunningham, Shao, JASA 120(5), 2006."""
 
 
 NAMED_SPLITS = ("unseen", "overlapped")
+RECORD = "https://zenodo.org/api/records/3625687"  # or what AVSR_GRID_RECORD says
+SPEAKERS = tuple(f"s{number}" for number in range(1, 35) if number != 21)
+# Alignments in the folder of another speaker have at least so many of the clips' names, and this
+# share of them; few sentences are said by two speakers.
+MOVED_LEAST, MOVED_SHARE = 20, 0.9
 UNSEEN_SPEAKERS = frozenset({"s1", "s2", "s20", "s22"})
 OVERLAPPED_TEST = 255  # sentences of each speaker
 
@@ -86,6 +103,32 @@ def read_alignment(path: Path) -> WordTimes:
             if word not in SILENCES:
                 words.append((word, int(start) / ALIGN_UNITS_PER_S, int(end) / ALIGN_UNITS_PER_S))
     return tuple(words)
+
+
+def fetch(src: str | Path, speakers: Sequence[str], progress: Progress | None = None) -> list[str]:
+    """Fetches the videos of some speakers and the alignments, as far as they are not there.
+
+    Args:
+        src: the folder of the corpus.
+        speakers: some of SPEAKERS; `all` stands for all of them.
+        progress: see archive.Progress.
+
+    Returns:
+        What was fetched.
+
+    Raises:
+        UsageError: no such speaker.
+        AvsrError: see archive.fetch.
+    """
+    wanted = list(SPEAKERS) if list(speakers) == ["all"] else list(dict.fromkeys(speakers))
+    unknown = [name for name in wanted if name not in SPEAKERS]
+    if unknown or not wanted:
+        raise UsageError(
+            f"GRID has no videos of {unknown[0] if unknown else 'nobody'!r}; name some of "
+            f"{SPEAKERS[0]} to {SPEAKERS[-1]} (without s21), as in s1,s2, or all"
+        )
+    record = os.environ.get("AVSR_GRID_RECORD", RECORD)
+    return archive.fetch(record, [*wanted, "alignments"], Path(src), progress)
 
 
 def list_items(src: str | Path, splits: str | None = None) -> list[Item]:
@@ -121,8 +164,9 @@ def list_items(src: str | Path, splits: str | None = None) -> list[Item]:
     listed = _read_lists(root) if splits is None else {}
     items: dict[str, Item] = {}
     extra = []
+    aligned = _alignment_folders(root, clips)
     for speaker, path in clips:
-        item = _item(root, speaker, path)
+        item = _item(aligned[speaker], speaker, path)
         if item.id in items:
             first = items[item.id].path.relative_to(root).as_posix()
             extra.append(
@@ -155,7 +199,31 @@ def _overlapped(items: dict[str, Item]) -> set[str]:
     return test
 
 
-def _item(root: Path, speaker: Path, path: Path) -> Item:
+def _alignment_folders(root: Path, clips: list[tuple[Path, Path]]) -> dict[Path, Path | None]:
+    """Speaker's folder -> the folder of its alignments, None where there is none.
+
+    It is the speaker's own, unless that of another has nearly all of its file names.
+    """
+    tops = [top for top in (root / "align", root / "alignments") if top.is_dir()]
+    others = [folder for top in tops for folder in sorted(top.iterdir()) if folder.is_dir()]
+    stems: dict[Path, set[str]] = defaultdict(set)
+    for speaker, path in clips:
+        stems[speaker].add(path.stem.lower())
+    names = {folder: {path.stem.lower() for path in folder.iterdir()} for folder in others}
+    found: dict[Path, Path | None] = {}
+    for speaker, said in stems.items():
+        usual = [*(top / speaker.name for top in tops), speaker / "align"]
+        own = next((folder for folder in usual if folder.is_dir()), None)
+        found[speaker] = own
+        for folder in others if own is None or own in names else ():
+            same = len(names[folder] & said)
+            if same >= MOVED_LEAST and same > MOVED_SHARE * len(said):
+                found[speaker] = folder
+                break
+    return found
+
+
+def _item(aligned: Path | None, speaker: Path, path: Path) -> Item:
     """One clip with its text and, where they can be trusted, its word times."""
     name, text = speaker.name.lower(), transcript(path.stem)
     id = f"{name}_{path.stem.lower()}"
@@ -163,13 +231,7 @@ def _item(root: Path, speaker: Path, path: Path) -> Item:
         return Item(
             id, path, problem="its file name spells no GRID sentence (six codes such as bbaf2n)"
         )
-    folders = (
-        root / "align" / speaker.name,
-        root / "alignments" / speaker.name,
-        speaker / "align",
-    )
-    found = (beside(folder / path.name, ".align") for folder in folders if folder.is_dir())
-    align = next(filter(None, found), None)
+    align = beside(aligned / path.name, ".align") if aligned is not None else None
     if align is None:
         return Item(id, path, text, name, note="no alignment file")
     try:

@@ -428,3 +428,17 @@ def test_grid_lists_of_others_may_name_the_folders_of_the_archive(tmp_path: Path
     put(tmp_path / "test.txt", "s14/video/mpg_6000/bgbg2s\n")
     (item,) = grid.list_items(tmp_path)
     assert (item.id, item.split) == ("s14_bgbg2s", "test")
+
+
+def test_grid_alignments_in_the_folder_of_another_speaker_are_found(tmp_path: Path) -> None:
+    codes = [f"bbaf{digit}{adverb}" for digit in "123456789" for adverb in "anps"]
+    for code in codes:
+        put(tmp_path / f"s5/{code}.mpg")
+        words = grid.transcript(code) or ""
+        rows = [f"{n * 1000} {n * 1000 + 900} {word}" for n, word in enumerate(words.split())]
+        put(tmp_path / f"alignments/s6/{code}.align", "\n".join(rows))
+    put(tmp_path / "alignments/s5/lrarzn.align", ALIGN)
+    put(tmp_path / "s7/bbaf1a.mpg")  # one sentence in common says nothing
+    items = by_id(grid.list_items(tmp_path))
+    assert all(items[f"s5_{code}"].words for code in codes)
+    assert items["s7_bbaf1a"].note == "no alignment file"
