@@ -8,6 +8,8 @@ memory.
 from __future__ import annotations
 
 import json
+from array import array
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -122,6 +124,9 @@ class _Index(BaseModel):
         return self
 
 
+AGAIN = "run `avsr prepare` again, or copy the shards again"
+
+
 def parse_index(content: bytes, name: str) -> tuple[dict[str, Any], list[ShardEntry]]:
     """An index.json, checked before anything relies on it.
 
@@ -135,7 +140,7 @@ def parse_index(content: bytes, name: str) -> tuple[dict[str, Any], list[ShardEn
     Raises:
         AvsrError: it is not an index of this version; names the field.
     """
-    again = "run `avsr prepare` again, or copy the shards again"
+    again = AGAIN
     try:
         info = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -151,6 +156,57 @@ def parse_index(content: bytes, name: str) -> tuple[dict[str, Any], list[ShardEn
         return info, _Index.model_validate(info).clips
     except (ValidationError, RecursionError) as error:
         raise AvsrError(f"{name}: {_first_problem(error)}; {again}") from error
+
+
+def parse_lines(lines: Iterable[bytes], name: str) -> tuple[dict[str, Any], Iterator[ShardEntry]]:
+    """The same line by line, as `shards.write_index` lays it out, so that memory does not grow
+    with the corpus; an index laid out otherwise is read whole.
+
+    Args:
+        lines: of the file.
+        name: of the file, for the message.
+
+    Returns:
+        All that it holds but the skipped and the clips, and its clips, each checked as it comes.
+
+    Raises:
+        AvsrError: it is not an index of this version; names the field.
+    """
+    lines, head, in_list = iter(lines), list[bytes](), False
+    for line in lines:
+        if line.strip() == b'"clips": [':
+            info, _ = parse_index(b"".join(head) + b'"clips": []}', name)
+            return info, _entries(lines, name)
+        in_list = line.strip() == b'"skipped": [' or (in_list and not line.startswith(b"]"))
+        if not (in_list and line.startswith(b"{")):
+            head.append(line)
+    info, entries = parse_index(b"".join(head), name)
+    return info, iter(entries)
+
+
+def _entries(lines: Iterator[bytes], name: str) -> Iterator[ShardEntry]:
+    """The clips of an index whose head is read.
+
+    Raises:
+        AvsrError: one of them is not valid, an id comes twice, or the end is missing.
+    """
+    ids = array("q")  # hashes of 8 bytes, where the ids themselves would fill the memory
+    for line in lines:
+        text = line.strip().removesuffix(b",")
+        if text == b"]":
+            if len(set(ids)) < len(ids):
+                raise AvsrError(f"{name}: an id comes twice in its clips; {AGAIN}")
+            return
+        if not text:
+            break
+        try:
+            entry = ShardEntry.model_validate_json(text)
+        except ValidationError as error:
+            where = f"clips.{len(ids)}: {_first_problem(error)}"
+            raise AvsrError(f"{name}: {where}; {AGAIN}") from error
+        ids.append(hash(entry.id))
+        yield entry
+    raise AvsrError(f"{name}: cut short; {AGAIN}")
 
 
 def _first_problem(error: ValidationError | RecursionError) -> str:

@@ -247,7 +247,7 @@ class ShardIndex:
         """
         folder = str(location).removesuffix(INDEX).rstrip("/")
         self.location = folder or ("/" if str(location).startswith("/") else ".")
-        self._filesystem, self._root = _open_filesystem(self.location)
+        self._filesystem, self._root = open_filesystem(self.location)
         try:
             content = self._read(INDEX, 0, None)
         except OSError as error:
@@ -403,7 +403,7 @@ def _check_same(entry: ShardEntry, clip: Clip) -> None:
             raise ValueError(f"its {name} is {found!r} in the shard and {told!r} in {INDEX}")
 
 
-def _open_filesystem(location: str) -> tuple[Any, str]:
+def open_filesystem(location: str) -> tuple[Any, str]:
     """An fsspec file system and the path on it; None and the path for a local folder."""
     if "://" not in location:
         return None, location

@@ -1,0 +1,312 @@
+"""Shards read front to back, from a disk, over HTTP or from object storage: for training that
+streams, and for the loaders of others.
+
+Memory does not grow with the corpus. Of its index a few numbers a shard are kept, and of its clips
+those that are being shuffled, undecoded.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+import numpy as np
+import torch
+from torch.utils.data import IterableDataset, get_worker_info
+
+from avsr.base.errors import AvsrError
+from avsr.base.inputs import install
+from avsr.preprocessing.clip import Clip
+from avsr.preprocessing.faces.crop_styles import OWN
+from avsr.preprocessing.index import MEMBERS, ShardEntry, in_one_line, parse_lines
+from avsr.preprocessing.members import decode_clip
+from avsr.preprocessing.shards import INDEX, SHARD_TROUBLE, open_filesystem
+
+TRIES = 4  # of a file over a network, each going on where the last one broke off
+WAIT_S = 1.0  # before the second of them, doubled before each further one
+CHUNK = 1 << 20  # bytes of an index read at once
+Members = Mapping[str, bytes]  # contents of a clip's members by extension
+
+
+@dataclass(frozen=True)
+class ShardFolder:
+    """Where the shards of a prepared corpus are; can be pickled into worker processes.
+
+    Attributes:
+        location: a path, or a URL that fsspec knows, without the name of the index.
+    """
+
+    location: str
+
+    @classmethod
+    def of(cls, location: str | Path) -> ShardFolder:
+        """The folder of an index, or the folder itself."""
+        folder = str(location).removesuffix(INDEX).rstrip("/")
+        return cls(folder or ("/" if str(location).startswith("/") else "."))
+
+    @property
+    def remote(self) -> bool:
+        return "://" in self.location
+
+    def open(self, name: str) -> IO[bytes]:
+        """A file of the folder; over a network its blocks are fetched one after another.
+
+        Raises:
+            OSError: it is not there; a network's library has errors of its own.
+        """
+        # anew in each process: connections do not survive a fork
+        filesystem, root = open_filesystem(self.location)
+        if filesystem is not None:
+            return cast(IO[bytes], filesystem.open(f"{root}/{name}", "rb"))
+        path = Path(root) / name
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise OSError("is no file")
+        return path.open("rb")
+
+    def index(self) -> tuple[dict[str, Any], Iterator[ShardEntry]]:
+        """What the index says of the corpus, and its clips one by one, shard after shard.
+
+        Raises:
+            AvsrError: none can be read there, or the clips of a shard are not together.
+        """
+        name = f"{self.location}/{INDEX}"
+        try:
+            info, entries = parse_lines(self._lines(INDEX), name)
+        except AvsrError:
+            raise
+        # each file system has errors of its own
+        except Exception as error:
+            raise AvsrError(
+                f"{self.location}: no {INDEX} to read ({in_one_line(str(error))}); "
+                "`avsr prepare` writes it last, so run that to its end"
+            ) from error
+        return info, _shard_by_shard(entries, name)
+
+    def _lines(self, name: str) -> Iterator[bytes]:
+        """The lines of a file, which need not be one that can seek."""
+        rest = b""
+        with self.open(name) as file:
+            while chunk := file.read(CHUNK):
+                *lines, rest = (rest + chunk).split(b"\n")
+                yield from lines
+        yield rest
+
+    def clips(self, shard: str, count: int) -> Iterator[Members]:
+        """The clips of a shard in order, undecoded.
+
+        Args:
+            shard: its name.
+            count: how many the index says there are.
+
+        Raises:
+            AvsrError: it is missing, damaged or holds another number of clips. Over a network only
+                after TRIES, of which each goes on behind the last whole clip.
+        """
+        done = 0
+        for attempt in range(TRIES if self.remote else 1):
+            if attempt:
+                time.sleep(WAIT_S * 2 ** (attempt - 1))
+            try:
+                with self.open(shard) as file:
+                    for number, members in enumerate(_members(file, shard)):
+                        if number >= done:
+                            done += 1
+                            yield members
+                if done == count:
+                    return
+                trouble: Exception = ValueError(f"it holds {done} clips, and {INDEX} says {count}")
+            except AvsrError:
+                raise
+            # each file system has errors of its own, and tar
+            except Exception as error:
+                trouble = error
+        said = getattr(trouble, "strerror", None) or str(*trouble.args[:1])
+        said = said.partition(" @ ")[0]  # behind it webdataset names objects of Python
+        raise AvsrError(
+            f"{self.location}/{shard}: cannot be read behind its clip {done} "
+            f"({in_one_line(said) or type(trouble).__name__}); copy or prepare the shards again"
+        ) from trouble
+
+
+def _shard_by_shard(entries: Iterator[ShardEntry], name: str) -> Iterator[ShardEntry]:
+    """The same clips; raises AvsrError where those of a shard are not together and in order."""
+    begun: set[str] = set()
+    last: ShardEntry | None = None
+    for entry in entries:
+        if last is None or entry.shard != last.shard:
+            in_order = entry.shard not in begun
+            begun.add(entry.shard)
+        else:
+            in_order = entry.span > last.span
+        if not in_order:
+            raise AvsrError(
+                f"{name}: its clips are not in the order of the shards, as streaming needs them; "
+                "run `avsr prepare` again"
+            )
+        last = entry
+        yield entry
+
+
+def _members(file: IO[bytes], shard: str) -> Iterator[Members]:
+    """The clips of an open shard, by the webdataset package."""
+    try:
+        from webdataset.tariterators import group_by_keys, tar_file_expander
+    except ImportError as error:
+        raise AvsrError(f"streaming shards needs webdataset ({install('train')})") from error
+    for members in group_by_keys(tar_file_expander([{"url": shard, "stream": file}])):
+        lacking = [name for name in MEMBERS if name not in members]
+        if lacking:  # it ends between two members
+            raise ValueError(f"clip {members['__key__']!r} lacks its {lacking[0]}")
+        yield members
+
+
+def decode(members: Members, source: str) -> Clip:
+    """The clip of these members.
+
+    Raises:
+        AvsrError: they are damaged; names clip and source.
+    """
+    try:
+        return decode_clip(members)
+    except SHARD_TROUBLE as error:
+        raise AvsrError(
+            f"{source}: cannot read clip {members.get('__key__')!r} ({in_one_line(str(error))}); "
+            "copy or prepare the shards again"
+        ) from error
+
+
+@dataclass
+class _Shard:
+    """A shard as its index describes it: how many clips it holds, how many of them are asked
+    for."""
+
+    folder: ShardFolder
+    name: str
+    clips: int = 0
+    wanted: int = 0
+
+
+class ShardDataset(IterableDataset):
+    """The clips of prepared shards, each once an epoch, for any loader that takes an iterable
+    data set of PyTorch.
+
+    Each worker process of a loader, and each rank of a run, reads shards of its own, front to
+    back: of ``n`` ranks with ``w`` workers every ``n * w``-th. So there should be at least as many
+    shards. Clips are decoded behind the shuffle buffer.
+
+    Args:
+        locations: folders that ``avsr prepare`` made: paths, or URLs that fsspec knows.
+        split: clips of this split alone; clips of no split count as ``train``. None for all.
+        shuffle_clips: size of the shuffle buffer. 0 leaves everything in the order of the shards.
+        seed: of the shuffling; the same seed, epoch, ranks and workers give the same order.
+        rank, world: of this process among those that share the clips; by default those of
+            ``torch.distributed``, where it is initialised.
+        transform: what to make of a clip, in the worker; the clip itself by default.
+
+    Attributes:
+        clips, frames: of the split.
+        crops: how the mouths were cut out, see ``preprocessing.faces.crop_styles``; by location.
+
+    Raises:
+        AvsrError: no index can be read, or no clip is of this split. While it is read: a shard is
+            missing or damaged.
+    """
+
+    def __init__(
+        self,
+        locations: str | Path | Sequence[str | Path],
+        split: str | None = None,
+        *,
+        shuffle_clips: int = 0,
+        seed: int = 0,
+        rank: int | None = None,
+        world: int | None = None,
+        transform: Callable[[Clip], Any] | None = None,
+    ) -> None:
+        if isinstance(locations, (str, Path)):
+            locations = [locations]
+        self.split, self.shuffle_clips, self.seed = split, shuffle_clips, seed
+        self.rank, self.world, self.transform = rank, world, transform
+        self.epoch = self.clips = self.frames = 0
+        self.crops: dict[str, str] = {}
+        self._shards: list[_Shard] = []
+        for folder in map(ShardFolder.of, locations):
+            self._add(folder)
+        if not self.clips:
+            where = ", ".join(map(str, locations))
+            raise AvsrError(f"{where}: no clip of split {split!r}; leave split out for all clips")
+        self._shards = [shard for shard in self._shards if shard.wanted]
+
+    def _add(self, folder: ShardFolder) -> None:
+        """Counts the clips of a folder by its index."""
+        info, entries = folder.index()
+        self.crops[folder.location] = str(info.get("crops", OWN.name))
+        shard = _Shard(folder, "")
+        for entry in entries:
+            if entry.shard != shard.name:
+                shard = _Shard(folder, entry.shard)
+                self._shards.append(shard)
+            shard.clips += 1
+            if self._asked_for(entry.split):
+                shard.wanted += 1
+                self.clips += 1
+                self.frames += entry.frames
+
+    def _asked_for(self, split: str | None) -> bool:
+        return self.split in (None, split or "train")
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the order of the next pass. Workers that persist do not hear of it."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[Any]:
+        rank, world = self._place()
+        worker = get_worker_info()
+        number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        order = np.arange(len(self._shards))
+        if self.shuffle_clips:
+            order = np.random.default_rng([self.seed, self.epoch]).permutation(order)
+        own = order[rank::world][number::workers]
+        read = self._read([self._shards[i] for i in own])
+        if self.shuffle_clips:
+            from webdataset.filters import shuffle
+
+            size = self.shuffle_clips
+            rng = random.Random(f"{self.seed} {self.epoch} {rank} {number}")
+            read = shuffle(bufsize=size, initial=size, rng=rng)(read)
+        for source, members in read:
+            clip = decode(members, source)
+            yield self.transform(clip) if self.transform else clip
+
+    def _place(self) -> tuple[int, int]:
+        """Rank and number of the processes that share the clips."""
+        if self.world is not None:
+            return self.rank or 0, self.world
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            return torch.distributed.get_rank(), torch.distributed.get_world_size()
+        return 0, 1
+
+    def _read(self, shards: Sequence[_Shard]) -> Iterator[tuple[str, Members]]:
+        """The clips of some shards that are asked for, each with the place where it was found."""
+        for shard in shards:
+            source = f"{shard.folder.location}/{shard.name}"
+            for members in shard.folder.clips(shard.name, shard.clips):
+                # most corpora have a single split in a shard
+                if shard.wanted == shard.clips or self._asked_for(_split_of(members, source)):
+                    yield source, members
+
+
+def _split_of(members: Members, source: str) -> str | None:
+    """Of an undecoded clip."""
+    try:
+        return json.loads(members["json"]).get("split")
+    except SHARD_TROUBLE as error:
+        raise AvsrError(
+            f"{source}: the json of clip {members.get('__key__')!r} cannot be read; copy or "
+            "prepare the shards again"
+        ) from error
