@@ -31,6 +31,7 @@ from avsr.cli.demo import demo
 from avsr.cli.doctor import doctor
 from avsr.cli.embedding import embedding
 from avsr.cli.evaluate import evaluate
+from avsr.cli.export import export
 from avsr.cli.live import live
 from avsr.cli.ngram import ngram
 from avsr.cli.prepare import prepare
@@ -80,6 +81,7 @@ COMMANDS = (
     calibrate,
     embedding,
     average,
+    export,
     ngram,
     synth,
 )

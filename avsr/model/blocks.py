@@ -35,10 +35,16 @@ def rotary(
     ``rotate``.
     """
     with torch.inference_mode(False):  # what is kept may be asked for by training next
-        rates = 1000.0 ** (-torch.arange(0, head_dim, 2, device=device) / head_dim)
-        angles = torch.arange(frames, device=device)[:, None] * rates
-        cos, sin = angles.cos(), angles.sin()
-        return torch.cat([cos, cos], -1).to(dtype), torch.cat([-sin, sin], -1).to(dtype)
+        return _rotary(frames, head_dim, device, dtype)
+
+
+def _rotary(
+    frames: int, head_dim: int, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    rates = 1000.0 ** (-torch.arange(0, head_dim, 2, device=device) / head_dim)
+    angles = torch.arange(frames, device=device)[:, None] * rates
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat([cos, cos], -1).to(dtype), torch.cat([-sin, sin], -1).to(dtype)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -86,7 +92,9 @@ class Attention(nn.Module):
             for y in (query, *keys_values.chunk(2, -1))
         )
         if not self.plain:
-            cos, sin = rotary(frames + 1, dim // self.heads, x.device, query.dtype)
+            # a traced graph makes its own: what is kept would be of the trace
+            make = _rotary if torch.compiler.is_exporting() else rotary
+            cos, sin = make(frames + 1, dim // self.heads, x.device, query.dtype)
             query, key = rotate(query, cos[:-1], sin[:-1]), rotate(key, cos, sin)
         y = attend(query, key, value, mask[:, None, None])
         return self.out(y.transpose(1, 2).reshape(batch, frames, dim))

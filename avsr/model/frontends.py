@@ -47,7 +47,7 @@ def view_lips(lips: Tensor, size: int, grid: Tensor | None = None) -> Tensor:
         (B, T, size, size) float32.
     """
     if grid is None:
-        grid = view_grid(size).to(lips.device).expand(len(lips), -1, -1, -1)
+        grid = view_grid(size).to(lips.device).expand(lips.shape[0], -1, -1, -1)
     # All frames of a clip share one grid, so frames can pose as channels.
     return F.grid_sample(
         lips.float(), grid, mode="bilinear", padding_mode="border", align_corners=False
@@ -81,7 +81,13 @@ class VideoFrontend(nn.Module):
     The 3-D stem is written as a 2-D convolution over the five frames around each frame: the same
     arithmetic, three times as fast on a CPU, and absent frames can be left out of the batch
     altogether.
+
+    Attributes:
+        dense: absent frames are computed too, so that no shape depends on what is there; an
+            exported graph needs that.
     """
+
+    dense = False
 
     def __init__(self, width: int, dim: int) -> None:
         super().__init__()
@@ -105,9 +111,12 @@ class VideoFrontend(nn.Module):
 
     def forward(self, lips: Tensor, present: Tensor) -> Tensor:
         """(B, T, H, H) float, (B, T) bool -> (B, T, D); absent frames hold one learned vector."""
-        x = standardise(lips, present)
-        # (B, T, H, H, 5)
-        x = F.pad(x, (0, 0, 0, 0, STEM_FRAMES // 2, STEM_FRAMES // 2)).unfold(1, STEM_FRAMES, 1)
+        x = windows(standardise(lips, present))
+        if self.dense:
+            features = self.see(x.flatten(0, 1).permute(0, 3, 1, 2))
+            return torch.where(
+                present.unsqueeze(-1), features.unflatten(0, present.shape), self.absent
+            )
         # Only frames that are there cost anything.
         places = present.flatten().nonzero().squeeze(1)  # waits for the device
         out, count = self.absent.expand(present.numel(), -1), len(places)
@@ -117,10 +126,18 @@ class VideoFrontend(nn.Module):
             places = torch.cat([places, places[: even(count) - count]])
         # The five frames are already last in memory: channels_last for free.
         x = x.flatten(0, 1)[places].permute(0, 3, 1, 2)  # (frames, 5, H, H)
-        x = self.stages(self.stem(x.contiguous(memory_format=torch.channels_last))).mean((2, 3))
-        features = self.project(x[:count])
+        features = self.see(x.contiguous(memory_format=torch.channels_last))[:count]
         out = out.to(features.dtype).index_copy(0, places[:count], features)
         return out.unflatten(0, present.shape)
+
+    def see(self, frames: Tensor) -> Tensor:
+        """(frames, 5, H, H) -> (frames, D)."""
+        return self.project(self.stages(self.stem(frames)).mean((2, 3)))
+
+
+def windows(lips: Tensor) -> Tensor:
+    """(B, T, H, H) -> (B, T, H, H, 5): each frame with its neighbours, zeros past the ends."""
+    return F.pad(lips, (0, 0, 0, 0, STEM_FRAMES // 2, STEM_FRAMES // 2)).unfold(1, STEM_FRAMES, 1)
 
 
 def even(count: int) -> int:
@@ -226,7 +243,13 @@ def sinusoids(frames: int, width: int, device: torch.device) -> Tensor:
 
 
 class WhisperFrontend(nn.Module):
-    """Log-mel at 100 Hz to vectors at 25 Hz by a network of the shape of Whisper's encoder."""
+    """Log-mel at 100 Hz to vectors at 25 Hz by a network of the shape of Whisper's encoder.
+
+    Attributes:
+        dense: clips without sound are computed too, see ``VideoFrontend``.
+    """
+
+    dense = False
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -241,12 +264,20 @@ class WhisperFrontend(nn.Module):
     def forward(self, mel: Tensor, present: Tensor, valid: Tensor) -> Tensor:
         """(B, S, M), (B, T) bool, (B, T) bool -> (B, T, D); absent frames hold one learned
         vector."""
+        if self.dense:
+            silent = ~present.any(1, keepdim=True)  # attention must have something to look at
+            heard = self.hear(mel, present | silent, valid)
+            return torch.where(present.unsqueeze(-1), heard, self.absent)
         # Only clips with sound cost anything.
         rows = present.any(1).nonzero().squeeze(1)  # waits for the device
         if len(rows) == 0:
             return self.absent.expand(*present.shape, -1)
-        x = self.encoder(mel[rows], present[rows], valid[rows])
-        # (B, 2 T, width) -> (B, T, 2 width)
-        x = self.project(self.dropout(x).unflatten(1, (-1, 2)).flatten(2))
+        x = self.hear(mel[rows], present[rows], valid[rows])
         everywhere = x.new_zeros(*present.shape, x.shape[-1]).index_copy(0, rows, x)
         return torch.where(present.unsqueeze(-1), everywhere, self.absent.to(x.dtype))
+
+    def hear(self, mel: Tensor, present: Tensor, valid: Tensor) -> Tensor:
+        """As forward, for clips with a present frame each; absent frames hold anything."""
+        x = self.encoder(mel, present, valid)
+        # (B, 2 T, width) -> (B, T, 2 width)
+        return self.project(self.dropout(x).unflatten(1, (-1, 2)).flatten(2))
