@@ -107,7 +107,8 @@ def claim(folder: Path, made_from: dict[str, Any]) -> bool:
         )
         return False
     then = {"crops": OWN.name} | then  # shards of earlier versions
-    other = [name for name, value in now.items() if then.get(name) != value]
+    names = dict.fromkeys([*now, *({"limits"} & then.keys())])
+    other = [name for name in names if then.get(name) != now.get(name)]
     if other:
         raise AvsrError(
             f"{folder} holds shards made from another source or with other settings "

@@ -11,42 +11,28 @@ clips that were in the making.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from avsr.base.errors import AvsrError, MediaError
+from avsr.base.errors import AvsrError
 from avsr.base.outputs import write_file
 from avsr.base.pool import work_off
-from avsr.preprocessing.clip import FPS, Clip, with_sound_of
-from avsr.preprocessing.corpora import Item, below, list_corpus, plain
-from avsr.preprocessing.corpora.tables.arrow import media_file
+from avsr.preprocessing.corpora import list_corpus
 from avsr.preprocessing.destination import PARTS, claim, fingerprint, whole_index, writing
 from avsr.preprocessing.faces.crop_styles import OWN, style_named
-from avsr.preprocessing.members import TAR_END, encode_clip, shard_key, tar_fragment
+from avsr.preprocessing.members import TAR_END
+from avsr.preprocessing.preparing.job import CLIP_LIMIT_S, Job, Task, prepare_clip, write_skip
+from avsr.preprocessing.preparing.quality import Fit, Limits
 from avsr.preprocessing.shards import INDEX, SHARD_CLIPS, shard_name, write_index
 
-MIN_PRESENT = 0.5  # a clip is kept where at least one modality is there in this share of its frames
-LATE_END_S = 0.5  # so much later than the recording word times may end: tables are rounded
-MAX_CLIP_S = 300.0  # a clip is held in memory whole; what is longer is no utterance
 MAX_LOSS = 0.2  # share of the clips that may be skipped before the run counts as failed
 
-# What a damaged file may do to a decoder: one clip's trouble, and recorded. An AvsrError (no face
-# model), a missing module or a mistake in the code would happen to every clip and stops the run.
-CLIP_TROUBLE = (
-    OSError,
-    ValueError,
-    RuntimeError,
-    ArithmeticError,
-    LookupError,
-    EOFError,
-    MemoryError,
-)
+NO_LIMITS = Limits()
 
 Progress = Callable[[int, int, float], None]
 
@@ -89,36 +75,6 @@ class Summary:
         return f"{kept} ({lacks}{again}) in {self.dst}"
 
 
-@dataclass(frozen=True)
-class _Job:
-    """One clip to prepare; number is its place in the corpus."""
-
-    number: int
-    item: Item
-    src: Path
-    parts: Path
-    face: str | int
-    crops: str
-
-    @property
-    def part(self) -> Path:
-        return self.parts / f"{self.number:06d}.tar"
-
-    @property
-    def skip(self) -> Path:
-        return self.parts / f"{self.number:06d}.skip"
-
-    @property
-    def source(self) -> str:
-        name = plain(below(self.item.path, self.src))
-        if self.item.cell is not None:
-            name += f"#row={self.item.cell[1]}"
-        if self.item.span is None:
-            return name
-        start_s, end_s = self.item.span
-        return f"{name}#t={start_s:g}" + ("" if end_s is None else f",{end_s:g}")
-
-
 def prepare(
     corpus: str,
     src: str | Path,
@@ -130,6 +86,9 @@ def prepare(
     face: str | int = "main",
     crops: str = OWN.name,
     splits: str | None = None,
+    limits: Limits = NO_LIMITS,
+    load_fit: Callable[[], Fit] | None = None,
+    clip_limit_s: float = CLIP_LIMIT_S,
     max_loss: float = MAX_LOSS,
     progress: Progress | None = None,
 ) -> Summary:
@@ -150,6 +109,9 @@ def prepare(
         face: which face is meant where there are several, see `face.choose_track`.
         crops: how mouths are cut out; see faces.crop_styles.
         splits: which of the corpus's standard splits, where it has several: see its module.
+        limits: what a clip must be like to be kept.
+        load_fit: makes what measures how well sound and lips fit, once a process; for limits.sync.
+        clip_limit_s: seconds that one clip may take; what takes longer is skipped.
         max_loss: share of skipped clips, 0 to 1, above which the run fails at its end.
         progress: called with (clips done, clips in all, seconds of media prepared in this run).
 
@@ -161,7 +123,7 @@ def prepare(
             own, a full disk (run it again when there is room), or more skipped than max_loss (the
             shards are complete all the same).
     """
-    _check(workers, shard_clips, limit, max_loss)
+    _check(workers, shard_clips, limit, max_loss, clip_limit_s)
     style_named(crops)
     root, folder = Path(src), Path(dst)
     items = list_corpus(corpus, root, splits)[:limit]
@@ -174,14 +136,15 @@ def prepare(
         "face": face,
         "crops": crops,
     }
+    if limits.asked:
+        made_from["limits"] = limits.asked
     with writing(folder):
         resuming = claim(folder, made_from)
         if (folder / INDEX).exists():
             shutil.rmtree(folder / PARTS, ignore_errors=True)
             return _finish(folder, whole_index(folder), max_loss, already_done=True)
-        jobs = []
-        for number, item in enumerate(items):
-            jobs.append(_Job(number, item, root, folder / PARTS, face, crops))
+        task = Task(root, folder / PARTS, face, crops, limits, clip_limit_s, load_fit)
+        jobs = [Job(number, item, task) for number, item in enumerate(items)]
         shards = [folder / shard_name(number) for number in range(-(-len(jobs) // shard_clips))]
         resumed = _run(folder, jobs, shards, shard_clips, workers, progress)
         whole = [path for path in shards if path.exists()]
@@ -190,7 +153,9 @@ def prepare(
         return _finish(folder, index, max_loss, resumed=resumed if resuming else 0)
 
 
-def _check(workers: int | None, shard_clips: int, limit: int | None, max_loss: float) -> None:
+def _check(
+    workers: int | None, shard_clips: int, limit: int | None, max_loss: float, clip_limit_s: float
+) -> None:
     """Refuses values out of range."""
     if workers is not None and workers < 0:
         raise AvsrError(f"workers is {workers}; allowed are 0 (work in this process) and more")
@@ -200,6 +165,8 @@ def _check(workers: int | None, shard_clips: int, limit: int | None, max_loss: f
         raise AvsrError(f"limit is {limit}; allowed are 1 clip and more")
     if not 0 <= max_loss <= 1:
         raise AvsrError(f"max_loss is {max_loss}; it is a share between 0 and 1")
+    if not 0 < clip_limit_s < float("inf"):
+        raise AvsrError(f"clip_limit_s is {clip_limit_s}; a clip may take some seconds")
 
 
 def _finish(folder: Path, index: dict[str, Any], max_loss: float, **more: Any) -> Summary:
@@ -229,7 +196,7 @@ def _finish(folder: Path, index: dict[str, Any], max_loss: float, **more: Any) -
 
 def _run(
     folder: Path,
-    jobs: Sequence[_Job],
+    jobs: Sequence[Job],
     shards: Sequence[Path],
     shard_clips: int,
     workers: int | None,
@@ -258,7 +225,7 @@ def _run(
         for part in parts:
             part.unlink()
 
-    def on_done(job: _Job, media_s: float) -> None:
+    def on_done(job: Job, media_s: float) -> None:
         nonlocal done, seconds
         number = job.number // shard_clips
         done, seconds = done + 1, seconds + media_s
@@ -268,8 +235,8 @@ def _run(
         if progress:
             progress(done, len(jobs), seconds)
 
-    def on_crash(job: _Job) -> None:
-        _write_skip(job, "reading it killed the process (a crash in a decoder, or out of memory)")
+    def on_crash(job: Job) -> None:
+        write_skip(job, "reading it killed the process (a crash in a decoder, or out of memory)")
         on_done(job, 0.0)
 
     for number, is_ready in enumerate(ready):
@@ -277,88 +244,11 @@ def _run(
             assemble(number)
     if progress:
         progress(done, len(jobs), seconds)
-    work_off(todo, _prepare_clip, workers, on_done, on_crash)
+    work_off(todo, prepare_clip, workers, on_done, on_crash)
     return resumed
 
 
-def _prepare_clip(job: _Job) -> float:
-    """Writes the part of one clip, or why there is none; returns its seconds, 0 where it was
-    skipped.
-
-    Raises:
-        AvsrError: something that concerns all clips, such as a missing face model.
-        OSError: the part cannot be written.
-    """
-    try:
-        clip = _load(job)
-    except MediaError as error:
-        _write_skip(job, str(error))
-        return 0.0
-    except CLIP_TROUBLE as error:
-        _write_skip(job, f"{type(error).__name__}: {error}")
-        return 0.0
-    item = _with_times_inside(job.item, clip.duration_s)
-    extra = {"split": item.split, "source": job.source}
-    members = encode_clip(
-        replace(clip, words=item.words), extra | ({"note": item.note} if item.note else {})
-    )
-    write_file(job.part, [tar_fragment(members, shard_key(item.id))])
-    return clip.duration_s
-
-
-def _with_times_inside(item: Item, duration_s: float) -> Item:
-    """The item without word times that go on after its recording ends, which are those of another
-    one."""
-    if not item.words or item.words[-1][2] <= duration_s + LATE_END_S:
-        return item
-    end_s = item.words[-1][2]
-    note = f"word times dropped: they end at {end_s:g} s, after the recording ({duration_s:.2f} s)"
-    return replace(item, words=None, note=f"{item.note}; {note}" if item.note else note)
-
-
-def _load(job: _Job) -> Clip:
-    """The clip of a job.
-
-    Raises:
-        MediaError: it cannot be used.
-    """
-    from avsr.preprocessing.reader import load_clip
-
-    item = job.item
-    if item.problem:
-        raise MediaError(item.problem)
-    stretch: dict[str, Any] = {"span": item.span} if item.span else {}
-    with media_file(item) as path:
-        clip = load_clip(
-            path,
-            id=item.id,
-            face=job.face,
-            text=item.text,
-            speaker=item.speaker,
-            crops=job.crops,
-            longest_s=MAX_CLIP_S,
-            **stretch,
-        )
-    if item.sound is not None:
-        heard_clip = load_clip(item.sound, id=item.id, video=False, longest_s=MAX_CLIP_S)
-        clip = with_sound_of(clip, heard_clip)
-    if clip.frames == 0:
-        raise MediaError(f"too short: less than one frame ({1000 // FPS} ms)")
-    seen, heard = float(clip.video_present.mean()), float(clip.audio_present.mean())
-    if max(seen, heard) < MIN_PRESENT:
-        share = f"a face in {seen:.0%} of the frames and sound in {heard:.0%}"
-        raise MediaError(f"too little to use: {share}, one must reach {MIN_PRESENT:.0%}")
-    return clip
-
-
-def _skipped(jobs: Sequence[_Job]) -> list[dict[str, str]]:
-    """What `_write_skip` recorded, in the order of the corpus."""
+def _skipped(jobs: Sequence[Job]) -> list[dict[str, str]]:
+    """What `write_skip` recorded, in the order of the corpus."""
     there = [job.skip for job in jobs if job.skip.exists()]
     return [json.loads(path.read_text(encoding="utf-8")) for path in there]
-
-
-def _write_skip(job: _Job, reason: str) -> None:
-    """Records a clip left out; paths are given below the source, so that the record says nothing of
-    the machine."""
-    row = {"source": job.source, "reason": plain(reason.replace(f"{job.src}{os.sep}", ""))}
-    write_file(job.skip, [json.dumps(row, ensure_ascii=False).encode()])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from avsr.base.console import note, printable, progress
 from avsr.base.errors import UsageError
+from avsr.base.outputs import write_file
 from avsr.cli.options import Corpus, Crops, Splits
 
 
@@ -39,6 +41,31 @@ def prepare(
             help="Fetch these speakers of grid to SRC first, from its official archive.",
         ),
     ] = None,
+    min_face: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of a clip's frames with a face, at least.")
+    ] = 0.0,
+    min_mouth: Annotated[
+        float,
+        typer.Option(min=0, metavar="PIXELS", help="Width of the mouth in the video, at least."),
+    ] = 0.0,
+    rate: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="LEAST MOST", help="Characters of text a second, from and to."),
+    ] = None,
+    min_sync: Annotated[
+        float | None,
+        typer.Option(
+            min=-1, max=1, metavar="COSINE", help="How well sound and lips fit, at least."
+        ),
+    ] = None,
+    clip_limit: Annotated[
+        float,
+        typer.Option(min=1, metavar="SECONDS", help="A clip that takes longer is left out."),
+    ] = 600.0,
+    report: Annotated[
+        bool,
+        typer.Option("--report", help="Also write DST/quality.md and DST/contact-sheet.png."),
+    ] = False,
     max_skipped: Annotated[
         float,
         typer.Option(min=0, max=1, help="Share of the clips over which the run fails."),
@@ -47,21 +74,42 @@ def prepare(
     """Cut a corpus into shards of lips and sound, ready to train on. Run it again to go on after a
     stop."""
     from avsr.preprocessing.prepare import prepare as run
+    from avsr.preprocessing.preparing.quality import Limits
+    from avsr.preprocessing.shards import INDEX
+    from avsr.sync_fit import load_fit
 
     if download is not None:
         _fetch(corpus, src, download)
-    with progress(f"{corpus.value} {src}", unit="clips") as tell:
-        summary = run(
-            corpus.value,
-            src,
-            dst,
-            workers=workers,
-            crops=crops.value,
-            splits=splits.value if splits else None,
-            max_loss=max_skipped,
-            progress=lambda done, total, _: tell(done, total),
-        )
+    try:
+        with progress(f"{corpus.value} {src}", unit="clips") as tell:
+            summary = run(
+                corpus.value,
+                src,
+                dst,
+                workers=workers,
+                crops=crops.value,
+                splits=splits.value if splits else None,
+                limits=Limits(min_face, min_mouth, *(rate or (0.0, math.inf)), min_sync),
+                load_fit=load_fit,
+                clip_limit_s=clip_limit,
+                max_loss=max_skipped,
+                progress=lambda done, total, _: tell(done, total),
+            )
+    finally:  # also of a run that lost too much
+        if report and (dst / INDEX).is_file():
+            _report(dst)
     print(*map(printable, str(summary).splitlines()), sep="\n")
+
+
+def _report(dst: Path) -> None:
+    """Writes what the clips in DST are like beside them."""
+    from avsr.preprocessing.preparing.quality import measure, report, sheet_of
+    from avsr.preprocessing.shards import ShardIndex
+
+    index = ShardIndex(dst)
+    measures = measure(index)
+    write_file(dst / "quality.md", [report(index, measures).encode()])
+    write_file(dst / "contact-sheet.png", [sheet_of(index, measures)])
 
 
 def _fetch(corpus: Corpus, src: Path, parts: str) -> None:

@@ -14,6 +14,8 @@ from avsr.base.errors import UsageError
 from avsr.preprocessing.clip import CROP_SIZE
 from avsr.preprocessing.faces.face import LIP_SLICE, POINTS, STABLE_SLICE
 
+MOUTH_PX = 45  # between the corners of the mouth of an average face, in the crops of all styles
+
 
 @dataclass(frozen=True, eq=False)
 class CropStyle:

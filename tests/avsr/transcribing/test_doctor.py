@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from avsr.preprocessing.clip import FPS, SAMPLE_RATE
+from avsr.preprocessing.faces.sheet import COLUMNS
 from avsr.preprocessing.media.mp4 import write_video
 from avsr.preprocessing.media.streams import open_media
 from avsr.preprocessing.media.tracks import StreamInfo
@@ -32,7 +33,7 @@ from avsr.transcribing.doctor.examine import (
     snr_db,
 )
 from avsr.transcribing.doctor.raw import Channels, PictureTimes
-from avsr.transcribing.doctor.sheet import COLUMNS, contact_sheet
+from avsr.transcribing.doctor.sheet import contact_sheet
 
 BUNDLED = Models("grid-whisper", None, None)
 
