@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from avsr.base import outputs
 from avsr.base.console import say
+from avsr.base.errors import AvsrError
 
 if TYPE_CHECKING:
     from avsr.recognisers.base import Recogniser
@@ -34,6 +36,14 @@ BurnOption = Annotated[
         "--highlight; needs -o.",
     ),
 ]
+ExplainOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--explain",
+        metavar="DIR",
+        help="Also write <stem>.html there, a page that shows how each word came about.",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,9 @@ class Extras:
         out: the folder of the outputs.
         fix_sync: write a synchronised copy.
         burn: write a copy with captions.
+        explain: the folder of the pages; None for none.
         style: of the captions.
+        modality: as it was for the transcripts.
         device: where to compute.
         options: face and audio_track, as they were for the transcripts.
         folders: where the outputs of a recording go, if not into that folder itself.
@@ -56,7 +68,9 @@ class Extras:
     out: Path | None
     fix_sync: bool
     burn: bool
+    explain: Path | None
     style: Style
+    modality: str
     device: str
     options: dict[str, Any]
     folders: Mapping[Path, Path] = field(default_factory=dict)
@@ -66,11 +80,22 @@ class Extras:
             hint = "--fix-sync" if self.fix_sync else "--burn"
             raise typer.BadParameter("a film needs a folder: give it with -o DIR", param_hint=hint)
 
+    def check(self, files: Sequence[Path]) -> None:
+        """Refuses recordings that would share a page.
+
+        Raises:
+            UsageError: two of them would.
+        """
+        if self.explain is not None:
+            outputs.refuse_twins([(file, self._page(self.explain, file)) for file in files])
+
     def targets(self, file: Path) -> list[Path]:
         """The files that may be written for an input."""
         found = [self._copy(file, "synced")] if self.fix_sync else []
         if self.burn:
             found.append(self._copy(file, "captions", encoded=True))
+        if self.explain is not None:
+            found.append(self._page(self.explain, file))
         return found
 
     def make(self, file: Path, said: Transcript, recogniser: Recogniser) -> None:
@@ -83,6 +108,26 @@ class Extras:
             self._fix_sync(file, recogniser)
         if self.burn:
             self._burn(file, said)
+        if self.explain is not None:
+            self._explain(self._page(self.explain, file), file, said, recogniser)
+
+    def _page(self, folder: Path, file: Path) -> Path:
+        """Where the page of a recording goes: into folders as its other outputs do."""
+        if self.out is not None:
+            folder = folder / self._folder(file).relative_to(self.out)
+        return folder / f"{file.stem}.html"
+
+    def _explain(self, page: Path, file: Path, said: Transcript, recogniser: Recogniser) -> None:
+        from avsr.transcribing.explain.page import explain
+
+        try:
+            page.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise AvsrError(
+                f"{page.parent}: cannot be written to ({error.strerror}): choose another with "
+                "--explain"
+            ) from error
+        explain(file, said, recogniser, page, self.modality, **self.options)
 
     def _copy(self, file: Path, what: str, *, encoded: bool = False) -> Path:
         from avsr.preprocessing.media.copies import name_of_copy

@@ -12,7 +12,7 @@ import typer
 from avsr.base import outputs
 from avsr.base.console import failing_alone, one_line, progress, say
 from avsr.base.errors import AvsrError
-from avsr.cli.extras import BurnOption, Extras, FixSyncOption
+from avsr.cli.extras import BurnOption, ExplainOption, Extras, FixSyncOption
 from avsr.cli.options import (
     DeviceOption,
     Format,
@@ -143,6 +143,7 @@ def transcribe(
     audio_track: AudioTrackOption = None,
     fix_sync: FixSyncOption = False,
     burn: BurnOption = False,
+    explain: ExplainOption = None,
     device: DeviceOption = "auto",
     skip_existing: SkipOption = False,
     keep_tree: TreeOption = False,
@@ -179,7 +180,8 @@ def transcribe(
         _refuse_on_standard_output(plan, names)
     inputs: list[str | Path] = [*plan.files, *asked.files]
     seen = {"face": asked.face, "audio_track": audio_track}
-    extras = Extras(out, fix_sync, burn, style, device, seen, plan.folders)
+    extras = Extras(out, fix_sync, burn, explain, style, modality.value, device, seen, plan.folders)
+    extras.check(plan.files)
     delivery = Delivery(names, plan.targets, style, inputs, overwrite, extras.targets, extras.make)
     targets = [target for file in plan.todo for target in delivery.all_of(file)]
     outputs.refuse(targets, inputs, overwrite=overwrite)

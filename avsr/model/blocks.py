@@ -82,7 +82,23 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, source: Tensor, source_mask: Tensor) -> Tensor:
         """(B, T, D) queries over (B, T, D) source where source_mask (B, T) -> (B, T, D)."""
-        batch, frames, dim = x.shape
+        query, key, value, mask = self._projected(x, source, source_mask)
+        y = attend(query, key, value, mask)
+        return self.out(y.transpose(1, 2).flatten(2))
+
+    def weights(self, x: Tensor, source: Tensor, source_mask: Tensor) -> Tensor:
+        """What `forward` looks at: (B, heads, T, T), and one more column for nothing unless
+        plain."""
+        query, key, _, mask = self._projected(x, source, source_mask)
+        scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
+        return scores.masked_fill(~mask, -torch.inf).softmax(-1)
+
+    def _projected(
+        self, x: Tensor, source: Tensor, source_mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Queries, keys and values (B, heads, T, D / heads), and which keys are there, (B, 1, 1,
+        T)."""
+        frames, dim = x.shape[1:]
         query, keys_values, mask = self.query(x), self.key_value(source), source_mask
         if not self.plain:  # one more frame, all zeros: nothing to look at is a choice, too
             keys_values, mask = F.pad(keys_values, (0, 0, 0, 1)), F.pad(mask, (0, 1), value=True)
@@ -96,8 +112,7 @@ class Attention(nn.Module):
             make = _rotary if torch.compiler.is_exporting() else rotary
             cos, sin = make(frames + 1, dim // self.heads, x.device, query.dtype)
             query, key = rotate(query, cos[:-1], sin[:-1]), rotate(key, cos, sin)
-        y = attend(query, key, value, mask[:, None, None])
-        return self.out(y.transpose(1, 2).reshape(batch, frames, dim))
+        return query, key, value, mask[:, None, None]
 
 
 class FeedForward(nn.Sequential):

@@ -26,7 +26,9 @@ from avsr.sync import (
 )
 
 WINDOW_S = 20.0  # of a recording that is embedded at once
-FEWEST_FRAMES = 40  # of speaking lips with sound; an offset from less is believed nowhere
+# Of speaking lips with sound. Of 60 GRID clips that are synchronised, with half as much speech, 2
+# would have been moved; of 60 films of three such clips none.
+FEWEST_FRAMES = 75
 SAME_FRAMES = 2  # parts of a file whose offsets differ by no more have the same
 
 

@@ -13,6 +13,7 @@ from avsr.preprocessing.reader import stream_clips
 from avsr.preprocessing.synthetic.corpus import make_clip
 from avsr.recognisers import ours
 from avsr.sync import Embedding
+from avsr.transcribing import resync
 from avsr.transcribing.resync import judge
 
 RNG = np.random.default_rng(0)
@@ -42,7 +43,7 @@ def test_an_offset_that_is_the_same_throughout_is_put_right(lag: int):
         ([part(10, noise=9.0)], "not certain"),
         ([part(1), part(1)], "synchronised to within 0.08 s"),
         ([part(10), part(10), part(-10)], "the offset changes: it is 0.40 s mostly and -0.40 s"),
-        ([part(4, frames=60, speaking=30)], "of speech are too little"),
+        ([part(4, frames=90, speaking=70)], "2.80 s of speech are too little"),
     ],
 )
 def test_what_is_not_certain_is_left_alone(parts: list[Embedding], told: str):
@@ -53,6 +54,7 @@ def test_what_is_not_certain_is_left_alone(parts: list[Embedding], told: str):
 
 def test_the_command_writes_a_copy_that_is_synchronised(shared, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("AVSR_FACE_MODEL", str(shared / "models" / "face_landmarker.task"))
+    monkeypatch.setattr(resync, "FEWEST_FRAMES", 25)  # the film is short
     film, late = tmp_path / "film.mp4", tmp_path / "late.mp4"
     make_clip(film, seed=0)
     shifted(film, late, 0.4)
