@@ -51,7 +51,8 @@ DIRECTION = (
     ("avsr.training.data", "avsr.eval.metrics"),
     ("avsr.training", "avsr.eval.report"),
     ("avsr.training.tools", "avsr.eval.run"),
-    ("avsr.cli", "avsr.app"),
+    ("avsr.app",),
+    ("avsr.cli",),
     ("avsr.__main__",),
 )
 HEAVY = (

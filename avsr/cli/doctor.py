@@ -13,7 +13,7 @@ from avsr.base.console import failing_alone, printable, progress, say
 from avsr.cli.options import DeviceOption, OverwriteOption
 
 if TYPE_CHECKING:
-    from avsr.transcribing.doctor.advice import Advice, Finding, Models
+    from avsr.transcribing.doctor.advice import Advice, Finding
     from avsr.transcribing.doctor.examine import Examination
 
 SCHEMA = 1  # of the JSON
@@ -35,14 +35,14 @@ def doctor(
     """Tell what is wrong with each video, and which model and modality would serve it best."""
     from avsr.base import outputs
     from avsr.model import checkpoint
-    from avsr.recognisers import ours
+    from avsr.recognisers import ours, registry
     from avsr.transcribing.doctor import advice
     from avsr.transcribing.doctor.examine import examine
     from avsr.transcribing.doctor.sheet import contact_sheet as drawn
 
     if contact_sheet is not None:
         outputs.refuse([contact_sheet], files, overwrite=overwrite)
-    recogniser, there = ours.load(checkpoint.DEFAULT, device), _models()
+    recogniser, there = ours.load(checkpoint.DEFAULT, device), registry.for_advice()
     failed, pictured = False, []
     with progress("examining") as bar:
         for file in files:
@@ -61,18 +61,6 @@ def doctor(
     elif contact_sheet is not None:
         say(f"{contact_sheet}: not written, there are no lips in any file")
     raise typer.Exit(int(failed))
-
-
-def _models() -> Models:
-    """Those on this machine; of several that hear, the one listed last, which is the largest."""
-    from avsr.base import settings
-    from avsr.model import checkpoint
-    from avsr.recognisers import registry
-    from avsr.transcribing.doctor.advice import Models
-
-    hears = list(registry.others())
-    default = settings.default_model() or checkpoint.DEFAULT
-    return Models(default, hears[-1] if hears else None, registry.lip_reader())
 
 
 def _text(found: Examination, told: list[Finding], best: Advice) -> str:

@@ -23,6 +23,7 @@ from avsr.base.console import (
 )
 from avsr.base.signals import stop
 from avsr.cli import models
+from avsr.cli.app import app as app_command
 from avsr.cli.average import average
 from avsr.cli.bench import bench
 from avsr.cli.calibrate import calibrate
@@ -74,6 +75,7 @@ COMMANDS = (
     report_command,
     compare,
     doctor,
+    app_command,
     live,
     sync,
     demo,

@@ -31,6 +31,8 @@ from avsr.recognisers.base import Recogniser
 if TYPE_CHECKING:
     import torch
 
+    from avsr.transcribing.doctor.advice import Models
+
 DEFAULT = "default"  # what `avsr models default` chose, else the bundled model
 
 # The first that claims a specification gets it: our own take what nobody else does.
@@ -106,6 +108,16 @@ def lip_reader() -> str | None:
         if names:
             return names[0]
     return None
+
+
+def for_advice() -> Models:
+    """What there is on this machine for any words; of several that hear, the one listed last, which
+    is the largest."""
+    from avsr.transcribing.doctor.advice import Models
+
+    hears = list(others())
+    default = settings.default_model() or checkpoint.DEFAULT
+    return Models(default, hears[-1] if hears else None, lip_reader())
 
 
 def offered() -> list[str]:

@@ -1,0 +1,275 @@
+"""The page: what is on it, and what its buttons do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from avsr.app.routes import PREFIX, STATIC
+from avsr.app.shelf import Result, Shelf
+from avsr.app.streams import Streams
+from avsr.app.work import Cancelled, Models, Tasks
+from avsr.base.console import one_line
+from avsr.base.errors import AvsrError, MediaError
+from avsr.preprocessing.media.streams import probe
+from avsr.recognisers import registry
+from avsr.recognisers.protocol import MODALITIES
+from avsr.transcribing.engine import Progress
+
+if TYPE_CHECKING:
+    from avsr.transcribing.transcript import Transcript
+
+POLL_S = 0.3  # how often the page is told how far it is
+ABOUT = {
+    "auto": "sound and lips, what is there",
+    "av": "sound and lips, both",
+    "audio": "sound alone",
+    "video": "lips alone",
+}
+HEAD = (
+    f'<link rel="stylesheet" href="{PREFIX}/static/app.css">'
+    f'<script type="module" src="{PREFIX}/static/player.js"></script>'
+    f'<script type="module" src="{PREFIX}/static/camera.js"></script>'
+)
+TITLE = "avsr: who said what"
+PLAYER = '<avsr-player result="${value}"></avsr-player>'
+# gradio hands what a custom element says on to Python
+RECORDED = """
+element.addEventListener('recorded', event => trigger('submit', {recording: event.detail}));
+"""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What the buttons work with.
+
+    Attributes:
+        models, tasks, shelf, streams: those of the server.
+        model: chosen when the page is opened.
+        most_minutes: that a recording may last.
+    """
+
+    models: Models
+    tasks: Tasks
+    shelf: Shelf
+    streams: Streams
+    model: str
+    most_minutes: float
+
+    def transcribe(
+        self, file: str | None, model: str, modality: str, request: gr.Request
+    ) -> Iterator[tuple[Any, ...]]:
+        """Transcribes an uploaded file; yields what changes on the page."""
+        if file is None:
+            yield _failed("choose a file first")
+            return
+        yield from self._transcribed(Path(file), Path(file).name, model, modality, request)
+
+    def transcribe_recording(
+        self, model: str, modality: str, request: gr.Request, event: gr.EventData
+    ) -> Iterator[tuple[Any, ...]]:
+        """Transcribes what the camera recorded."""
+        try:
+            path = self.streams.recording(event.recording)
+        except AvsrError as error:
+            yield _failed(str(error))
+            return
+        name = f"recording{path.suffix}"
+        yield from self._transcribed(path, name, model, modality, request)
+
+    def _transcribed(
+        self, path: Path, name: str, model: str, modality: str, request: gr.Request
+    ) -> Iterator[tuple[Any, ...]]:
+        def work(tell: Progress) -> Transcript:
+            recogniser = self.models.load(model)
+            tell(0, 1)
+            return recogniser.transcribe(path, modality=modality, progress=tell)
+
+        try:
+            has_video = self._checked(path)
+            with self.tasks.run(_who(request), work) as task:
+                yield _working("waiting", None, clear=True)
+                while not task.wait(POLL_S):
+                    yield _working("transcribing", task.share)
+                transcript = task.result
+        except Exception as error:
+            yield _ended_by(error, path, name)
+            return
+        kept = self.shelf.put(Result(name, path, has_video, transcript))
+        yield _done(kept, f"{_count(transcript)} in {transcript.duration_s:.0f} s of recording")
+
+    def examine(self, file: str | None, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+        """Examines an uploaded file; yields what changes on the page."""
+        from avsr.model import checkpoint
+        from avsr.recognisers import ours
+        from avsr.transcribing.doctor.examine import Examination, examine
+
+        if file is None:
+            yield _failed("choose a file first")
+            return
+        path = Path(file)
+
+        def work(tell: Progress) -> Examination:
+            return examine(path, ours.load(checkpoint.DEFAULT), tell)
+
+        try:
+            self._checked(path)
+            with self.tasks.run(_who(request), work) as task:
+                yield _working("waiting", None, clear=True)
+                while not task.wait(POLL_S):
+                    yield _working("examining", task.share)
+                report = self._report(replace(task.result, file=path.name))
+        except Exception as error:
+            yield _ended_by(error, path, path.name)
+            return
+        yield (*_status("examined"), gr.update(), gr.HTML(value=report, visible=True), *_idle())
+
+    def cancel(self, request: gr.Request) -> tuple[Any, ...]:
+        """Ends what runs for whoever asks."""
+        self.tasks.cancel(_who(request))
+        return _cancelled()
+
+    def _checked(self, path: Path) -> bool:
+        """Whether a file has a picture.
+
+        Raises:
+            MediaError: it cannot be read, or lasts too long.
+        """
+        info = probe(path)
+        if info.duration_s > 60 * self.most_minutes:
+            raise MediaError(
+                f"{path}: lasts {info.duration_s / 60:.0f} minutes, at most "
+                f"{self.most_minutes:g} are allowed here: cut it, or use avsr transcribe"
+            )
+        return info.has_video
+
+    def _report(self, found: Any) -> dict[str, Any]:
+        """What the doctor says, for its template."""
+        from avsr.transcribing.doctor import advice
+        from avsr.transcribing.doctor.sheet import contact_sheet
+
+        best = advice.advise(found, registry.for_advice())
+        return {
+            "file": found.file,
+            "findings": [
+                {"kind": finding.kind, "text": finding.text} for finding in advice.findings(found)
+            ],
+            "why": best.why,
+            "commands": [{"what": what, "command": command} for what, command in best.commands],
+            "sheet": self.shelf.put_picture(contact_sheet([found])) if found.crops else "",
+            "prefix": PREFIX,
+        }
+
+
+def page(shop: Workshop) -> gr.Blocks:
+    """The page; it keeps nothing of its own."""
+    own: dict[str, Any] = {"apply_default_css": False}  # these parts have styles of their own
+    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=False) as blocks:
+        gr.Markdown("# Who said what\nHears, reads lips, and stays on this machine.")
+        with gr.Tabs():
+            with gr.Tab("A file"):
+                file = gr.File(label="Video or sound file", height=150, elem_id="avsr-file")
+                with gr.Row():
+                    start = gr.Button("Transcribe", variant="primary", elem_id="avsr-start")
+                    ask = gr.Button("What is wrong with it?", elem_id="avsr-ask")
+            with gr.Tab("Camera and microphone"):
+                camera = gr.HTML(
+                    html_template="<avsr-camera></avsr-camera>", js_on_load=RECORDED, **own
+                )
+        with gr.Accordion("Model and senses", open=False):
+            model = gr.Dropdown(
+                [registry.DEFAULT, *registry.known()],
+                value=shop.model,
+                label="Model",
+                info="avsr models get whisper-small brings one that knows any words",
+                elem_id="avsr-model",
+            )
+            modality = gr.Radio(
+                [(ABOUT[name], name) for name in MODALITIES], value="auto", label="Uses"
+            )
+        status = gr.HTML(
+            value={"text": "", "share": "", "failed": False},
+            html_template=_template("status.html"),
+            elem_id="avsr-status",
+            **own,
+        )
+        stop = gr.Button("Cancel", variant="stop", visible=False, elem_id="avsr-stop")
+        player = gr.HTML(value="", html_template=PLAYER, visible=False, **own)
+        report = gr.HTML(value={}, html_template=_template("report.html"), visible=False, **own)
+        outputs = [status, player, report, start, ask, stop]
+        about = [model, modality]
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        runs: list[Any] = [
+            start.click(shop.transcribe, [file, *about], outputs, **quiet),
+            camera.submit(shop.transcribe_recording, about, outputs, **quiet),
+            ask.click(shop.examine, [file], outputs, **quiet),
+        ]
+        stop.click(shop.cancel, None, outputs, cancels=runs, queue=False, **quiet)
+        blocks.unload(_leaver(shop))
+    return blocks
+
+
+def _leaver(shop: Workshop) -> Callable[[gr.Request], None]:
+    def leave(request: gr.Request) -> None:
+        shop.tasks.cancel(_who(request))
+
+    return leave
+
+
+def _template(name: str) -> str:
+    return (STATIC / name).read_text(encoding="utf-8")
+
+
+def _who(request: gr.Request) -> str:
+    return str(request.session_hash)
+
+
+def _status(text: str, share: str = "", *, failed: bool = False) -> tuple[Any, ...]:
+    return ({"text": text, "share": share, "failed": failed},)
+
+
+def _idle() -> tuple[Any, ...]:
+    """The buttons while nothing runs."""
+    return gr.Button(interactive=True), gr.Button(interactive=True), gr.Button(visible=False)
+
+
+def _working(what: str, share: float | None, *, clear: bool = False) -> tuple[Any, ...]:
+    """While something runs; clear: what stood there goes."""
+    buttons = (
+        (gr.Button(interactive=False), gr.Button(interactive=False), gr.Button(visible=True))
+        if clear
+        else (gr.update(), gr.update(), gr.update())
+    )
+    shown = gr.HTML(visible=False) if clear else gr.update()
+    text = what if share is None else f"{what}: {share:.0%}"
+    return (*_status(text, "" if share is None else f"{share:.3f}"), shown, shown, *buttons)
+
+
+def _done(result: str, text: str) -> tuple[Any, ...]:
+    return (*_status(text), gr.HTML(value=result, visible=True), gr.update(), *_idle())
+
+
+def _failed(line: str) -> tuple[Any, ...]:
+    return (*_status(line, failed=True), gr.update(), gr.update(), *_idle())
+
+
+def _cancelled() -> tuple[Any, ...]:
+    return (*_status("cancelled"), gr.update(), gr.update(), *_idle())
+
+
+def _ended_by(error: Exception, path: Path, name: str) -> tuple[Any, ...]:
+    """What the page shows of an error: a line that names the file as the user knows it."""
+    if isinstance(error, Cancelled):
+        return _cancelled()
+    if isinstance(error, AvsrError):
+        return _failed(one_line(str(error).replace(str(path), name)))
+    return _failed(f"unexpected {type(error).__name__}: {one_line(str(error))}")
+
+
+def _count(transcript: Transcript) -> str:
+    count = sum(len(segment.words) for segment in transcript.segments)
+    return f"{count} word{'s' * (count != 1)}"

@@ -1,0 +1,105 @@
+"""What the page asks for beside gradio: results, corrections, files, live captions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Body, FastAPI, Request
+from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
+
+from avsr.app.shelf import Shelf
+from avsr.app.streams import Streams
+from avsr.base.errors import AvsrError
+
+STATIC = Path(__file__).parent / "static"
+PREFIX = "/avsr"  # gradio has all other paths
+TYPES = {"json": "application/json", "zip": "application/zip", "vtt": "text/vtt"}
+
+
+def add_routes(app: FastAPI, shelf: Shelf, streams: Streams) -> None:
+    """Adds the routes to an app; an AvsrError becomes a line that the page shows."""
+    app.mount(f"{PREFIX}/static", StaticFiles(directory=STATIC), name="static")
+
+    @app.exception_handler(AvsrError)
+    def told(_: Request, error: AvsrError) -> JSONResponse:
+        return JSONResponse({"error": str(error)}, status_code=400)
+
+    for router in (_results(shelf), _live(streams)):
+        app.include_router(router, prefix=PREFIX)
+
+
+def _results(shelf: Shelf) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/results/{name}")
+    def result(name: str) -> dict[str, Any]:
+        return shelf.get(name).fields()
+
+    @router.get("/results/{name}/media")
+    def media(name: str) -> FileResponse:
+        return FileResponse(shelf.get(name).media)
+
+    @router.get("/results/{name}/files/{file}")
+    def file(name: str, file: str) -> Response:
+        suffix = Path(file).suffix[1:]
+        body = shelf.get(name).rendered(suffix)
+        kind = TYPES.get(suffix, "text/plain")
+        shown = f"attachment; filename*=UTF-8''{quote(file)}"
+        return Response(body, media_type=kind, headers={"Content-Disposition": shown})
+
+    @router.post("/results/{name}/words")
+    def correct(
+        name: str,
+        segment: int = Body(embed=True),
+        word: int = Body(embed=True),
+        text: str = Body(embed=True),
+    ) -> dict[str, Any]:
+        found = shelf.get(name)
+        found.correct(segment, word, text)
+        return found.fields()
+
+    @router.post("/results/{name}/speakers")
+    def name_speaker(
+        name: str, old: str = Body(embed=True), new: str = Body(embed=True)
+    ) -> dict[str, Any]:
+        found = shelf.get(name)
+        found.name_speaker(old, new)
+        return found.fields()
+
+    @router.get("/pictures/{name}")
+    def picture(name: str) -> Response:
+        return Response(shelf.picture(name), media_type="image/png")
+
+    return router
+
+
+def _live(streams: Streams) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/models")
+    def models() -> dict[str, list[str]]:
+        from avsr.recognisers import registry
+
+        return {"models": [registry.DEFAULT, *registry.known()]}
+
+    @router.post("/live")
+    def begin(
+        model: str = Body(embed=True), modality: str = Body(default="auto", embed=True)
+    ) -> dict[str, str]:
+        return {"name": streams.begin(model, modality)}
+
+    @router.post("/live/{name}")
+    async def write(name: str, request: Request) -> dict[str, Any]:
+        stream = streams.get(name)
+        stream.write(await request.body())
+        return stream.news()
+
+    @router.post("/live/{name}/end")
+    def end(name: str) -> dict[str, Any]:
+        news, recording = streams.end(name)
+        return {**news, "recording": recording}
+
+    return router

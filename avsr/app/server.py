@@ -1,0 +1,168 @@
+"""The server of the page: on this machine alone unless told otherwise, and nothing goes out."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from avsr.base.errors import AvsrError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+TIDY_S = 30.0  # how often what nobody needs is removed
+# Browsers themselves then let nothing out, whatever a library would like to fetch.
+POLICY = (
+    "default-src 'self' blob: data:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
+    "style-src 'self' 'unsafe-inline'; frame-ancestors 'self'; form-action 'self'"
+)
+HERE = ("localhost", "127.0.0.1", "[::1]", "testserver")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the server allows.
+
+    Attributes:
+        megabytes: of an upload or a recording.
+        minutes: that a recording may last.
+        jobs: that run at a time.
+        queue: jobs that may wait.
+        live: live captions at a time.
+        keep_minutes: that a result stays after somebody last looked at it.
+    """
+
+    megabytes: float = 500.0
+    minutes: float = 120.0
+    jobs: int = 1
+    queue: int = 100
+    live: int = 2
+    keep_minutes: float = 60.0
+
+
+@contextmanager
+def app(model: str, device: str, limits: Limits, host: str = "127.0.0.1") -> Iterator[FastAPI]:
+    """The page as an ASGI application; what it kept is removed at the end.
+
+    Args:
+        model: chosen when the page is opened.
+        device: as in `avsr.load_model`.
+        limits: what is allowed.
+        host: the address that it is served at; one that only this machine reaches refuses requests
+            that name another host (DNS rebinding).
+
+    Raises:
+        AvsrError: gradio is not installed, or no such model.
+    """
+    from avsr.app.shelf import Shelf
+
+    shelf = Shelf(60 * limits.keep_minutes)
+    # both are read when gradio is imported
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["GRADIO_TEMP_DIR"] = str(shelf.folder / "uploads")
+    stop = threading.Event()
+    try:
+        yield _put_together(model, device, limits, host, shelf, stop)
+    finally:
+        stop.set()
+        shelf.close()
+
+
+def _put_together(
+    model: str, device: str, limits: Limits, host: str, shelf: Any, stop: threading.Event
+) -> FastAPI:
+    try:
+        import gradio as gr
+        from fastapi import FastAPI
+    except ModuleNotFoundError as error:
+        raise AvsrError(
+            f"{error.name} is not installed: pip install 'avsr[app]' brings what the page needs"
+        ) from error
+    from avsr.app import page
+    from avsr.app.routes import add_routes
+    from avsr.app.streams import Streams
+    from avsr.app.work import Models, Tasks
+
+    models, most_bytes = Models(device), round(limits.megabytes * 1e6)
+    models.load(model)  # one that is not there is told at once
+    streams = Streams(models, shelf, limits.live, most_bytes)
+    shop = page.Workshop(models, Tasks(limits.jobs), shelf, streams, model, limits.minutes)
+    blocks = page.page(shop)
+    blocks.delete_cache = (round(TIDY_S), round(60 * limits.keep_minutes))
+    blocks.queue(max_size=limits.queue, default_concurrency_limit=limits.jobs, api_open=False)
+    server = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    _guard(server, host)
+    add_routes(server, shelf, streams)
+    threading.Thread(
+        target=_tidy, args=(shelf, streams, 60 * limits.keep_minutes, stop), daemon=True
+    ).start()
+    return gr.mount_gradio_app(
+        server,
+        blocks,
+        path="/",
+        max_file_size=most_bytes,
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        pwa=False,
+        enable_monitoring=False,
+        mcp_server=False,
+        show_error=True,
+        head=page.HEAD,
+        app_kwargs={"docs_url": None, "redoc_url": None},
+    )
+
+
+def _guard(server: FastAPI, host: str) -> None:
+    """Headers that keep browsers from fetching things elsewhere; other hosts' names are refused."""
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+    from starlette.requests import Request
+
+    if host in HERE:
+        server.add_middleware(TrustedHostMiddleware, allowed_hosts=[*HERE])
+
+    @server.middleware("http")
+    async def add_policy(request: Request, call_next: Any) -> Any:
+        response = await call_next(request)
+        response.headers["Content-Security-Policy"] = POLICY
+        response.headers["Referrer-Policy"] = "no-referrer"
+        return response
+
+
+def _tidy(shelf: Any, streams: Any, keep_s: float, stop: threading.Event) -> None:
+    while not stop.wait(TIDY_S):
+        shelf.tidy()
+        streams.tidy(keep_s)
+
+
+def serve(model: str, device: str, limits: Limits, host: str, port: int, told: Any = print) -> None:
+    """Serves the page until it is interrupted.
+
+    Args:
+        model, device, limits, host: as in `app`.
+        port: 0 for any that is free.
+        told: is told the address once the page can be opened.
+
+    Raises:
+        AvsrError: as `app`, or the port is taken.
+    """
+    import socket
+
+    import uvicorn
+
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((host, port))
+        except OSError as error:
+            raise AvsrError(
+                f"port {port} of {host}: {error.strerror}; name another with --port, 0 for any"
+            ) from error
+        with app(model, device, limits, host) as built:
+            config = uvicorn.Config(built, log_level="warning", timeout_graceful_shutdown=3)
+            told(f"http://{host}:{listening.getsockname()[1]}")
+            uvicorn.Server(config).run(sockets=[listening])

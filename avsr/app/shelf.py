@@ -1,0 +1,196 @@
+"""Results that a browser looks at, corrects and downloads; all are gone when the server ends."""
+
+from __future__ import annotations
+
+import io
+import secrets
+import threading
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from avsr.base.errors import AvsrError
+from avsr.transcribing.captions.colours import colour
+from avsr.transcribing.captions.formats import Style
+from avsr.transcribing.transcript import Segment, Transcript, Word, join
+from avsr.transcribing.writers import RENDERERS
+
+LONGEST_WORD = 200  # letters that a correction may have
+
+
+@dataclass
+class Result:
+    """A recording and its transcript.
+
+    Attributes:
+        name: of the recording, as the user knows it.
+        media: the recording.
+        has_video: whether there is a picture in it.
+        transcript: with the corrections so far.
+        seen_s: by `time.monotonic`, when somebody last asked for it.
+    """
+
+    name: str
+    media: Path
+    has_video: bool
+    transcript: Transcript
+    seen_s: float = 0.0
+
+    def correct(self, segment: int, word: int, text: str) -> None:
+        """Puts another text in the place of a word; an empty one takes the word away.
+
+        Raises:
+            AvsrError: no such word, or a text that is too long.
+        """
+        segments = list(self.transcript.segments)
+        if not (0 <= segment < len(segments) and 0 <= word < len(segments[segment].words)):
+            raise AvsrError(f"word {word} of line {segment}: there is none; load the page again")
+        text = " ".join(text.split())
+        if len(text) > LONGEST_WORD:
+            raise AvsrError(f"{len(text)} letters: a word has at most {LONGEST_WORD}")
+        words = list(segments[segment].words)
+        # who corrects a word is sure of it
+        mended = replace(words[word], word=text, confidence=1.0, letters=())
+        words[word : word + 1] = [mended] if text else []
+        segments[segment] = _of_words(segments[segment], words)
+        kept = [part for part in segments if part.words]
+        self.transcript = replace(self.transcript, segments=kept)
+
+    def name_speaker(self, old: str, new: str) -> None:
+        """Calls a speaker something else throughout.
+
+        Raises:
+            AvsrError: an empty or overlong name.
+        """
+        new = " ".join(new.split())
+        if not new or len(new) > LONGEST_WORD:
+            raise AvsrError(f"a name has 1 to {LONGEST_WORD} letters")
+        segments = [
+            replace(part, speaker=new) if part.speaker == old else part
+            for part in self.transcript.segments
+        ]
+        self.transcript = replace(self.transcript, segments=segments)
+
+    def fields(self) -> dict[str, Any]:
+        """What the page shows."""
+        segments = []
+        for part in self.transcript.segments:
+            words = [{**_word(word), "colour": colour(word).name} for word in part.words]
+            kept = {"speaker": part.speaker, "start_s": part.start_s, "end_s": part.end_s}
+            segments.append({**kept, "in_domain": part.in_domain, "words": words})
+        return {
+            "name": self.name,
+            "model": self.transcript.model,
+            "duration_s": self.transcript.duration_s,
+            "has_video": self.has_video,
+            "warnings": self.transcript.warnings,
+            "segments": segments,
+            "files": [f"{Path(self.name).stem}.{name}" for name in RENDERERS],
+        }
+
+    def rendered(self, format: str) -> bytes:
+        """The transcript as a file.
+
+        Args:
+            format: one of RENDERERS, or "zip" for all of them.
+
+        Raises:
+            AvsrError: no such format.
+        """
+        if format == "zip":
+            packed, stem = io.BytesIO(), Path(self.name).stem
+            with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+                for name in RENDERERS:
+                    archive.writestr(f"{stem}.{name}", self.rendered(name))
+            return packed.getvalue()
+        if format not in RENDERERS:
+            raise AvsrError(f"format {format!r}: use one of {', '.join(RENDERERS)} or zip")
+        named = replace(self.transcript, file=self.name)
+        text = RENDERERS[format](named, Style(highlight=True))
+        return text.encode("utf-8", "backslashreplace")
+
+
+def _of_words(segment: Segment, words: list[Word]) -> Segment:
+    return replace(segment, words=words, text=join(words))
+
+
+def _word(word: Word) -> dict[str, Any]:
+    fields = asdict(word)
+    for name in ("letters", "source"):
+        del fields[name]
+    return fields
+
+
+class Shelf:
+    """Results by names that nobody can guess, and the folder of all files that are theirs.
+
+    Args:
+        keep_s: seconds after which a result that nobody asks for is gone.
+    """
+
+    def __init__(self, keep_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._folder = TemporaryDirectory(prefix="avsr-app-")
+        self.folder = Path(self._folder.name)
+        self._keep_s, self._clock = keep_s, clock
+        self._results: dict[str, Result] = {}
+        self._pictures: dict[str, tuple[float, bytes]] = {}
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Removes everything."""
+        self._folder.cleanup()
+
+    def new_file(self, suffix: str) -> Path:
+        """A place for a file that goes with the shelf."""
+        return self.folder / f"{secrets.token_urlsafe(16)}{suffix}"
+
+    def put(self, result: Result) -> str:
+        """Keeps a result; returns what it is called from now on."""
+        name = secrets.token_urlsafe(16)
+        result.seen_s = self._clock()
+        with self._lock:
+            self._results[name] = result
+        return name
+
+    def get(self, name: str) -> Result:
+        """
+        Raises:
+            AvsrError: it is gone, or never was.
+        """
+        result = self._results.get(name)
+        if result is None:
+            raise AvsrError("this result is no longer there: transcribe the recording again")
+        result.seen_s = self._clock()
+        return result
+
+    def put_picture(self, png: bytes) -> str:
+        name = secrets.token_urlsafe(16)
+        with self._lock:
+            self._pictures[name] = self._clock(), png
+        return name
+
+    def picture(self, name: str) -> bytes:
+        """
+        Raises:
+            AvsrError: it is gone.
+        """
+        if name not in self._pictures:
+            raise AvsrError("this picture is no longer there: ask the doctor again")
+        return self._pictures[name][1]
+
+    def tidy(self) -> None:
+        """Removes what nobody has asked for in a while, and files that belong to nothing."""
+        before_s = self._clock() - self._keep_s
+        with self._lock:
+            for name, result in list(self._results.items()):
+                if result.seen_s < before_s:
+                    del self._results[name]
+                    if all(other.media != result.media for other in self._results.values()):
+                        result.media.unlink(missing_ok=True)
+            for name, (made_s, _) in list(self._pictures.items()):
+                if made_s < before_s:
+                    del self._pictures[name]
