@@ -52,6 +52,12 @@ class Transcript:
         """All of it on one line."""
         return join(word for segment in self.segments for word in segment.words)
 
+    def _repr_html_(self) -> str:
+        """What notebooks show: the segments as a table, and a player; a click plays a word."""
+        from avsr.transcribing.explain.notebook import table
+
+        return table(self.file, self.duration_s, self.segments, self.warnings)
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON transcript, schema 1: seconds to the millisecond, fractions to four digits."""
         body: dict[str, Any] = {

@@ -1,6 +1,6 @@
 """What a page shows of a recording: its sound, its lips, and what our network made of both.
 
-T  frames, 25 a second        N  audio samples, 640 T
+T  frames, 25 a second
 """
 
 from __future__ import annotations
@@ -8,8 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from avsr.model.crossing import Crossing, crosses, crossing
 from avsr.preprocessing.clip import FPS, Clip
@@ -58,11 +56,6 @@ class Material:
     @property
     def duration_s(self) -> float:
         return sum(window.clip.frames for window in self.windows) / FPS
-
-    @property
-    def audio(self) -> np.ndarray:
-        """(N,) float32."""
-        return np.concatenate([window.clip.audio for window in self.windows])
 
     @property
     def has_lips(self) -> bool:

@@ -19,8 +19,9 @@ from markupsafe import Markup
 from avsr.base.console import printable
 from avsr.preprocessing.clip import FPS
 from avsr.recognisers.protocol import Recogniser
-from avsr.transcribing.captions.colours import COLOURS, HEARD_SHARE, colour
+from avsr.transcribing.captions.colours import COLOURS, HEARD_SHARE, colour, ramp
 from avsr.transcribing.explain import pictures
+from avsr.transcribing.explain.film import film
 from avsr.transcribing.explain.gather import LONGEST_S, WINDOW_S, Material, gather
 from avsr.transcribing.transcript import Transcript, mean
 from avsr.transcribing.writers import write_text
@@ -82,16 +83,18 @@ def explain(
         AvsrError: the page cannot be written.
     """
     material = gather(path, recogniser, modality, **options)
-    write_text(target, to_html(transcript, material, pictures.film(path, material)))
+    write_text(
+        target, to_html(transcript, material, film(path, LONGEST_S, options.get("audio_track")))
+    )
 
 
-def to_html(transcript: Transcript, material: Material, film: str) -> str:
+def to_html(transcript: Transcript, material: Material, player: str) -> str:
     """The page.
 
     Args:
         transcript: what was recognised.
         material: what the recording holds.
-        film: the recording as a data URI, see pictures.film.
+        player: the recording as a data URI, see film.film.
 
     Returns:
         A whole HTML document.
@@ -105,7 +108,7 @@ def to_html(transcript: Transcript, material: Material, film: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"clock": clock, "ramp": pictures.ramp}
+    environment.globals |= {"clock": clock, "ramp": ramp}
     lines = _lines(transcript, material.duration_s)
     words = [word for line in lines for word in line.words]
     scale = min(max(SCALE, WIDE / max(material.duration_s, 0.04)), LARGEST_SCALE)
@@ -122,8 +125,8 @@ def to_html(transcript: Transcript, material: Material, film: str) -> str:
         heard=sum(word.audio_weight >= HEARD_SHARE for word in words),
         sure=mean([word.confidence for word in words]),
         kinds=COLOURS.values(),
-        film=film,
-        is_film=film.startswith("data:video"),
+        film=player,
+        is_film=player.startswith("data:video"),
         has_lips=material.has_lips,
         has_sound=material.has_sound,
         network=material.network,
@@ -161,7 +164,7 @@ def _lines(transcript: Transcript, duration_s: float) -> list[Line]:
                     word.confidence,
                     word.audio_weight,
                     kind.name,
-                    pictures.ramp(word.audio_weight),
+                    ramp(word.audio_weight),
                     kind.meaning,
                     word.source or "",
                 )

@@ -5,30 +5,20 @@ T  frames, 25 a second        S  mel frames, 4 T        M  mel bins
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain, islice, repeat
-from pathlib import Path
 
 import numpy as np
 
 from avsr.preprocessing.audio import DYNAMIC_RANGE, LogMel
-from avsr.preprocessing.clip import FPS, SAMPLE_RATE, Clip
-from avsr.preprocessing.media.mp4 import write_video
-from avsr.preprocessing.media.streams import Media, open_media
-from avsr.preprocessing.media.ticks import Picture
+from avsr.preprocessing.clip import FPS, Clip
+from avsr.transcribing.captions.colours import rgb_of
+from avsr.transcribing.explain.film import data_uri
 from avsr.transcribing.explain.gather import Material, Window
 
 SHEET_COLUMNS = 25  # crops side by side: a second
 CROP = 48  # pixels of a crop in a sheet
-# Colours of audio weight 0, 0.5 and 1: orange, violet, blue. They differ for all kinds of eyes.
-RAMP = (224, 134, 26), (160, 108, 200), (61, 143, 214)
 REACH = FPS  # frames before and after a moment of which the attention is drawn
 BRIGHTEST = 99.5  # percentile that is drawn brightest; few moments are looked at much more
-FILM_SIDE = 640  # pixels of the longer side of the film in the page
-FILM_CRF = 26  # of x264
 JPEG_QUALITY = 70
 
 
@@ -82,20 +72,6 @@ def draw(material: Material, every: int) -> list[Pictures]:
     return found
 
 
-def ramp(audio_weight: float) -> str:
-    """The colour of an audio weight, as #rrggbb."""
-    return "#{:02x}{:02x}{:02x}".format(*rgb_of(audio_weight))
-
-
-def rgb_of(audio_weight: float) -> tuple[int, int, int]:
-    """The same as three numbers, 0 to 255."""
-    places = np.linspace(0, 1, len(RAMP))
-    found = [
-        round(float(np.interp(audio_weight, places, part))) for part in zip(*RAMP, strict=True)
-    ]
-    return found[0], found[1], found[2]
-
-
 def square(attention: np.ndarray) -> str:
     """All of a window's attention as a data URI: who looks from above to below, at what from left
     to right.
@@ -104,43 +80,6 @@ def square(attention: np.ndarray) -> str:
         attention: (T, T + 1), the last column is nothing.
     """
     return _png(_viridis(attention[:, :-1]))
-
-
-def film(path: Path, material: Material) -> str:
-    """The recording as a data URI that browsers play, on the clock of the transcript: a small film,
-    or the sound alone where there is no picture."""
-    body = io.BytesIO()
-    with open_media(path) as media:
-        if not media.info.has_video:
-            import soundfile
-
-            soundfile.write(body, material.audio, SAMPLE_RATE, format="FLAC")
-            return _uri("audio/flac", body.getvalue())
-        most = round(material.duration_s * FPS)
-        sound = material.audio if material.has_sound else None
-        write_video(body, _frames(media, most), sound, crf=FILM_CRF)
-    return _uri("video/mp4", body.getvalue())
-
-
-def _frames(media: Media, most: int) -> Iterator[np.ndarray]:
-    """The first pictures of a file, small; grey where there is none."""
-    height, width = media.info.height, media.info.width
-    scale = min(1.0, FILM_SIDE / max(height, width))
-    size = max(2, round(width * scale)), max(2, round(height * scale))
-    blank = np.full((*size[::-1], 3), 128, np.uint8)
-    last: tuple[Picture | None, np.ndarray] = None, blank
-    pieces = media.pieces(audio=False)
-    pictures = (picture for piece in pieces for picture in piece.pictures)
-    for picture in islice(chain(pictures, repeat(None)), most):
-        if picture is not last[0]:  # one that stays on screen is the same again
-            last = picture, blank if picture is None else _resized(picture.rgb(), size)
-        yield last[1]
-
-
-def _resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    import cv2
-
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
 
 
 def _log_mel(clip: Clip) -> np.ndarray:
@@ -215,14 +154,10 @@ def _jpeg(picture: np.ndarray) -> str:
     import cv2
 
     body = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
-    return _uri("image/jpeg", body.tobytes())
+    return data_uri("image/jpeg", body.tobytes())
 
 
 def _png(picture: np.ndarray) -> str:
     import cv2
 
-    return _uri("image/png", cv2.imencode(".png", picture)[1].tobytes())
-
-
-def _uri(kind: str, body: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(body).decode('ascii')}"
+    return data_uri("image/png", cv2.imencode(".png", picture)[1].tobytes())

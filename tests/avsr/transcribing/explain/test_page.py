@@ -19,7 +19,9 @@ from avsr.preprocessing.clip import CROP_SIZE, SAMPLE_RATE, SAMPLES_PER_FRAME, C
 from avsr.preprocessing.media.mp4 import write_video
 from avsr.preprocessing.media.streams import probe
 from avsr.recognisers.base import Recogniser
+from avsr.transcribing.captions.colours import ramp
 from avsr.transcribing.explain import page, pictures
+from avsr.transcribing.explain.film import film
 from avsr.transcribing.explain.gather import Material, Window, gather
 from avsr.transcribing.transcript import Segment, Transcript
 
@@ -86,9 +88,9 @@ def test_the_page_needs_nothing_else_and_runs_no_text():
 
 
 def test_what_each_family_can_show_is_said():
-    film = "data:video/mp4;base64,AAAA"
-    assert "sound looks at lips" in shown(page.to_html(SAID, material(), film))
-    other = shown(page.to_html(SAID, material(crossed=False), film))
+    video = "data:video/mp4;base64,AAAA"
+    assert "sound looks at lips" in shown(page.to_html(SAID, material(), video))
+    other = shown(page.to_html(SAID, material(crossed=False), video))
     assert "fake does not show what it looks at" in other
     assert "sound looks at lips" not in other
     alone = Material([Window(clip(seen=False), None)], False, True, ["lips moved"])
@@ -107,9 +109,9 @@ def test_nothing_said_is_a_page_too():
 def test_each_word_has_the_colour_of_its_audio_weight():
     written = page.to_html(SAID, material(), "data:video/mp4;base64,AAAA")
     for word in WORDS:
-        assert f"--mix:{pictures.ramp(word.audio_weight)};--c:{word.confidence:.3f}" in written
-    assert pictures.ramp(0) == "#e0861a"
-    assert pictures.ramp(1) == "#3d8fd6"
+        assert f"--mix:{ramp(word.audio_weight)};--c:{word.confidence:.3f}" in written
+    assert ramp(0) == "#e0861a"
+    assert ramp(1) == "#3d8fd6"
 
 
 def test_the_same_moment_is_in_the_middle_of_a_band():
@@ -147,12 +149,12 @@ class Fake(Recogniser):
 
 def test_a_film_is_read_as_it_was_for_its_transcript(tmp_path: Path):
     sound = np.random.default_rng(0).normal(0, 0.1, 2 * SAMPLE_RATE).astype(np.float32)
-    film = tmp_path / "film.mp4"
-    write_video(film, [np.full((480, 1000, 3), 4 * i, np.uint8) for i in range(60)], sound, fps=30)
-    found = gather(film, Fake(), "audio")
+    path = tmp_path / "film.mp4"
+    write_video(path, [np.full((480, 1000, 3), 4 * i, np.uint8) for i in range(60)], sound, fps=30)
+    found = gather(path, Fake(), "audio")
     assert not found.network
     assert found.duration_s == pytest.approx(2.0, abs=0.1)
-    uri = pictures.film(film, found)
+    uri = film(path, 60.0)
     small = tmp_path / "small.mp4"
     small.write_bytes(base64.b64decode(uri.partition(",")[2]))
     told = probe(small)
