@@ -97,13 +97,16 @@ def load_clip(
     return replace(clip, start_s=span[0]) if span else clip
 
 
-def stream_clips(path: str | Path, *, window_s: float = 30.0, **options: Any) -> Iterator[Clip]:
+def stream_clips(
+    path: str | Path, *, window_s: float = 30.0, again: bool = False, **options: Any
+) -> Iterator[Clip]:
     """The clips of a ClipReader, each of them certain: the first comes after all faces of the file
     were looked at.
 
     Args:
         path: any container that FFmpeg reads.
         window_s: seconds per clip.
+        again: what is wrong with the file was said before.
         options: as in ClipReader.
 
     Raises:
@@ -112,7 +115,8 @@ def stream_clips(path: str | Path, *, window_s: float = 30.0, **options: Any) ->
     """
     with ClipReader(path, window_s=window_s, guess=False, **options) as reader:
         yield from reader
-        reader.log_faults()
+        if not again:
+            reader.log_faults()
 
 
 class ClipReader:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -102,14 +103,16 @@ class Extras:
         """Writes them, with a line about each.
 
         Raises:
-            AvsrError: one cannot be made.
+            AvsrError: one cannot be made; the others are made all the same.
         """
-        if self.fix_sync:
-            self._fix_sync(file, recogniser)
-        if self.burn:
-            self._burn(file, said)
-        if self.explain is not None:
-            self._explain(self._page(self.explain, file), file, said, recogniser)
+        with ExitStack() as all_the_same:  # the last that was put there is the first
+            if self.explain is not None:
+                page = self._page(self.explain, file)
+                all_the_same.callback(self._explain, page, file, said, recogniser)
+            if self.burn:
+                all_the_same.callback(self._burn, file, said)
+            if self.fix_sync:
+                all_the_same.callback(self._fix_sync, file, recogniser)
 
     def _page(self, folder: Path, file: Path) -> Path:
         """Where the page of a recording goes: into folders as its other outputs do."""
@@ -149,9 +152,13 @@ class Extras:
             say(f"{file}: {found.told}: put right in {target}")
 
     def _burn(self, file: Path, said: Transcript) -> None:
+        from avsr.preprocessing.media.streams import probe
         from avsr.transcribing.captions.burn import burn
 
-        burn(file, said, self._copy(file, "captions", encoded=True), self.style)
+        if probe(file).has_video:
+            burn(file, said, self._copy(file, "captions", encoded=True), self.style)
+        else:
+            say(f"{file}: no film with captions: there is no picture")
 
     def _embedding(self, recogniser: Recogniser) -> NetworkRecogniser:
         """Who can tell whether sound and lips are synchronised: the recogniser itself, or the

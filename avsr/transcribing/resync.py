@@ -51,14 +51,14 @@ def synchronise(recogniser: Recogniser, source: Path, target: Path, **options: A
 
     Args:
         recogniser: a network of ours with a trained embedding.
-        source: the film.
+        source: the film; what is wrong with it was said before.
         target: the copy; see copies.shifted.
         options: face and audio_track, as in ClipReader.
 
     Raises:
         AvsrError: the model has no embedding, or the film cannot be read or copied.
     """
-    clips = stream_clips(source, window_s=WINDOW_S, **options)
+    clips = stream_clips(source, window_s=WINDOW_S, again=True, **options)
     found = judge(embedded(recogniser, clips))
     if found.offset_s is not None:
         shifted(source, target, -found.offset_s)

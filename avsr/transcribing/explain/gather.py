@@ -85,6 +85,7 @@ def gather(path: Path, recogniser: Recogniser, modality: str = "auto", **options
     clips = stream_clips(
         path,
         window_s=WINDOW_S,
+        again=True,
         crops=recogniser.crops,
         span=None if whole else (0.0, LONGEST_S),
         **streams,
