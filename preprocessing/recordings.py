@@ -12,7 +12,7 @@ VIDEO_SUFFIXES = frozenset(
 )
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac"})
 MEDIA_SUFFIXES = VIDEO_SUFFIXES | AUDIO_SUFFIXES
-COPIES = (".synced", ".captioned")  # end the stem of a copy that avsr makes of a film
+COPIES = (".synced", ".captions")  # end the stem of a copy that avsr makes of a film
 
 
 def media_below(

@@ -120,7 +120,7 @@ def write_file(path: Path, chunks: Iterable[bytes]) -> None:
     Raises:
         OSError: it cannot be written, for example on a full disk; nothing is left behind then.
     """
-    part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    part = unfinished(path, os.getpid())
     try:
         with open(part, "wb") as file:
             for chunk in chunks:
@@ -130,6 +130,11 @@ def write_file(path: Path, chunks: Iterable[bytes]) -> None:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def unfinished(path: Path, process: int) -> Path:
+    """What a process writes before it is renamed."""
+    return path.with_name(f"{path.name}.{process}.tmp")
 
 
 def identity(path: Path) -> tuple[int, int] | None:

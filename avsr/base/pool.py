@@ -74,7 +74,7 @@ def _drain(
     """
     running: dict[Future[Result], Job] = {}
     others = set(active_children())
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=start_worker) as pool:
         try:
             pool.submit(os.getpid).result()
         except BrokenProcessPool as error:
@@ -100,11 +100,11 @@ def _drain(
     return []
 
 
-def _start_worker() -> None:
-    """Sets a worker up: one thread each, the keyboard's interrupt left to the parent, and no life
+def start_worker(threads: int = 1) -> None:
+    """Sets a worker up: so many threads, the keyboard's interrupt left to the parent, and no life
     after it."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = "1"
+        os.environ[name] = str(threads)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
 
@@ -118,4 +118,4 @@ def _start_worker() -> None:
     threading.Thread(target=leave_with_parent, daemon=True).start()
     import cv2
 
-    cv2.setNumThreads(1)
+    cv2.setNumThreads(threads)

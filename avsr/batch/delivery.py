@@ -62,3 +62,8 @@ class Delivery:
     def all_of(self, file: Path) -> list[Path]:
         """Every file that may be written for a recording."""
         return [*self.targets.get(file, ()), *self.others(file)]
+
+    def clean_up(self, file: Path, process: int) -> None:
+        """Removes what a process that was ended had begun to write for a recording."""
+        for target in self.all_of(file):
+            outputs.unfinished(target, process).unlink(missing_ok=True)

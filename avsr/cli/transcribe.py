@@ -123,6 +123,26 @@ TreeOption = Annotated[
     bool,
     typer.Option("--keep-tree", help="Write into folders like those that the recordings lie in."),
 ]
+JobsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Processes that share the cores, each with a recording and a model of its own.",
+    ),
+]
+TimeoutOption = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout", min=1, metavar="SECONDS", help="That one recording may take at most."
+    ),
+]
+MemoryOption = Annotated[
+    float | None,
+    typer.Option(
+        "--max-memory", min=1, metavar="MB", help="Memory that one recording may take at most."
+    ),
+]
 
 
 def transcribe(
@@ -147,13 +167,18 @@ def transcribe(
     device: DeviceOption = "auto",
     skip_existing: SkipOption = False,
     keep_tree: TreeOption = False,
+    jobs: JobsOption = None,
+    timeout: TimeoutOption = None,
+    max_memory: MemoryOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Turn videos into words, with times, confidences, and how much of each word was heard.
 
     Without -o the text of several files is printed as lines of FILE, a tab, and the text.
     """
+    from avsr.base.crew import Limits
     from avsr.batch.asked import Asked
+    from avsr.batch.children import transcribed_in_processes
     from avsr.batch.delivery import Delivery
     from avsr.batch.plan import make_folder, planned
     from avsr.batch.summary import Summary
@@ -173,6 +198,7 @@ def transcribe(
         face=int(face) if face.isdecimal() else face,
         audio_track=audio_track,
     )
+    limits = Limits(timeout, max_memory)
     names = writers.formats(format.value)
     style = _style(layout, names, highlight=highlight)
     plan = planned(files, out, names, keep_tree=keep_tree, skip_existing=skip_existing)
@@ -191,7 +217,19 @@ def transcribe(
     count = len(plan.todo)
     shown = progress(f"{count} files", "files") if count != 1 else progress(plan.todo[0].name)
     with shown as bar:
-        for file, found in chain(plan.failures, transcribed(asked, plan.todo, delivery, bar)):
+        if jobs is None and limits == Limits():
+            results = transcribed(asked, plan.todo, delivery, bar)
+        else:
+            results = transcribed_in_processes(
+                asked,
+                plan.todo,
+                delivery,
+                bar,
+                jobs=jobs or 1,
+                limits=limits,
+                in_order=out is None,
+            )
+        for file, found in chain(plan.failures, results):
             with bar.aside(), failing_alone(file) as outcome:
                 if isinstance(found, Exception):
                     raise found

@@ -76,7 +76,7 @@ def film_at(source: Path, target: Path) -> Iterator[Any]:
     """
     import av
 
-    beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    beside = outputs.unfinished(target, os.getpid())
     with ExitStack() as stack:
         stack.callback(beside.unlink, missing_ok=True)
         file = stack.enter_context(beside.open("wb"))

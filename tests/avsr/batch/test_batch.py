@@ -18,7 +18,7 @@ def talks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "notes.txt",
         "week 2/c.mkv",
         "week 2/._c.mkv",
-        "week 2/a.captioned.mp4",
+        "week 2/a.captions.mp4",
         ".trash/gone.mp4",
     ):
         path = tmp_path / "talks" / name
@@ -112,3 +112,80 @@ def test_what_avsr_wrote_beside_the_recordings_is_no_recording(avsr, recogniser,
     outputs.write(talks / "page.mp4", [b"made by avsr"])
     assert avsr("transcribe", "talks", "-o", "talks")[0] == 0
     assert asked(recogniser) == ALL
+
+
+# ---- in processes of their own
+
+ASR = """
+import os, time
+
+class Asr:
+    def recognise(self, clips, modality):
+        for clip in clips:
+            if clip.id == "crash":
+                os.abort()
+            if clip.id == "hang":
+                time.sleep(600)
+            if clip.id == "bug":
+                raise RuntimeError("two\\nlines")
+        return [f"{clip.id} said" for clip in clips]
+"""
+
+
+@pytest.fixture
+def tones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Recordings of a voice, and a recogniser that some of them are too much for."""
+    import numpy as np
+    import soundfile
+
+    from avsr.preprocessing.synthetic.voice import speak
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "some_asr.py").write_text(ASR)
+    (tmp_path / "tones").mkdir()
+    sound = speak("set red at b two now", np.random.default_rng(0), engine="formant").audio
+    for name in ("a", "bug", "crash", "z"):
+        soundfile.write(tmp_path / "tones" / f"{name}.wav", sound, 16000)
+    return Path("tones")
+
+
+def test_in_processes_no_file_stops_the_rest(avsr, tones: Path):
+    options = ("--model", "python:some_asr:Asr", "--jobs", "2", "--modality", "audio")
+    status, out, err = avsr("transcribe", tones, *options)
+    assert status == 1
+    assert out == "tones/a.wav\ta said\ntones/z.wav\tz said\n"  # in the order of the files
+    told = err.splitlines()
+    assert told[0].startswith("avsr: tones/bug.wav: ")
+    assert told[1].startswith("avsr: tones/crash.wav: its process ended (SIGABRT")
+    assert told[2].startswith("avsr: 2 done, 2 failed; ")
+    assert "Traceback" not in err
+
+
+def test_what_hangs_is_stopped(avsr, tones: Path):
+    (tones / "a.wav").rename("hang.wav")
+    options = ("--model", "python:some_asr:Asr", "-o", "out", "--timeout", "2")
+    status, out, err = avsr("transcribe", "hang.wav", *options)
+    assert (status, out) == (1, "")
+    assert err == "avsr: hang.wav: took longer than 2 s, and was stopped: allow more\n"
+    assert not list(Path("out").iterdir())
+
+
+def test_in_processes_outputs_are_those_of_one(avsr, tones: Path):
+    for name in ("bug", "crash"):
+        (tones / f"{name}.wav").unlink()
+    options = ("--model", "python:some_asr:Asr", "-f", "all", "-o")
+    assert avsr("transcribe", tones, *options, "one")[:2] == (0, "")
+    assert avsr("transcribe", tones, *options, "two", "--jobs", "2")[:2] == (0, "")
+    one, two = (
+        {path.name: path.read_text() for path in Path(out).iterdir()} for out in ("one", "two")
+    )
+    assert one == two
+    assert len(one) == 12
+
+
+def test_a_model_that_is_not_there_is_one_line_in_processes_too(avsr, tones: Path):
+    alone = avsr("transcribe", tones, "--model", "none.safetensors")
+    assert alone[0] == 1
+    assert avsr("transcribe", tones, "--model", "none.safetensors", "--jobs", "2") == alone

@@ -1,0 +1,129 @@
+"""Recordings to transcripts in processes of their own: several at once, each within limits."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from avsr.base.console import Bar, Lines, log
+from avsr.base.crew import Crew, Limits, Tell
+from avsr.base.pool import cores
+from avsr.batch.asked import Asked
+from avsr.batch.delivery import Delivery
+from avsr.batch.work import Finish, Outcome
+
+if TYPE_CHECKING:
+    from avsr.transcribing.transcript import Transcript
+
+TELL_S = 0.5  # how often a process says how far it is
+
+
+def transcribed_in_processes(
+    asked: Asked,
+    files: Sequence[Path],
+    finish: Delivery,
+    bar: Bar,
+    *,
+    jobs: int,
+    limits: Limits,
+    in_order: bool,
+) -> Iterator[Outcome]:
+    """As `work.transcribed`, in processes that share the cores.
+
+    Args:
+        asked, files, finish, bar: as there.
+        jobs: processes.
+        limits: of each recording.
+        in_order: in the order of the files, and not as they are ready.
+
+    Raises:
+        AvsrError: no recogniser, or one that cannot do what is asked.
+    """
+    if not files:
+        return
+    size = min(jobs, len(files))
+    shown = _Shown(bar, len(files))
+    crew: Crew[Path] = Crew(
+        size,
+        max(1, cores() // size),
+        partial(_prepare, asked, finish),
+        limits,
+        shown.told,
+        shown.said,
+        finish.clean_up,
+    )
+    waiting: dict[Path, Transcript | Exception] = {}
+    expected = iter(files)
+    awaited = next(expected, None)
+    with closing(crew.work(files)) as results:
+        for file, found in results:
+            shown.done(file, 0.0 if isinstance(found, Exception) else found.duration_s)
+            if not in_order:
+                yield file, found
+                continue
+            waiting[file] = found
+            while awaited in waiting:
+                yield awaited, waiting.pop(awaited)
+                awaited = next(expected, None)
+
+
+class _Shown:
+    """How far all files are, from what the processes tell."""
+
+    def __init__(self, bar: Bar, count: int) -> None:
+        self._bar, self._count = bar, count
+        self._done, self._media_s = 0, 0.0
+        self._at: dict[Path, tuple[float, float]] = {}
+        self._show()
+
+    def told(self, file: Path, at: tuple[float, float]) -> None:
+        self._at[file] = at
+        self._show()
+
+    def said(self, line: str) -> None:
+        with self._bar.aside():
+            log(line)
+
+    def done(self, file: Path, media_s: float) -> None:
+        self._at.pop(file, None)
+        self._done += 1
+        self._media_s += media_s
+        self._show()
+
+    def _show(self) -> None:
+        if self._count == 1 and self._at:
+            ((done_s, of_s),) = self._at.values()
+            self._bar(done_s, of_s or 1.0)
+            return
+        share = sum(min(1.0, done_s / of_s) for done_s, of_s in self._at.values() if of_s > 0)
+        so_far_s = self._media_s + sum(done_s for done_s, _ in self._at.values())
+        names = ", ".join(file.name for file in self._at)
+        self._bar(self._done + share, self._count, f"{names}, {so_far_s:.0f} s so far")
+
+
+def _prepare(asked: Asked, finish: Finish) -> Callable[[Path, Tell], Transcript]:
+    """In a process: loads the recogniser; returns what does a recording."""
+    os.environ["AVSR_QUIET_MEDIAPIPE"] = "1"  # as in the command line
+    logging.getLogger("avsr").addHandler(Lines(logging.WARNING))
+    recogniser = asked.recogniser()
+
+    def transcribe(file: Path, tell: Tell) -> Transcript:
+        told_s = 0.0
+
+        def progress(done_s: float, of_s: float) -> None:
+            nonlocal told_s
+            if time.monotonic() - told_s >= TELL_S:
+                told_s = time.monotonic()
+                tell((done_s, of_s))
+
+        found = recogniser.transcribe(file, progress=progress, **asked.options)
+        finish(file, found, recogniser)
+        return found
+
+    return transcribe
