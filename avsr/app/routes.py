@@ -42,6 +42,11 @@ def _results(shelf: Shelf) -> APIRouter:
     def media(name: str) -> FileResponse:
         return FileResponse(shelf.get(name).media)
 
+    @router.get("/results/{name}/copy")
+    def copy(name: str) -> FileResponse:
+        path, kind = shelf.get(name).copy(shelf.new_file(".copy"))
+        return FileResponse(path, media_type=kind)
+
     @router.get("/results/{name}/files/{file}")
     def file(name: str, file: str) -> Response:
         suffix = Path(file).suffix[1:]

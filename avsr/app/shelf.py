@@ -8,7 +8,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,6 +20,7 @@ from avsr.transcribing.transcript import Segment, Transcript, Word, join
 from avsr.transcribing.writers import RENDERERS
 
 LONGEST_WORD = 200  # letters that a correction may have
+LONGEST_COPY_S = 1800.0  # of a recording that a browser cannot play as it is
 
 
 @dataclass
@@ -39,6 +40,31 @@ class Result:
     has_video: bool
     transcript: Transcript
     seen_s: float = 0.0
+    _copy: tuple[Path, str] | None = None
+    _copying: threading.Lock = field(default_factory=threading.Lock)
+
+    def copy(self, target: Path) -> tuple[Path, str]:
+        """A smaller recording, and its type, for browsers that cannot play this kind; made once.
+
+        Args:
+            target: where to write it.
+
+        Raises:
+            MediaError: the recording cannot be read.
+        """
+        from avsr.transcribing.explain.film import write_film
+
+        with self._copying:
+            if self._copy is None:
+                with target.open("wb") as file:
+                    kind = write_film(file, self.media, LONGEST_COPY_S)
+                self._copy = target, kind
+            return self._copy
+
+    @property
+    def files(self) -> list[Path]:
+        """All that is removed with it."""
+        return [self.media, *([self._copy[0]] if self._copy else [])]
 
     def correct(self, segment: int, word: int, text: str) -> None:
         """Puts another text in the place of a word; an empty one takes the word away.
@@ -189,8 +215,9 @@ class Shelf:
             for name, result in list(self._results.items()):
                 if result.seen_s < before_s:
                     del self._results[name]
-                    if all(other.media != result.media for other in self._results.values()):
-                        result.media.unlink(missing_ok=True)
+                    kept = {path for other in self._results.values() for path in other.files}
+                    for path in set(result.files) - kept:
+                        path.unlink(missing_ok=True)
             for name, (made_s, _) in list(self._pictures.items()):
                 if made_s < before_s:
                     del self._pictures[name]

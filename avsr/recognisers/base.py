@@ -74,7 +74,7 @@ class Recogniser(protocol.Recogniser):
             beam, language: as in with_decoding.
             face: whose lips: "main", "largest", "left", "right", the number of a person, or a place
                 in the picture as "x,y", see `persons.choose_person`.
-            progress: told how far it is.
+            progress: told how far it is; what it raises ends the call, which is how to cancel it.
             reader: of this file, face and modality, which began to read while the model was loaded;
                 is closed.
             audio_track: which of several sound tracks, counted from 1; the file's own default where

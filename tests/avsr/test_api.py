@@ -112,3 +112,20 @@ def test_row_27_a_transcript_is_not_written_over_its_recording(tmp_path: Path):
     with pytest.raises(avsr.AvsrError, match="recording itself"):
         writers.write(said, tmp_path / "." / "film.txt")
     assert film.read_text() == "a recording"
+
+
+def test_what_progress_raises_ends_the_call(model: Recogniser, tmp_path: Path):
+    """Which is how a program cancels it."""
+    import soundfile
+
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(16_000), 16_000)
+    told: list[float] = []
+
+    def stop(done_s: float, of_s: float) -> None:
+        told.append(done_s)
+        raise TimeoutError("nobody waits any more")
+
+    with pytest.raises(TimeoutError, match="nobody waits"):
+        model.transcribe(path, progress=stop)
+    assert len(told) == 1

@@ -276,11 +276,17 @@ class Player extends HTMLElement {
     }
   }
 
+  /** Asks for a copy that browsers play; where that does not play either, words remain. */
   unplayable() {
-    if (this.querySelector(".unplayable")) return;
-    const line = this.line("This browser cannot play this kind of recording; the words are right.");
-    line.classList.add("unplayable");
-    this.section.querySelector(".stage").append(line);
+    const copy = `${this.path}/copy`;
+    if (this.note) {
+      this.note.textContent = "This recording cannot be played here; its words are all there.";
+      return;
+    }
+    this.note = this.line("This browser cannot play the recording: a copy is being made.");
+    this.media.after(this.note);
+    this.media.addEventListener("loadedmetadata", () => (this.note.textContent = ""), { once: true });
+    this.media.src = copy;
   }
 }
 

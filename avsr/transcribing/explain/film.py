@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator
 from itertools import chain, islice, repeat
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -30,18 +31,28 @@ def film(path: Path, longest_s: float, audio_track: int | None = None) -> str:
     Raises:
         MediaError: it cannot be read.
     """
-    body, most = io.BytesIO(), round(longest_s * FPS)
+    body = io.BytesIO()
+    return data_uri(write_film(body, path, longest_s, audio_track), body.getvalue())
+
+
+def write_film(body: BinaryIO, path: Path, longest_s: float, audio_track: int | None = None) -> str:
+    """Writes a small film that browsers play; see `film`.
+
+    Returns:
+        Its type.
+    """
+    most = round(longest_s * FPS)
     with open_media(path, audio_track=audio_track) as media:
         sound = _sound(media, most)
         if not media.info.has_video:
             import soundfile
 
             soundfile.write(body, sound, SAMPLE_RATE, format="FLAC")
-            return data_uri("audio/flac", body.getvalue())
+            return "audio/flac"
         shown = max(1, min(most, round(media.info.duration_s * FPS)))
         heard = sound[: shown * SAMPLE_RATE // FPS] if sound.any() else None
         write_video(body, _frames(media, shown), heard, crf=CRF)
-    return data_uri("video/mp4", body.getvalue())
+    return "video/mp4"
 
 
 def data_uri(kind: str, body: bytes) -> str:

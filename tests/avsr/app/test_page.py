@@ -104,6 +104,16 @@ def test_work_is_shown_and_can_be_cancelled(page: Any, film: Any, ffmpeg: str, t
     assert not page.locator("avsr-player button.word").count()
 
 
+def test_what_the_browser_cannot_play_is_shown_as_a_copy(
+    page: Any, film: Any, ffmpeg: str, tmp_path: Path
+):
+    path = tmp_path / "old.mpg"
+    subprocess.run([ffmpeg, "-v", "error", "-i", str(film.path), str(path)], check=True)
+    transcribed(page, path)
+    page.wait_for_function("document.querySelector('avsr-player video').duration > 2")
+    assert "/copy" in page.locator("avsr-player video").evaluate("video => video.currentSrc")
+
+
 def test_the_doctor_reports(page: Any, film: Any):
     upload(page, film.path)
     page.get_by_role("button", name="What is wrong with it?").click()
