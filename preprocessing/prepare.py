@@ -1,17 +1,16 @@
-"""Corpus -> shards: several processes, resumable after a kill at any moment, the same bytes however
-many processes.
+"""Corpus -> shards: by several processes or a Ray cluster, resumable after a kill at any moment,
+the same bytes however they were made.
 
-Every clip becomes one file in DST/parts, written beside and renamed: `000042.tar` (a piece of a
-tar) or `000042.skip` (why it was left out). As soon as all clips of a shard have theirs, the shard
-is their concatenation, renamed into place before the pieces are removed; the index is read back
-from the shards and comes last. Whatever is there is therefore whole, and a restart redoes only the
-clips that were in the making.
+Every clip becomes one file in DST/parts, there whole or not at all: `000042.tar` (a piece of a tar)
+or `000042.skip` (why it was left out). As soon as all clips of a shard have theirs, the shard is
+their concatenation, put into place before the pieces are removed; the index is read back from the
+shards and comes last. Whatever is there is therefore whole, and a restart redoes only the clips
+that were in the making. DST is a folder, or a place of object storage by its URL.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,19 +18,34 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from avsr.base.errors import AvsrError
-from avsr.base.outputs import write_file
-from avsr.base.pool import work_off
+from avsr.base.errors import AvsrError, UsageError
 from avsr.preprocessing.corpora import list_corpus
-from avsr.preprocessing.destination import PARTS, claim, fingerprint, whole_index, writing
+from avsr.preprocessing.destination import claim, fingerprint, whole_index, writing
 from avsr.preprocessing.faces.crop_styles import OWN, style_named
 from avsr.preprocessing.members import TAR_END
-from avsr.preprocessing.preparing.job import CLIP_LIMIT_S, Job, Task, prepare_clip, write_skip
+from avsr.preprocessing.preparing.job import (
+    CLIP_LIMIT_S,
+    PARTS,
+    Job,
+    Made,
+    Task,
+    prepare_clip,
+    skipped,
+)
 from avsr.preprocessing.preparing.quality import Fit, Limits
-from avsr.preprocessing.shards import INDEX, SHARD_CLIPS, shard_name, write_index
+from avsr.preprocessing.preparing.store import Store, open_store
+from avsr.preprocessing.shards import (
+    INDEX,
+    SHARD_CLIPS,
+    index_text,
+    make_index,
+    scan_tar,
+    shard_name,
+)
 
 MAX_LOSS = 0.2  # share of the clips that may be skipped before the run counts as failed
 
+ENGINES = ("local", "ray")
 NO_LIMITS = Limits()
 
 Progress = Callable[[int, int, float], None]
@@ -52,7 +66,7 @@ class Summary:
         already_done: True where the shards were complete before, and nothing was done.
     """
 
-    dst: Path
+    dst: str
     clips: int
     skipped: int
     hours: float
@@ -80,6 +94,7 @@ def prepare(
     src: str | Path,
     dst: str | Path,
     *,
+    engine: str = "local",
     workers: int | None = None,
     shard_clips: int = SHARD_CLIPS,
     limit: int | None = None,
@@ -101,9 +116,11 @@ def prepare(
     Args:
         corpus: "grid", "folder" and others: see `corpora`.
         src: the corpus as its makers lay it out.
-        dst: folder for the shards; new, empty, or of an earlier run with the same source and
+        dst: folder or URL for the shards; new, empty, or of an earlier run with the same source and
             settings.
-        workers: processes; as many as cores where None, 0 works in this process.
+        engine: one of ENGINES: processes of this machine, or actors of a Ray cluster.
+        workers: processes or actors; as many as there are cores where None, 0 works in this
+            process.
         shard_clips: clips a shard.
         limit: only the first so many clips.
         face: which face is meant where there are several, see `face.choose_track`.
@@ -123,9 +140,11 @@ def prepare(
             own, a full disk (run it again when there is room), or more skipped than max_loss (the
             shards are complete all the same).
     """
+    if engine not in ENGINES:
+        raise UsageError(f"engine {engine!r}: must be one of {', '.join(ENGINES)}")
     _check(workers, shard_clips, limit, max_loss, clip_limit_s)
     style_named(crops)
-    root, folder = Path(src), Path(dst)
+    root, store = Path(src), open_store(dst)
     items = list_corpus(corpus, root, splits)[:limit]
     root = root.parent if root.is_file() else root  # a table lies beside its clips
     made_from = {
@@ -138,19 +157,20 @@ def prepare(
     }
     if limits.asked:
         made_from["limits"] = limits.asked
-    with writing(folder):
-        resuming = claim(folder, made_from)
-        if (folder / INDEX).exists():
-            shutil.rmtree(folder / PARTS, ignore_errors=True)
-            return _finish(folder, whole_index(folder), max_loss, already_done=True)
-        task = Task(root, folder / PARTS, face, crops, limits, clip_limit_s, load_fit)
+    with writing(store):
+        resuming = claim(store, made_from)
+        if store.size(INDEX) is not None:
+            store.remove(PARTS)
+            return _finish(store, whole_index(store), max_loss, already_done=True)
+        writes = store.everywhere if engine == "ray" else store.here
+        task = Task(root, store if writes else None, face, crops, limits, clip_limit_s, load_fit)
         jobs = [Job(number, item, task) for number, item in enumerate(items)]
-        shards = [folder / shard_name(number) for number in range(-(-len(jobs) // shard_clips))]
-        resumed = _run(folder, jobs, shards, shard_clips, workers, progress)
-        whole = [path for path in shards if path.exists()]
-        index = write_index(folder, whole, _skipped(jobs), made_from=made_from, crops=crops)
-        shutil.rmtree(folder / PARTS)
-        return _finish(folder, index, max_loss, resumed=resumed if resuming else 0)
+        run = _Run(store, jobs, shard_clips, progress)
+        run.work_off(engine, workers)
+        index = run.index(made_from=made_from, crops=crops)
+        store.write(INDEX, [index_text(index).encode()])
+        store.remove(PARTS)
+        return _finish(store, index, max_loss, resumed=run.resumed if resuming else 0)
 
 
 def _check(
@@ -169,7 +189,7 @@ def _check(
         raise AvsrError(f"clip_limit_s is {clip_limit_s}; a clip may take some seconds")
 
 
-def _finish(folder: Path, index: dict[str, Any], max_loss: float, **more: Any) -> Summary:
+def _finish(store: Store, index: dict[str, Any], max_loss: float, **more: Any) -> Summary:
     """The summary of a complete set of shards.
 
     Raises:
@@ -179,76 +199,101 @@ def _finish(folder: Path, index: dict[str, Any], max_loss: float, **more: Any) -
     lost = counts["skipped"] / max(1, counts["skipped"] + counts["clips"])
     if lost > max_loss:
         reason, times = Counter(row["reason"] for row in index["skipped"]).most_common(1)[0]
+        total = counts["skipped"] + counts["clips"]
         raise AvsrError(
-            f"{folder}: {counts['skipped']} of {counts['skipped'] + counts['clips']} clips were "
-            f"skipped ({lost:.0%}; "
+            f"{store.place}: {counts['skipped']} of {total} clips were skipped ({lost:.0%}; "
             f"at most {max_loss:.0%} is allowed), most often ({times}) because: {reason}; each is "
-            "named in "
-            f"{folder / INDEX}, and the shards of the others are complete"
+            f"named in {store.place}/{INDEX}, and the shards of the others are complete"
         )
     splits = Counter(clip.get("split") or "none" for clip in index["clips"])
     kept = {name: counts[name] for name in ("clips", "skipped", "without_video", "without_audio")}
-    return Summary(dst=folder, hours=index["hours"], splits=splits, **kept, **more)
+    return Summary(dst=store.place, hours=index["hours"], splits=splits, **kept, **more)
 
 
 # ---------------------------------------------------------------------------------------- the parts
 
 
-def _run(
-    folder: Path,
-    jobs: Sequence[Job],
-    shards: Sequence[Path],
-    shard_clips: int,
-    workers: int | None,
-    progress: Progress | None,
-) -> int:
-    """Prepares what is missing and puts the shards together; returns how many clips were there
-    already."""
-    # of a run killed while writing
-    for left_over in [*folder.glob("*.tmp"), *(folder / PARTS).glob("*.tmp")]:
-        left_over.unlink(missing_ok=True)
-    ready = [path.exists() for path in shards]
-    todo = deque(
-        job
-        for job in jobs
-        if not (ready[job.number // shard_clips] or job.part.exists() or job.skip.exists())
-    )
-    missing = Counter(job.number // shard_clips for job in todo)
-    done, seconds = len(jobs) - len(todo), 0.0
-    resumed = done
+class _Run:
+    """What is there of the clips of a corpus, and the way to all of it.
 
-    def assemble(number: int) -> None:
-        group = jobs[number * shard_clips : (number + 1) * shard_clips]
-        parts = [job.part for job in group if job.part.exists()]
+    Attributes:
+        resumed: clips that were there at the beginning.
+    """
+
+    def __init__(
+        self, store: Store, jobs: Sequence[Job], shard_clips: int, progress: Progress | None
+    ) -> None:
+        self._store, self._jobs, self._shard_clips = store, jobs, shard_clips
+        self._progress = progress
+        for folder in ("", f"{PARTS}/"):  # what a run that was killed was writing
+            for name in store.names(folder):
+                if name.endswith(".tmp"):
+                    store.remove(folder + name)
+        self._shards = [shard_name(n) for n in range(-(-len(jobs) // shard_clips))]
+        there = store.names()
+        self._ready = [name in there for name in self._shards]
+        self._there = {f"{PARTS}/{name}" for name in store.names(PARTS)}
+        self._todo = deque(job for job in jobs if not self._is_there(job))
+        self._missing = Counter(self._shard_of(job) for job in self._todo)
+        self._done = self.resumed = len(jobs) - len(self._todo)
+        self._seconds = 0.0
+
+    def _shard_of(self, job: Job) -> int:
+        return job.number // self._shard_clips
+
+    def _is_there(self, job: Job) -> bool:
+        ready = self._ready[self._shard_of(job)]
+        return ready or job.part in self._there or job.skip in self._there
+
+    def work_off(self, engine: str, workers: int | None) -> None:
+        """Prepares what is missing and puts the shards together."""
+        for number, is_ready in enumerate(self._ready):
+            if not is_ready and not self._missing[number]:
+                self._assemble(number)
+        self._tell()
+        if engine == "ray":
+            from avsr.base.cluster import work_off
+        else:
+            from avsr.base.pool import work_off
+        work_off(self._todo, prepare_clip, workers, self._on_done, self._on_crash)
+
+    def _on_done(self, job: Job, made: Made) -> None:
+        if made.content is not None:
+            self._store.write(made.name, [made.content])
+        self._there.add(made.name)
+        number = self._shard_of(job)
+        self._done, self._seconds = self._done + 1, self._seconds + made.seconds
+        self._missing[number] -= 1
+        if not self._missing[number]:
+            self._assemble(number)
+        self._tell()
+
+    def _on_crash(self, job: Job) -> None:
+        reason = "reading it killed the process (a crash in a decoder, or out of memory)"
+        self._on_done(job, skipped(job, reason))
+
+    def _tell(self) -> None:
+        if self._progress:
+            self._progress(self._done, len(self._jobs), self._seconds)
+
+    def _assemble(self, number: int) -> None:
+        """Makes a shard of its parts, which are all there."""
+        first = number * self._shard_clips
+        group = self._jobs[first : first + self._shard_clips]
+        parts = [job.part for job in group if job.part in self._there]
         if parts:
-            write_file(shards[number], chain((part.read_bytes() for part in parts), [TAR_END]))
+            content = (self._store.read(part) for part in parts)
+            self._store.write(self._shards[number], chain(content, [TAR_END]))
         for part in parts:
-            part.unlink()
+            self._store.remove(part)
 
-    def on_done(job: Job, media_s: float) -> None:
-        nonlocal done, seconds
-        number = job.number // shard_clips
-        done, seconds = done + 1, seconds + media_s
-        missing[number] -= 1
-        if not missing[number]:
-            assemble(number)
-        if progress:
-            progress(done, len(jobs), seconds)
-
-    def on_crash(job: Job) -> None:
-        write_skip(job, "reading it killed the process (a crash in a decoder, or out of memory)")
-        on_done(job, 0.0)
-
-    for number, is_ready in enumerate(ready):
-        if not is_ready and not missing[number]:
-            assemble(number)
-    if progress:
-        progress(done, len(jobs), seconds)
-    work_off(todo, prepare_clip, workers, on_done, on_crash)
-    return resumed
-
-
-def _skipped(jobs: Sequence[Job]) -> list[dict[str, str]]:
-    """What `write_skip` recorded, in the order of the corpus."""
-    there = [job.skip for job in jobs if job.skip.exists()]
-    return [json.loads(path.read_text(encoding="utf-8")) for path in there]
+    def index(self, **more: Any) -> dict[str, Any]:
+        """The index of all shards, with the clips that were left out in the order of the corpus."""
+        clips: list[dict[str, Any]] = []
+        there = self._store.names()
+        for name in self._shards:
+            if name in there:
+                with self._store.open(name) as file:
+                    clips += scan_tar(file, name)
+        left_out = [job.skip for job in self._jobs if job.skip in self._there]
+        return make_index(clips, [json.loads(self._store.read(name)) for name in left_out], **more)

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -57,7 +57,17 @@ SHARD_TROUBLE = (
 
 
 def scan_shard(path: Path) -> list[dict[str, Any]]:
+    """The index entries of a shard's clips, see scan_tar."""
+    with open(path, "rb") as file:
+        return scan_tar(file, path.name)
+
+
+def scan_tar(file: BinaryIO, name: str) -> list[dict[str, Any]]:
     """The index entries of a shard's clips, from its tar headers and json members, in order.
+
+    Args:
+        file: the shard.
+        name: its file's name.
 
     Raises:
         tarfile.TarError: not a tar.
@@ -65,22 +75,21 @@ def scan_shard(path: Path) -> list[dict[str, Any]]:
     """
     entries: list[dict[str, Any]] = []
     members: dict[str, list[int]] = {}
-    with tarfile.open(path, "r:") as tar:
+    with tarfile.open(fileobj=file, mode="r:") as tar:
         for info in tar:
             key, _, extension = info.name.partition(".")
             members[extension] = [info.offset_data, info.size]
             if extension == "json":
-                file = tar.extractfile(info)
-                meta = json.loads(file.read()) if file else {}
+                member = tar.extractfile(info)
+                meta = json.loads(member.read()) if member else {}
                 if tuple(members) != MEMBERS or shard_key(meta["id"]) != key:
                     raise ValueError(
-                        f"{path.name}: {key} has the members {list(members)}, expected "
-                        f"{list(MEMBERS)}"
+                        f"{name}: {key} has the members {list(members)}, expected {list(MEMBERS)}"
                     )
-                entries.append(_entry(meta, path.name, members))
+                entries.append(_entry(meta, name, members))
                 members = {}
     if members:
-        raise ValueError(f"{path.name}: ends within a clip")
+        raise ValueError(f"{name}: ends within a clip")
     return entries
 
 
@@ -120,7 +129,16 @@ def write_index(
         What was written.
     """
     clips = [entry for shard in shards for entry in scan_shard(shard)]
-    index = {
+    index = make_index(clips, skipped, **more)
+    write_file(folder / INDEX, [index_text(index).encode()])
+    return index
+
+
+def make_index(
+    clips: Sequence[Mapping[str, Any]], skipped: Sequence[Mapping[str, str]], **more: Any
+) -> dict[str, Any]:
+    """An index over the entries of its clips; see write_index."""
+    return {
         "schema": SCHEMA,
         "hours": round(sum(clip["frames"] for clip in clips) / FPS / 3600, 4),
         "counts": {
@@ -133,13 +151,11 @@ def write_index(
         "crops": OWN.name,
         **more,
         "skipped": list(skipped),
-        "clips": clips,
+        "clips": list(clips),
     }
-    write_file(folder / INDEX, [_index_text(index).encode()])
-    return index
 
 
-def _index_text(index: Mapping[str, Any]) -> str:
+def index_text(index: Mapping[str, Any]) -> str:
     """JSON with one clip a line, so that people can read and grep it."""
     lines = []
     for name, value in index.items():

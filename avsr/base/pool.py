@@ -18,6 +18,8 @@ from avsr.base.errors import AvsrError
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
+LONE_TRIES = 2  # of a job that was running when a process died
+
 
 def cores() -> int:
     """CPU cores that this process may use."""
@@ -34,7 +36,8 @@ def work_off(
     """Does a task for every job, in this process or in several; the callbacks run in this one.
 
     A job that kills its process (a crash in a decoder, memory) takes the pool with it: the jobs
-    then in the making are tried one by one, and the one that kills its process again is given up.
+    then in the making are tried one by one, and one that kills its process LONE_TRIES times more is
+    given up: others are killed by chance.
 
     Args:
         todo: the jobs; empty in the end.
@@ -55,7 +58,7 @@ def work_off(
     count = min(cores() if workers is None else workers, len(todo))
     while todo:
         for suspect in _drain(todo, task, count, on_done):
-            if _drain(deque([suspect]), task, 1, on_done):
+            if all(_drain(deque([suspect]), task, 1, on_done) for _ in range(LONE_TRIES)):
                 on_crash(suspect)
 
 
@@ -103,8 +106,7 @@ def _drain(
 def start_worker(threads: int = 1) -> None:
     """Sets a worker up: so many threads, the keyboard's interrupt left to the parent, and no life
     after it."""
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = str(threads)
+    limit_threads(threads)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
 
@@ -116,6 +118,12 @@ def start_worker(threads: int = 1) -> None:
             os._exit(1)
 
     threading.Thread(target=leave_with_parent, daemon=True).start()
+
+
+def limit_threads(threads: int = 1) -> None:
+    """Gives the libraries of this process so many threads: others work beside it."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(threads)
     import cv2
 
     cv2.setNumThreads(threads)

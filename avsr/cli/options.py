@@ -37,6 +37,11 @@ class Corpus(StrEnum):
     tcdtimit = "tcdtimit"
 
 
+class Engine(StrEnum):
+    local = "local"
+    ray = "ray"
+
+
 class Splits(StrEnum):
     unseen = "unseen"
     overlapped = "overlapped"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from avsr.base.console import note, printable, progress
 from avsr.base.errors import UsageError
-from avsr.base.outputs import write_file
-from avsr.cli.options import Corpus, Crops, Splits
+from avsr.cli.options import Corpus, Crops, Engine, Splits
+
+if TYPE_CHECKING:
+    from avsr.preprocessing.preparing.store import Store
 
 
 def prepare(
@@ -19,7 +21,10 @@ def prepare(
         Corpus, typer.Argument(help="How SRC is laid out; folder: videos with .txt beside them.")
     ],
     src: Annotated[Path, typer.Argument(metavar="SRC", help="The corpus.")],
-    dst: Annotated[Path, typer.Argument(metavar="DST", help="Folder for the shards.")],
+    dst: Annotated[str, typer.Argument(metavar="DST", help="Folder or URL for the shards.")],
+    engine: Annotated[
+        Engine, typer.Option(help="Processes of this machine, or actors of a Ray cluster.")
+    ] = Engine.local,
     workers: Annotated[
         int | None,
         typer.Option(min=0, help="Processes; one for each core by default, 0 works in this one."),
@@ -55,7 +60,10 @@ def prepare(
     min_sync: Annotated[
         float | None,
         typer.Option(
-            min=-1, max=1, metavar="COSINE", help="How well sound and lips fit, at least."
+            min=-1,
+            max=1,
+            metavar="COSINE",
+            help="How well sound and lips fit, at least; 0.5 for speech like GRID's.",
         ),
     ] = None,
     clip_limit: Annotated[
@@ -75,6 +83,7 @@ def prepare(
     stop."""
     from avsr.preprocessing.prepare import prepare as run
     from avsr.preprocessing.preparing.quality import Limits
+    from avsr.preprocessing.preparing.store import open_store
     from avsr.preprocessing.shards import INDEX
     from avsr.sync_fit import load_fit
 
@@ -86,6 +95,7 @@ def prepare(
                 corpus.value,
                 src,
                 dst,
+                engine=engine.value,
                 workers=workers,
                 crops=crops.value,
                 splits=splits.value if splits else None,
@@ -96,20 +106,21 @@ def prepare(
                 progress=lambda done, total, _: tell(done, total),
             )
     finally:  # also of a run that lost too much
-        if report and (dst / INDEX).is_file():
-            _report(dst)
+        store = open_store(dst)
+        if report and store.size(INDEX) is not None:
+            _report(store)
     print(*map(printable, str(summary).splitlines()), sep="\n")
 
 
-def _report(dst: Path) -> None:
-    """Writes what the clips in DST are like beside them."""
+def _report(store: Store) -> None:
+    """Writes what the clips of shards are like beside them."""
     from avsr.preprocessing.preparing.quality import measure, report, sheet_of
     from avsr.preprocessing.shards import ShardIndex
 
-    index = ShardIndex(dst)
+    index = ShardIndex(store.place)
     measures = measure(index)
-    write_file(dst / "quality.md", [report(index, measures).encode()])
-    write_file(dst / "contact-sheet.png", [sheet_of(index, measures)])
+    store.write("quality.md", [report(index, measures).encode()])
+    store.write("contact-sheet.png", [sheet_of(index, measures)])
 
 
 def _fetch(corpus: Corpus, src: Path, parts: str) -> None:

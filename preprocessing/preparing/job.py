@@ -1,4 +1,4 @@
-"""One clip of a preparation: read, judged, and written as its part or as the reason why not."""
+"""One clip of a preparation: read, judged, and made its part, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from avsr.base.errors import MediaError
-from avsr.base.outputs import write_file
 from avsr.preprocessing.clip import FPS, Clip, with_sound_of
 from avsr.preprocessing.corpora import Item, below, plain
 from avsr.preprocessing.corpora.tables.arrow import media_file
 from avsr.preprocessing.members import encode_clip, shard_key, tar_fragment
 from avsr.preprocessing.preparing.quality import Fit, Limits, reason_against
+from avsr.preprocessing.preparing.store import Store
 from avsr.preprocessing.preparing.timelimit import time_limit
 
+PARTS = "parts"  # folder of what is ready and in no shard yet
 MIN_PRESENT = 0.5  # a clip is kept where at least one modality is there in this share of its frames
 LATE_END_S = 0.5  # so much later than the recording word times may end: tables are rounded
 MAX_CLIP_S = 300.0  # a clip is held in memory whole; what is longer is no utterance
@@ -40,11 +41,12 @@ CLIP_TROUBLE = (
 
 @dataclass(frozen=True)
 class Task:
-    """What is done with every clip of a corpus, and where.
+    """What is done with every clip of a corpus.
 
     Attributes:
         src: the corpus; paths in records are below it.
-        parts: folder for what is ready.
+        store: where a clip is written as soon as it is ready; None where only the process that
+            leads can write there.
         face: which face is meant.
         crops: how mouths are cut out.
         limits: what a clip must be like.
@@ -53,12 +55,27 @@ class Task:
     """
 
     src: Path
-    parts: Path
+    store: Store | None
     face: str | int
     crops: str
     limits: Limits
     clip_limit_s: float = CLIP_LIMIT_S
     load_fit: Callable[[], Fit] | None = None
+
+
+@dataclass(frozen=True)
+class Made:
+    """What came of a clip.
+
+    Attributes:
+        name: of its file in the store: its piece of a tar, or why it was left out.
+        content: of the file; None where it is written already.
+        seconds: of media that it keeps; 0 where it was left out.
+    """
+
+    name: str
+    content: bytes | None
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -70,12 +87,12 @@ class Job:
     task: Task
 
     @property
-    def part(self) -> Path:
-        return self.task.parts / f"{self.number:06d}.tar"
+    def part(self) -> str:
+        return f"{PARTS}/{self.number:06d}.tar"
 
     @property
-    def skip(self) -> Path:
-        return self.task.parts / f"{self.number:06d}.skip"
+    def skip(self) -> str:
+        return f"{PARTS}/{self.number:06d}.skip"
 
     @property
     def source(self) -> str:
@@ -89,34 +106,39 @@ class Job:
         return f"{name}#t={start_s:g}" + ("" if end_s is None else f",{end_s:g}")
 
 
-def prepare_clip(job: Job) -> float:
-    """Writes the part of one clip, or why there is none; returns its seconds, 0 where it was
-    skipped.
+def prepare_clip(job: Job) -> Made:
+    """Makes the part of one clip, or tells why there is none, and writes it where it can.
 
     Raises:
         AvsrError: something that concerns all clips, such as a missing face model.
-        OSError: the part cannot be written.
+        OSError: it cannot be written.
     """
-    if job.skip.exists():  # the process was ended over it, and why is told already
-        return 0.0
+    store = job.task.store
+    if store is not None and store.size(job.skip) is not None:
+        return Made(job.skip, None, 0.0)  # the process was ended over it, and why is told already
+    made = _made(job)
+    if store is None or made.content is None:
+        return made
+    store.write(made.name, [made.content])
+    return replace(made, content=None)
+
+
+def _made(job: Job) -> Made:
     alone = threading.current_thread() is threading.main_thread() and _is_worker()
     try:
         with time_limit(job.task.clip_limit_s, _giving_up(job) if alone else None):
             clip = _load(job)
             _judge(clip, job.task)
     except MediaError as error:
-        write_skip(job, str(error))
-        return 0.0
+        return skipped(job, str(error))
     except CLIP_TROUBLE as error:
-        write_skip(job, f"{type(error).__name__}: {error}")
-        return 0.0
+        return skipped(job, f"{type(error).__name__}: {error}")
     item = _with_times_inside(job.item, clip.duration_s)
     extra = {"split": item.split, "source": job.source}
     members = encode_clip(
         replace(clip, words=item.words), extra | ({"note": item.note} if item.note else {})
     )
-    write_file(job.part, [tar_fragment(members, shard_key(item.id))])
-    return clip.duration_s
+    return Made(job.part, tar_fragment(members, shard_key(item.id)), clip.duration_s)
 
 
 def _is_worker() -> bool:
@@ -127,7 +149,14 @@ def _is_worker() -> bool:
 
 
 def _giving_up(job: Job) -> Callable[[str], None]:
-    return lambda reason: write_skip(job, reason)
+    """What records why a clip is given up, where this process can write."""
+
+    def record(reason: str) -> None:
+        made = skipped(job, reason)
+        if job.task.store is not None and made.content is not None:
+            job.task.store.write(made.name, [made.content])
+
+    return record
 
 
 def _judge(clip: Clip, task: Task) -> None:
@@ -190,9 +219,9 @@ def _load(job: Job) -> Clip:
     return clip
 
 
-def write_skip(job: Job, reason: str) -> None:
-    """Records a clip left out; paths are given below the source, so that the record says nothing of
+def skipped(job: Job, reason: str) -> Made:
+    """Why a clip is left out; paths are given below the source, so that the record says nothing of
     the machine."""
     bare = plain(reason.replace(f"{job.task.src}{os.sep}", ""))
     row = {"source": job.source, "reason": bare}
-    write_file(job.skip, [json.dumps(row, ensure_ascii=False).encode()])
+    return Made(job.skip, json.dumps(row, ensure_ascii=False).encode(), 0.0)

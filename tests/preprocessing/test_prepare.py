@@ -3,6 +3,7 @@ clip named."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -443,6 +444,36 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path: Path, scri
     assert len(loads) == 23
     # no more than what each process was at when it was killed
     assert sum(loads.values()) <= 23 + 2 * kills
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds workers by /proc")
+def test_killed_workers_cost_nothing(tmp_path: Path, script: Path) -> None:
+    src = make_source(tmp_path / "src", {f"anna/{i:02}": "x" for i in range(23)})
+    whole = start(script, src, tmp_path / "whole", 0, tmp_path / "log_whole")
+    assert "23 clips" in whole.communicate(timeout=120)[0]
+    log = tmp_path / "log"
+    log.touch()
+    run = start(script, src, tmp_path / "dst", 2, log)
+    for goal in (3, 12):
+        while run.poll() is None and len(log.read_text().split()) < goal:
+            time.sleep(0.005)
+        for worker in workers_of(run.pid)[:1]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
+    output, errors = run.communicate(timeout=120)
+    assert "23 clips" in output, errors
+    assert contents(tmp_path / "dst") == contents(tmp_path / "whole")
+
+
+def workers_of(pid: int) -> list[int]:
+    """The processes that do a run's work; multiprocessing's own helpers are none."""
+    found = []
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with contextlib.suppress(OSError):
+            command = Path(f"/proc/{child}/cmdline").read_bytes()
+            if b"spawn_main" in command:
+                found.append(int(child))
+    return found
 
 
 def _until_it_reads(run: subprocess.Popen, log: Path) -> None:

@@ -1,0 +1,133 @@
+"""A queue worked off by the actors of a Ray cluster, as `pool.work_off` does it by processes."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from avsr.base.errors import AvsrError
+from avsr.base.inputs import install
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+TRIES = 3  # of a job whose actors die: others are killed by chance, hardly thrice
+
+
+def work_off(
+    todo: deque[Job],
+    task: Callable[[Job], Result],
+    workers: int | None,
+    on_done: Callable[[Job, Result], None],
+    on_crash: Callable[[Job], None],
+) -> None:
+    """Does a task for every job by actors, one CPU each; the callbacks run in this process.
+
+    The cluster is that of RAY_ADDRESS or of a `ray start` on this machine; where there is none, one
+    of this machine alone is started for as long as it takes. An actor that dies is replaced, and
+    its job is tried again up to TRIES times; then it is given up.
+
+    Args:
+        todo: the jobs; empty in the end.
+        task: what is done with each; a function that can be pickled, as the jobs must be. It must
+            be installed wherever an actor may run.
+        workers: actors; as many as the cluster has CPUs where None.
+        on_done: told of a job and its result.
+        on_crash: told of a job given up.
+
+    Raises:
+        AvsrError: Ray is not installed, or workers is 0.
+        Exception: whatever the task raises; the jobs not yet done are then left undone.
+    """
+    if workers == 0:
+        raise AvsrError("workers is 0: Ray works in actors; allowed are 1 and more")
+    if not todo:
+        return
+    ray = _ray()
+    ours = not ray.is_initialized()
+    if ours:
+        _connect(ray, workers)
+    try:
+        count = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+        _drain(ray, todo, task, min(count, len(todo)), on_done, on_crash)
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _ray() -> Any:
+    """The library.
+
+    Raises:
+        AvsrError: it is not installed.
+    """
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise AvsrError(f"the engine ray needs Ray: {install('cluster')}") from error
+    return ray
+
+
+def _connect(ray: Any, workers: int | None) -> None:
+    """Joins the cluster that there is, or starts one on this machine."""
+    quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
+    try:
+        ray.init(address="auto", **quiet)
+    except ConnectionError:
+        ray.init(num_cpus=workers, include_dashboard=False, **quiet)
+
+
+def _drain(
+    ray: Any,
+    todo: deque[Job],
+    task: Callable[[Job], Result],
+    count: int,
+    on_done: Callable[[Job, Result], None],
+    on_crash: Callable[[Job], None],
+) -> None:
+    """Works the queue off with `count` actors."""
+    make = ray.remote(num_cpus=1, max_restarts=0)(_Actor).remote
+    # the job that each actor is at, by the reference of its result
+    running: dict[Any, tuple[Any, Job, int]] = {}
+    again: deque[tuple[Job, int]] = deque()  # jobs whose actor died, and how often that was
+
+    def give(actor: Any) -> None:
+        job, died = again.popleft() if again else (todo.popleft(), 0)
+        running[actor.do.remote(job)] = actor, job, died
+
+    while len(running) < count and todo:
+        give(make(task))
+    while running:
+        (ready, *_), _ = ray.wait(list(running), num_returns=1)
+        actor, job, died = running.pop(ready)
+        try:
+            result = ray.get(ready)
+        except ray.exceptions.RayActorError:
+            actor = make(task)
+            if died + 1 < TRIES:
+                again.append((job, died + 1))
+            else:
+                on_crash(job)
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause if isinstance(error.cause, Exception) else error  # noqa: B904
+        else:
+            on_done(job, result)
+        if again or todo:
+            give(actor)
+
+
+class _Actor:
+    """Does one job after another, in one thread."""
+
+    def __init__(self, task: Callable[[Any], Any]) -> None:
+        from avsr.base.pool import limit_threads
+
+        limit_threads()
+        self._task = task
+
+    def do(self, job: Any) -> Any:
+        return self._task(job)
