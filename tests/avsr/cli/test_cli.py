@@ -29,6 +29,7 @@ COMMANDS = (
     "transcribe",
     "prepare",
     "train",
+    "adapt",
     "evaluate",
     "report",
     "compare",
