@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,7 @@ def prepare(
     face: str | int = "main",
     crops: str = OWN.name,
     splits: str | None = None,
+    untold: bool = False,
     limits: Limits = NO_LIMITS,
     load_fit: Callable[[], Fit] | None = None,
     clip_limit_s: float = CLIP_LIMIT_S,
@@ -126,6 +127,7 @@ def prepare(
         face: which face is meant where there are several, see `face.choose_track`.
         crops: how mouths are cut out; see faces.crop_styles.
         splits: which of the corpus's standard splits, where it has several: see its module.
+        untold: clips without a text are taken, too, for a recogniser to give them one.
         limits: what a clip must be like to be kept.
         load_fit: makes what measures how well sound and lips fit, once a process; for limits.sync.
         clip_limit_s: seconds that one clip may take; what takes longer is skipped.
@@ -146,6 +148,8 @@ def prepare(
     style_named(crops)
     root, store = Path(src), open_store(dst)
     items = list_corpus(corpus, root, splits)[:limit]
+    if untold:
+        items = [replace(item, problem=None) if item.untold else item for item in items]
     root = root.parent if root.is_file() else root  # a table lies beside its clips
     made_from = {
         "corpus": corpus,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 
 from avsr.decoding.words import Word, join, mean
 from avsr.preprocessing.clip import FPS, Clip
@@ -12,6 +12,7 @@ from avsr.recognisers.protocol import Recogniser, stream_for
 
 WHOLE_S = 10.0  # a clip up to this long stays whole
 PAUSE_S = 0.3  # between two words: there a longer clip may be cut
+EDGE_S = 0.1  # a word so near to where a stretch was cut out may be cut itself
 MARGIN_S = 0.2  # kept before the first and after the last word of a piece
 TOGETHER = 8  # clips that a recogniser gets at once
 
@@ -39,7 +40,7 @@ def label(clips: Iterable[Clip], recogniser: Recogniser, least: float) -> Iterat
     A model of a few known words says these alone.
 
     Args:
-        clips: of any length that the recogniser takes at once.
+        clips: of any length.
         recogniser: of any family.
         least: confidence in [0, 1] from which on a text is kept.
 
@@ -49,7 +50,8 @@ def label(clips: Iterable[Clip], recogniser: Recogniser, least: float) -> Iterat
     lexicon = getattr(recogniser, "lexicon", None)
     if lexicon is not None:
         recogniser = recogniser.with_decoding(None, lexicon)  # type: ignore[attr-defined]
-    modality, rest = stream_for(recogniser, "auto"), iter(clips)
+    modality = stream_for(recogniser, "auto")
+    rest = chain.from_iterable(_stretches(clip, recogniser.longest_s) for clip in clips)
     while batch := list(islice(rest, TOGETHER)):
         found = recogniser.recognise(batch, modality)
         for clip, hypothesis in zip(batch, found, strict=True):
@@ -61,8 +63,20 @@ def label(clips: Iterable[Clip], recogniser: Recogniser, least: float) -> Iterat
                 )
 
 
+def _stretches(clip: Clip, longest_s: float) -> Iterator[Clip]:
+    """A clip in parts that a recogniser takes at once."""
+    if clip.duration_s <= longest_s:
+        yield clip
+        return
+    frames = int(longest_s * FPS)
+    for number, first in enumerate(range(0, clip.frames, frames)):
+        last = min(clip.frames, first + frames)
+        yield replace(clip.window(first, last), id=f"{clip.id}-{number:03d}", text=None)
+
+
 def _pieces(clip: Clip, words: Sequence[Word]) -> Iterator[tuple[Clip, list[Word]]]:
-    """A clip with what was said in it; a long one cut where nobody speaks."""
+    """A clip with what was said in it; a long one cut where nobody speaks, without what reaches
+    its ends."""
     if clip.duration_s <= WHOLE_S or not words:
         yield _with_words(clip, words), list(words)
         return
@@ -74,11 +88,13 @@ def _pieces(clip: Clip, words: Sequence[Word]) -> Iterator[tuple[Clip, list[Word
         else:
             last.append(word)
     for number, group in enumerate(groups):
+        if group[0].start_s < clip.start_s + EDGE_S:
+            continue
+        if group[-1].end_s > clip.start_s + clip.duration_s - EDGE_S:
+            continue
         begin, end = group[0].start_s - MARGIN_S, group[-1].end_s + MARGIN_S
         first = max(0, round((begin - clip.start_s) * FPS))
         last_frame = min(clip.frames, round((end - clip.start_s) * FPS))
-        if last_frame <= first:
-            continue
         piece = replace(clip.window(first, last_frame), id=f"{clip.id}-{number:03d}")
         yield _with_words(piece, group), group
 
