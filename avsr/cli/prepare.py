@@ -105,7 +105,7 @@ def prepare(
     labelled = dst
     if label_with is not None:
         _check_labels(corpus, dst)
-        dst = dst / UNLABELLED
+        dst = f"{dst}/{UNLABELLED}"
     try:
         with progress(f"{corpus.value} {src}", unit="clips") as tell:
             summary = run(
@@ -132,17 +132,19 @@ def prepare(
         _label(dst, labelled, label_with, min_confidence)
 
 
-def _check_labels(corpus: Corpus, dst: Path) -> None:
+def _check_labels(corpus: Corpus, dst: str) -> None:
     """Refuses --label-with where it has no meaning, before any work."""
     from avsr.preprocessing.shards import INDEX
 
+    if "://" in dst:
+        raise UsageError(f"{dst}: --label-with writes to a folder of this machine; name one")
     if corpus is not Corpus.folder:
         raise UsageError(f"--label-with is for a folder of your own; {corpus.value} has its texts")
-    if (dst / INDEX).is_file():
+    if (Path(dst) / INDEX).is_file():
         raise UsageError(f"{dst} holds shards already: choose another folder, or remove it")
 
 
-def _label(src: Path, dst: Path, name: str, least: float) -> None:
+def _label(src: str, dst: str, name: str, least: float) -> None:
     """Gives texts to the clips in SRC that have none, as shards in DST."""
     from avsr.preprocessing.shards import ShardIndex
     from avsr.recognisers.registry import load
@@ -151,7 +153,7 @@ def _label(src: Path, dst: Path, name: str, least: float) -> None:
     recogniser, source = load(name), ShardIndex(src)
     source.require_crops(recogniser.crops, recogniser.name)
     with progress(f"labels of {recogniser.name}", unit="clips") as tell:
-        told = relabel(source, dst, recogniser, least, tell)
+        told = relabel(source, Path(dst), recogniser, least, tell)
     print(printable(f"{told}; in {dst}"))
 
 
