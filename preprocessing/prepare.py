@@ -18,7 +18,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from avsr.base.errors import AvsrError, UsageError
+from avsr.base import cluster, pool
+from avsr.base.errors import AvsrError
 from avsr.preprocessing.corpora import list_corpus
 from avsr.preprocessing.destination import claim, fingerprint, whole_index, writing
 from avsr.preprocessing.faces.crop_styles import OWN, style_named
@@ -45,7 +46,6 @@ from avsr.preprocessing.shards import (
 
 MAX_LOSS = 0.2  # share of the clips that may be skipped before the run counts as failed
 
-ENGINES = ("local", "ray")
 NO_LIMITS = Limits()
 
 Progress = Callable[[int, int, float], None]
@@ -119,7 +119,7 @@ def prepare(
         src: the corpus as its makers lay it out.
         dst: folder or URL for the shards; new, empty, or of an earlier run with the same source and
             settings.
-        engine: one of ENGINES: processes of this machine, or actors of a Ray cluster.
+        engine: one of cluster.ENGINES: processes of this machine, or actors of a Ray cluster.
         workers: processes or actors; as many as there are cores where None, 0 works in this
             process.
         shard_clips: clips a shard.
@@ -142,11 +142,12 @@ def prepare(
             own, a full disk (run it again when there is room), or more skipped than max_loss (the
             shards are complete all the same).
     """
-    if engine not in ENGINES:
-        raise UsageError(f"engine {engine!r}: must be one of {', '.join(ENGINES)}")
+    cluster.check_engine(engine)
     _check(workers, shard_clips, limit, max_loss, clip_limit_s)
     style_named(crops)
-    root, store = Path(src), open_store(dst)
+    # an actor's working folder is another
+    root = Path(src).absolute() if engine == "ray" else Path(src)
+    store = open_store(dst)
     items = list_corpus(corpus, root, splits)[:limit]
     if untold:
         items = [replace(item, problem=None) if item.untold else item for item in items]
@@ -255,10 +256,7 @@ class _Run:
             if not is_ready and not self._missing[number]:
                 self._assemble(number)
         self._tell()
-        if engine == "ray":
-            from avsr.base.cluster import work_off
-        else:
-            from avsr.base.pool import work_off
+        work_off = cluster.work_off if engine == "ray" else pool.work_off
         work_off(self._todo, prepare_clip, workers, self._on_done, self._on_crash)
 
     def _on_done(self, job: Job, made: Made) -> None:

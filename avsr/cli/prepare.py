@@ -10,7 +10,7 @@ import typer
 
 from avsr.base.console import note, printable, progress
 from avsr.base.errors import UsageError
-from avsr.cli.options import Corpus, Crops, Engine, Splits
+from avsr.cli.options import Corpus, Crops, Engine, EngineOption, Splits
 
 if TYPE_CHECKING:
     from avsr.preprocessing.preparing.store import Store
@@ -24,9 +24,7 @@ def prepare(
     ],
     src: Annotated[Path, typer.Argument(metavar="SRC", help="The corpus.")],
     dst: Annotated[str, typer.Argument(metavar="DST", help="Folder or URL for the shards.")],
-    engine: Annotated[
-        Engine, typer.Option(help="Processes of this machine, or actors of a Ray cluster.")
-    ] = Engine.local,
+    engine: EngineOption = Engine.local,
     workers: Annotated[
         int | None,
         typer.Option(min=0, help="Processes; one for each core by default, 0 works in this one."),

@@ -401,6 +401,8 @@ def test_evaluate_passes_everything_on(avsr, monkeypatch: pytest.MonkeyPatch):
         "video missing",
         "--workers",
         "2",
+        "--engine",
+        "ray",
         "--noise-dir",
         "n",
         "--rir-dir",
@@ -415,7 +417,13 @@ def test_evaluate_passes_everything_on(avsr, monkeypatch: pytest.MonkeyPatch):
         "out": None,
         "noise_dir": None,
     }
-    plain |= {"rir_dir": None, "workers": 1, "device": "auto", "normalizer": "basic"}
+    plain |= {
+        "engine": "local",
+        "rir_dir": None,
+        "workers": 1,
+        "device": "auto",
+        "normalizer": "basic",
+    }
     given = {
         "split": "val",
         "limit": 3,
@@ -427,6 +435,7 @@ def test_evaluate_passes_everything_on(avsr, monkeypatch: pytest.MonkeyPatch):
         "noise_dir": Path("n"),
         "rir_dir": Path("r"),
         "workers": 2,
+        "engine": "ray",
         "device": "cpu",
         "normalizer": "grid",
     }
