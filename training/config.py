@@ -8,7 +8,7 @@ import tomllib
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -326,6 +326,9 @@ class LossConfig(_Section):
 
 class OptimConfig(_Section):
     steps: int = Field(4000, ge=1, le=MOST)
+    accumulate: int = Field(
+        1, ge=1, le=1000, description="batches of each device in a step, one after the other"
+    )
     lr: float = Field(1e-3, gt=0, le=1)
     encoder_lr: float = Field(
         1.0, gt=0, le=1, description="learning rate of a whisper encoder, as a share of lr"
@@ -337,6 +340,9 @@ class OptimConfig(_Section):
         0.998, ge=0, lt=1, description="decay of the averaged weights, which are what is saved"
     )
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
+    compile: Literal["off", "on"] = Field(
+        "off", description="torch.compile of the blocks: takes minutes at the start"
+    )
 
 
 class TrainConfig(_Section):
@@ -351,6 +357,9 @@ class TrainConfig(_Section):
         description="processes that train together: GPUs, or on a CPU shares of its cores",
     )
     nodes: int = Field(1, ge=1, le=10_000, description="machines that train together")
+    strategy: Literal["ddp", "fsdp"] = Field(
+        "ddp", description="several processes: each has the model, or a share of it"
+    )
     log_every: int = Field(25, ge=1, le=MOST)
     val_every: int = Field(500, ge=1, le=MOST)
     val_clips: int = Field(40, ge=0, le=MOST)
@@ -380,6 +389,12 @@ class TrainConfig(_Section):
         if parts and not info.data.get("init"):
             raise ValueError("these parts are taken from init, a checkpoint: name it too")
         return parts
+
+    @model_validator(mode="after")
+    def _scaled_whole(self) -> Self:
+        if self.strategy == "fsdp" and self.optim.precision == "16-mixed":
+            raise ValueError("strategy = fsdp goes with optim.precision bf16-mixed or 32-true")
+        return self
 
     def network(self, tokenizer: Tokenizer, language: str = "") -> ModelConfig:
         """The network this recipe asks for, with a vocabulary and the language that it spells.

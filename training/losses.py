@@ -3,17 +3,16 @@ clean sound."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avsr.model.network import AVSR
 from avsr.model.tokenizer import Tokenizer
 from avsr.training.config import LossConfig
+from avsr.training.contrastive import contrastive_loss, pooled, processes
 from avsr.training.data.augment import warp_mel
 from avsr.training.data.batch import Batch
 from avsr.training.data.pictures import change_pictures
@@ -113,56 +112,6 @@ def distil(student: Tensor, teacher: Tensor, counts: Tensor, tokens: Tensor) -> 
     return (by_frame(divergence, counts) * counts).sum() / tokens.clamp_min(1)
 
 
-def contrastive_loss(
-    audio: Tensor, video: Tensor, heard: Tensor, seen: Tensor, tau: float = 0.1
-) -> dict[str, Tensor]:
-    """Contrast of sound and lips: which moment of a clip, and which clip of the batch, do they
-    share (InfoNCE).
-
-    The moments teach where in time lips and sound fit (as in Chung & Zisserman 2016, Out of time),
-    the clips whose lips go with a sound.
-
-    Args:
-        audio: (B, T, P) unit vectors.
-        video: (B, T, P) unit vectors.
-        heard: (B, T) bool.
-        seen: (B, T) bool.
-        tau: temperature.
-
-    Returns:
-        "infonce_frames" and "infonce_clips", means over both directions, in nats.
-    """
-    audio, video, both = audio.float(), video.float(), heard & seen
-    near = audio @ video.transpose(1, 2) / tau  # (B, T, T), one row a sound frame
-    # (B, B, T), moments at which sound i and lips j are both there
-    pairs = both[:, None] & both[None]
-    fit = (
-        torch.einsum("itp,jtp,ijt->ij", audio, video, pairs.float())
-        / pairs.sum(2).clamp_min(1)
-        / tau
-    )
-    moments = [own_in_row(scores, both) for scores in (near, near.mT)]
-    clips = [own_in_row(scores, both.any(1)) for scores in (fit, fit.mT)]
-    return {
-        "infonce_frames": torch.stack(moments).mean(),
-        "infonce_clips": torch.stack(clips).mean(),
-    }
-
-
-def own_in_row(scores: Tensor, counts: Tensor) -> Tensor:
-    """Cross-entropy of finding what belongs to each row, its place on the diagonal, among all that
-    counts.
-
-    Args:
-        scores: (..., N, N).
-        counts: (..., N) bool, of rows and of columns. No row is picked out, which would wait for
-            the device.
-    """
-    log_probs = scores.masked_fill(~counts.unsqueeze(-2), -1e4).log_softmax(-1)
-    own = log_probs.diagonal(dim1=-2, dim2=-1)
-    return -(own * counts).sum() / counts.sum().clamp_min(1)
-
-
 def fitting_lips(batch: Batch) -> Tensor:
     """(B, T) bool, lips that go with the sound; others teach the fused part whom to believe, but
     not the eye."""
@@ -222,42 +171,6 @@ def weights_at(progress: float, config: LossConfig) -> Weights:
     )
 
 
-def pooled(
-    losses: dict[str, Tensor], counts: dict[str, Tensor], names: Sequence[str]
-) -> dict[str, Tensor]:
-    """Means over the clips of all processes, from the means over the clips of each.
-
-    DistributedDataParallel takes the mean of the processes' gradients, as if each had as many
-    tokens. Here each loss is weighed by its process's share of them, so that the gradient is what
-    one process with all the clips would get. What is compared inside a batch, the clips of the
-    shared space and the statistics of batch norm, stays in its process.
-
-    Args:
-        losses: means over this process's clips.
-        counts: what each is a mean over: tokens, frames, words or clips.
-        names: all losses there may be, in the same order in every process: one may lack what
-            another has.
-    """
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
-        return losses
-    table = torch.zeros(2, len(names), device=losses["audio_stream"].device)  # counts, sums
-    for i, name in enumerate(names):
-        if name in losses:
-            table[0, i] = counts[name]
-            table[1, i] = counts[name] * losses[name].detach()
-    own = table[0].clone()
-    dist.all_reduce(table)
-    shares = own * dist.get_world_size() / table[0].clamp_min(1)
-    means = table[1] / table[0].clamp_min(1)
-    out = {}
-    for i, name in enumerate(names):
-        if name in losses:
-            part = losses[name] * shares[i]
-            # the mean over all; the gradient of this process's part
-            out[name] = part + (means[i] - part).detach()
-    return out
-
-
 class Objective(nn.Module):
     """The model together with the heads that only training needs; its forward pass gives the losses
     of a batch.
@@ -311,12 +224,16 @@ class Objective(nn.Module):
             "video_frame": ((lip_targets != UNKNOWN) & fitting).sum(),
             "video_blank": is_blank(lip_targets).sum(),
         }
-        if self.config.contrastive > 0 and shared_frames(batch.on_host).any():
+        # What several processes do together, each does whatever its clips are.
+        together = processes() > 1
+        if self.config.contrastive > 0 and (together or shared_frames(batch.on_host).any()):
             shared = shared_frames(batch)
             losses |= contrastive_loss(*model.share(audio, video), shared, shared)
-            counts |= {"infonce_frames": shared.sum(), "infonce_clips": shared.any(1).sum()}
+            counts |= {"infonce_frames": shared.sum(), "infonce_clips": shared.new_ones(()).float()}
         teacher = None
-        if now.distil > 0 and (fitting_lips(batch.on_host).any() or self.config.teacher == "full"):
+        if now.distil > 0 and (
+            together or fitting_lips(batch.on_host).any() or self.config.teacher == "full"
+        ):
             teacher = self._teacher(batch, video, video_head, fitting, progress)
         if teacher is not None:
             frames, counts["distil"] = self._taught(batch, fitting)

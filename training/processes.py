@@ -20,6 +20,7 @@ import torch
 
 from avsr.base.errors import AvsrError
 from avsr.base.pool import cores
+from avsr.training import sharded
 from avsr.training.config import TrainConfig
 
 WAIT_FOR_NODES_S = 50
@@ -99,8 +100,12 @@ def connect(config: TrainConfig) -> Any:
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*Grad strides do not match")
     several = config.devices * config.nodes > 1
-    # A batch of sound alone leaves the picture network without gradients.
-    strategy = DDPStrategy(find_unused_parameters=True) if several else "auto"
+    strategy: Any = "auto"
+    if several and config.strategy == "fsdp":
+        strategy = sharded.strategy(config.devices * config.nodes)
+    elif several:
+        # A batch of sound alone leaves the picture network without gradients.
+        strategy = DDPStrategy(find_unused_parameters=True)
     try:
         fabric = Fabric(
             precision=config.optim.precision,

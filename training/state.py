@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -34,6 +34,7 @@ KEYS = {
 MAY_CHANGE = {
     "devices",
     "nodes",
+    "strategy",
     "log_every",
     "val_every",
     "val_clips",
@@ -47,25 +48,20 @@ MAY_CHANGE = {
 }
 
 
-def write_state(
-    path: Path, state: dict[str, Any], save: Callable[[Path, dict[str, Any]], None], first: bool
-) -> None:
+def write_state(path: Path, state: dict[str, Any]) -> None:
     """Writes a state beside its place and renames it.
 
     Args:
         path: its place.
         state: what ``KEYS`` names.
-        save: writes it, in all processes together.
-        first: whether this process renames it.
 
     Raises:
         AvsrError: no space.
     """
     part = path.with_name(f"{path.name}.tmp")
     try:
-        save(part, state)
-        if first:
-            os.replace(part, path)
+        torch.save(state, part)
+        os.replace(part, path)
     except (OSError, RuntimeError) as error:  # torch's writer says a full disk with a RuntimeError
         part.unlink(missing_ok=True)
         raise AvsrError(

@@ -6,10 +6,12 @@ from __future__ import annotations
 import copy
 import functools
 import hashlib
+import itertools
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from avsr.base import outputs
 from avsr.base.errors import AvsrError
@@ -24,10 +27,12 @@ from avsr.decoding.ctc import greedy
 from avsr.eval.metrics.wer import count_errors
 from avsr.model import checkpoint
 from avsr.model.batches import batches_by_length, compute, mask
+from avsr.model.blocks import ConformerBlock
+from avsr.model.network import AVSR
 from avsr.preprocessing.clip import FPS
 from avsr.preprocessing.shards import ShardIndex
 from avsr.preprocessing.text import canonical
-from avsr.training import state
+from avsr.training import sharded, state
 from avsr.training.config import TrainConfig, load_recipe
 from avsr.training.data.batch import Batch, collate
 from avsr.training.data.dataset import ClipStore, Plan, TrainSet, loader
@@ -37,6 +42,8 @@ from avsr.training.processes import Say, connect, run_together
 from avsr.training.running import Follower
 from avsr.training.start import Start, check_folder
 from avsr.training.state import MODEL, STATE
+
+NO_DATA = "no training data: give one or more prepared folders with --data"
 
 
 def train(
@@ -73,7 +80,7 @@ def train(
     out = Path(out)
     started = check_folder(out, resume)
     if not data:
-        raise AvsrError("no training data: give one or more prepared folders with --data")
+        raise AvsrError(NO_DATA)
     work = functools.partial(_work, config, [Path(d) for d in data], out, resume, started)
     return out / MODEL if run_together(work, config, say) else None
 
@@ -161,11 +168,14 @@ class Run:
         self.model = start.network(network, self.say)
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False).to(self.fabric.device)
         objective = Objective(self.model, config.loss)
+        if config.optim.compile == "on":
+            compile_blocks(self.model)
+        self.objective = self.fabric.setup_module(objective)
         # its gradient scaler cannot clip what a fused optimiser unscales
         fused = config.optim.precision != "16-mixed"
-        groups = parameter_groups(objective, config)
+        groups = parameter_groups(objective, config)  # those that fabric leaves, parted perhaps
         optimizer = torch.optim.AdamW(groups, lr=config.optim.lr, betas=(0.9, 0.98), fused=fused)
-        self.objective, self.optimizer = self.fabric.setup(objective, optimizer)
+        self.optimizer = self.fabric.setup_optimizers(optimizer)
         self.follower = Follower(self.average, self.model)
         self.dataset = TrainSet(
             self.store, self.tokenizer, network, config.augment, config.seed, use
@@ -183,15 +193,13 @@ class Run:
         began, clips = time.monotonic(), 0
         unread: list[dict[str, Tensor]] = []  # of steps since the device was last waited for
         values: list[dict[str, float]] = []  # of steps since the last line of the log
-        plan, pinned = self._plan(self.step, config.optim.steps), fabric.device.type == "cuda"
-        for batch in loader(self.dataset, plan, config.data.workers, pinned):
-            batch = batch.to(fabric.device)
+        for batches in self._batches():
             # dropout, alike after a resume
             torch.manual_seed(hash_seed(config.seed, self.step, fabric.global_rank))
-            unread.append(self._update(batch))
+            unread.append(self._update(batches))
             self.step += 1
-            self.batches += fabric.world_size
-            clips += len(batch.ids) * fabric.world_size
+            self.batches += len(batches) * fabric.world_size
+            clips += sum(len(batch.ids) for batch in batches) * fabric.world_size
             last = self.step == config.optim.steps
             log, save = (
                 last or self.step % every == 0 for every in (config.log_every, config.save_every)
@@ -206,45 +214,67 @@ class Run:
                 self.log.steps(self.step, values, rate, clips, time.monotonic() - began)
             if log:
                 began, clips, values = time.monotonic(), 0, []
+            if save or validate:
+                self.follower.gather()
             if validate and self.first:
                 self.log.error_rates(self.step, self._error_rates(), len(self.val))
             if save:
                 self._save()
         return self.out / MODEL
 
+    def _batches(self) -> Iterator[list[Batch]]:
+        """The batches of each step that is left, on the device."""
+        plan, device = self._plan(self.step, self.config.optim.steps), self.fabric.device
+        made = loader(self.dataset, plan, self.config.data.workers, device.type == "cuda")
+        for _ in range(self.step, self.config.optim.steps):
+            taken = itertools.islice(made, self.config.optim.accumulate)
+            yield [batch.to(device) for batch in taken]
+
     def _plan(self, first: int, last: int) -> Plan:
         """The batches of this process from one step to another."""
-        fabric, config = self.fabric, self.config
-        begun = self.batches + (first - self.step) * fabric.world_size
+        fabric, config, each = self.fabric, self.config, self.config.optim.accumulate
         return Plan(
             self.store,
             config.data,
             config.seed,
-            first,
-            last,
+            first * each,
+            last * each,
             fabric.global_rank,
             fabric.world_size,
-            begun,
+            self.batches + (first - self.step) * each * fabric.world_size,
         )
 
-    def _update(self, batch: Batch) -> dict[str, Tensor]:
-        """One optimiser step; returns the losses of the batch and the norm of the gradient, still
+    def _update(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
+        """One optimiser step; returns the losses of the batches and the norm of the gradient, still
         on the device."""
         optim = self.config.optim
         for group in self.optimizer.param_groups:
             group["lr"] = group["share"] * learning_rate(self.step, self.config)
-        losses = self.objective(batch, self.step / optim.steps)
-        self.fabric.backward(losses["total"])
+        found: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.fabric.device))
+        for i, (batch, share) in enumerate(zip(batches, self._shares(batches), strict=True), 1):
+            with self.fabric.no_backward_sync(self.objective, enabled=i < len(batches)):
+                losses = self.objective(batch, self.step / optim.steps)
+                self.fabric.backward(losses["total"] * share)
+            for name, value in losses.items():
+                found[name] = found[name] + value.detach() * share
         norm = self.fabric.clip_gradients(
             self.objective, self.optimizer, max_norm=optim.clip_norm, error_if_nonfinite=False
         )
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.follower.follow(1 - min(optim.ema, (self.step + 1) / (self.step + 10)))
-        return {
-            **{name: value.detach() for name, value in losses.items()},
-            "gradient": norm.to(batch.lens.device),
-        }
+        if isinstance(norm, DTensor):
+            norm = norm.full_tensor()
+        return {**found, "gradient": norm.to(self.fabric.device)}
+
+    def _shares(self, batches: Sequence[Batch]) -> Tensor:
+        """(batches,) weights of the batches of a step: by their target tokens, as the losses in
+        each are means over them."""
+        if len(batches) == 1:
+            return torch.ones(1, device=self.fabric.device)
+        tokens = torch.stack([batch.tokens.sum() for batch in batches])
+        tokens = self.fabric.all_reduce(tokens, reduce_op="sum")
+        return tokens / tokens.sum()
 
     def _read(self, unread: Sequence[dict[str, Tensor]]) -> list[dict[str, float]]:
         """The values of the last steps, in one synchronisation with the device.
@@ -271,8 +301,8 @@ class Run:
     def _stop(self, step: int, what: str) -> None:
         """Ends the run, and keeps the batch of a step: it is made again, as the same step always
         has the same one."""
-        keys = next(iter(self._plan(step, step + 1)))
-        batch = collate([self.dataset[key] for key in keys])
+        batches = list(self._plan(step, step + 1))
+        batch = collate([self.dataset[key] for keys in batches for key in keys])
         rank = self.fabric.global_rank
         path = self.out / (
             "bad_batch.safetensors" if rank == 0 else f"bad_batch-{rank}.safetensors"
@@ -322,9 +352,9 @@ class Run:
     def _save(self) -> None:
         """State and averaged model, each beside its place and renamed: a kill leaves the last whole
         ones."""
-        optimizer = self.optimizer.state_dict()
+        optimizer = sharded.whole(self.optimizer.state_dict())
         kept = {
-            "objective": self.objective.state_dict(),
+            "objective": sharded.whole(dict(self.objective.state_dict())),
             "optimizer": optimizer,
             "trained": len(optimizer["state"]),  # what was never trained has no moments
             "average": self.average.state_dict(),
@@ -335,7 +365,8 @@ class Run:
         }
         if bad := state.first_not_finite(state.kept_tensors(kept)):
             self._stop(self.step - 1, f"{bad} not finite after it")
-        state.write_state(self.out / STATE, kept, self.fabric.save, self.first)
+        if self.first:
+            state.write_state(self.out / STATE, kept)
         self._save_model()
         if self.first:
             self.log.flush()
@@ -371,8 +402,11 @@ class Run:
         state.check_tensors(kept["average"], self.average.state_dict(), out, config.size)
         optimizer = state.fitted_optimizer(kept, self.optimizer.optimizer, out)
         state.check_finite(kept, out)
-        self.objective.load_state_dict(kept["objective"])
-        self.average.load_state_dict(kept["average"])
+        own = self.objective.state_dict()
+        parted = {n: sharded.parted_like(value, own[n]) for n, value in kept["objective"].items()}
+        self.objective.load_state_dict(parted)
+        self.follower.load(kept["average"], self.average)
+        optimizer["state"] = sharded.fitted_moments(optimizer["state"], self.optimizer.optimizer)
         self.optimizer.load_state_dict(optimizer)
         self.step, self.batches = kept["step"], kept["batches"]
         self._save_model()
@@ -381,6 +415,14 @@ class Run:
         """What the data are, as far as the plan of an epoch and the vocabulary depend on them."""
         clips = [[entry.id, entry.frames] for _, _, entry in self.store.entries]
         return hashlib.sha256(json.dumps([self.tokenizer.tokens, clips]).encode()).hexdigest()
+
+
+def compile_blocks(model: AVSR) -> None:
+    """Compiles what is of one shape but for the number of clips and frames, where it lies: names of
+    weights stay. The picture network takes any number of frames at once, and stays as it is."""
+    for module in model.modules():
+        if isinstance(module, ConformerBlock):
+            module.compile(dynamic=True)
 
 
 def hash_seed(*numbers: int) -> int:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from avsr.base.console import log, printable
+from avsr.base.errors import UsageError
 
 
 def train(
@@ -23,6 +24,13 @@ def train(
         typer.Option(metavar="DIR", help="Folder of the run; runs/<recipe> by default."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Check the data; measure memory and speed; say how long the run takes.",
+        ),
+    ] = False,
     set_values: Annotated[
         list[str] | None,
         typer.Option(
@@ -35,6 +43,13 @@ def train(
     for pair in overrides:
         if not pair.partition("=")[0] or "=" not in pair:
             raise typer.BadParameter(f"{pair!r}: write KEY=VALUE", param_hint="--set")
+    if dry_run:
+        if resume:
+            raise UsageError("--dry-run measures a run that begins: leave --resume out")
+        from avsr.training.tools.estimate import estimate
+
+        print(estimate(recipe, list(data or []), overrides, say=log))
+        return
     from avsr.training.train import train as run
 
     folder = out or Path("runs") / Path(recipe).stem

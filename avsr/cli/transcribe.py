@@ -65,10 +65,6 @@ ModelOption = Annotated[
         help="A name from `avsr models`, a file, or any recogniser that `evaluate` takes.",
     ),
 ]
-AdapterOption = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="What `avsr adapt` learnt of a person, for this model."),
-]
 BeamOption = Annotated[
     int | None,
     typer.Option(
@@ -157,7 +153,6 @@ def transcribe(
     highlight: HighlightOption = False,
     modality: ModalityOption = Modality.auto,
     model: ModelOption = "default",
-    adapter: AdapterOption = None,
     beam: BeamOption = None,
     lm: LmOption = None,
     lm_weight: LmWeightOption = None,
@@ -190,10 +185,6 @@ def transcribe(
     from avsr.batch.work import transcribed
     from avsr.transcribing import writers
 
-    if adapter is not None:
-        from avsr.recognisers.ours import with_adapter
-
-        model = with_adapter(model, adapter)
     asked = Asked(
         model=model,
         device=device,

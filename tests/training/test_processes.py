@@ -59,7 +59,7 @@ def objective() -> Objective:
     torch.manual_seed(0)
     made = Objective(
         AVSR(model),
-        LossConfig(lips_only=0, sound_only=0, distil_start=0, teacher="full", contrastive=0),
+        LossConfig(lips_only=0, sound_only=0, distil_start=0, teacher="full"),
     )
     for module in made.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -317,6 +317,33 @@ def test_two_processes_learn_and_go_on_as_one_and_as_two_again(
     again = go(60, 2)
     assert losses_of(again)[60] < losses_of(first)[20]
     assert torch.load(out / "state.ckpt", weights_only=True)["batches"] == 110
+
+
+@pytest.mark.slow
+def test_a_run_whose_weights_are_parted_is_the_run_in_which_each_process_has_them(
+    corpus: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Also where one batch is sound alone; and the one goes on as the other."""
+    folder = corpus([make_clip(i, text, video=i != 2) for i, text in enumerate(TEXTS)])
+
+    def go(name: str, steps: int, strategy: str, resume: bool = False) -> dict[int, float]:
+        lines: list[str] = []
+        more = [*TINY, f"optim.steps={steps}", "devices=2", f"strategy={strategy}", "log_every=1"]
+        more += ["model.dropout=0", "optim.accumulate=2"]
+        out = tmp_path / name
+        train("grid-tiny", [folder], out, resume=resume, overrides=more, say=lines.append)
+        return losses_of(lines)
+
+    each = go("each", 4, "ddp")
+    parted = go("parted", 4, "fsdp")
+    assert list(parted.values()) == pytest.approx(list(each.values()), rel=1e-3)
+    first, second = (
+        torch.load(tmp_path / name / "state.ckpt", weights_only=True) for name in ("each", "parted")
+    )
+    assert first["batches"] == second["batches"] == 16
+    for name, value in first["average"].items():
+        torch.testing.assert_close(second["average"][name], value, rtol=1e-3, atol=1e-4)
+    assert list(go("parted", 5, "ddp", resume=True)) == [5]
 
 
 @pytest.mark.slow

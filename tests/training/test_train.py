@@ -25,10 +25,10 @@ from avsr.model.network import AVSR
 from avsr.model.tokenizer import BLANK, Tokenizer
 from avsr.training import train as module
 from avsr.training.config import LossConfig, load_recipe
-from avsr.training.data.batch import Batch
+from avsr.training.data.batch import Batch, collate
 from avsr.training.losses import Objective, distil, weights_at
 from avsr.training.start import load_matching
-from avsr.training.train import Run, learning_rate, parameter_groups, train
+from avsr.training.train import Run, compile_blocks, learning_rate, parameter_groups, train
 
 TINY = """
 size = "grid-tiny"
@@ -163,7 +163,12 @@ train({recipe!r}, [{str(folder)!r}], {str(out)!r}, say=say)
 
 
 @pytest.mark.parametrize(
-    "more", [[], ['freeze=["video_frontend", "audio_stream"]', "data.use=video"]]
+    "more",
+    [
+        [],
+        ['freeze=["video_frontend", "audio_stream"]', "data.use=video"],
+        ["optim.accumulate=2", "tokens.kind=pieces", "tokens.size=20"],
+    ],
 )
 def test_a_run_that_is_interrupted_and_resumed_ends_with_the_same_weights(
     recipe: str, corpus: Callable[..., Path], tmp_path: Path, more: list[str]
@@ -188,6 +193,46 @@ def test_a_run_that_is_interrupted_and_resumed_ends_with_the_same_weights(
     resumed = load_file(train(recipe, [folder], out, resume=True, overrides=overrides, say=quiet))
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_batches_one_after_the_other_make_the_step_of_all_their_clips_at_once(
+    recipe: str, corpus: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Whatever their sizes; what differs inside a batch is left out: statistics, other clips."""
+    alike = ["loss.streams_first=0", "loss.contrastive=0", "loss.lips_only=0", "loss.sound_only=0"]
+    alike += ["model.dropout=0", "augment.borrow=0", "augment.wrong_lips=0", "augment.spans=0"]
+    alike += ["augment.out_of_sync=0", "augment.non_speech=0", "loss.frame=0", "loss.blank=0"]
+    config = load_recipe(recipe, [*alike, "augment.unindicated=0"])
+    folder, found = corpus(), []
+    for parts in ([6], [2, 4]):
+        run = Run(config, [folder], tmp_path / f"{len(parts)}", quiet)
+        for part in run.model.modules():
+            if isinstance(part, torch.nn.BatchNorm2d):
+                part.eval()
+        items = iter([run.dataset[(0, i, ())] for i in range(6)])
+        batches = [collate([next(items) for _ in range(count)]) for count in parts]
+        found.append(run._update(batches))
+    for name in ("total", "fused", "audio_stream", "gradient"):
+        torch.testing.assert_close(found[0][name], found[1][name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_compiled_blocks_are_the_same_blocks_with_the_same_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without the generated code, which takes minutes: it is PyTorch's."""
+    compiled = torch.nn.Module.compile
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda self, **more: compiled(self, backend="eager", **more)
+    )
+    shape = {"dim": 32, "heads": 2, "stream_layers": 0, "cross_layers": 0, "joint_layers": 1}
+    model = AVSR(ModelConfig(tokens=(BLANK, "a"), fusion="early", dropout=0, **shape))
+    block, names = model.joint[0], list(model.state_dict())
+    x, valid = torch.randn(2, 9, 32), torch.arange(9) < torch.tensor([[9], [5]])
+    plain = block(x, valid)
+    compile_blocks(model)
+    torch.testing.assert_close(block(x, valid), plain)
+    assert list(model.state_dict()) == names
 
 
 def test_a_run_is_not_overwritten_nor_resumed_with_another_recipe(

@@ -143,7 +143,7 @@ def measure(
 
         def step(batch: Batch) -> None:
             torch.manual_seed(hash_seed(config.seed, run.step))
-            run._update(batch)
+            run._update([batch])
             run.step += 1
 
         def steps() -> None:
