@@ -25,6 +25,7 @@ from avsr.preprocessing.media.streams import Piece
 from avsr.preprocessing.media.ticks import HOLD_S, ROUNDING_S, Picture, Shape
 from avsr.preprocessing.media.tracks import confined
 
+PIECE_FRAMES = 8  # at most, so that whoever is late is so by little
 PATIENCE_S = 0.5  # that one stream waits for the other
 JUMP_S = 0.1  # sound that is further off than this from where it should go on was lost in between
 POLL_S = 0.2  # how often a closed source is noticed
@@ -321,19 +322,20 @@ class _Streams:
         self._reach_s["audio"] = self._next / SAMPLE_RATE
 
     def ready(self) -> Iterator[Piece]:
-        """A piece of the frames that are complete, if there are any."""
+        """The frames that are complete, in pieces."""
         # an ended stream holds nobody up; what lags behind is not waited for
         reach_s = max(self._reach_s.values())
         if self._last:
             slowest_s = min(self._reach_s[kind] for kind in self._last)
             reach_s = max(slowest_s, reach_s - PATIENCE_S)
-        frames = int(reach_s * FPS + ROUNDING_S) - self._tick
-        if frames <= 0:
-            return
-        pictures = [self._picture(tick / FPS) for tick in range(self._tick, self._tick + frames)]
-        audio, present = self._samples(frames)
-        yield Piece(self._tick, pictures, audio, present)
-        self._tick += frames
+        end = int(reach_s * FPS + ROUNDING_S)
+        while self._tick < end:
+            frames = min(end - self._tick, PIECE_FRAMES)
+            times = [tick / FPS for tick in range(self._tick, self._tick + frames)]
+            pictures = [self._picture(time_s) for time_s in times]
+            audio, present = self._samples(frames)
+            yield Piece(self._tick, pictures, audio, present)
+            self._tick += frames
 
     def _picture(self, time_s: float) -> Picture | None:
         """What is on screen at a time; what lies before it is let go."""
