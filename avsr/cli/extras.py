@@ -14,6 +14,7 @@ import typer
 from avsr.base import outputs
 from avsr.base.console import say
 from avsr.base.errors import AvsrError
+from avsr.cli.options import CAPTIONS
 
 if TYPE_CHECKING:
     from avsr.recognisers.base import Recogniser
@@ -27,6 +28,7 @@ FixSyncOption = Annotated[
         "--fix-sync",
         help="Also write <stem>.synced.<ext>, where it is certain that sound and lips are not "
         "synchronised; needs -o.",
+        rich_help_panel=CAPTIONS,
     ),
 ]
 BurnOption = Annotated[
@@ -35,6 +37,7 @@ BurnOption = Annotated[
         "--burn",
         help="Also write <stem>.captions.<ext>, with captions in the picture, coloured as by "
         "--highlight; needs -o.",
+        rich_help_panel=CAPTIONS,
     ),
 ]
 ExplainOption = Annotated[
@@ -43,6 +46,7 @@ ExplainOption = Annotated[
         "--explain",
         metavar="DIR",
         help="Also write <stem>.html there, a page that shows how each word came about.",
+        rich_help_panel=CAPTIONS,
     ),
 ]
 

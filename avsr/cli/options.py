@@ -67,6 +67,7 @@ class Normalizer(StrEnum):
     grid = "grid"
 
 
+CAPTIONS = "Subtitles, films and pages"  # a part of the help
 FACES = ("main", "largest", "left", "right")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -127,11 +128,14 @@ LayoutOption = Annotated[
     typer.Option(
         metavar="KEY=VALUE,...",
         help="Of subtitles: some of chars=42,lines=2,shortest=1,longest=7,speed=20.",
+        rich_help_panel=CAPTIONS,
     ),
 ]
 HighlightOption = Annotated[
     bool,
     typer.Option(
-        "--highlight", help="Words of vtt and ass in colours: heard or lip-read, sure or not."
+        "--highlight",
+        help="Words of vtt and ass in colours: heard or lip-read, sure or not.",
+        rich_help_panel=CAPTIONS,
     ),
 ]

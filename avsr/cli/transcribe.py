@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from avsr.transcribing.captions.formats import Style
 
 
+MODEL, MANY = "Model and search", "Many recordings"  # parts of the help
+
+
 def face_rule(text: str) -> str:
     """Whose lips: a rule, the number of a person, or a place in the picture."""
     from avsr.preprocessing.faces.persons import check_rule
@@ -63,39 +66,58 @@ ModelOption = Annotated[
     typer.Option(
         metavar="NAME|PATH",
         help="A name from `avsr models`, a file, or any recogniser that `evaluate` takes.",
+        rich_help_panel=MODEL,
     ),
 ]
 BeamOption = Annotated[
     int | None,
     typer.Option(
-        min=0, max=1000, help="Width of the beam search; 0 is greedy, fastest; with --lm 16."
+        min=0,
+        max=1000,
+        help="Width of the beam search; 0 is greedy, fastest; with --lm 16.",
+        rich_help_panel=MODEL,
     ),
 ]
 LmOption = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE", help="An n-gram model of words (ARPA) that makes likely texts win."
+        metavar="FILE",
+        help="An n-gram model of words (ARPA) that makes likely texts win.",
+        rich_help_panel=MODEL,
     ),
 ]
 LmWeightOption = Annotated[
     float | None,
-    typer.Option(min=0, max=10, help="How much the n-gram model counts, 0.3 by default."),
+    typer.Option(
+        min=0,
+        max=10,
+        help="How much the n-gram model counts, 0.3 by default.",
+        rich_help_panel=MODEL,
+    ),
 ]
 GrammarOption = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME|FILE", help="Only sentences of this grammar: grid, or a file of your own."
+        metavar="NAME|FILE",
+        help="Only sentences of this grammar: grid, or a file of your own.",
+        rich_help_panel=MODEL,
     ),
 ]
 NoLexiconOption = Annotated[
     bool,
     typer.Option(
-        "--no-lexicon", help="Letter by letter, also where the model knows its few words."
+        "--no-lexicon",
+        help="Letter by letter, also where the model knows its few words.",
+        rich_help_panel=MODEL,
     ),
 ]
 LanguageOption = Annotated[
     str | None,
-    typer.Option(metavar="CODE", help="What is spoken, as en, for models that know several."),
+    typer.Option(
+        metavar="CODE",
+        help="What is spoken, as en, for models that know several.",
+        rich_help_panel=MODEL,
+    ),
 ]
 FaceOption = Annotated[
     str,
@@ -117,11 +139,16 @@ SkipOption = Annotated[
     typer.Option(
         "--skip-existing",
         help="Leave out recordings whose outputs are all there, as after a call that was stopped.",
+        rich_help_panel=MANY,
     ),
 ]
 TreeOption = Annotated[
     bool,
-    typer.Option("--keep-tree", help="Write into folders like those that the recordings lie in."),
+    typer.Option(
+        "--keep-tree",
+        help="Write into folders like those that the recordings lie in.",
+        rich_help_panel=MANY,
+    ),
 ]
 JobsOption = Annotated[
     int | None,
@@ -129,18 +156,27 @@ JobsOption = Annotated[
         min=1,
         metavar="N",
         help="Processes that share the cores, each with a recording and a model of its own.",
+        rich_help_panel=MANY,
     ),
 ]
 TimeoutOption = Annotated[
     float | None,
     typer.Option(
-        "--timeout", min=1, metavar="SECONDS", help="That one recording may take at most."
+        "--timeout",
+        min=1,
+        metavar="SECONDS",
+        help="That one recording may take at most.",
+        rich_help_panel=MANY,
     ),
 ]
 MemoryOption = Annotated[
     float | None,
     typer.Option(
-        "--max-memory", min=1, metavar="MB", help="Memory that one recording may take at most."
+        "--max-memory",
+        min=1,
+        metavar="MB",
+        help="Memory that one recording may take at most.",
+        rich_help_panel=MANY,
     ),
 ]
 

@@ -36,6 +36,7 @@ COMMANDS = (
     "demo",
     "doctor",
     "live",
+    "app",
     "bench",
     "calibrate",
     "embedding",
