@@ -74,7 +74,7 @@ def cues_of(transcript: Transcript, style: Style = PLAIN) -> list[Cue]:
 ASS_HEAD = """[Script Info]
 Title: {title}
 ScriptType: v4.00+
-WrapStyle: 2
+WrapStyle: 0
 PlayResX: 1280
 PlayResY: 720
 ScaledBorderAndShadow: yes
