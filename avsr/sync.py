@@ -10,7 +10,7 @@ T  frames, 25 a second        P  width of the embedding
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -167,8 +167,18 @@ def find_offset(space: Embedding, max_frames: int = MAX_FRAMES) -> Offset | None
     Raises:
         AvsrError: max_frames is less than 1.
     """
+    return best_of(lag_scores(space, max_frames))
+
+
+def lag_scores(space: Embedding, max_frames: int) -> dict[int, tuple[float, int]]:
+    """At each lag the mean cosine of sound and lips, over how many frames it is; raises as
+    `find_offset`."""
     _check_range(max_frames)
-    met = {lag: _meet(space, space, lag) for lag in range(-max_frames, max_frames + 1)}
+    return {lag: _meet(space, space, lag) for lag in range(-max_frames, max_frames + 1)}
+
+
+def best_of(met: Mapping[int, tuple[float, int]]) -> Offset | None:
+    """As `find_offset`, of its lag_scores."""
     if met[0][1] < MIN_FRAMES:
         return None
     judged = [lag for lag, (_, count) in met.items() if count >= max(MIN_FRAMES, met[0][1] / 2)]
@@ -195,19 +205,17 @@ def offset_of(
         AvsrError: the model's embedding was not trained, or max_frames is less than 1.
     """
     _check_range(max_frames)
-    spaces = embedded(recogniser, clips)
+    spaces = list(embedded(recogniser, clips))
     return find_offset(joined(spaces), max_frames) if spaces else None
 
 
-def embedded(recogniser: Recogniser, clips: Iterable[Clip]) -> list[Embedding]:
+def embedded(recogniser: Recogniser, clips: Iterable[Clip]) -> Iterator[Embedding]:
     """The clips of a recording, each embedded as it comes; raises as `embed`."""
     _check_trained(recogniser)
-    spaces = []
     for clip in clips:
         both = clip.audio_present.any() and clip.video_present.any()
         empty = _nowhere(clip, recogniser.config.space_dim)
-        spaces.append(each_alone(recogniser, clip) if both else empty)
-    return spaces
+        yield each_alone(recogniser, clip) if both else empty
 
 
 def joined(parts: Sequence[Embedding]) -> Embedding:

@@ -13,12 +13,13 @@ from __future__ import annotations
 import json
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from avsr.base.errors import AvsrError, UsageError
+from avsr.base import cluster, pool
+from avsr.base.errors import AvsrError
 from avsr.preprocessing.corpora import list_corpus
 from avsr.preprocessing.destination import claim, fingerprint, whole_index, writing
 from avsr.preprocessing.faces.crop_styles import OWN, style_named
@@ -45,7 +46,6 @@ from avsr.preprocessing.shards import (
 
 MAX_LOSS = 0.2  # share of the clips that may be skipped before the run counts as failed
 
-ENGINES = ("local", "ray")
 NO_LIMITS = Limits()
 
 Progress = Callable[[int, int, float], None]
@@ -101,6 +101,7 @@ def prepare(
     face: str | int = "main",
     crops: str = OWN.name,
     splits: str | None = None,
+    untold: bool = False,
     limits: Limits = NO_LIMITS,
     load_fit: Callable[[], Fit] | None = None,
     clip_limit_s: float = CLIP_LIMIT_S,
@@ -118,7 +119,7 @@ def prepare(
         src: the corpus as its makers lay it out.
         dst: folder or URL for the shards; new, empty, or of an earlier run with the same source and
             settings.
-        engine: one of ENGINES: processes of this machine, or actors of a Ray cluster.
+        engine: one of cluster.ENGINES: processes of this machine, or actors of a Ray cluster.
         workers: processes or actors; as many as there are cores where None, 0 works in this
             process.
         shard_clips: clips a shard.
@@ -126,6 +127,7 @@ def prepare(
         face: which face is meant where there are several, see `face.choose_track`.
         crops: how mouths are cut out; see faces.crop_styles.
         splits: which of the corpus's standard splits, where it has several: see its module.
+        untold: clips without a text are taken, too, for a recogniser to give them one.
         limits: what a clip must be like to be kept.
         load_fit: makes what measures how well sound and lips fit, once a process; for limits.sync.
         clip_limit_s: seconds that one clip may take; what takes longer is skipped.
@@ -140,12 +142,15 @@ def prepare(
             own, a full disk (run it again when there is room), or more skipped than max_loss (the
             shards are complete all the same).
     """
-    if engine not in ENGINES:
-        raise UsageError(f"engine {engine!r}: must be one of {', '.join(ENGINES)}")
+    cluster.check_engine(engine)
     _check(workers, shard_clips, limit, max_loss, clip_limit_s)
     style_named(crops)
-    root, store = Path(src), open_store(dst)
+    # an actor's working folder is another
+    root = Path(src).absolute() if engine == "ray" else Path(src)
+    store = open_store(dst)
     items = list_corpus(corpus, root, splits)[:limit]
+    if untold:
+        items = [replace(item, problem=None) if item.untold else item for item in items]
     root = root.parent if root.is_file() else root  # a table lies beside its clips
     made_from = {
         "corpus": corpus,
@@ -251,10 +256,7 @@ class _Run:
             if not is_ready and not self._missing[number]:
                 self._assemble(number)
         self._tell()
-        if engine == "ray":
-            from avsr.base.cluster import work_off
-        else:
-            from avsr.base.pool import work_off
+        work_off = cluster.work_off if engine == "ray" else pool.work_off
         work_off(self._todo, prepare_clip, workers, self._on_done, self._on_crash)
 
     def _on_done(self, job: Job, made: Made) -> None:

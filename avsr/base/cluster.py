@@ -6,15 +6,33 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
-from avsr.base.errors import AvsrError
+from avsr.base.errors import AvsrError, UsageError
 from avsr.base.inputs import install
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
+ENGINES = ("local", "ray")
 TRIES = 3  # of a job whose actors die: others are killed by chance, hardly thrice
+
+
+def check_engine(engine: str) -> None:
+    """Refuses what is none of ENGINES.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if engine not in ENGINES:
+        raise UsageError(f"engine {engine!r}: must be one of {', '.join(ENGINES)}")
+
+
+def path_everywhere(named: str) -> str:
+    """A path as it is found by an actor, whose working folder is another; what is no path of this
+    machine, such as a URL or a model's name, stays as it is."""
+    return str(Path(named).absolute()) if Path(named).exists() else named
 
 
 def work_off(
@@ -26,9 +44,9 @@ def work_off(
 ) -> None:
     """Does a task for every job by actors, one CPU each; the callbacks run in this process.
 
-    The cluster is that of RAY_ADDRESS or of a `ray start` on this machine; where there is none, one
-    of this machine alone is started for as long as it takes. An actor that dies is replaced, and
-    its job is tried again up to TRIES times; then it is given up.
+    The cluster is that of the environment variable RAY_ADDRESS (auto: the one of this machine);
+    where that is not set, one of this machine alone is started for as long as it takes. An actor
+    that dies is replaced, and its job is tried again up to TRIES times; then it is given up.
 
     Args:
         todo: the jobs; empty in the end.
@@ -75,10 +93,16 @@ def _ray() -> Any:
 def _connect(ray: Any, workers: int | None) -> None:
     """Joins the cluster that there is, or starts one on this machine."""
     quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
+    address = os.environ.get("RAY_ADDRESS")
     try:
-        ray.init(address="auto", **quiet)
-    except ConnectionError:
-        ray.init(num_cpus=workers, include_dashboard=False, **quiet)
+        if address:
+            ray.init(address=address, **quiet)
+        else:  # never one that another program started for itself
+            ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        where = f"the cluster RAY_ADDRESS={address}" if address else "Ray on this machine"
+        reason = str(error).strip().splitlines()[0]
+        raise AvsrError(f"{where} cannot be reached or started: {reason}") from error
 
 
 def _drain(

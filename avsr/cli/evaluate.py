@@ -11,6 +11,8 @@ from avsr.base.console import progress, say
 from avsr.cli.options import (
     DataArgument,
     DeviceOption,
+    Engine,
+    EngineOption,
     LimitOption,
     Normalizer,
     SplitOption,
@@ -92,6 +94,7 @@ def evaluate(
     conditions: ConditionsOption = None,
     require: RequireOption = None,
     workers: WorkersOption = 1,
+    engine: EngineOption = Engine.local,
     normalizer: NormalizerOption = Normalizer.basic,
     noise_dir: NoiseOption = None,
     rir_dir: RoomsOption = None,
@@ -124,6 +127,7 @@ def evaluate(
             noise_dir=noise_dir,
             rir_dir=rir_dir,
             workers=workers,
+            engine=engine.value,
             device=device,
             progress=tell,
         )

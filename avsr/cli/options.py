@@ -42,6 +42,11 @@ class Engine(StrEnum):
     ray = "ray"
 
 
+EngineOption = Annotated[
+    Engine, typer.Option(help="Processes of this machine, or actors of a Ray cluster.")
+]
+
+
 class Splits(StrEnum):
     unseen = "unseen"
     overlapped = "overlapped"

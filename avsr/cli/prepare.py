@@ -10,10 +10,12 @@ import typer
 
 from avsr.base.console import note, printable, progress
 from avsr.base.errors import UsageError
-from avsr.cli.options import Corpus, Crops, Engine, Splits
+from avsr.cli.options import Corpus, Crops, Engine, EngineOption, Splits
 
 if TYPE_CHECKING:
     from avsr.preprocessing.preparing.store import Store
+
+UNLABELLED = "unlabelled"  # in DST: the shards before a recogniser gave them texts
 
 
 def prepare(
@@ -22,9 +24,7 @@ def prepare(
     ],
     src: Annotated[Path, typer.Argument(metavar="SRC", help="The corpus.")],
     dst: Annotated[str, typer.Argument(metavar="DST", help="Folder or URL for the shards.")],
-    engine: Annotated[
-        Engine, typer.Option(help="Processes of this machine, or actors of a Ray cluster.")
-    ] = Engine.local,
+    engine: EngineOption = Engine.local,
     workers: Annotated[
         int | None,
         typer.Option(min=0, help="Processes; one for each core by default, 0 works in this one."),
@@ -74,6 +74,17 @@ def prepare(
         bool,
         typer.Option("--report", help="Also write DST/quality.md and DST/contact-sheet.png."),
     ] = False,
+    label_with: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The recogniser that gives texts to recordings of a folder without one.",
+        ),
+    ] = None,
+    min_confidence: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="With --label-with: what is less sure is left out."),
+    ] = 0.9,
     max_skipped: Annotated[
         float,
         typer.Option(min=0, max=1, help="Share of the clips over which the run fails."),
@@ -89,6 +100,10 @@ def prepare(
 
     if download is not None:
         _fetch(corpus, src, download)
+    labelled = dst
+    if label_with is not None:
+        _check_labels(corpus, dst)
+        dst = f"{dst}/{UNLABELLED}"
     try:
         with progress(f"{corpus.value} {src}", unit="clips") as tell:
             summary = run(
@@ -99,6 +114,7 @@ def prepare(
                 workers=workers,
                 crops=crops.value,
                 splits=splits.value if splits else None,
+                untold=label_with is not None,
                 limits=Limits(min_face, min_mouth, *(rate or (0.0, math.inf)), min_sync),
                 load_fit=load_fit,
                 clip_limit_s=clip_limit,
@@ -110,6 +126,33 @@ def prepare(
         if report and store.size(INDEX) is not None:
             _report(store)
     print(*map(printable, str(summary).splitlines()), sep="\n")
+    if label_with is not None:
+        _label(dst, labelled, label_with, min_confidence)
+
+
+def _check_labels(corpus: Corpus, dst: str) -> None:
+    """Refuses --label-with where it has no meaning, before any work."""
+    from avsr.preprocessing.shards import INDEX
+
+    if "://" in dst:
+        raise UsageError(f"{dst}: --label-with writes to a folder of this machine; name one")
+    if corpus is not Corpus.folder:
+        raise UsageError(f"--label-with is for a folder of your own; {corpus.value} has its texts")
+    if (Path(dst) / INDEX).is_file():
+        raise UsageError(f"{dst} holds shards already: choose another folder, or remove it")
+
+
+def _label(src: str, dst: str, name: str, least: float) -> None:
+    """Gives texts to the clips in SRC that have none, as shards in DST."""
+    from avsr.preprocessing.shards import ShardIndex
+    from avsr.recognisers.registry import load
+    from avsr.training.tools.pseudolabels import relabel
+
+    recogniser, source = load(name), ShardIndex(src)
+    source.require_crops(recogniser.crops, recogniser.name)
+    with progress(f"labels of {recogniser.name}", unit="clips") as tell:
+        told = relabel(source, Path(dst), recogniser, least, tell)
+    print(printable(f"{told}; in {dst}"))
 
 
 def _report(store: Store) -> None:

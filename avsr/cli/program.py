@@ -23,6 +23,7 @@ from avsr.base.console import (
 )
 from avsr.base.signals import stop
 from avsr.cli import models
+from avsr.cli.adapt import adapt
 from avsr.cli.app import app as app_command
 from avsr.cli.average import average
 from avsr.cli.bench import bench
@@ -71,6 +72,7 @@ COMMANDS = (
     transcribe,
     prepare,
     train,
+    adapt,
     evaluate,
     report_command,
     compare,

@@ -69,6 +69,10 @@ ModelOption = Annotated[
         rich_help_panel=MODEL,
     ),
 ]
+AdapterOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="What `avsr adapt` learnt of a person, for this model."),
+]
 BeamOption = Annotated[
     int | None,
     typer.Option(
@@ -189,6 +193,7 @@ def transcribe(
     highlight: HighlightOption = False,
     modality: ModalityOption = Modality.auto,
     model: ModelOption = "default",
+    adapter: AdapterOption = None,
     beam: BeamOption = None,
     lm: LmOption = None,
     lm_weight: LmWeightOption = None,
@@ -221,6 +226,10 @@ def transcribe(
     from avsr.batch.work import transcribed
     from avsr.transcribing import writers
 
+    if adapter is not None:
+        from avsr.recognisers.ours import with_adapter
+
+        model = with_adapter(model, adapter)
     asked = Asked(
         model=model,
         device=device,

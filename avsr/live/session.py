@@ -18,6 +18,9 @@ from avsr.recognisers.base import Recogniser
 from avsr.recognisers.protocol import stream_for
 
 PIECE_FRAMES = 4  # of a file that is played
+# that pictures may come late before no more of them are looked at, until all is caught up: a slow
+# machine then hears, and reads lips where it can
+LATE_S, CAUGHT_UP_S = 1.0, 0.3
 MOST_WAITING = 10 * FPS  # clips that wait for a recogniser that is busy: then the source waits
 
 
@@ -72,10 +75,12 @@ class Latency:
     Attributes:
         shown_s: until a word is first shown where it stands.
         final_s: until it is certain.
+        unseen_s: seconds of pictures that nobody looked at, to keep up.
     """
 
     shown_s: list[float] = field(default_factory=list)
     final_s: list[float] = field(default_factory=list)
+    unseen_s: float = 0.0
     _furthest_s: float = 0.0
 
     def add(self, caption: Caption, now_s: float) -> None:
@@ -90,7 +95,10 @@ class Latency:
         if not self.final_s:
             return "no words"
         shown, final = map(_spread, (self.shown_s, self.final_s))
-        return f"words shown {shown} after they were said, final {final}"
+        told = f"words shown {shown} after they were said, final {final}"
+        if not self.unseen_s:
+            return told
+        return f"{told}; lips left out for {self.unseen_s:.0f} s: this machine is too slow for them"
 
 
 def _spread(values: list[float]) -> str:
@@ -118,23 +126,37 @@ def live(
         AvsrError: a modality that the recogniser does not have.
         MediaError: the source cannot be read.
     """
+    latency = latency or Latency()
+    pieces: Iterator[Piece]
     if stream_for(recogniser, modality) == "audio":
-        clips = live_clips(_unseen(source), recogniser.crops)
+        pieces = map(_unseen, source)
     else:
-        clips = live_clips(source, recogniser.crops)
+        pieces = _in_time(source, latency)
+    clips = live_clips(pieces, recogniser.crops)
     captioner = Captioner(recogniser.asked(modality), modality, step_s)
     ahead = Ahead(clips, MOST_WAITING)
     try:
         for caption in captioner(ahead, ahead.is_ready):
-            if latency is not None:
-                latency.add(caption, time.monotonic() - source.began_s)
+            latency.add(caption, time.monotonic() - source.began_s)
             yield caption
     finally:
         source.close()
         ahead.close()
 
 
-def _unseen(source: Source) -> Iterator[Piece]:
-    """Pieces without their pictures: nobody looks for faces that are not read."""
+def _unseen(piece: Piece) -> Piece:
+    """A piece without its pictures: nobody looks for faces that are not read."""
+    return replace(piece, pictures=[None] * len(piece))
+
+
+def _in_time(source: Source, latency: Latency) -> Iterator[Piece]:
+    """The pieces of a source; where they are looked at too slowly, some without their pictures."""
+    catching_up = False
     for piece in source:
-        yield replace(piece, pictures=[None] * len(piece))
+        ends_s = source.began_s + (piece.first_frame + len(piece)) / FPS
+        late_s = time.monotonic() - ends_s
+        catching_up = late_s > (CAUGHT_UP_S if catching_up else LATE_S)
+        if catching_up and piece.audio_present.any():
+            latency.unseen_s += len(piece) / FPS
+            piece = _unseen(piece)
+        yield piece

@@ -125,6 +125,29 @@ def digest_of(weights: dict[str, Tensor]) -> str:
     return total.hexdigest()
 
 
+def weights_sha256(path: Path) -> str:
+    """The digest of a model file's weights, which tells what was made for them.
+
+    Raises:
+        AvsrError: not a model file, or a damaged one.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    digest = _told_digest(_read_about(path))
+    if digest is not None:
+        return digest
+    try:
+        return digest_of(load_file(path))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise AvsrError(f"{path}: damaged model file ({_brief(error)})") from error
+
+
+def _told_digest(about: dict[str, Any]) -> str | None:
+    """The digest of its weights that a model file's metadata name, if they do."""
+    return about.get(DIGEST) or DIGESTS.get(hashlib.sha256(json.dumps(about).encode()).hexdigest())
+
+
 def load(name: str | Path, device: str | torch.device = "cpu") -> tuple[AVSR, dict[str, Any]]:
     """Rebuilds a model from its file alone, in float32 and in evaluation mode.
 
@@ -340,9 +363,7 @@ def _refuse_damaged(
     """Raises where the tensors are not those that were saved; without a digest, where zeros or
     noise stand for them."""
     again = "copy or download it again"
-    digest = about.get(DIGEST) or DIGESTS.get(
-        hashlib.sha256(json.dumps(about).encode()).hexdigest()
-    )
+    digest = _told_digest(about)
     if digest is not None:
         if digest_of(weights) != digest:
             raise AvsrError(

@@ -11,10 +11,10 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 from avsr.base.errors import AvsrError, UsageError
-from avsr.base.inputs import digest
+from avsr.base.inputs import digest, path_of
 from avsr.decoding.words import Hypothesis, Word, join, mean
 from avsr.model.batches import batches_by_length, compute, mask
 from avsr.model.tokenizer import Tokenizer
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 FORM = (
     "a name from `avsr models` or a .safetensors file, "
-    "either with ?grammar=grid or ?beam=8 behind it"
+    "either with ?grammar=grid, ?beam=8 or ?adapter=FILE behind it"
 )
 WINDOW_S = 20.0  # a model may name its own in its checkpoint's info ("window_s") ...
 # ... between these: a shorter one cuts words, a longer one has no bound on memory
@@ -51,7 +51,8 @@ def load(spec: str | Path, device: str | torch.device = "auto") -> NetworkRecogn
     Args:
         spec: a name or path as in `checkpoint.resolve`, and how to decode where that is not
             greedily: "default?beam=8", "default?grammar=grid",
-            "default?lm=words.arpa&lm_weight=0.3".
+            "default?lm=words.arpa&lm_weight=0.3"; "default?adapter=anna/adapter.safetensors" adds
+            what `avsr adapt` learnt.
         device: as in `pick_device`.
 
     Raises:
@@ -64,27 +65,49 @@ def load(spec: str | Path, device: str | torch.device = "auto") -> NetworkRecogn
 
     spec = str(spec)
     name, _, query = (spec, "", "") if os.path.exists(spec) else spec.partition("?")
-    beam, language, files = _searched(spec, query)
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    adapter = options.pop("adapter", None)
+    beam, language, files = _searched(spec, options)
     path, chosen = checkpoint.resolve(name, registry.known), pick_device(device)
     model, info = checkpoint.load(path, device=str(chosen))
-    loaded = NetworkRecogniser(model, _called(path), info, chosen, somebody)
+    called = _called(path)
+    if adapter is not None:
+        called = f"{called} for {_adapted(model, path, Path(adapter))}"
+        files.append(Path(adapter))
+    loaded = NetworkRecogniser(model, called, info, chosen, somebody)
     if query:
         loaded = loaded.with_decoding(beam, language)
     loaded.made_of = [path, *files], query
     return loaded
 
 
+def _adapted(model: AVSR, path: Path, adapter: Path) -> str:
+    """Adds an adapter to a model that was loaded from this path, and returns what it is called."""
+    from avsr.model import checkpoint
+    from avsr.model.adapter import apply
+
+    apply(model, adapter, checkpoint.weights_sha256(path))
+    return _called(adapter)
+
+
+def with_adapter(spec: str | Path, adapter: str | Path) -> str:
+    """The specification of a model of ours with an adapter."""
+    mark = "&" if "?" in str(spec) and not os.path.exists(spec) else "?"
+    return f"{spec}{mark}adapter={quote(str(path_of(adapter, 'adapter')))}"
+
+
 def _called(path: Path) -> str:
     """What a model is called: by its file, or by its run where every run calls its file alike."""
-    run = path.resolve().parent.name if path.name == "model.safetensors" else ""
+    alike = path.name in ("model.safetensors", "adapter.safetensors")
+    run = path.resolve().parent.name if alike else ""
     return run or path.stem
 
 
-def _searched(spec: str, query: str) -> tuple[int | None, Language | None, list[Path]]:
-    """Beam, language and its files from the options behind a question mark."""
+def _searched(spec: str, options: dict[str, str]) -> tuple[int | None, Language | None, list[Path]]:
+    """Beam, language and its files from the options behind a question mark, which are taken
+    out."""
     from avsr.decoding import language
 
-    options = dict(parse_qsl(query, keep_blank_values=True))
     try:
         beam = int(options.pop("beam")) if "beam" in options else None
         lm, grammar, weight = (options.pop(key, None) for key in ("lm", "grammar", "lm_weight"))
@@ -98,7 +121,7 @@ def _searched(spec: str, query: str) -> tuple[int | None, Language | None, list[
     if options:
         raise UsageError(
             f"recogniser {spec}: {next(iter(options))!r} is unknown; give beam, lm, lm_weight, "
-            "grammar"
+            "grammar, adapter"
         )
     return beam, spoken, [Path(file) for file in (lm, grammar) if file and Path(file).is_file()]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from avsr.decoding.words import Hypothesis, Word
 from avsr.recognisers.base import Recogniser
+from avsr.recognisers.ours import with_adapter
 from avsr.recognisers.pair import Pair
 from avsr.recognisers.protocol import MODALITIES
 from avsr.recognisers.registry import lip_reader, load
@@ -29,7 +30,11 @@ __all__ = [
 ]
 
 
-def load_model(name: str | Path = "default", device: str | torch.device = "auto") -> Recogniser:
+def load_model(
+    name: str | Path = "default",
+    device: str | torch.device = "auto",
+    adapter: str | Path | None = None,
+) -> Recogniser:
     """Loads a recogniser by name or path.
 
     One that only hears is joined by an installed model that reads lips, if there is one with an
@@ -39,11 +44,12 @@ def load_model(name: str | Path = "default", device: str | torch.device = "auto"
         name: "default", a name that `avsr models` lists, a path to a .safetensors file, or any
             other form that `registry.load` takes.
         device: "auto" takes the best there is; "cpu", "cuda" (or "cuda:1") and "mps" insist.
+        adapter: a file that `avsr adapt` wrote for this model; it adds what was learnt there.
 
     Raises:
-        AvsrError: no such model, an unreadable one, or no such device.
+        AvsrError: no such model, an unreadable one, no such device, or an adapter of another model.
     """
-    found = load(name, device)
+    found = load(name if adapter is None else with_adapter(name, adapter), device)
     if found.modalities == ("audio",) and (reader := lip_reader()):
         return Pair(found, load(reader, device))
     return found

@@ -18,9 +18,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from avsr.base import cluster, pool
 from avsr.base.errors import AvsrError
 from avsr.base.outputs import write_file
-from avsr.base.pool import work_off
 from avsr.eval.conditions.axes import VERSION
 from avsr.eval.conditions.suites import Row, fitting_rows, suite_rows
 from avsr.eval.metrics.normalize import VERSION as TEXT_VERSION
@@ -60,6 +60,7 @@ def evaluate(
     noise_dir: str | Path | None = None,
     rir_dir: str | Path | None = None,
     workers: int = 1,
+    engine: str = "local",
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Results:
@@ -79,7 +80,9 @@ def evaluate(
             of another model, other data or libraries are put aside, see `store`.
         normalizer: applied to references and hypotheses, see `normalize`.
         noise_dir, rir_dir: recorded noises, and impulse responses of rooms.
-        workers: processes, each with one thread; several need a spec. 1 is this process.
+        workers: processes or actors, each with one thread; several need a spec. 1 is this process.
+        engine: one of cluster.ENGINES: processes of this machine, or actors of a Ray cluster, which
+            need a spec and the same paths on every machine.
         device: where to compute, for a spec.
         progress: told how far it is.
 
@@ -89,14 +92,14 @@ def evaluate(
     """
     rows = suite_rows(suite, conditions)
     get_normalizer(normalizer)  # a wrong name is told now and not after all the work
-    _check(recogniser, seeds, workers, noise_dir, rir_dir)
+    _check(recogniser, seeds, workers, engine, noise_dir, rir_dir)
     index = ShardIndex(data_dir)
     chosen = _chosen(index, split, limit)
     setup = Setup(str(recogniser), str(data_dir), split, _text(noise_dir), _text(rir_dir), device)
     bench = Bench(_loaded(recogniser, device, index), index, setup)
     store = HypothesisStore(Path(out) if out is not None else None, _parts(bench))
     plan = Plan(rows, tuple(seeds), tuple(chosen), normalizer)
-    scores = _recognised(bench, setup, store, plan, workers, progress)
+    scores = _recognised(bench, setup, store, plan, (engine, workers), progress)
     results = _results(scores, bench, setup, suite=suite, conditions=conditions)
     if out is not None:
         store.finish()
@@ -126,17 +129,22 @@ def _recognised(
     setup: Setup,
     store: HypothesisStore,
     plan: Plan,
-    workers: int,
+    hands: tuple[str, int],
     progress: Progress | None,
 ) -> Scores:
-    """Recognises what the store does not have yet, and counts the errors of all."""
+    """Recognises what the store does not have yet, by an engine and so many workers, and counts the
+    errors of all."""
     rows, failed = _fitting(plan.rows, plan.seeds, bench.recogniser)
     entries = {i: bench.index.entries[i] for i in plan.chosen}
     work = Work(store, {i: entry.id for i, entry in entries.items()}, failed, progress)
     possible = [row for row in rows if row.key(plan.seeds[0]) not in failed]
     todo = jobs(possible, plan.seeds, plan.chosen)
     work.forget(todo, bench.unchanged)
-    work.through(todo, partial(do, setup) if workers > 1 else bench.do, workers)
+    engine, workers = hands
+    if engine == "ray":
+        work.through(todo, partial(do, setup.absolute()), workers, engine)
+    else:
+        work.through(todo, partial(do, setup) if workers > 1 else bench.do, workers)
     lines, clips = store.lines, list(entries.values())
     return Scores(rows, plan.seeds, clips, lines, failed, plan.normalizer)
 
@@ -191,6 +199,7 @@ def _check(
     recogniser: Any,
     seeds: Sequence[int],
     workers: int,
+    engine: str,
     noise_dir: str | Path | None,
     rir_dir: str | Path | None,
 ) -> None:
@@ -199,7 +208,8 @@ def _check(
         raise AvsrError(f"seeds {list(seeds)}: give one or more, each once")
     if workers < 1:
         raise AvsrError(f"workers {workers} is too few; give 1 or more processes")
-    if workers > 1 and not isinstance(recogniser, (str, Path)):
+    cluster.check_engine(engine)
+    if (workers > 1 or engine == "ray") and not isinstance(recogniser, (str, Path)):
         raise AvsrError(
             f"workers {workers}: several processes need a recogniser by its name, which each can "
             "load"
@@ -299,13 +309,20 @@ class Work:
                 count,
             )
 
-    def through(self, todo: Sequence[Job], task: Callable[[Job], Any], workers: int) -> None:
+    def through(
+        self,
+        todo: Sequence[Job],
+        task: Callable[[Job], Any],
+        workers: int,
+        engine: str = "local",
+    ) -> None:
         """Does the jobs, in order.
 
         Args:
             todo: every job of the run.
             task: does one, see `jobs.Bench.do`.
-            workers: processes; 1 is this one.
+            workers: processes or actors; 1 is this process, or one actor.
+            engine: one of cluster.ENGINES.
         """
         # A batch is done whole, so that going on gives the padding, and so the bits, of a run in
         # one go.
@@ -313,7 +330,10 @@ class Work:
         self.total = sum(job.size for job in todo)
         self.done = self.total - sum(job.size for job in self.left)
         self.progress(self.done, self.total)
-        work_off(self.left, task, workers if workers > 1 else 0, self._finished, _crashed)
+        if engine == "ray":
+            cluster.work_off(self.left, task, workers, self._finished, _crashed)
+        else:
+            pool.work_off(self.left, task, workers if workers > 1 else 0, self._finished, _crashed)
 
     def _clips(self, job: Job) -> list[str]:
         return [self.ids[i] for i in job.batch]
@@ -336,8 +356,8 @@ class Work:
 
 def _crashed(job: Job) -> None:
     raise AvsrError(
-        f"{job.rows[0].condition.label}: the recogniser took its process down twice (out of "
-        "memory?); what is done is kept: try fewer workers"
+        f"{job.rows[0].condition.label}: the recogniser took its process down again and "
+        "again (out of memory?); what is done is kept: try fewer workers"
     )
 
 

@@ -38,6 +38,7 @@ class Item:
         split: "train", "val", "test", or None where the corpus does not say.
         note: what about the item was mended or left out, for the record.
         problem: why the item cannot be used; it is then skipped under this reason.
+        untold: its only problem is that no text is beside it; a recogniser may give it one.
         sound: a file of its own that holds the sound, from where the media file begins; None where
             the media file holds it itself.
         span: where the clip begins and ends in the media file, in seconds; None where it is all of
@@ -53,6 +54,7 @@ class Item:
     split: str | None = None
     note: str | None = None
     problem: str | None = None
+    untold: bool = False
     sound: Path | None = None
     span: tuple[float, float | None] | None = None
     cell: tuple[str, int] | None = None

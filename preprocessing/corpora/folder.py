@@ -118,7 +118,7 @@ def _items(id: str, path: Path, name: Path) -> list[Item]:
     if not found:
         names = [plain(path.with_suffix(suffix).name) for suffix in TEXT_SUFFIXES]
         problem = f"no text: {names[0]} is not beside it, nor {', '.join(names[1:])}"
-        return [Item(id, path, None, speaker, None, split, problem=problem)]
+        return [Item(id, path, None, speaker, None, split, problem=problem, untold=True)]
     text_path = found[0]
     kind = text_path.suffix.lower()
     try:

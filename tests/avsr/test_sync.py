@@ -41,7 +41,7 @@ class Reader(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.config = SimpleNamespace(tokens=("<blank>", "a"), space_dim=WIDTH)
+        self.config = SimpleNamespace(tokens=("<blank>", "a"), piece_scores=(), space_dim=WIDTH)
         self.audio_space = self.video_space = torch.nn.Linear(1, 1)
         self.vectors = torch.nn.functional.normalize(
             torch.randn(CODES, WIDTH, generator=torch.Generator().manual_seed(0)), dim=-1

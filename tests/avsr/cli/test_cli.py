@@ -29,6 +29,7 @@ COMMANDS = (
     "transcribe",
     "prepare",
     "train",
+    "adapt",
     "evaluate",
     "report",
     "compare",
@@ -318,12 +319,12 @@ def test_prepare_passes_everything_on(avsr, monkeypatch: pytest.MonkeyPatch):
     assert avsr("prepare", "grid", "a", "b") == (0, "2 clips\n", "")
     limits = {"face_share": 0.5, "mouth_px": 20, "least_rate": 2, "most_rate": 30, "sync": 0.3}
     changed = {"workers": 3, "crops": "research", "splits": "unseen", "max_loss": 0.5}
-    changed |= {"limits": limits, "clip_limit_s": 90, "engine": "ray"}
+    changed |= {"limits": limits, "clip_limit_s": 90, "engine": "ray", "untold": False}
     words = "--workers 3 --crops research --splits unseen --max-skipped 0.5 --clip-limit 90 "
     words += "--engine ray --min-face 0.5 --min-mouth 20 --rate 2 30 --min-sync 0.3"
     assert avsr("prepare", "grid", "a", "b", *words.split())[0] == 0
     usual = {"workers": None, "crops": "own", "splits": None, "max_loss": 0.2}
-    usual |= {"limits": {}, "clip_limit_s": 600, "engine": "local"}
+    usual |= {"limits": {}, "clip_limit_s": 600, "engine": "local", "untold": False}
     assert calls == [("grid", "a", "b", usual), ("grid", "a", "b", changed)]
 
 
@@ -400,6 +401,8 @@ def test_evaluate_passes_everything_on(avsr, monkeypatch: pytest.MonkeyPatch):
         "video missing",
         "--workers",
         "2",
+        "--engine",
+        "ray",
         "--noise-dir",
         "n",
         "--rir-dir",
@@ -414,7 +417,13 @@ def test_evaluate_passes_everything_on(avsr, monkeypatch: pytest.MonkeyPatch):
         "out": None,
         "noise_dir": None,
     }
-    plain |= {"rir_dir": None, "workers": 1, "device": "auto", "normalizer": "basic"}
+    plain |= {
+        "engine": "local",
+        "rir_dir": None,
+        "workers": 1,
+        "device": "auto",
+        "normalizer": "basic",
+    }
     given = {
         "split": "val",
         "limit": 3,
@@ -426,6 +435,7 @@ def test_evaluate_passes_everything_on(avsr, monkeypatch: pytest.MonkeyPatch):
         "noise_dir": Path("n"),
         "rir_dir": Path("r"),
         "workers": 2,
+        "engine": "ray",
         "device": "cpu",
         "normalizer": "grid",
     }

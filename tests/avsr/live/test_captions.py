@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import pytest
 
 from avsr.decoding.words import Hypothesis, Word
 from avsr.live.captions import GUARD_S, Caption, Captioner
-from avsr.live.session import Latency, Played, live
+from avsr.live.session import Latency, Played, _in_time, live
 from avsr.preprocessing.clip import CROP_SIZE, FPS, SAMPLES_PER_FRAME, Clip
+from avsr.preprocessing.media.streams import Piece
+from avsr.preprocessing.media.ticks import Picture
 from avsr.recognisers.base import Recogniser
 
 WORD = 10  # frames of each spoken word
@@ -111,6 +114,32 @@ def test_latency_counts_from_the_end_of_each_word():
     latency.add(Caption([two], [], True, 1.5), 3.0)
     assert latency.shown_s == pytest.approx([0.5, 1.0])
     assert latency.final_s == pytest.approx([1.5, 2.0])
+
+
+class Slow:
+    """A source whose pieces were taken far too late."""
+
+    def __init__(self, late_s: float) -> None:
+        self.began_s = time.monotonic() - late_s - 4 / FPS
+        picture = Picture.of_rgb(np.zeros((64, 64, 3), np.uint8))
+        sound = np.zeros(4 * SAMPLES_PER_FRAME, np.float32)
+        self.pieces = [Piece(0, [picture] * 4, sound, np.ones(4, np.bool_))]
+
+    def __iter__(self) -> Iterator[Piece]:
+        return iter(self.pieces)
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_machine_that_is_too_slow_leaves_lips_out_and_says_so():
+    for late_s, unseen_s in ((-30.0, 0.0), (30.0, 4 / FPS)):
+        latency = Latency()
+        (piece,) = _in_time(Slow(late_s), latency)
+        assert latency.unseen_s == pytest.approx(unseen_s)
+        assert piece.video_present.all() == (not unseen_s)
+    latency.final_s, latency.shown_s = [1.0], [1.0]
+    assert "lips left out" in str(latency)
 
 
 def test_a_file_is_captioned_at_the_speed_of_its_recording(tmp_path: Path):

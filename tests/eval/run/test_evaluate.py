@@ -143,6 +143,21 @@ def test_numbers_do_not_depend_on_processes_or_the_day(
     assert check.row == pair[0].key
 
 
+@pytest.mark.slow
+def test_numbers_do_not_depend_on_the_engine(
+    corpus: Path, spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray", reason="needs the extra cluster")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    options = {"seeds": [17], "conditions": "video missing*", "limit": 4}
+    here = evaluate(spec, corpus, "quick", **options)
+    there = evaluate(spec, corpus, "quick", workers=2, engine="ray", **options)
+    assert without_times(here) == without_times(there)
+    with pytest.raises(AvsrError, match="need a recogniser by its name"):
+        evaluate(Says(), corpus, "quick", engine="ray")
+
+
 def test_a_killed_run_computes_nothing_twice(
     corpus: Path, spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,118 @@
+"""avsr adapt: a model to one person, from a few of their videos."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from avsr.base.console import log, printable, progress
+from avsr.base.errors import AvsrError
+from avsr.cli.options import DeviceOption, ModelArgument, OverwriteOption, SeedOption
+
+if TYPE_CHECKING:
+    from avsr.recognisers.base import Recogniser
+    from avsr.training.data.labels import Label
+
+ADAPTER, LABELS = "adapter.safetensors", "labels.tsv"
+
+VideosArgument = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="VIDEO...",
+        help="Clean videos of one person, folders of them, or shards; .txt beside where known.",
+    ),
+]
+OutOption = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the adapter.")]
+LabelsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="The recogniser that writes the texts, as whisper-small; by default MODEL, where "
+        "none are beside the videos.",
+    ),
+]
+ConfidenceOption = Annotated[
+    float,
+    typer.Option(min=0, max=1, help="What is less sure is left out, where texts are recognised."),
+]
+StepsOption = Annotated[int, typer.Option(min=1, metavar="N", help="Of training.")]
+RankOption = Annotated[int, typer.Option(min=1, max=256, metavar="R", help="Size of the changes.")]
+RateOption = Annotated[float, typer.Option(min=0, max=1, metavar="X", help="Learning rate.")]
+
+
+def adapt(
+    model: ModelArgument,
+    videos: VideosArgument,
+    out: OutOption,
+    labels: LabelsOption = None,
+    min_confidence: ConfidenceOption = 0.8,
+    steps: StepsOption = 60,
+    rank: RankOption = 4,
+    lr: RateOption = 5e-4,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Adapt a model to one person, in a small file beside it: `avsr transcribe --adapter`."""
+    from tempfile import TemporaryDirectory
+
+    from avsr.base import outputs
+    from avsr.model import adapter, checkpoint
+    from avsr.recognisers import ours, registry
+    from avsr.training.adapt import Settings
+    from avsr.training.adapt import adapt as run
+    from avsr.training.data.material import collect
+
+    target = out / ADAPTER
+    outputs.refuse([target, out / LABELS], [checkpoint.resolve(model)], overwrite=overwrite)
+    base = ours.load(model, device)
+
+    @cache
+    def labeller() -> Recogniser:
+        return base if labels is None else registry.load(labels, device)
+
+    with TemporaryDirectory() as scratch:
+        shards = Path(scratch) / "clips"
+        with progress("reading", unit="files") as tell:
+            material = collect(videos, shards, labeller, min_confidence, labels is not None, tell)
+        log(f"{material.clips} clips, {material.seconds:.0f} s{_told(material.labels)}")
+        settings = Settings(steps=steps, rank=rank, lr=lr, seed=seed)
+        with progress("adapting", unit="steps") as tell:
+            changes = run(base.model, [shards], settings, tell)
+    about = {
+        "base": model,
+        "base_sha256": checkpoint.weights_sha256(checkpoint.resolve(model)),
+        "clips": material.clips,
+        "seconds": round(material.seconds, 1),
+        "labels": labeller().name if material.labels else "texts",
+        "settings": vars(settings),
+    }
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if material.labels:
+            outputs.write(out / LABELS, [_table(material.labels).encode()])
+    except OSError as error:
+        raise AvsrError(f"{out}: cannot be written ({error.strerror}): choose another") from error
+    adapter.write(target, changes, about)
+    print(printable(str(target)))
+
+
+def _told(labels: Sequence[Label]) -> str:
+    """How many of the texts that were recognised are used."""
+    if not labels:
+        return ""
+    kept = sum(label.kept for label in labels)
+    return f"; {kept} of {len(labels)} recognised texts are sure enough ({LABELS})"
+
+
+def _table(labels: Sequence[Label]) -> str:
+    """What was recognised, a line each."""
+    lines = ["clip\tconfidence\tkept\ttext"]
+    for label in labels:
+        kept = "yes" if label.kept else "no"
+        lines.append(f"{label.clip.id}\t{label.confidence:.3f}\t{kept}\t{label.clip.text}")
+    return "\n".join(lines) + "\n"

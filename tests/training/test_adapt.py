@@ -1,0 +1,150 @@
+"""Adapting: a small file beside a model, which stays as it was."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from toy import TEXTS, make_clip
+
+import avsr
+from avsr import cli
+from avsr.base.errors import AvsrError
+from avsr.decoding.words import Hypothesis, Word
+from avsr.model import checkpoint
+from avsr.model.adapter import attach, detach
+from avsr.model.batches import compute
+from avsr.model.config import ModelConfig
+from avsr.model.network import AVSR
+from avsr.preprocessing.clip import Clip
+from avsr.preprocessing.shards import ShardWriter
+from avsr.recognisers.base import Recogniser
+from avsr.training.adapt import PARTS
+from avsr.training.data.labels import label
+
+
+def network() -> AVSR:
+    letters = sorted(set("".join(TEXTS)) - {" "})
+    config = ModelConfig(
+        tokens=("<blank>", " ", *letters),
+        dim=16,
+        heads=2,
+        crop=32,
+        video_width=4,
+        audio_width=4,
+        stream_layers=1,
+        joint_layers=1,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        return AVSR(config).eval()
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "base.safetensors"
+    checkpoint.save(path, network(), {})
+    return path
+
+
+def said(path: Path, adapter: Path | None = None) -> torch.Tensor:
+    """What a model makes of the lips of a clip."""
+    recogniser = avsr.load_model(path, "cpu", adapter=adapter)
+    clip = make_clip(1, "", audio=False)
+    return compute(recogniser.model, [clip], torch.device("cpu")).log_probs
+
+
+def test_a_model_with_an_adapter_and_without(model, corpus, tmp_path, capsys):
+    before, out = model.read_bytes(), tmp_path / "anna"
+    command = ["adapt", model, corpus(), "--out", out, "--steps", "3", "--device", "cpu"]
+    assert cli.main([str(word) for word in command]) == 0
+    adapter = out / "adapter.safetensors"
+    captured = capsys.readouterr()
+    assert captured.out == f"{adapter}\n"
+    assert "6 clips, 4 s" in captured.err
+    assert model.read_bytes() == before
+    assert not (out / "labels.tsv").exists()  # the texts were there
+    assert not torch.equal(said(model), said(model, adapter))
+    assert avsr.load_model(model, "cpu", adapter=adapter).name == "base for anna"
+    assert avsr.load_model(f"{model}?adapter={adapter}", "cpu").sha256
+
+
+def test_an_adapter_of_another_model_is_refused(model, corpus, tmp_path):
+    out = tmp_path / "anna"
+    command = ["adapt", model, corpus(), "--out", out, "--steps", "1"]
+    assert cli.main([str(word) for word in command]) == 0
+    other = network()
+    other.head.bias.data += 1
+    checkpoint.save(model, other, {})
+    with pytest.raises(AvsrError, match=r"made for .*base\.safetensors.* with other weights"):
+        avsr.load_model(model, adapter=out / "adapter.safetensors")
+    with pytest.raises(AvsrError, match="not an adapter"):
+        avsr.load_model(model, adapter=model)
+    with pytest.raises(AvsrError, match="no such file"):
+        avsr.load_model(model, adapter=tmp_path / "none.safetensors")
+
+
+def test_changes_begin_at_nothing_and_go_without_a_trace():
+    model = network()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    clip = make_clip(1, "")
+    own = compute(model, [clip], torch.device("cpu")).log_probs
+    changes = attach(model, PARTS, rank=2)
+    assert torch.equal(compute(model, [clip], torch.device("cpu")).log_probs, own)
+    assert not any(name.startswith("audio") for name in changes)
+    detach(model, list(changes), keep=False)
+    after = model.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+class Sure(Recogniser):
+    """Says the words that it was made with; its confidence is that of each word."""
+
+    name = "sure"
+
+    def __init__(self, words: list[Word]) -> None:
+        self.words = words
+
+    def recognise(self, clips, modality):
+        return [Hypothesis("", self.words, 0.0) for _ in clips]
+
+
+def spoken(word: str, start_s: float, confidence: float = 0.9) -> Word:
+    return Word(word, start_s, start_s + 0.4, confidence, 0.5)
+
+
+def test_what_is_sure_is_kept():
+    clip = make_clip(1, "bin a")
+    (found,) = label([clip], Sure([spoken("bin", 0.0), spoken("b", 0.4, 0.5)]), 0.8)
+    assert (found.kept, found.known, found.clip.text) == (False, "bin a", "bin b")
+    (found,) = label([clip], Sure([spoken("bin", 0.0), spoken("b", 0.4, 0.8)]), 0.8)
+    assert found.kept
+    assert found.clip.words == (("bin", 0.0, 0.4), ("b", 0.4, 0.64))  # not past the clip's end
+    (found,) = label([clip], Sure([]), 0.0)
+    assert not found.kept
+
+
+def test_a_long_recording_is_cut_where_nobody_speaks():
+    clip = replace(make_clip(1, "", frames=300), start_s=20.0)
+    words = [spoken("bin", 21.0), spoken("a", 21.5), spoken("set", 25.0, 0.1), spoken("b", 30.0)]
+    pieces = list(label([clip], Sure(words), 0.8))
+    assert [piece.clip.text for piece in pieces] == ["bin a", "set", "b"]
+    assert [piece.kept for piece in pieces] == [True, False, True]
+    assert pieces[0].clip.start_s == pytest.approx(20.8)
+    assert pieces[0].clip.words == (("bin", 0.2, 0.6), ("a", 0.7, 1.1))
+    assert isinstance(pieces[0].clip, Clip)
+    assert np.array_equal(pieces[0].clip.lips, clip.lips[20:52])
+
+
+def test_nothing_to_adapt_to_is_one_line(model, tmp_path, capsys):
+    with ShardWriter(tmp_path / "untold") as writer:
+        writer.add(replace(make_clip(0, ""), text=None))
+    untold = tmp_path / "untold"
+    command = ["adapt", model, untold, "--out", tmp_path / "x", "--min-confidence", "1"]
+    assert cli.main([str(word) for word in command]) == 1
+    assert "no text was sure enough" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
