@@ -92,7 +92,6 @@ def _put_together(
     streams = Streams(models, shelf, limits.live, most_bytes)
     shop = page.Workshop(models, Tasks(limits.jobs), shelf, streams, model, limits.minutes)
     blocks = page.page(shop)
-    blocks.delete_cache = (round(TIDY_S), round(60 * limits.keep_minutes))
     blocks.queue(max_size=limits.queue, default_concurrency_limit=limits.jobs, api_open=False)
     server = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     _guard(server, host)

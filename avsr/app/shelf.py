@@ -215,9 +215,16 @@ class Shelf:
             for name, result in list(self._results.items()):
                 if result.seen_s < before_s:
                     del self._results[name]
-                    kept = {path for other in self._results.values() for path in other.files}
-                    for path in set(result.files) - kept:
-                        path.unlink(missing_ok=True)
             for name, (made_s, _) in list(self._pictures.items()):
                 if made_s < before_s:
                     del self._pictures[name]
+            kept = {path for result in self._results.values() for path in result.files}
+        for path in self.folder.rglob("*"):  # also what gradio left of refused uploads
+            if path.is_file() and path not in kept and self._is_old(path):
+                path.unlink(missing_ok=True)
+
+    def _is_old(self, path: Path) -> bool:
+        try:
+            return path.stat().st_mtime < time.time() - self._keep_s
+        except OSError:  # removed meanwhile
+            return False

@@ -161,18 +161,17 @@ class Streams:
         return whole
 
     def tidy(self, keep_s: float) -> None:
-        """Ends streams whose recorder is gone, and removes recordings that nobody has asked for."""
+        """Ends streams whose recorder is gone, and forgets recordings that nobody has asked for;
+        their files are the shelf's to remove."""
         now_s = time.monotonic()
         for name, stream in list(self._streams.items()):
             if stream.heard_s < now_s - ABANDONED_S:
                 stream.finish()
                 with self._lock:
                     self._streams.pop(name, None)
-                stream.recording.unlink(missing_ok=True)
-        for name, (ended_s, path) in list(self._recordings.items()):
+        for name, (ended_s, _) in list(self._recordings.items()):
             if ended_s < now_s - keep_s:
                 self._recordings.pop(name, None)
-                path.unlink(missing_ok=True)
 
 
 def _indexed(raw: Path, whole: Path) -> None:

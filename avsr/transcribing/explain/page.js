@@ -78,6 +78,9 @@ function drawLips(word) {
     const x = (i % columns) * size, y = Math.floor(i / columns) * size;
     pen.drawImage(sheet, left, top, size, size, x, y, size, size);
   }
+  // Where there are no lips the crops are black.
+  const light = pen.getImageData(0, 0, canvas.width, canvas.height).data;
+  canvas.hidden = !light.some((value, i) => i % 4 < 3 && value > 16);
 }
 
 function drawSound(word) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from dataclasses import replace
@@ -58,12 +59,14 @@ def test_files_name_the_recording_as_the_user_knows_it():
         result().rendered("exe")
 
 
-def test_what_nobody_asks_for_is_removed(tmp_path: Path):
+def test_what_nobody_asks_for_is_removed():
     now = [0.0]
     shelf = Shelf(60, clock=lambda: now[0])
-    shared, alone = tmp_path / "shared.mp4", tmp_path / "alone.mp4"
-    for path in (shared, alone):
+    shared, alone, lost, new = (shelf.new_file(".mp4") for _ in range(4))
+    for path in (shared, alone, lost, new):
         path.touch()
+        if path != new:
+            os.utime(path, (0, 0))
     first, second, third = (shelf.put(result(path)) for path in (shared, shared, alone))
     now[0] = 50
     shelf.get(second)
@@ -72,8 +75,10 @@ def test_what_nobody_asks_for_is_removed(tmp_path: Path):
     for gone in (first, third):
         with pytest.raises(AvsrError, match="no longer there"):
             shelf.get(gone)
-    assert shelf.get(second).media.exists()  # also in use by the first
+    assert shelf.get(second).media.exists()  # that of the first too
+    assert new.exists()
     assert not alone.exists()
+    assert not lost.exists()
     shelf.close()
     assert not shelf.folder.exists()
 
