@@ -22,8 +22,9 @@ from avsr.transcribing.transcribe import load_model
 REAL_CLIPS = 20
 # Errors among their 120 words when the weights were added, and how many more may come from another
 # processor.
-REAL_ERRORS = {"av": 0, "audio": 1, "video": 13}
+REAL_ERRORS = {"av": 1, "audio": 2, "video": 11}
 SLACK = 2
+DEMOS = 6
 # Grey levels of the mean crop of the demo, 12 x 12 pixels each. The model itself forgives a crop
 # that is 4 pixels or 5 % off, so its words alone would not tell.
 DEMO_CROP = [
@@ -63,15 +64,21 @@ def test_real_clips_are_read(
     assert rate.errors <= REAL_ERRORS[modality] + SLACK, hypotheses
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_the_demo_is_read_heard_and_seen_and_heard_only(
-    recogniser: NetworkRecogniser, tmp_path: Path, seed: int
+def test_demos_are_read_heard_and_seen_and_heard_only(
+    recogniser: NetworkRecogniser, tmp_path: Path
 ) -> None:
+    """The first of them is what `avsr demo` shows."""
     from avsr.preprocessing.synthetic.corpus import make_clip
 
-    spoken = make_clip(tmp_path / "demo.mp4", seed=seed)
-    for modality in ("av", "audio"):
-        assert recogniser.transcribe(tmp_path / "demo.mp4", modality).text == spoken
+    wrong = {"av": 0, "audio": 0}
+    for seed in range(DEMOS):
+        spoken = make_clip(tmp_path / f"{seed}.mp4", seed=seed)
+        for modality in wrong:
+            said = recogniser.transcribe(tmp_path / f"{seed}.mp4", modality).text
+            errors = wer([spoken], [said]).errors
+            assert not (errors and seed == 0)
+            wrong[modality] += errors
+    assert max(wrong.values()) <= 1  # of six times six words
 
 
 def test_the_demo_is_cropped_as_it_always_was(tmp_path: Path) -> None:

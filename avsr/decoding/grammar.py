@@ -23,9 +23,6 @@ from avsr.preprocessing.corpora.grid import SLOTS
 from avsr.preprocessing.text import canonical
 
 MOST_MB = 10  # of a grammar's file
-# nats; 2 to 4 halve the errors where sentences follow each other without a pause, and change
-# neither sentences apart nor other speech
-LEXICON_SILENCE = 3.0
 
 # name -> what a file of it would hold, see `Grammar.parse`
 GRAMMARS = {"grid": "\n".join(" | ".join(words.values()) for words in SLOTS.values())}
@@ -39,14 +36,10 @@ class Grammar:
         name: for people.
         slots: the alternatives of each place, of one or several words; "" among them means that the
             place may stay empty.
-        silence: how much less a blank counts than the model says, in nats an output. A model
-            that learnt to keep quiet in other speech is too quiet where sentences follow each other
-            without a pause.
     """
 
     name: str
     slots: tuple[tuple[str, ...], ...]
-    silence: float = 0.0
     beam: int = 0  # the search is exact: there is nothing to keep or drop
     whole_units: bool = True  # it begins with the beginning of a sentence
 
@@ -86,8 +79,7 @@ class Grammar:
         self, log_probs: Tensor, tokens: Sequence[str], beam: int = 0, closed: bool = True
     ) -> list[int]:
         """The ids of the most probable sentence, of several in a row, or of none; see `search`."""
-        posteriors = log_probs.double().cpu().numpy().copy()  # not the caller's
-        posteriors[:, BLANK] -= self.silence
+        posteriors = log_probs.double().cpu().numpy()
         return search(posteriors, _compile(self.slots, tuple(tokens), self.name), closed)
 
     def units(self, words: Sequence[str]) -> list[int]:
@@ -105,7 +97,7 @@ class Grammar:
         """Its words in any order and number: a grammar of one place."""
         words = [word for slot in self.slots for option in slot for word in option.split()]
         slot = tuple(dict.fromkeys(words))
-        return Grammar(f"{self.name}, words in any order", (slot,), LEXICON_SILENCE)
+        return Grammar(f"{self.name}, words in any order", (slot,))
 
     def follows(self) -> frozenset[tuple[str, str]]:
         """Words of which the second may follow the first, in a sentence or in the next one."""

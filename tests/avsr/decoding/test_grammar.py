@@ -162,14 +162,3 @@ def test_row_20_a_grammar_is_in_canonical_form(tmp_path):
         "\u200b\n e\u0301 te\u0301 | a\u200bb # c\n", encoding="utf-8-sig"
     )
     assert load_grammar(tmp_path / "g.txt").slots == (("\u00e9 t\u00e9", "ab"),)
-
-
-def test_a_lexicon_finds_words_that_the_model_nearly_passes_over() -> None:
-    grammar = load_grammar("grid")
-    nearly = sure("-bin-")
-    nearly[1:4, 0] = nearly[1:4].max() + 1.5  # a little likelier than the letters
-    before = nearly.clone()
-    assert text(grammar.lexicon().decode(nearly, LETTERS)) == "bin"
-    assert torch.equal(nearly, before)
-    nearly[1:4, 0] += 3
-    assert text(grammar.lexicon().decode(nearly, LETTERS)) == ""
