@@ -18,6 +18,7 @@ from avsr.base.errors import AvsrError
 from avsr.model.adapter import LowRank, attach, detach
 from avsr.model.network import AVSR
 from avsr.model.tokenizer import Tokenizer
+from avsr.preprocessing.text import canonical, spelt
 from avsr.training.config import AugmentConfig, DataConfig, LossConfig
 from avsr.training.data.batch import Batch
 from avsr.training.data.dataset import ClipStore, Plan, TrainSet, loader
@@ -77,6 +78,7 @@ def adapt(
     folders: Sequence[Path],
     settings: Settings,
     tell: Callable[[float, float], None] = lambda done, of: None,
+    say: Callable[[str], object] = print,
 ) -> dict[str, LowRank]:
     """Learns changes to a model's weights from prepared clips with texts.
 
@@ -85,6 +87,7 @@ def adapt(
         folders: prepared clips, all of which are used, of split train or none.
         settings: see `Settings`.
         tell: told how many steps are done, and of how many.
+        say: takes a line about clips that cannot be used.
 
     Returns:
         The changes, see `adapter.attach`.
@@ -103,13 +106,14 @@ def adapt(
         language=config.language,
     )
     store.check_losses(most=1.0)
+    if store.dropped:
+        name, reason = store.dropped[0]
+        say(f"{len(store.dropped)} clips cannot be used, such as {name}: {reason}")
     dataset = TrainSet(store, tokenizer, config, AUGMENT, settings.seed)
     data = DataConfig(max_frames=BATCH_FRAMES)
     plan = Plan(store, data, settings.seed, 0, settings.steps)
     changes = attach(model, PARTS, settings.rank, settings.seed)
     device = next(model.parameters()).device
-    for change in changes.values():
-        change.to(device)
     try:
         with torch.random.fork_rng():
             torch.manual_seed(settings.seed)
@@ -118,6 +122,19 @@ def adapt(
         detach(model, list(changes), keep=False)
         model.eval().requires_grad_(False)
     return changes
+
+
+def speller(model: AVSR) -> Callable[[str], str]:
+    """How texts from elsewhere are written for a model: as they are where it can write them, else
+    in small letters without punctuation."""
+    config = model.config
+    tokenizer = Tokenizer.of(config.tokens, config.piece_scores)
+
+    def spell(text: str) -> str:
+        known = not tokenizer.unknown(canonical(text))
+        return text if known else spelt(text, config.language or "en")
+
+    return spell
 
 
 def _train(

@@ -63,7 +63,7 @@ def adapt(
     from avsr.base import outputs
     from avsr.model import adapter, checkpoint
     from avsr.recognisers import ours, registry
-    from avsr.training.adapt import Settings
+    from avsr.training.adapt import Settings, speller
     from avsr.training.adapt import adapt as run
     from avsr.training.data.material import collect
 
@@ -78,11 +78,19 @@ def adapt(
     with TemporaryDirectory() as scratch:
         shards = Path(scratch) / "clips"
         with progress("reading", unit="files") as tell:
-            material = collect(videos, shards, labeller, min_confidence, labels is not None, tell)
+            material = collect(
+                videos,
+                shards,
+                labeller,
+                min_confidence,
+                speller(base.model),
+                relabel=labels is not None,
+                tell=tell,
+            )
         log(f"{material.clips} clips, {material.seconds:.0f} s{_told(material.labels)}")
         settings = Settings(steps=steps, rank=rank, lr=lr, seed=seed)
         with progress("adapting", unit="steps") as tell:
-            changes = run(base.model, [shards], settings, tell)
+            changes = run(base.model, [shards], settings, tell, log)
     about = {
         "base": model,
         "base_sha256": checkpoint.weights_sha256(checkpoint.resolve(model)),

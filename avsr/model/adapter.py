@@ -59,7 +59,8 @@ def attach(model: AVSR, parts: Sequence[str], rank: int, seed: int = 0) -> dict[
         for name, module in model.get_submodule(part).named_modules(prefix=part):
             if not isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d)):
                 continue
-            found[f"{name}.weight"] = LowRank(module.weight, rank, rng)
+            change = LowRank(module.weight, rank, rng)
+            found[f"{name}.weight"] = change.to(module.weight.device)
     for name, change in found.items():
         module = model.get_submodule(name.removesuffix(".weight"))
         parametrize.register_parametrization(module, "weight", change)

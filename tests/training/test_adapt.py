@@ -87,6 +87,17 @@ def test_an_adapter_of_another_model_is_refused(model, corpus, tmp_path):
         avsr.load_model(model, adapter=tmp_path / "none.safetensors")
 
 
+def test_texts_of_others_are_written_as_the_model_writes(model, tmp_path, capsys):
+    with ShardWriter(tmp_path / "src") as writer:
+        writer.add(make_clip(0, "Bin A."))
+        writer.add(make_clip(1, "set 2"))
+    command = ["adapt", model, tmp_path / "src", "--out", tmp_path / "anna", "--steps", "1"]
+    assert cli.main([str(word) for word in command]) == 0
+    said = capsys.readouterr().err
+    assert "1 clips cannot be used" in said
+    assert "'set 2' has ['2']" in said
+
+
 def test_changes_begin_at_nothing_and_go_without_a_trace():
     model = network()
     before = {name: value.clone() for name, value in model.state_dict().items()}

@@ -9,6 +9,7 @@ from pathlib import Path
 from avsr.base.errors import AvsrError
 from avsr.preprocessing.clip import Clip
 from avsr.preprocessing.corpora.beside import beside, forget_listings, read_transcript
+from avsr.preprocessing.faces.crop_styles import OWN
 from avsr.preprocessing.reader import load_clip, stream_clips
 from avsr.preprocessing.recordings import MEDIA_SUFFIXES, media_below
 from avsr.preprocessing.shards import INDEX, ShardIndex, ShardWriter
@@ -39,6 +40,7 @@ def collect(
     dst: Path,
     recogniser: Callable[[], Recogniser],
     least: float,
+    spell: Callable[[str], str],
     relabel: bool = False,
     tell: Callable[[float, float], None] = lambda done, of: None,
 ) -> Material:
@@ -49,6 +51,7 @@ def collect(
         dst: a new folder for the shards.
         recogniser: gives texts to clips that have none; loaded if there are any.
         least: its confidence from which on a text is kept.
+        spell: how texts are written for the model that is adapted.
         relabel: it gives texts to clips that have one, too.
         tell: told how many of the paths are done, and of how many.
 
@@ -62,7 +65,8 @@ def collect(
 
         def add(clip: Clip) -> None:
             nonlocal used, seconds, seen
-            clip = replace(clip, id=f"{used:05d}-{clip.id}", speaker="adapted", start_s=0.0)
+            text, id = spell(clip.text or ""), f"{used:05d}-{clip.id}"
+            clip = replace(clip, id=id, text=text, speaker="adapted", start_s=0.0)
             writer.add(clip)
             used, seconds = used + 1, seconds + clip.duration_s
             seen += bool(clip.video_present.any())
@@ -108,6 +112,7 @@ def _clips(source: Path) -> Iterator[Clip]:
     clip."""
     if source.is_dir():
         index = ShardIndex(source)
+        index.require_crops(OWN.name, "adapting")
         for i in range(len(index)):
             yield index.load(i)
         return
