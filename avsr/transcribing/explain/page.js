@@ -2,6 +2,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const find = (id) => document.getElementById(id);
 const player = find("player"), scroller = find("scroller"), head = find("head");
+const panel = document.querySelector("section.word");
 const sheets = [...document.querySelectorAll("[data-sheet]")];
 const spectra = [...document.querySelectorAll(".track.spectrogram .tile")];
 const AROUND_S = 0.04; // played before and after a word
@@ -24,10 +25,14 @@ function choose(number, play = true) {
   for (const place of places(chosen)) place.classList.add("on");
   const button = document.querySelector(`.said[data-word="${number}"]`);
   button.setAttribute("aria-current", "true");
+  // While all of it plays nobody is told of each word, and who scrolled away is left alone.
+  panel.setAttribute("aria-live", play ? "polite" : "off");
   show(data.words[number]);
-  follow = true;
-  if (play) say(data.words[number]);
-  centre(data.words[number].start_s);
+  if (play) {
+    follow = true;
+    say(data.words[number]);
+  }
+  if (follow) centre(data.words[number].start_s);
 }
 
 function say(word) {
