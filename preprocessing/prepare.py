@@ -145,9 +145,7 @@ def prepare(
     cluster.check_engine(engine)
     _check(workers, shard_clips, limit, max_loss, clip_limit_s)
     style_named(crops)
-    # an actor's working folder is another
-    root = Path(src).absolute() if engine == "ray" else Path(src)
-    store = open_store(dst)
+    root, store = Path(src), open_store(dst)
     items = list_corpus(corpus, root, splits)[:limit]
     if untold:
         items = [replace(item, problem=None) if item.untold else item for item in items]

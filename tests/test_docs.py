@@ -184,6 +184,7 @@ def test_the_table_of_options_is_that_of_transcribe():
         "--format": options.Format,
         "--modality": options.Modality,
         "--device": options.DEVICES,
+        "--engine": options.Engine,
         "--face": options.FACES,
     }
     choices["--grammar"] = GRAMMARS

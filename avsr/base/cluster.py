@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from avsr.base.errors import AvsrError, UsageError
@@ -29,10 +29,8 @@ def check_engine(engine: str) -> None:
         raise UsageError(f"engine {engine!r}: must be one of {', '.join(ENGINES)}")
 
 
-def path_everywhere(named: str) -> str:
-    """A path as it is found by an actor, whose working folder is another; what is no path of this
-    machine, such as a URL or a model's name, stays as it is."""
-    return str(Path(named).absolute()) if Path(named).exists() else named
+class Died:
+    """Stands for the result of a job whose actors died TRIES times."""
 
 
 def work_off(
@@ -60,6 +58,20 @@ def work_off(
         AvsrError: Ray is not installed, or workers is 0.
         Exception: whatever the task raises; the jobs not yet done are then left undone.
     """
+    for job, found in results(todo, task, workers):
+        if isinstance(found, Died):
+            on_crash(job)
+        else:
+            on_done(job, found)
+
+
+def results(
+    todo: deque[Job], task: Callable[[Job], Result], workers: int | None
+) -> Generator[tuple[Job, Result | Died]]:
+    """The jobs with what came of them, as they are ready; see `work_off`.
+
+    What an actor works in is the folder that this process works in, where the machine has it.
+    """
     if workers == 0:
         raise AvsrError("workers is 0: Ray works in actors; allowed are 1 and more")
     if not todo:
@@ -70,7 +82,8 @@ def work_off(
         _connect(ray, workers)
     try:
         count = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
-        _drain(ray, todo, task, min(count, len(todo)), on_done, on_crash)
+        with _off_standard_output():
+            yield from _drain(ray, todo, task, min(count, len(todo)))
     finally:
         if ours:
             ray.shutdown()
@@ -90,6 +103,26 @@ def _ray() -> Any:
     return ray
 
 
+@contextmanager
+def _off_standard_output() -> Iterator[None]:
+    """Has Ray log what it knows of dead workers, which it would print to standard output: that is
+    for results alone, and Ray has no option for it."""
+    import ray._private.worker as driver
+
+    def log(data: dict[str, Any], ignore_prefix: bool) -> None:
+        logging.getLogger(__name__).debug("%s", data.get("lines"))
+
+    name = "print_to_stdstream"
+    before = getattr(driver, name, None)
+    if before is not None:
+        setattr(driver, name, log)
+    try:
+        yield
+    finally:
+        if before is not None:
+            setattr(driver, name, before)
+
+
 def _connect(ray: Any, workers: int | None) -> None:
     """Joins the cluster that there is, or starts one on this machine."""
     quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
@@ -106,15 +139,11 @@ def _connect(ray: Any, workers: int | None) -> None:
 
 
 def _drain(
-    ray: Any,
-    todo: deque[Job],
-    task: Callable[[Job], Result],
-    count: int,
-    on_done: Callable[[Job, Result], None],
-    on_crash: Callable[[Job], None],
-) -> None:
+    ray: Any, todo: deque[Job], task: Callable[[Job], Result], count: int
+) -> Iterator[tuple[Job, Result | Died]]:
     """Works the queue off with `count` actors."""
     make = ray.remote(num_cpus=1, max_restarts=0)(_Actor).remote
+    folder = os.getcwd()
     # the job that each actor is at, by the reference of its result
     running: dict[Any, tuple[Any, Job, int]] = {}
     again: deque[tuple[Job, int]] = deque()  # jobs whose actor died, and how often that was
@@ -123,34 +152,38 @@ def _drain(
         job, died = again.popleft() if again else (todo.popleft(), 0)
         running[actor.do.remote(job)] = actor, job, died
 
-    while len(running) < count and todo:
-        give(make(task))
-    while running:
-        (ready, *_), _ = ray.wait(list(running), num_returns=1)
-        actor, job, died = running.pop(ready)
-        try:
-            result = ray.get(ready)
-        except ray.exceptions.RayActorError:
-            actor = make(task)
-            if died + 1 < TRIES:
-                again.append((job, died + 1))
-            else:
-                on_crash(job)
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause if isinstance(error.cause, Exception) else error  # noqa: B904
-        else:
-            on_done(job, result)
-        if again or todo:
-            give(actor)
+    try:
+        while len(running) < count and todo:
+            give(make(task, folder))
+        while running:
+            (ready, *_), _ = ray.wait(list(running), num_returns=1)
+            actor, job, died = running.pop(ready)
+            try:
+                yield job, ray.get(ready)
+            except ray.exceptions.RayActorError:
+                actor = make(task, folder)
+                if died + 1 < TRIES:
+                    again.append((job, died + 1))
+                else:
+                    yield job, Died()
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause if isinstance(error.cause, Exception) else error  # noqa: B904
+            if again or todo:
+                give(actor)
+    finally:  # also where nobody wants the rest
+        for actor, _, _ in running.values():
+            ray.kill(actor)
 
 
 class _Actor:
     """Does one job after another, in one thread."""
 
-    def __init__(self, task: Callable[[Any], Any]) -> None:
+    def __init__(self, task: Callable[[Any], Any], folder: str) -> None:
         from avsr.base.pool import limit_threads
 
         limit_threads()
+        with suppress(OSError):
+            os.chdir(folder)
         self._task = task
 
     def do(self, job: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -48,32 +48,40 @@ def transcribed_in_processes(
     if not files:
         return
     size = min(jobs, len(files))
-    shown = _Shown(bar, len(files))
+    shown = Shown(bar, len(files))
     crew: Crew[Path] = Crew(
         size,
         max(1, cores() // size),
-        partial(_prepare, asked, finish),
+        partial(prepare, asked, finish),
         limits,
         shown.told,
         shown.said,
         finish.clean_up,
     )
+
+    def outcomes() -> Generator[Outcome]:
+        with closing(crew.work(files)) as results:
+            for file, found in results:
+                shown.done(file, 0.0 if isinstance(found, Exception) else found.duration_s)
+                yield file, found
+
+    with closing(outcomes()) as made:
+        yield from ordered(files, made) if in_order else made
+
+
+def ordered(files: Sequence[Path], outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
+    """What came of files in the order of the files: what is ready early waits."""
     waiting: dict[Path, Transcript | Exception] = {}
     expected = iter(files)
     awaited = next(expected, None)
-    with closing(crew.work(files)) as results:
-        for file, found in results:
-            shown.done(file, 0.0 if isinstance(found, Exception) else found.duration_s)
-            if not in_order:
-                yield file, found
-                continue
-            waiting[file] = found
-            while awaited in waiting:
-                yield awaited, waiting.pop(awaited)
-                awaited = next(expected, None)
+    for file, found in outcomes:
+        waiting[file] = found
+        while awaited in waiting:
+            yield awaited, waiting.pop(awaited)
+            awaited = next(expected, None)
 
 
-class _Shown:
+class Shown:
     """How far all files are, from what the processes tell."""
 
     def __init__(self, bar: Bar, count: int) -> None:
@@ -107,7 +115,7 @@ class _Shown:
         self._bar(self._done + share, self._count, f"{names}, {so_far_s:.0f} s so far")
 
 
-def _prepare(asked: Asked, finish: Finish) -> Callable[[Path, Tell], Transcript]:
+def prepare(asked: Asked, finish: Finish) -> Callable[[Path, Tell], Transcript]:
     """In a process: loads the recogniser; returns what does a recording."""
     os.environ["AVSR_QUIET_MEDIAPIPE"] = "1"  # as in the command line
     logging.getLogger("avsr").addHandler(Lines(logging.WARNING))

@@ -15,6 +15,8 @@ from avsr.base.errors import AvsrError
 from avsr.cli.extras import BurnOption, ExplainOption, Extras, FixSyncOption
 from avsr.cli.options import (
     DeviceOption,
+    Engine,
+    EngineOption,
     Format,
     HighlightOption,
     LayoutOption,
@@ -209,6 +211,7 @@ def transcribe(
     skip_existing: SkipOption = False,
     keep_tree: TreeOption = False,
     jobs: JobsOption = None,
+    engine: EngineOption = Engine.local,
     timeout: TimeoutOption = None,
     max_memory: MemoryOption = None,
     overwrite: OverwriteOption = False,
@@ -218,6 +221,7 @@ def transcribe(
     Without -o the text of several files is printed as lines of FILE, a tab, and the text.
     """
     from avsr.base.crew import Limits
+    from avsr.batch.actors import transcribed_by_actors
     from avsr.batch.asked import Asked
     from avsr.batch.children import transcribed_in_processes
     from avsr.batch.delivery import Delivery
@@ -244,6 +248,10 @@ def transcribe(
         audio_track=audio_track,
     )
     limits = Limits(timeout, max_memory)
+    if engine is Engine.ray and limits != Limits():
+        raise typer.BadParameter(
+            "actors of Ray know no limits: use --engine local", param_hint="--timeout, --max-memory"
+        )
     names = writers.formats(format.value)
     style = _style(layout, names, highlight=highlight)
     plan = planned(files, out, names, keep_tree=keep_tree, skip_existing=skip_existing)
@@ -262,7 +270,11 @@ def transcribe(
     count = len(plan.todo)
     shown = progress(f"{count} files", "files") if count != 1 else progress(plan.todo[0].name)
     with shown as bar:
-        if jobs is None and limits == Limits():
+        if engine is Engine.ray:
+            results = transcribed_by_actors(
+                asked, plan.todo, delivery, bar, jobs=jobs, in_order=out is None
+            )
+        elif jobs is None and limits == Limits():
             results = transcribed(asked, plan.todo, delivery, bar)
         else:
             results = transcribed_in_processes(

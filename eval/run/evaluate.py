@@ -141,10 +141,8 @@ def _recognised(
     todo = jobs(possible, plan.seeds, plan.chosen)
     work.forget(todo, bench.unchanged)
     engine, workers = hands
-    if engine == "ray":
-        work.through(todo, partial(do, setup.absolute()), workers, engine)
-    else:
-        work.through(todo, partial(do, setup) if workers > 1 else bench.do, workers)
+    elsewhere = workers > 1 or engine == "ray"
+    work.through(todo, partial(do, setup) if elsewhere else bench.do, workers, engine)
     lines, clips = store.lines, list(entries.values())
     return Scores(rows, plan.seeds, clips, lines, failed, plan.normalizer)
 

@@ -13,13 +13,12 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from avsr.base.cluster import path_everywhere
 from avsr.base.errors import AvsrError
 from avsr.eval.conditions.axes import clip_digest
 from avsr.eval.conditions.identity import Identity, partner
@@ -53,13 +52,6 @@ class Setup:
     noise_dir: str | None
     rir_dir: str | None
     device: str
-
-    def absolute(self) -> Setup:
-        """The same for a process with another working folder."""
-        named = {"spec": path_everywhere(self.spec), "data": path_everywhere(self.data)}
-        noise_dir = self.noise_dir and path_everywhere(self.noise_dir)
-        rir_dir = self.rir_dir and path_everywhere(self.rir_dir)
-        return replace(self, **named, noise_dir=noise_dir, rir_dir=rir_dir)
 
 
 @dataclass(frozen=True)

@@ -123,8 +123,15 @@ def ray() -> Iterator[object]:
 
 @pytest.mark.slow
 def test_ray_writes_the_same_bytes(
-    source: Path, by_processes: dict[str, bytes], tmp_path: Path, memory: str, ray: object
+    source: Path,
+    by_processes: dict[str, bytes],
+    tmp_path: Path,
+    memory: str,
+    ray: object,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(source.parent)  # where no actor was started
+    source = Path(source.name)
     for dst in (str(tmp_path / "dst"), memory):
         summary = prepare("folder", source, dst, engine="ray", workers=2, shard_clips=2)
         assert (summary.clips, summary.skipped) == (CLIPS - 1, 1)

@@ -189,3 +189,29 @@ def test_a_model_that_is_not_there_is_one_line_in_processes_too(avsr, tones: Pat
     alone = avsr("transcribe", tones, "--model", "none.safetensors")
     assert alone[0] == 1
     assert avsr("transcribe", tones, "--model", "none.safetensors", "--jobs", "2") == alone
+
+
+@pytest.mark.slow
+def test_by_actors_it_is_as_in_processes(avsr, tones: Path, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("ray", reason="needs the extra cluster")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    options = ("--model", "python:some_asr:Asr", "-f", "all", "-o")
+    status, out, err = avsr("transcribe", tones, *options, "two", "--engine", "ray", "--jobs", "2")
+    assert (status, out) == (1, "")
+    assert "avsr: tones/crash.wav: the process died over it 3 times" in err
+    assert "avsr: tones/bug.wav: " in err
+    assert "avsr: 2 done, 2 failed; " in err
+    for name in ("bug", "crash"):
+        (tones / f"{name}.wav").unlink()
+    assert avsr("transcribe", tones, *options, "one")[0] == 0
+    one, two = (
+        {path.name: path.read_text() for path in Path(name).iterdir()} for name in ("one", "two")
+    )
+    assert one == two
+    assert len(one) == 12
+
+
+def test_limits_are_for_processes_alone(avsr, tones: Path):
+    status, _, err = avsr("transcribe", tones, "--engine", "ray", "--timeout", "2")
+    assert status == 2
+    assert "actors of Ray know no limits" in err
