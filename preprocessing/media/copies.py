@@ -43,6 +43,7 @@ def shifted(source: Path, target: Path, sound_s: float) -> None:
     """
     delays = {"audio": max(sound_s, 0.0)}
     with opened(source) as film, film_at(source, target) as copy:
+        copy.metadata.update(film.metadata)
         added = {stream.index: copied_stream(copy, stream) for stream in streams_of(film)}
         for packet in packets(film, set(added)):
             delay_s = delays.get(packet.stream.type, max(-sound_s, 0.0))

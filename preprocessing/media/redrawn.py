@@ -54,6 +54,7 @@ def redrawn(source: Path, target: Path, draw: Draw) -> None:
             raise MediaError(f"{source}: has no picture to draw into")
         track = media.take("video")
         with film_at(source, target) as copy:
+            copy.metadata.update(film.metadata)
             pictures = _Encoder(copy, track)
             others = [stream for stream in streams_of(film) if stream.type != "video"]
             added = {stream.index: copied_stream(copy, stream) for stream in others}

@@ -105,3 +105,17 @@ def test_a_film_that_was_cut_off_is_copied_up_to_there(film, ffmpeg, tmp_path):
     copies.shifted(cut, tmp_path / "copy.mkv", 0.2)
     kept = packets(tmp_path / "copy.mkv")
     assert 10 < len(kept["video"]) < 45
+
+
+def test_all_tracks_their_languages_and_the_title_are_copied(film, ffmpeg, tmp_path):
+    words, source = tmp_path / "words.srt", tmp_path / "film.mkv"
+    words.write_text("1\n00:00:00,500 --> 00:00:01,000\nhello\n")
+    inputs = ["-i", str(film), "-i", str(words), "-map", "0:v", "-map", "0:a", "-map", "0:a"]
+    tags = ["-metadata:s:a:1", "language=deu", "-metadata", "title=Talk"]
+    command = [ffmpeg, "-v", "error", *inputs, "-map", "1", "-c", "copy", *tags, str(source)]
+    subprocess.run(command, check=True)
+    copies.shifted(source, tmp_path / "copy.mkv", -0.2)
+    with av.open(str(tmp_path / "copy.mkv")) as copy:
+        assert [stream.type for stream in copy.streams] == ["video", "audio", "audio", "subtitle"]
+        assert copy.streams[2].language == "deu"
+        assert copy.metadata["title"] == "Talk"
