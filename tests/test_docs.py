@@ -20,6 +20,7 @@ import avsr
 from avsr import cli
 from avsr.cli import options, program
 from avsr.decoding.grammar import GRAMMARS
+from avsr.model.config import ModelConfig
 from avsr.model.tokenizer import Tokenizer
 from avsr.preprocessing.clip import SAMPLE_RATE
 from avsr.preprocessing.synthetic.corpus import make_clip
@@ -272,11 +273,10 @@ def test_the_python_api_page_names_what_exists():
 )
 def test_every_recipe_loads_and_gives_a_network(path):
     assert load_recipe(path.stem) == load_recipe(str(path))
-    assert load_recipe(path.stem).network(Tokenizer(("<blank>", " ", "a"))).tokens == (
-        "<blank>",
-        " ",
-        "a",
-    )
+    tokenizer = Tokenizer(("<blank>", " ", "a"))
+    init = ModelConfig(tokens=("<blank>", "b"))
+    network = load_recipe(path.stem).network(tokenizer, init=init)
+    assert network.tokens == tokenizer.tokens
 
 
 def test_files_named_in_the_text_exist():

@@ -35,7 +35,8 @@ DIRECTION = (
     ("avsr.preprocessing.faces",),
     ("avsr.preprocessing",),
     ("avsr.preprocessing.synthetic",),
-    ("avsr.model", "avsr.imported"),
+    ("avsr.model",),
+    ("avsr.imported",),
     ("avsr.decoding",),
     ("avsr.sync",),
     # the engine knows recognisers by their protocol alone; who speaks it takes files by the engine

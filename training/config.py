@@ -26,6 +26,7 @@ from avsr.model.tokenizer import Tokenizer
 from avsr.preprocessing.text import LANGUAGES
 
 MOST = 10**9  # of anything that is counted
+FROM_INIT = "init"  # in place of a size
 HEAVIEST = 1000.0  # weight of a loss
 # section -> what its keys were called before; recipes and runs of then are still read
 FORMER = {
@@ -306,6 +307,12 @@ class LossConfig(_Section):
     contrastive: float = Field(
         0.2, ge=0, le=HEAVIEST, description="InfoNCE of the audio-visual embedding"
     )
+    attention: float = Field(
+        1.0,
+        ge=0,
+        le=HEAVIEST,
+        description="cross-entropy of the attention decoder, where the model has one",
+    )
     distil_start: float = Field(
         0.2, ge=0, le=1, description="share of the run after which the teacher is trusted"
     )
@@ -348,7 +355,9 @@ class OptimConfig(_Section):
 class TrainConfig(_Section):
     """One run. Unknown keys and values out of range are errors."""
 
-    size: str = Field("grid-tiny", description=f"one of {', '.join(SIZES)}")
+    size: str = Field(
+        "grid-tiny", description=f"one of {', '.join(SIZES)}; or init: the shape of that model"
+    )
     seed: int = Field(0, ge=0, lt=2**63)
     devices: int = Field(
         1,
@@ -396,25 +405,34 @@ class TrainConfig(_Section):
             raise ValueError("strategy = fsdp goes with optim.precision bf16-mixed or 32-true")
         return self
 
-    def network(self, tokenizer: Tokenizer, language: str = "") -> ModelConfig:
+    def network(
+        self, tokenizer: Tokenizer, language: str = "", init: ModelConfig | None = None
+    ) -> ModelConfig:
         """The network this recipe asks for, with a vocabulary and the language that it spells.
+
+        Args:
+            tokenizer: of the vocabulary.
+            language: in which texts are spelt.
+            init: the model that the run starts from, if any.
 
         Raises:
             AvsrError: the size is unknown or a change to it is not valid.
         """
-        if self.size not in SIZES:
-            raise AvsrError(f"size = {self.size!r}: allowed are {', '.join(SIZES)}")
+        if self.size == FROM_INIT and init is None:
+            raise AvsrError(f"size = {self.size}: name the model with --set init=MODEL")
+        if self.size not in (FROM_INIT, *SIZES):
+            allowed = ", ".join((*SIZES, FROM_INIT))
+            raise AvsrError(f"size = {self.size!r}: allowed are {allowed}")
+        shape: dict[str, Any] = {"name": self.size, **SIZES.get(self.size, {})}
+        if self.size == FROM_INIT and init is not None:
+            shape = init.model_dump()
+        spelling = {
+            "tokens": tokenizer.tokens,
+            "piece_scores": tokenizer.scores,
+            "language": language,
+        }
         try:
-            return ModelConfig(
-                **{
-                    "name": self.size,
-                    "tokens": tokenizer.tokens,
-                    "piece_scores": tokenizer.scores,
-                    "language": language,
-                    **SIZES[self.size],
-                    **self.model,
-                }
-            )
+            return ModelConfig(**{**shape, **spelling, **self.model})
         except ValidationError as error:
             raise AvsrError(f"recipe, section model: {_first(error)}") from None
 

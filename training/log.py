@@ -18,6 +18,7 @@ LOSSES = (
     "both",
     "audio",
     "video",
+    "attention",
     "audio_stream",
     "video_stream",
     "mwer",

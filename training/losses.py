@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from avsr.model.decoder import Decoder
 from avsr.model.network import AVSR
 from avsr.model.tokenizer import Tokenizer
 from avsr.training.config import LossConfig
@@ -18,6 +19,7 @@ from avsr.training.data.batch import Batch
 from avsr.training.data.pictures import change_pictures
 from avsr.training.mwer import expected_word_errors
 
+SMOOTHING = 0.1  # of the decoder's targets (Szegedy et al. 2016), as ESPnet's recipes have it
 UNKNOWN = -1  # frame target where the alignment says nothing
 
 
@@ -51,6 +53,34 @@ def ctc_of_clips(log_probs: Tensor, batch: Batch) -> Tensor:
 def per_token(losses: Tensor, batch: Batch, keep: Tensor) -> Tensor:
     """The mean of losses (B,) over the tokens of the clips that count, (B,) bool."""
     return (losses * keep).sum() / (batch.tokens * keep).sum().clamp_min(1)
+
+
+def attention_loss(decoder: Decoder, memory: Tensor, batch: Batch, dropout: float = 0.0) -> Tensor:
+    """Cross-entropy of each token, and of the end, given those before it, per token.
+
+    Args:
+        decoder: of U + 1 tokens, the last of which begins and ends a text.
+        memory: (B, T, D) that it reads.
+        batch: gives the texts.
+        dropout: of the decoder.
+    """
+    end, count = decoder.vocabulary - 1, batch.targets.shape[1]
+    places = torch.arange(count + 1, device=memory.device)
+    said = F.pad(batch.targets, (0, 1))
+    inside = places < batch.target_lens[:, None]  # (B, L + 1)
+    following = said.masked_fill(~inside, UNKNOWN).masked_fill(
+        places == batch.target_lens[:, None], end
+    )
+    given = F.pad(batch.targets, (1, 0), value=end).masked_fill(
+        places > batch.target_lens[:, None], 0
+    )
+    logits = decoder.get_submodule("output_layer")(decoder(given, memory, batch.valid, dropout))
+    return F.cross_entropy(
+        logits.float().flatten(0, 1),
+        following.flatten(),
+        ignore_index=UNKNOWN,
+        label_smoothing=SMOOTHING,
+    )
 
 
 def frame_loss(head: nn.Module, stream: Tensor, targets: Tensor, present: Tensor) -> Tensor:
@@ -262,6 +292,7 @@ class Objective(nn.Module):
             **dict.fromkeys(("audio_frame", "video_frame"), now.frame),
             **dict.fromkeys(("distil", "distil_fused"), now.distil),
             "mwer": self.config.mwer,
+            "attention": self.config.attention,
         }
 
     def _fused(
@@ -277,7 +308,9 @@ class Objective(nn.Module):
         """
         config, draw = self.config, torch.rand(len(batch.ids))
         heard, seen = shown(batch, draw.to(batch.lens.device, non_blocking=True), config)
-        log_probs = self.model.fuse(*streams, heard, seen, batch.valid, heads)[0]
+        log_probs, _, memory = self.model.fuse_and_remember(
+            *streams, heard, seen, batch.valid, heads
+        )
         on_host, groups = by_modality(*shown(batch.on_host, draw, config)), by_modality(heard, seen)
         of_clips, tokens = ctc_of_clips(log_probs, batch), batch.tokens.sum()
         losses, counts = {"fused": of_clips.sum() / tokens}, {}
@@ -287,6 +320,10 @@ class Objective(nn.Module):
                 counts[name] = (batch.tokens * group).sum()
         losses["blank_fused"] = blank_loss(log_probs, batch.frame_targets)
         counts |= {"fused": tokens, "blank_fused": is_blank(batch.frame_targets).sum()}
+        if self.model.decoder is not None and memory is not None and config.attention > 0:
+            dropout = self.model.config.dropout if self.training else 0.0
+            losses["attention"] = attention_loss(self.model.decoder, memory, batch, dropout)
+            counts["attention"] = (batch.target_lens + 1).sum()
         if config.mwer > 0:
             lens, texts = batch.lens * self.model.config.outputs_per_frame, self._texts(batch)
             losses["mwer"] = expected_word_errors(log_probs, lens, texts, self.tokenizer)

@@ -12,6 +12,7 @@ from torch import nn
 
 from avsr.base import outputs
 from avsr.base.errors import AvsrError
+from avsr.imported.store import is_installed
 from avsr.model import checkpoint
 from avsr.model.config import ModelConfig
 from avsr.model.network import AVSR
@@ -86,6 +87,7 @@ class Start:
     Attributes:
         tokenizer: its vocabulary and, behind it, the characters of the training texts that it
             lacks.
+        shape: configuration of the model.
         new: these characters.
         language: in which texts are spelt.
         lineage: what its info says of every model that is trained on from it.
@@ -96,8 +98,10 @@ class Start:
         self.source: AVSR | None = None
         info: dict[str, Any] = {}
         if config.init:
+            _refuse_imported(str(config.init))
             self.source, info = checkpoint.load(str(config.init))
         self.lineage: dict[str, Any] = {key: info[key] for key in LINEAGE if key in info}
+        self.shape = self.source.config if self.source else None
         self.new: list[str] = []
         split = config.data.train_split
         if self.source is None:
@@ -169,6 +173,20 @@ class Start:
                 )
         if not of_part(taken, "audio_frontend.encoder"):
             self.lineage.pop("ear", None)
+
+
+def _refuse_imported(name: str) -> None:
+    """Says so where a research network is named; it would be looked for among our models.
+
+    Raises:
+        AvsrError: it is one.
+    """
+    if is_installed(name):
+        raise AvsrError(
+            f"init = {name} is an imported network, which can be used and not trained: it reads "
+            "one clip at a time, takes other crops and knows no masks. Start from a model of ours, "
+            "such as default"
+        )
 
 
 def part(model: nn.Module, name: str) -> nn.Module:

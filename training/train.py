@@ -151,7 +151,7 @@ class Run:
         torch.manual_seed(config.seed)
         start = Start(config, data)
         self.lineage, self.tokenizer = start.lineage, start.tokenizer
-        network = config.network(self.tokenizer, start.language)
+        network = config.network(self.tokenizer, start.language, start.shape)
         use, cache_gb, split = config.data.use, config.data.cache_gb, config.data.train_split
         self.store = ClipStore(
             data,
@@ -326,7 +326,8 @@ class Run:
         count = sum(p.numel() for p in self.model.parameters())
         frames = sum(self.store.frames(i) for i in range(len(self.store)))
         self.say(
-            f"{config.size}: {count / 1e6:.2f} M parameters, {self.model.config.fusion} fusion, "
+            f"{self.model.config.name}: {count / 1e6:.2f} M parameters, "
+            f"{self.model.config.fusion} fusion, "
             f"{len(self.store)} "
             f"clips ({frames / FPS / 3600:.2f} h), {len(self.tokenizer)} tokens, on "
             f"{self.fabric.device}, step "

@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from avsr.imported.decoder import Decoder, DecoderConfig, DecoderScorer
 from avsr.imported.encoder import Blocks, EncoderConfig
 from avsr.imported.frontends import OUT, AudioFrontend, VideoFrontend
+from avsr.model.decoder import Decoder, DecoderConfig, DecoderScorer
 
 FusionNorm = Literal["batch", "layer", "none"]
 

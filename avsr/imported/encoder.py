@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from avsr.imported.frontends import Activation
+from avsr.model.decoder import EPS, FeedForward, sinusoids
 
-EPS = 1e-12  # of every layer normalisation but one
 LEGACY_ROWS = 5000  # of the table that the older code cuts its positions from
 
 
@@ -43,21 +43,6 @@ class EncoderConfig(BaseModel):
         if self.kernel and self.kernel % 2 == 0:
             raise ValueError("kernel must be odd")
         return self
-
-
-def sinusoids(positions: Tensor, width: int) -> Tensor:
-    """Sine in even and cosine in odd columns (Vaswani et al., 2017).
-
-    Args:
-        positions: (R,) float32; may be negative.
-        width: D, even.
-
-    Returns:
-        (R, D) float32.
-    """
-    columns = torch.arange(0, width, 2, dtype=torch.float32, device=positions.device)
-    angles = positions[:, None] * torch.exp(columns * (-math.log(10000) / width))
-    return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1)
 
 
 def relative_table(frames: int, width: int, like: Tensor) -> Tensor:
@@ -129,18 +114,6 @@ class RelativeAttention(nn.Module):
     def _by_head(self, x: Tensor) -> Tensor:
         """(T, D) -> (A, T, D / A)."""
         return x.unflatten(1, (self.heads, -1)).transpose(0, 1)
-
-
-class FeedForward(nn.Module):
-    """Two linear maps with a ReLU between them."""
-
-    def __init__(self, width: int, inner: int) -> None:
-        super().__init__()
-        self.w_1 = nn.Linear(width, inner)
-        self.w_2 = nn.Linear(inner, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.w_2(F.relu(self.w_1(x)))
 
 
 class Convolution(nn.Module):

@@ -16,11 +16,12 @@ from pydantic import BaseModel, ValidationError
 
 from avsr.base.errors import AvsrError
 from avsr.imported.autoavsr import AutoAVSR, AutoAVSRConfig, FusionNorm
-from avsr.imported.decoder import DecoderConfig, LanguageModel, LanguageModelConfig
+from avsr.imported.decoder import LanguageModel, LanguageModelConfig
 from avsr.imported.encoder import EncoderConfig
 from avsr.imported.frontends import Activation
 from avsr.imported.reading import KINDS
 from avsr.imported.usr import USR, USRConfig
+from avsr.model.decoder import DecoderConfig
 
 if TYPE_CHECKING:
     from torch import nn

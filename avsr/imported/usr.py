@@ -16,9 +16,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from avsr.imported.decoder import Decoder, DecoderConfig, DecoderScorer
-from avsr.imported.encoder import EPS, Blocks, EncoderConfig, FeedForward, RelativeAttention
+from avsr.imported.encoder import Blocks, EncoderConfig, RelativeAttention
 from avsr.imported.frontends import OUT, AudioFrontend, VideoFrontend
+from avsr.model.decoder import EPS, Decoder, DecoderConfig, DecoderScorer, FeedForward
 
 SUFFIXES = {"video": "v", "audio": "a", "av": "av"}  # of what a modality has of its own
 

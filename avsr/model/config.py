@@ -69,6 +69,10 @@ class ModelConfig(BaseModel):
     self_conditioning: bool = Field(
         True, description="stream posteriors are fed back into the stream"
     )
+    decoder_layers: int = Field(
+        0, ge=0, le=24, description="of an attention decoder over the fused part; 0 has none"
+    )
+    decoder_ff: int = Field(2048, ge=1, le=16384, description="feed-forward width of the decoder")
     dropout: float = Field(0.1, ge=0, lt=1)
 
     @model_validator(mode="after")
@@ -78,6 +82,8 @@ class ModelConfig(BaseModel):
                 f"piece_scores are {len(self.piece_scores)}, one for each of {len(self.tokens)} "
                 "tokens are needed"
             )
+        if self.decoder_layers and self.fusion == "late":
+            raise ValueError("decoder_layers: late fusion has no fused part to decode; set 0")
         if self.dim % (2 * self.heads):
             raise ValueError(
                 f"dim={self.dim} must be a multiple of twice the heads (2 x {self.heads})"
@@ -93,7 +99,7 @@ class ModelConfig(BaseModel):
 
 
 # Sizes by name; a recipe may change any field. Parameters: grid-tiny about 3 M (two CPU cores),
-# grid-whisper 11 M, the same with Whisper tiny's ear, grid about 13 M.
+# grid-whisper 11 M, the same with Whisper tiny's ear, grid about 13 M, lrs 60 M with its decoder.
 SIZES: dict[str, dict] = {
     "grid-tiny": {"outputs_per_frame": 2},
     "grid-whisper": {
@@ -112,5 +118,19 @@ SIZES: dict[str, dict] = {
         "cross_layers": 1,
         "joint_layers": 2,
         "outputs_per_frame": 2,
+    },
+    "lrs": {
+        "crop": 88,
+        "dim": 384,
+        "heads": 6,
+        "ff_mult": 3,
+        "conv_kernel": 31,
+        "video_width": 64,
+        "audio_width": 64,
+        "stream_layers": 4,
+        "cross_layers": 1,
+        "joint_layers": 3,
+        "decoder_layers": 3,
+        "decoder_ff": 1536,
     },
 }

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from avsr.model.blocks import ConformerBlock, stand_in
 from avsr.model.config import ModelConfig
+from avsr.model.decoder import Decoder, DecoderConfig
 from avsr.model.frontends import AudioFrontend, VideoFrontend, WhisperFrontend, view_lips
 from avsr.preprocessing.clip import CROP_SIZE
 
@@ -40,6 +41,7 @@ class Output:
         audio_weight: (B, T) in [0, 1], share of the fused representation taken from the audio
             stream; 0 where there is no sound, 1 where there is sound and no picture.
         lens: (B,) outputs that count, R for each valid frame.
+        memory: (B, T, D), what the attention decoder reads; None where there is none.
     """
 
     log_probs: Tensor
@@ -47,6 +49,7 @@ class Output:
     video_log_probs: Tensor
     audio_weight: Tensor
     lens: Tensor
+    memory: Tensor | None = None
 
 
 @dataclass
@@ -182,6 +185,16 @@ class AVSR(nn.Module):
         self.fusion = Fusion(config.dim)
         self.joint = nn.ModuleList(ConformerBlock(config) for _ in range(joint))
         self.head = Head(config)
+        self.decoder: Decoder | None = None
+        if config.decoder_layers:
+            shape = DecoderConfig(
+                width=config.dim,
+                heads=config.heads,
+                feed_forward=config.decoder_ff,
+                layers=config.decoder_layers,
+            )
+            # one token more than CTC has, behind all others: it begins and ends a text
+            self.decoder = Decoder(shape, len(config.tokens) + 1)
         self.audio_space = nn.Linear(config.dim, config.space_dim)
         self.video_space = nn.Linear(config.dim, config.space_dim)
 
@@ -249,7 +262,22 @@ class AVSR(nn.Module):
         valid: Tensor,
         heads: tuple[Tensor, Tensor],
     ) -> tuple[Tensor, Tensor]:
-        """Encoded streams -> fused log-probabilities (B, R T, U) and audio weight (B, T).
+        """Encoded streams -> fused log-probabilities (B, R T, U) and audio weight (B, T)."""
+        log_probs, weight, _ = self.fuse_and_remember(
+            audio, video, audio_present, video_present, valid, heads
+        )
+        return log_probs, weight
+
+    def fuse_and_remember(
+        self,
+        audio: Tensor,
+        video: Tensor,
+        audio_present: Tensor,
+        video_present: Tensor,
+        valid: Tensor,
+        heads: tuple[Tensor, Tensor],
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """As `fuse`, and what the decoder reads, (B, T, D); None where nothing is fused.
 
         A whole modality may be dropped here by an all-false mask: the result is the same as if it
         had never been there, so one encoding serves several masks.
@@ -263,11 +291,12 @@ class AVSR(nn.Module):
             )
         if self.config.fusion == "late":
             weights = self.fusion.weights(audio, video, audio_present, video_present)
-            return self._mixed(heads, weights, audio_present, video_present), weights[..., 0]
+            mixed = self._mixed(heads, weights, audio_present, video_present)
+            return mixed, weights[..., 0], None
         x, weights = self.fusion(audio, video, audio_present, video_present)
         for block in self.joint:
             x = block(x, valid)
-        return self.head(x), weights[..., 0]
+        return self.head(x), weights[..., 0], x
 
     def _mixed(
         self,
@@ -305,7 +334,7 @@ class AVSR(nn.Module):
             lens: (B,) int64 valid frames of each clip.
         """
         streams = self.encode(audio, lips, audio_present, video_present, lens)
-        log_probs, weight = self.fuse(
+        log_probs, weight, memory = self.fuse_and_remember(
             streams.audio,
             streams.video,
             streams.audio_present,
@@ -319,4 +348,5 @@ class AVSR(nn.Module):
             streams.video_log_probs,
             weight,
             lens * self.config.outputs_per_frame,
+            memory if self.decoder is not None else None,
         )

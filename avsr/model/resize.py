@@ -8,6 +8,10 @@ import torch
 
 from avsr.model.network import AVSR
 
+# tensors of the decoder that have a row for each token, and the row of its own one
+AT_THE_END = ("embed.0.weight", "output_layer.weight", "output_layer.bias")
+ENDS = torch.tensor([-1])
+
 
 @torch.no_grad()
 def with_outputs(model: AVSR, per_frame: int) -> AVSR:
@@ -60,6 +64,9 @@ def with_tokens(model: AVSR, tokens: Sequence[str]) -> AVSR:
             weights[name].unflatten(1, (-1, len(tokens)))[..., there] = value.unflatten(
                 1, (-1, len(old))
             )[..., here]
+        elif name.startswith("decoder.") and name.endswith(AT_THE_END):
+            # the token that begins and ends a text is behind all others
+            weights[name][torch.cat([there, ENDS])] = value[torch.cat([here, ENDS])]
         else:
             weights[name] = value
     other.load_state_dict(weights)

@@ -35,6 +35,7 @@ FORM = (
     "a name from `avsr models` or a .safetensors file, "
     "either with ?grammar=grid, ?beam=8 or ?adapter=FILE behind it"
 )
+IMPOSSIBLE = -1e4  # a log probability
 WINDOW_S = 20.0  # a model may name its own in its checkpoint's info ("window_s") ...
 # ... between these: a shorter one cuts words, a longer one has no bound on memory
 WINDOW_RANGE_S = (1.0, 120.0)
@@ -316,7 +317,10 @@ class NetworkRecogniser(Recogniser):
             output.lens.cpu(),
             output.audio_weight.float().cpu(),
         )
-        texts = decoding.ids(log_probs, lens, self.tokens, closed)
+        if self.model.decoder is not None and decoding.beam and decoding.language is None:
+            texts = self._jointly(log_probs, lens, output.memory, decoding.beam)
+        else:
+            texts = decoding.ids(log_probs, lens, self.tokens, closed)
         posteriors = [
             clip[:outputs] for clip, outputs in zip(log_probs, lens.tolist(), strict=True)
         ]
@@ -333,6 +337,33 @@ class NetworkRecogniser(Recogniser):
                 slice(math.floor(word.letters[0]), math.ceil(word.letters[1])) for word in words
             ]
             found.append((words, [float(weight[i, frames].mean()) for frames in letters]))
+        return found
+
+    def _jointly(
+        self, log_probs: torch.Tensor, lens: torch.Tensor, memory: torch.Tensor | None, beam: int
+    ) -> list[Sequence[int]]:
+        """The ids that CTC and the attention decoder together find most probable, clip by clip.
+
+        Args:
+            log_probs: (B, R T, U) on the CPU.
+            lens: (B,) outputs that count.
+            memory: (B, T, D) that the decoder reads.
+            beam: width of the search.
+        """
+        from torch.nn.functional import pad
+
+        from avsr.decoding.joint import JointSearch, joint_search
+        from avsr.model.decoder import DecoderScorer
+
+        assert self.model.decoder is not None
+        assert memory is not None
+        scorer, options = DecoderScorer(self.model.decoder), JointSearch(beam=beam)
+        found: list[Sequence[int]] = []
+        for clip, outputs, read in zip(log_probs, lens.tolist(), memory, strict=True):
+            # CTC knows no token that ends a text
+            spelt = pad(clip[:outputs], (0, 1), value=IMPOSSIBLE)
+            frames = outputs // self.config.outputs_per_frame
+            found.append(joint_search(spelt, read[:frames].float(), scorer, None, options)[0].ids)
         return found
 
     def _forward(self, clips: list[Clip], decoding: Decoding, closed: bool) -> list[Hypothesis]:

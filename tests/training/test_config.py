@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from avsr.base.errors import AvsrError
+from avsr.model.config import ModelConfig
 from avsr.model.tokenizer import BLANK, Tokenizer
 from avsr.training.config import TrainConfig, _tell_former, load_recipe
 
@@ -20,10 +21,21 @@ from avsr.training.config import TrainConfig, _tell_former, load_recipe
         ("grid-tiny", "grid-tiny"),
         ("grid-finetune", "grid-whisper"),
         ("grid", "grid-whisper"),
+        ("lrs", "lrs"),
     ],
 )
 def test_shipped_recipes_build_their_network(name: str, size: str) -> None:
     assert load_recipe(name).network(Tokenizer((BLANK, "a"))).name == size
+
+
+def test_a_run_takes_the_shape_of_the_model_that_it_starts_from() -> None:
+    init = ModelConfig(name="mine", tokens=(BLANK, "b"), dim=32, language="fr")
+    config = load_recipe("finetune", ["model.dropout=0.3"])
+    network = config.network(Tokenizer((BLANK, "b", "c")), "fr", init)
+    grown = {"tokens": (BLANK, "b", "c"), "dropout": 0.3}
+    assert network == init.model_copy(update=grown)
+    with pytest.raises(AvsrError, match="size = init: name the model with --set init=MODEL"):
+        config.network(Tokenizer((BLANK, "b")))
 
 
 def test_values_from_the_command_line_win(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from avsr.model import checkpoint
 from avsr.model.config import SIZES, ModelConfig
 from avsr.model.network import AVSR
 from avsr.model.tokenizer import BLANK, Tokenizer
+from avsr.recognisers.ours import load
+from avsr.training import start
 from avsr.training import train as module
 from avsr.training.config import LossConfig, load_recipe
 from avsr.training.data.batch import Batch, collate
@@ -716,6 +718,35 @@ def test_starting_from_a_model_keeps_its_vocabulary(
         recipe, [few], tmp_path / "b", overrides=["optim.steps=1", f"init={path}"], say=quiet
     )
     assert checkpoint.load(tuned)[0].config.tokens == checkpoint.load(path)[0].config.tokens
+
+
+def test_the_recipes_for_large_corpora_at_the_size_of_a_toy(
+    corpus: Callable[..., Path], tmp_path: Path
+) -> None:
+    """From pieces and an attention decoder beside CTC to a model that goes on from there."""
+    folder = corpus()
+    tiny = ["model.dim=32", "model.heads=2", "model.video_width=4", "model.audio_width=4"]
+    tiny += ["model.stream_layers=1", "model.joint_layers=1", "model.decoder_layers=1"]
+    tiny += ["model.crop=32", "tokens.size=20", "optim.accumulate=2", "loss.streams_first=0"]
+    few = ["data.workers=0", "data.max_frames=75", "optim.steps=1", "log_every=1"]
+    lines: list[str] = []
+    first = train("lrs", [folder], tmp_path / "a", False, [*tiny, *few], lines.append)
+    assert any(" attention " in line for line in lines)
+    network = checkpoint.load(first)[0]
+    assert network.config.language == "en"
+    more = [*few, f"init={first}", "optim.lr=1e-9"]
+    second = train("finetune", [folder], tmp_path / "b", False, more, quiet)
+    assert checkpoint.load(second)[0].config == network.config
+    told = next(iter(load(f"{second}?beam=2").recognise([make_clip(0, TEXTS[0])])))
+    assert told.text == " ".join(word.word for word in told.words)
+
+
+def test_an_imported_network_is_not_trained(
+    corpus: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(start, "is_installed", lambda name: name == "usr")
+    with pytest.raises(AvsrError, match=r"init = usr is an imported network.*not trained"):
+        train("finetune", [corpus()], tmp_path / "a", False, ["init=usr"], quiet)
 
 
 # ----------------------------------------------------------------------------- parts of the network

@@ -10,10 +10,11 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from avsr.imported.autoavsr import AutoAVSR, AutoAVSRConfig
-from avsr.imported.decoder import DecoderConfig, LanguageModel, LanguageModelConfig
+from avsr.imported.decoder import LanguageModel, LanguageModelConfig
 from avsr.imported.encoder import EncoderConfig
 from avsr.imported.inference import empty_network
 from avsr.imported.usr import USR, USRConfig
+from avsr.model.decoder import DecoderConfig
 
 ENCODER = EncoderConfig(width=48, heads=4, feed_forward=96, layers=2, kernel=15, macaron=True)
 DECODER = DecoderConfig(width=48, heads=4, feed_forward=80, layers=2)

@@ -121,6 +121,8 @@ def test_from_texts_of_a_language_to_its_error_rates(
     recipe = tmp_path / "plain.toml"
     recipe.write_text(PLAIN)
     more = ["tokens.kind=pieces", "tokens.size=40", f"tokens.language={language}"]
+    if language == "fr":
+        more += ["model.decoder_layers=1", "model.decoder_ff=32"]
     path = train(str(recipe), [corpus(clips)], tmp_path / "run", overrides=more, say=lambda _: None)
     # the file is all that is needed
     alone = tmp_path / "elsewhere.safetensors"
@@ -132,3 +134,6 @@ def test_from_texts_of_a_language_to_its_error_rates(
     said = [found.text for found in load(alone).recognise(clips)]
     assert wer(texts, said).rate < 0.5  # not trained to the end
     assert cer(texts, said).rate < 0.5
+    if config.decoder_layers:
+        jointly = [found.text for found in load(f"{alone}?beam=4").recognise(clips)]
+        assert wer(texts, jointly).rate < 0.5
