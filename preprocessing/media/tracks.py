@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # samples a second; with less there is no speech, and a small file could last for days
 LOWEST_RATE = 2000
+MOST_PIXELS = 8192 * 8192  # of a picture; a few bytes may claim more than fits any memory
 LEAP_S = 3600.0  # a longer step in the timestamps is a fault in the file, not silence
 # the same for transport and program streams, whose clocks may restart (FFmpeg's limit) ...
 BROADCAST_LEAP_S = 10.0
@@ -98,6 +99,9 @@ class LocalFile:
         return self.read(8)[4:] in (b"ftyp", b"wide", b"mdat")
 
 
+LIMITED = {"max_pixels": str(MOST_PIXELS)}  # FFmpeg's options for decoders
+
+
 @cache
 def confined() -> dict[str, str]:
     """FFmpeg's options under which nothing but the bytes it is handed can be read."""
@@ -123,6 +127,7 @@ def open_container(path: Path, file: LocalFile) -> av.container.InputContainer:
             file,
             mode="r",
             container_options=confined(),
+            options=LIMITED,
             metadata_errors="replace",  # tags in an old encoding must not stop the reading
         )
     except (av.FFmpegError, OSError, ValueError) as error:
@@ -240,6 +245,7 @@ class Track:
         # Exact samples that go beyond full scale were meant so; lossy ones overshoot.
         self.lossless = bool(self.stream.codec_context.codec.properties & LOSSLESS)
         self._clock = _Clock(self.stream, bool(self.container.format.flags & CLOCK_RESTARTS))
+        self.stream.codec_context.options = LIMITED
         if kind == "video" and self.stream.width * self.stream.height > 1280 * 720:
             # worth the extra frames in flight only where decoding is slow
             self.stream.thread_type = "AUTO"
@@ -298,10 +304,9 @@ class Track:
                 if self.kind == "audio":
                     duration_s = frame.samples / frame.sample_rate
                 else:
-                    duration_s = (
-                        float((getattr(frame, "duration", 0) or 0) * self.stream.time_base)
-                        or 1 / self.fps
-                    )
+                    duration_s = float((getattr(frame, "duration", 0) or 0) * self.stream.time_base)
+                    if not 0 < duration_s <= LEAP_S:  # unknown, or a clock that runs absurdly
+                        duration_s = 1 / self.fps
                 yield self._clock.stamp(frame, duration_s), duration_s, frame
 
     def _packets(self) -> Iterator[Any]:

@@ -764,3 +764,18 @@ def test_a_stretch_of_a_file_is_what_the_whole_file_has_there(
         there = heard[first * SAMPLES_PER_FRAME : last * SAMPLES_PER_FRAME]
         assert np.abs(found - there).max() < 1e-3
         assert media.info.duration_s == pytest.approx((last - first) / FPS, abs=0.1)
+
+
+def test_pictures_too_large_for_memory_are_not_decoded(tmp_path: Path):
+    path = tmp_path / "huge.gif"
+    head = b"GIF89a" + (16000).to_bytes(2, "little") * 2
+    path.write_bytes(head + b"\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\1\0\1\0\0\2\2D\1\0;")
+    with pytest.raises(MediaError, match="neither sound nor picture that can be decoded"):
+        streams.open_media(path)
+
+
+def test_a_clock_that_runs_absurdly_does_not_make_a_film_of_years(tmp_path: Path):
+    path = tmp_path / "slow.y4m"
+    path.write_bytes(b"YUV4MPEG2 W16 H16 F1:1000000 C420\n" + (b"FRAME\n" + b"\x80" * 384) * 40)
+    with streams.open_media(path) as media:
+        assert sum(len(piece) for piece in media.pieces()) < 25 * 60

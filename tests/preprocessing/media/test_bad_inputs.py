@@ -1,0 +1,139 @@
+"""What broken and hostile recordings may not do: no traceback, no hang, no memory without end, no
+network, no file read or written elsewhere. One in fifteen is tried always, all of them with
+
+    AVSR_BAD_INPUTS=all pytest -m slow tests/preprocessing/media/test_bad_inputs.py
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ASR = """
+class Asr:
+    def recognise(self, clips, modality):
+        return ["words" for _ in clips]
+"""
+# generous: the machine may be busy
+LIMITS = ("--jobs", "2", "--timeout", "300", "--max-memory", "1500")
+UNEXPECTED = re.compile(
+    rb"Traceback|unexpected|took longer than|took more than|process ended|ended before"
+)
+EVERY = 15
+whole = pytest.mark.skipif(
+    os.environ.get("AVSR_BAD_INPUTS") != "all", reason="takes minutes: set AVSR_BAD_INPUTS=all"
+)
+
+
+@pytest.fixture(scope="module")
+def generator() -> ModuleType:
+    path = Path(__file__).with_name("bad_inputs.py")
+    spec = importlib.util.spec_from_file_location("bad_inputs", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def listener() -> Iterator[socket.socket]:
+    """Where playlists point to; who connects has used the network."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def inputs(generator, listener, tmp_path_factory) -> tuple[Path, list[Path]]:
+    """The folder, and what can be named."""
+    root = tmp_path_factory.mktemp("bad")
+    return root, generator.make(root, f"http://127.0.0.1:{listener.getsockname()[1]}")
+
+
+def state(root: Path) -> dict[str, tuple[int, int]]:
+    """What lies in a folder, with size and time of the last change."""
+    found = {}
+    for below, folders, names in os.walk(root):
+        for name in (*folders, *names):
+            status = os.lstat(os.path.join(below, name))
+            found[os.path.join(below, name)] = status.st_size, status.st_mtime_ns
+    return found
+
+
+def run(
+    command: str, options: tuple[str, ...], paths: list[Path], here: Path
+) -> tuple[int, bytes, bytes]:
+    """A command in an empty folder: exit status, standard output, standard error."""
+    asr = here.with_name(f"{here.name} asr")
+    for folder in (here, asr):
+        folder.mkdir()
+    (asr / "some_asr.py").write_text(ASR)
+    arguments = [sys.executable, "-m", "avsr", command, *options, "--", *map(os.fsencode, paths)]
+    environment = os.environ | {"PYTHONPATH": str(asr)}
+    done = subprocess.run(
+        arguments, cwd=here, env=environment, stdin=subprocess.DEVNULL, capture_output=True
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def refuse_harm(root: Path, before: dict, here: Path, listener: socket.socket, err: bytes) -> None:
+    """What holds whatever was read."""
+    assert not UNEXPECTED.search(err), UNEXPECTED.findall(err)
+    assert state(root) == before
+    assert not list(here.iterdir())
+    with pytest.raises(BlockingIOError):
+        listener.accept()
+
+
+def transcribed(paths: list[Path], root: Path, here: Path, listener: socket.socket) -> bytes:
+    """Transcribes inputs; returns what was said."""
+    before = state(root)
+    options = (*LIMITS, "--model", "python:some_asr:Asr")
+    status, out, err = run("transcribe", options, paths, here)
+    assert status in (0, 1), err[-2000:]
+    refuse_harm(root, before, here, listener, err)
+    counts = re.search(rb"avsr: (\d+) done, (\d+) failed", err)
+    assert counts is not None
+    assert sum(map(int, counts.groups())) == len(paths)
+    read = {line.split(b"\t")[0] for line in out.splitlines()}
+    for group in ("lists", "others"):
+        led_astray = [name for name in read if f"/{group}/".encode() in name]
+        assert not led_astray
+    return err
+
+
+def test_some_bad_inputs_do_no_harm(inputs, listener, tmp_path: Path):
+    root, paths = inputs
+    assert len(paths) >= 500
+    transcribed(paths[::EVERY], root, tmp_path / "here", listener)
+
+
+@pytest.mark.slow
+@whole
+def test_all_bad_inputs_do_no_harm(inputs, listener, tmp_path: Path):
+    root, paths = inputs
+    transcribed(paths, root, tmp_path / "here", listener)
+
+
+@pytest.mark.slow
+@whole
+def test_the_doctor_examines_bad_inputs(inputs, listener, tmp_path: Path):
+    root, paths = inputs
+    chosen = paths[:: EVERY // 3]
+    before = state(root)
+    status, out, err = run("doctor", ("--json",), chosen, tmp_path / "here")
+    assert status == 1
+    refuse_harm(root, before, tmp_path / "here", listener, err)
+    assert all(json.loads(line)["schema"] == 1 for line in out.splitlines())
+    assert len(out.splitlines()) + err.count(b"\n") >= len(chosen)
