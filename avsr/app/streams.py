@@ -11,10 +11,11 @@ from typing import Any
 
 from avsr.app.shelf import Shelf
 from avsr.app.work import Models
+from avsr.base.console import one_line
 from avsr.base.errors import AvsrError, MediaError
 from avsr.decoding.words import Word
 from avsr.live.captions import Caption
-from avsr.live.session import live
+from avsr.live.session import Latency, live
 from avsr.preprocessing.media import arriving, copies
 from avsr.recognisers.base import Recogniser
 from avsr.recognisers.protocol import stream_for
@@ -37,6 +38,7 @@ class Stream:
         self._file = recording.open("wb")
         self._inbox = arriving.Inbox()
         self._captions: list[dict[str, Any]] = []
+        self._latency = Latency()
         self._ended = threading.Event()
         self._error = ""
         self.heard_s = time.monotonic()
@@ -47,10 +49,12 @@ class Stream:
         def run() -> None:
             try:
                 source = arriving.stream(self._inbox)
-                for caption in live(source, recogniser, modality):
+                for caption in live(source, recogniser, modality, self._latency):
                     self._captions.append(_fields(caption))
             except AvsrError as error:
                 self._error = str(error)
+            except Exception as error:  # the page is the only place where somebody would see it
+                self._error = f"unexpected {type(error).__name__}: {one_line(str(error))}"
             finally:
                 self._ended.set()
 
@@ -69,10 +73,11 @@ class Stream:
         self._inbox.write(data)
 
     def news(self) -> dict[str, Any]:
-        """The captions since the last call, and what went wrong."""
+        """The captions since the last call, what went wrong, and the seconds of pictures that were
+        left out to keep up."""
         count = len(self._captions)
         found, self._captions[:count] = self._captions[:count], []
-        return {"captions": found, "error": self._error}
+        return {"captions": found, "error": self._error, "unseen_s": self._latency.unseen_s}
 
     def finish(self) -> None:
         """Ends the recording."""

@@ -28,9 +28,9 @@ class Camera extends HTMLElement {
     this.told = make("p", "told", "Captions appear while you speak.");
     this.told.setAttribute("role", "status");
     const buttons = make("div", "buttons", this.start, this.stop, this.again);
-    const choices = make("div", "choices", this.seen.label, this.heard.label, label);
+    this.choices = make("div", "choices", this.seen.label, this.heard.label, label);
     const captions = make("div", "captions", this.certain, this.open);
-    this.append(make("section", "avsr-camera", this.picture, captions, choices, buttons, this.told));
+    this.append(make("section", "avsr-camera", this.picture, captions, this.choices, buttons, this.told));
     this.fill();
   }
 
@@ -99,7 +99,7 @@ class Camera extends HTMLElement {
     this.recorder.start(CHUNK_MS);
     this.line = make("p", "");
     this.certain.append(this.line);
-    [this.start.hidden, this.stop.hidden] = [true, false];
+    this.running(true);
     this.stop.focus();
   }
 
@@ -131,7 +131,8 @@ class Camera extends HTMLElement {
     this.certain.scrollTop = this.certain.scrollHeight;
     if (this.delays.length) {
       const middle = [...this.delays].sort((a, b) => a - b)[this.delays.length >> 1];
-      this.tell(`Words are certain ${middle.toFixed(1)} s after they were said.`);
+      const lips = news.unseen_s > 1 ? " Some lips were left out to keep up." : "";
+      this.tell(`Words are certain ${middle.toFixed(1)} s after they were said.${lips}`);
     }
   }
 
@@ -167,7 +168,12 @@ class Camera extends HTMLElement {
     this.devices?.getTracks().forEach((track) => track.stop());
     this.picture.srcObject = null;
     this.stop.disabled = false;
-    [this.start.hidden, this.stop.hidden] = [false, true];
+    this.running(false);
+  }
+
+  running(yes) {
+    this.start.hidden = this.choices.hidden = yes;
+    this.stop.hidden = !yes;
   }
 
   hand() {
