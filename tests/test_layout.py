@@ -290,7 +290,17 @@ def test_the_wheel_holds_avsr_alone_and_all_of_it(wheel):
     expected = {
         path.relative_to(ROOT / "avsr").as_posix() if folder == "avsr" else name_of(path)
         for folder in PACKAGES
-        for pattern in ("recipes/*.toml", "weights/*", "*.css", "*.js", "*.j2", "*.png", None)
+        for pattern in (
+            "recipes/*.toml",
+            "weights/*",
+            "*.schema.json",
+            "*.html",
+            "*.css",
+            "*.js",
+            "*.j2",
+            "*.png",
+            None,
+        )
         for path in (sources(folder) if pattern is None else (ROOT / folder).rglob(pattern))
     }
     held = {name.removeprefix("avsr/") for name in names if name.startswith("avsr/")}
