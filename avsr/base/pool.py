@@ -18,6 +18,7 @@ from avsr.base.errors import AvsrError
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
+STARTS = 3
 LONE_TRIES = 2  # of a job that was running when a process died
 
 
@@ -77,14 +78,7 @@ def _drain(
     """
     running: dict[Future[Result], Job] = {}
     others = set(active_children())
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=start_worker) as pool:
-        try:
-            pool.submit(os.getpid).result()
-        except BrokenProcessPool as error:
-            raise AvsrError(
-                "worker processes do not start; make the call below `if __name__ == '__main__':`, "
-                "or with workers=0"
-            ) from error
+    with _started(workers) as pool:
         try:
             while todo or running:
                 while todo and len(running) < 2 * workers:
@@ -101,6 +95,26 @@ def _drain(
             pool.shutdown(cancel_futures=True)
             raise
     return []
+
+
+def _started(workers: int) -> ProcessPoolExecutor:
+    """A pool whose processes start.
+
+    Raises:
+        AvsrError: they do not, STARTS times.
+    """
+    for _ in range(STARTS):
+        pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=start_worker)
+        try:
+            pool.submit(os.getpid).result()
+            return pool
+        except BrokenProcessPool as error:  # one may be killed by chance while it starts
+            pool.shutdown()
+            broken = error
+    raise AvsrError(
+        "worker processes do not start; make the call below `if __name__ == '__main__':`, or with "
+        "workers=0"
+    ) from broken
 
 
 def start_worker(threads: int = 1) -> None:
