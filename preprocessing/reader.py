@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from avsr.base.errors import AvsrError, MediaError
-from avsr.preprocessing.clip import CROP_SIZE, FPS, Clip
+from avsr.preprocessing.clip import FPS, Clip
 from avsr.preprocessing.faces.crop_styles import OWN, style_named
 from avsr.preprocessing.faces.mouths import MOST_CROPS, Crops, Lead, Mouth
 
@@ -294,6 +294,17 @@ class ClipReader:
         if self._window is not None and self._window < 1:
             raise AvsrError(f"window {window_s} s: must be at least {1 / FPS} s, one frame")
 
+    def take(self, persons: list[Person], chosen: Person | None, pictured: np.ndarray) -> None:
+        """Reads the lips of a person who is known already, with no search; before anybody iterates.
+
+        Args:
+            persons: all of the file.
+            chosen: one of them; None for nobody.
+            pictured: (T,) bool, where there is a picture.
+        """
+        self.persons, self.chosen, self._pictured = persons, chosen, [pictured]
+        self._mouth = Mouth.of(chosen, len(pictured), self._style)
+
     def begin(self) -> None:
         """Begins to read ahead before anybody iterates, while a model is loaded for instance."""
         from avsr.base.ahead import Ahead
@@ -342,7 +353,7 @@ class ClipReader:
                     and cut[0].end + DELAY <= tracker.settled
                     and lead.clear(tracker.tracks, tracker.settled)
                 ):
-                    yield self._clip(cut[0], lead.use(cut[0]))
+                    yield cut[0].clip(lead.use(cut[0]), **self._labels)
                     done = cut.popleft().end
                 if sum(1 + len(crops.mouths) for crops in cut) * PIECE_FRAMES > MOST_CROPS:
                     kept = False
@@ -362,7 +373,7 @@ class ClipReader:
             yield from self._known(done)
         ids = [track.id for track in self.chosen.tracks] if self.chosen is not None else []
         for crops in cut if kept else ():
-            yield self._clip(crops, ids)
+            yield crops.clip(ids, **self._labels)
 
     def _known(self, first: int) -> Generator[Clip]:
         """The pieces from a frame on, with the mouth where it is known to be.
@@ -373,29 +384,7 @@ class ClipReader:
         assert self._mouth is not None
         for piece in self.media.pieces(piece_frames=PIECE_FRAMES, **self._wanted):
             if piece.first_frame >= first:
-                yield self._clip(Crops.of(piece, {0: self._mouth.at}), [0])
-
-    def _clip(self, crops: Crops, tracks: Sequence[int]) -> Clip:
-        """One piece as a clip, with the mouth of these tracks; where two overlap, the later in the
-        list counts.
-
-        Frames without a readable mouth, and frames the decoder lost, are zeros and absent.
-        """
-        frames = len(crops.audio_present)
-        lips = np.zeros((frames, CROP_SIZE, CROP_SIZE), np.uint8)
-        present, quality = np.zeros(frames, bool), np.zeros(frames, np.float32)
-        for track in tracks:
-            for here, (crop, scale) in crops.mouths.get(track, {}).items():
-                lips[here], present[here], quality[here] = crop, True, scale
-        return Clip(
-            audio=crops.audio,
-            lips=lips,
-            audio_present=crops.audio_present,
-            video_present=present,
-            start_s=crops.first_frame / FPS,
-            quality=quality,
-            **self._labels,
-        )
+                yield Crops.of(piece, {0: self._mouth.at}).clip([0], **self._labels)
 
 
 def _nothing(video: bool, audio: bool) -> str:

@@ -21,7 +21,7 @@ class Asked:
             `Recogniser.with_decoding`.
         no_lexicon: letter by letter, also where the model knows its few words.
         language: code of what is spoken.
-        modality, face, audio_track: as in `Recogniser.transcribe`.
+        modality, face, audio_track, speakers: as in `Recogniser.transcribe`.
     """
 
     model: str = "default"
@@ -35,6 +35,7 @@ class Asked:
     modality: str = "auto"
     face: str | int = "main"
     audio_track: int | None = None
+    speakers: bool | tuple[str, ...] = False
 
     @property
     def files(self) -> list[str | Path]:
@@ -44,7 +45,8 @@ class Asked:
     @property
     def options(self) -> dict[str, Any]:
         """For `Recogniser.transcribe`."""
-        return {"modality": self.modality, "face": self.face, "audio_track": self.audio_track}
+        names = ("modality", "face", "audio_track", "speakers")
+        return {name: getattr(self, name) for name in names}
 
     def recogniser(self) -> Recogniser:
         """The recogniser, decoding as it shall.
@@ -63,14 +65,18 @@ class Asked:
             found = found.with_decoding(self.beam, spoken)
         return found if self.language is None else found.in_language(self.language)
 
-    def reader(self, file: Path) -> ClipReader:
-        """A reader of a recording, which begins to read when it is told so.
+    def reader(self, file: Path) -> ClipReader | None:
+        """A reader of a recording, which begins to read when it is told so; None where it is not
+        read in one go.
 
         Raises:
             AvsrError: it cannot be read.
         """
         from avsr.preprocessing.reader import ClipReader
+        from avsr.transcribing.speakers.people import SPEAKING
 
+        if self.speakers or self.face == SPEAKING:
+            return None
         streams: dict[str, Any] = {
             "audio": self.modality != "video",
             "video": self.modality != "audio",

@@ -70,7 +70,8 @@ def _begun(asked: Asked, file: Path) -> ClipReader | None:
         reader = asked.reader(file)
     except AvsrError:
         return None
-    reader.begin()
+    if reader is not None:
+        reader.begin()
     return reader
 
 

@@ -11,9 +11,10 @@ import typer
 
 from avsr.base import outputs
 from avsr.base.console import failing_alone, one_line, progress, say
-from avsr.base.errors import AvsrError
+from avsr.base.errors import AvsrError, UsageError
 from avsr.cli.extras import BurnOption, ExplainOption, Extras, FixSyncOption
 from avsr.cli.options import (
+    FACES,
     DeviceOption,
     Engine,
     EngineOption,
@@ -37,7 +38,8 @@ def face_rule(text: str) -> str:
     from avsr.preprocessing.faces.persons import check_rule
 
     try:
-        check_rule(text)
+        if text not in FACES:
+            check_rule(text)
     except AvsrError as error:
         raise typer.BadParameter(str(error)) from error
     return text
@@ -130,8 +132,21 @@ FaceOption = Annotated[
     typer.Option(
         metavar="RULE",
         callback=face_rule,
-        help="Whose lips: main (longest and largest), largest, left, right, a number from 0 on, "
-        "or a place in the picture as x,y in pixels.",
+        help="Whose lips: main (longest and largest), largest, left, right, speaking (who speaks "
+        "most), a number from 0 on, or a place in the picture as x,y in pixels.",
+    ),
+]
+SpeakersOption = Annotated[
+    bool,
+    typer.Option(
+        "--speakers", help="Say who speaks, and read each from their own lips, by their faces."
+    ),
+]
+SpeakerNamesOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME,...",
+        help="With --speakers: what they are called, in the order in which they first speak.",
     ),
 ]
 AudioTrackOption = Annotated[
@@ -203,6 +218,8 @@ def transcribe(
     no_lexicon: NoLexiconOption = False,
     language: LanguageOption = None,
     face: FaceOption = "main",
+    speakers: SpeakersOption = False,
+    speaker_names: SpeakerNamesOption = None,
     audio_track: AudioTrackOption = None,
     fix_sync: FixSyncOption = False,
     burn: BurnOption = False,
@@ -229,6 +246,7 @@ def transcribe(
     from avsr.batch.summary import Summary
     from avsr.batch.work import transcribed
     from avsr.transcribing import writers
+    from avsr.transcribing.speakers.people import SPEAKING
 
     if adapter is not None:
         from avsr.recognisers.ours import with_adapter
@@ -246,6 +264,7 @@ def transcribe(
         modality=modality.value,
         face=int(face) if face.isdecimal() else face,
         audio_track=audio_track,
+        speakers=_speakers(face, speaker_names, wanted=speakers),
     )
     limits = Limits(timeout, max_memory)
     if engine is Engine.ray and limits != Limits():
@@ -258,7 +277,8 @@ def transcribe(
     if out is None:
         _refuse_on_standard_output(plan, names)
     inputs: list[str | Path] = [*plan.files, *asked.files]
-    seen = {"face": asked.face, "audio_track": audio_track}
+    # a film is synchronised and explained as a whole, whoever speaks
+    seen = {"face": "main" if face == SPEAKING else asked.face, "audio_track": audio_track}
     extras = Extras(out, fix_sync, burn, explain, style, modality.value, device, seen, plan.folders)
     extras.check(plan.files)
     delivery = Delivery(names, plan.targets, style, inputs, overwrite, extras.targets, extras.make)
@@ -298,6 +318,23 @@ def transcribe(
         for line in summary.lines():
             say(line)
     raise typer.Exit(int(bool(summary.failures)))
+
+
+def _speakers(face: str, names: str | None, *, wanted: bool) -> bool | tuple[str, ...]:
+    """Whether everybody is read, and what they are called.
+
+    Raises:
+        typer.BadParameter: names without speakers, or that are none.
+    """
+    from avsr.transcribing.speakers.people import names_of
+
+    if names is not None and not wanted:
+        raise typer.BadParameter("needs --speakers", param_hint="--speaker-names")
+    try:
+        given = names_of(names.split(",") if names is not None else True, face) if wanted else []
+    except UsageError as error:
+        raise typer.BadParameter(str(error), param_hint="--speakers") from error
+    return tuple(given) or wanted
 
 
 def _style(layout: str, names: Sequence[str], *, highlight: bool) -> Style:

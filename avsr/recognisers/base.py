@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Self
 
 from avsr.base.errors import UsageError
 from avsr.recognisers import protocol
-from avsr.transcribing import engine, together
+from avsr.transcribing import together
 from avsr.transcribing.engine import Progress
+from avsr.transcribing.speakers import people
 from avsr.transcribing.transcript import Transcript
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Recogniser(protocol.Recogniser):
         language: Language | None = None,
         reader: ClipReader | None = None,
         audio_track: int | None = None,
+        speakers: bool | Sequence[str] = False,
     ) -> Transcript:
         """Recognises a media file of any length; memory does not grow with it.
 
@@ -73,12 +75,15 @@ class Recogniser(protocol.Recogniser):
             modality: "auto" uses what is there; "av", "audio" and "video" insist on it.
             beam, language: as in with_decoding.
             face: whose lips: "main", "largest", "left", "right", the number of a person, or a place
-                in the picture as "x,y", see `persons.choose_person`.
+                in the picture as "x,y", see `persons.choose_person`; "speaking" for who speaks
+                most, told by the embedding of sound and lips.
             progress: told how far it is; what it raises ends the call, which is how to cancel it.
             reader: of this file, face and modality, which began to read while the model was loaded;
                 is closed.
             audio_track: which of several sound tracks, counted from 1; the file's own default where
                 None.
+            speakers: true reads the lips of everybody, each where they speak, and says in each
+                segment who does; names in a list are given in the order in which they first speak.
 
         Returns:
             The words with their times, and warnings: what is missing, cut off, damaged or in doubt.
@@ -88,7 +93,7 @@ class Recogniser(protocol.Recogniser):
                 face, or a beam or language that cannot be used.
             MediaError: the file cannot be read.
         """
-        return engine.transcribe(
+        return people.transcribe(
             self.asked(modality, beam, language),
             path,
             modality,
@@ -96,6 +101,7 @@ class Recogniser(protocol.Recogniser):
             progress=progress,
             reader=reader,
             audio_track=audio_track,
+            speakers=speakers,
         )
 
     def transcribe_many(
@@ -108,12 +114,13 @@ class Recogniser(protocol.Recogniser):
         language: Language | None = None,
         reader: ClipReader | None = None,
         audio_track: int | None = None,
+        speakers: bool | Sequence[str] = False,
     ) -> Generator[Transcript | Exception]:
         """Recognises several files faster than one after the other.
 
         Args:
             paths: files of any length; few are open at a time, however many there are.
-            modality, beam, face, language, audio_track: as in transcribe, of every file.
+            modality, beam, face, language, audio_track, speakers: as in transcribe, of every file.
             progress: told how far a file is that is read in the caller's thread.
             reader: of the first file, as in transcribe; read in the caller's thread, and closed.
 
@@ -134,6 +141,7 @@ class Recogniser(protocol.Recogniser):
             progress=progress,
             reader=reader,
             audio_track=audio_track,
+            speakers=speakers,
         )
 
     def asked(

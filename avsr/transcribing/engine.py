@@ -23,7 +23,7 @@ from avsr.recognisers.protocol import Recogniser, stream_for
 from avsr.transcribing.activity import SURE, spoken, stretches
 from avsr.transcribing.domains import judged, told
 from avsr.transcribing.pauses import between_pauses
-from avsr.transcribing.transcript import Transcript, segments
+from avsr.transcribing.transcript import Segment, Transcript, segments
 from avsr.transcribing.windows import in_windows, passages
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def transcribe(
     with reader or open_reader(path, modality, face, audio_track, recogniser.crops) as reader:
         reader.set_window(size_s(recogniser))
         media = reader.info
-        _insist(path, modality, sound=media.has_audio, picture=media.has_video)
+        insist(path, modality, sound=media.has_audio, picture=media.has_video)
         only_hears, only_reads = (
             modality == "auto" and stream == only for only in ("audio", "video")
         )
@@ -87,25 +87,30 @@ def transcribe(
         reader.progress = lambda seconds: tell(seconds, None)
         listener = Listener(recogniser, stream, hear or recogniser.recognise_part)
         try:
-            words, present = listener.read(reader, tell)
+            _, present = listener.read(reader, tell)
         except OtherFace:  # the face that led at first is not the one meant over the whole file
-            words, present = listener.read(reader, tell)
+            _, present = listener.read(reader, tell)
     heard, seen = bool(present.audio.any()), bool(present.video.any())
     if only_reads and not seen:
         raise AvsrError(f"{path}: no face found, and {recogniser.name} reads nothing else")
     # that there are no lips is no loss to who does not read them
     warnings = [] if only_hears else _missing(path, modality, media, heard=heard, seen=seen)
     warnings += [*reader.faults, *reader.remarks, *listener.remarks]
-    if not words:
-        warnings.append("no words recognised")
-    return _written(path, recogniser, words, present, warnings)
+    return written(path, recogniser, listener.segments(), present, warnings)
 
 
-def _written(
-    path: Path, recogniser: Recogniser, words: list[Word], present: Presence, warnings: list[str]
+def written(
+    path: Path,
+    recogniser: Recogniser,
+    found: list[Segment],
+    present: Presence,
+    warnings: list[str],
 ) -> Transcript:
-    """The transcript of a file's words."""
-    found, own = segments(passages(words), present.audio, present.video), None
+    """The transcript of a file's segments, which are told whether they are of the model's
+    language."""
+    own = None
+    if not found:
+        warnings.append("no words recognised")
     domain = recogniser.domain
     if domain is not None and present.audio.any():  # lips alone are too unsure to tell
         found, own = judged(found, present.speaking, domain)
@@ -146,10 +151,14 @@ class Listener:
 
     Attributes:
         remarks: what was done, in lines for people; complete once the file was read.
+        words: those found so far.
+        present: which frames so far have what.
     """
 
     def __init__(self, recogniser: Recogniser, modality: str, hear: Hear) -> None:
         self.remarks: list[str] = []
+        self.words: list[Word] = []
+        self.present = Presence()
         self._recogniser, self._modality, self._hear = recogniser, modality, hear
         self._activity = recogniser.activity
         self._dropped = 0
@@ -159,22 +168,30 @@ class Listener:
         self, clips: Iterable[Clip], tell: Callable[[float | None, float | None], None]
     ) -> tuple[list[Word], Presence]:
         """The words of a stream of clips, and which of its frames have what."""
+        for seconds in self.steps(clips):
+            tell(None, seconds)
+        return self.words, self.present
+
+    def steps(self, clips: Iterable[Clip]) -> Iterator[float]:
+        """Goes through a stream of clips step by step; yields the seconds that are done."""
         self.remarks.clear()
+        self.words, self.present = [], Presence()
         self._dropped = 0
         self._spoken.clear()
-        words: list[Word] = []
-        present = Presence()
         for clip, hypothesis in self.parts(self._recogniser.synchronised(clips, self.remarks)):
-            words += hypothesis.words
-            present.add(clip)
-            tell(None, present.frames / FPS)
-        present.speaks(self._spoken)
+            self.words += hypothesis.words
+            self.present.add(clip)
+            yield self.present.frames / FPS
+        self.present.speaks(self._spoken)
         if self._dropped:
             noun = "word" if self._dropped == 1 else "words"
             self.remarks.append(
                 f"{self._dropped} {noun} dropped where no voice was heard and no mouth moved"
             )
-        return words, present
+
+    def segments(self) -> list[Segment]:
+        """The words in segments, once all were found."""
+        return segments(passages(self.words), self.present.audio, self.present.video)
 
     def parts(self, clips: Iterable[Clip]) -> Iterator[tuple[Clip, Hypothesis]]:
         """The stream as parts that follow each other, each with its words."""
@@ -288,6 +305,16 @@ class Presence:
             here = self.speaking[first : first + len(speaking)]
             here |= speaking[: len(here)]
 
+    def join(self, other: Presence) -> None:
+        """Takes what is there in another stream of the same frames as well."""
+        both = [
+            (self.audio, other.audio),
+            (self.video, other.video),
+            (self.speaking, other.speaking),
+        ]
+        audio, video, self.speaking = (own | added for own, added in both)
+        self._audio, self._video = [audio], [video]
+
     @property
     def audio(self) -> np.ndarray:
         """(T,) bool."""
@@ -315,7 +342,7 @@ def _both_told(
     return tell
 
 
-def _insist(
+def insist(
     path: str | Path, modality: str, *, sound: bool, picture: bool, what: str = "picture"
 ) -> None:
     """Raises unless everything the modality names is there."""
@@ -329,7 +356,7 @@ def _missing(
     path: str | Path, modality: str, media: MediaInfo, *, heard: bool, seen: bool
 ) -> list[str]:
     """What was not there in the whole file, in words; raises where it was insisted on."""
-    _insist(path, modality, sound=heard, picture=seen, what="face found")
+    insist(path, modality, sound=heard, picture=seen, what="face found")
     if modality != "auto":
         return []
     if not seen:

@@ -50,7 +50,7 @@ class SegmentJson(TypedDict):
     confidence: Share
     """The mean over its words."""
     speaker: str | None
-    """Who speaks; null where nobody asked for it or nobody knows."""
+    """Who speaks, "off-screen" for a voice that no lips fit; null where nobody asked or knows."""
     audio_present: Share
     """The fraction of its frames in which there is sound."""
     video_present: Share
@@ -59,6 +59,8 @@ class SegmentJson(TypedDict):
     """In order."""
     in_domain: bool | None
     """Whether it is of the model's language; null where the model cannot tell."""
+    together: Share | None
+    """The fraction of its frames in which somebody else speaks too; null where nobody asked."""
 
 
 class TranscriptJson(TypedDict):

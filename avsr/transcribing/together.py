@@ -19,7 +19,8 @@ from avsr.decoding.words import Hypothesis
 from avsr.model.batches import BATCH_FRAMES
 from avsr.preprocessing.clip import Clip
 from avsr.recognisers.protocol import Recogniser
-from avsr.transcribing.engine import Progress, open_reader, size_s, transcribe
+from avsr.transcribing.engine import Progress, open_reader, size_s
+from avsr.transcribing.speakers.people import SPEAKING, names_of, transcribe
 
 if TYPE_CHECKING:
     from avsr.preprocessing.reader import ClipReader
@@ -36,6 +37,7 @@ def transcribe_many(
     progress: Progress | None = None,
     reader: ClipReader | None = None,
     audio_track: int | None = None,
+    speakers: bool | Sequence[str] = False,
 ) -> Generator[Transcript | Exception]:
     """Recognises several files, with the words that each has alone; see
     `avsr.Recogniser.transcribe_many`.
@@ -46,7 +48,7 @@ def transcribe_many(
 
     Args:
         recogniser: of any family.
-        paths, modality, face, progress, reader, audio_track: as there.
+        paths, modality, face, progress, reader, audio_track, speakers: as there.
 
     Raises:
         AvsrError: as there.
@@ -57,9 +59,15 @@ def transcribe_many(
 
     if isinstance(paths, str | bytes | os.PathLike) or not isinstance(paths, Iterable):
         raise AvsrError(f"paths {paths!r}: give a list of paths; for one file use transcribe")
-    check_rule(face)
     options: dict[str, Any] = {"modality": modality, "face": face, "audio_track": audio_track}
     shared = _Shared(recogniser)
+    if speakers or face == SPEAKING:  # which is gone through more than once, file after file
+        if speakers:
+            options["speakers"] = names_of(speakers, face) or True
+        for one in paths:
+            yield shared.transcribe_here(one, progress=progress, **options)
+        return
+    check_rule(face)
     ahead: deque[tuple[str | Path, Future[Transcript | None]]] = deque()
     waiting = iter(paths)
     begun = next(waiting, None) if reader is not None else None

@@ -21,8 +21,9 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Segment:
-    """Words without a long pause between; the *_present are fractions of its frames; in_domain is
-    whether it is of the model's language, None where the model cannot tell."""
+    """Words without a long pause between; the *_present and `together`, in which somebody else
+    speaks as well, are fractions of its frames; in_domain is whether it is of the model's language.
+    What nobody asked for or can tell is None."""
 
     start_s: float
     end_s: float
@@ -33,6 +34,7 @@ class Segment:
     video_present: float
     words: list[Word]
     in_domain: bool | None = None
+    together: float | None = None
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,23 @@ if TYPE_CHECKING:
 
 
 def txt(transcript: Transcript, style: Style = PLAIN) -> str:
-    """One line per segment."""
-    return "".join(f"{_line(segment.text)}\n" for segment in transcript.segments)
+    """One line per segment, after who speaks where that is known."""
+    lines = []
+    for segment in transcript.segments:
+        who = f"{segment.speaker}: " if segment.speaker else ""
+        lines.append(f"{_line(who + segment.text)}\n")
+    return "".join(lines)
 
 
 def tsv(transcript: Transcript, style: Style = PLAIN) -> str:
-    """Tab-separated start, end and text; times in integer milliseconds."""
-    rows = [f"{_ms(s.start_s)}\t{_ms(s.end_s)}\t{_line(s.text)}\n" for s in transcript.segments]
-    return "".join(["start\tend\ttext\n", *rows])
+    """Tab-separated start, end and text; times in integer milliseconds. Where speakers are known
+    they are a fourth column."""
+    named = any(segment.speaker for segment in transcript.segments)
+    rows = [["start", "end", "text", *(["speaker"] if named else [])]]
+    for s in transcript.segments:
+        who = [_line(s.speaker or "")] if named else []
+        rows.append([str(_ms(s.start_s)), str(_ms(s.end_s)), _line(s.text), *who])
+    return "".join("\t".join(row) + "\n" for row in rows)
 
 
 def json_(transcript: Transcript, style: Style = PLAIN) -> str:

@@ -1,18 +1,18 @@
 """Mouths of everybody while a file is searched for faces: where they are, their crops, and whose
 are handed out.
 
-Internal to reader.py.
+Internal to reader.py and everybody.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from avsr.preprocessing.clip import FPS
+from avsr.preprocessing.clip import CROP_SIZE, FPS, Clip
 
 if TYPE_CHECKING:
     from avsr.preprocessing.faces.crop_styles import CropStyle
@@ -99,7 +99,7 @@ class Crops:
 
     @classmethod
     def of(
-        cls, piece: Piece, mouths: dict[int, Callable[[int], tuple[np.ndarray, float] | None]]
+        cls, piece: Piece, mouths: Mapping[int, Callable[[int], tuple[np.ndarray, float] | None]]
     ) -> Crops:
         from avsr.preprocessing.faces.lips import warp_mouth
 
@@ -111,9 +111,49 @@ class Crops:
                     found.setdefault(track, {})[here] = warp_mouth(picture.rgb(), at[0]), at[1]
         return cls(piece.first_frame, piece.audio, piece.audio_present, found)
 
+    @classmethod
+    def joined(cls, parts: Sequence[Crops]) -> Crops:
+        """Several that follow each other as one."""
+        first_frame = parts[0].first_frame
+        mouths: dict[int, dict[int, tuple[np.ndarray, float]]] = {}
+        for part in parts:
+            before = part.first_frame - first_frame
+            for track, crops in part.mouths.items():
+                there = mouths.setdefault(track, {})
+                there.update({before + here: crop for here, crop in crops.items()})
+        audio = np.concatenate([part.audio for part in parts])
+        present = np.concatenate([part.audio_present for part in parts])
+        return cls(first_frame, audio, present, mouths)
+
     @property
     def end(self) -> int:
         return self.first_frame + len(self.audio_present)
+
+    def clip(self, tracks: Sequence[int], **labels: Any) -> Clip:
+        """One clip, with the mouth of these tracks; where two overlap, the later in the list
+        counts.
+
+        Frames without a readable mouth, and frames the decoder lost, are zeros and absent.
+
+        Args:
+            tracks: as they are named in `mouths`.
+            labels: fields of the clip.
+        """
+        frames = len(self.audio_present)
+        lips = np.zeros((frames, CROP_SIZE, CROP_SIZE), np.uint8)
+        present, quality = np.zeros(frames, bool), np.zeros(frames, np.float32)
+        for track in tracks:
+            for here, (crop, scale) in self.mouths.get(track, {}).items():
+                lips[here], present[here], quality[here] = crop, True, scale
+        return Clip(
+            audio=self.audio,
+            lips=lips,
+            audio_present=self.audio_present,
+            video_present=present,
+            start_s=self.first_frame / FPS,
+            quality=quality,
+            **labels,
+        )
 
 
 class Lead:

@@ -40,9 +40,17 @@ class FakeRecogniser:
         return self
 
     def transcribe(
-        self, path, modality="auto", face="main", progress=None, reader=None, audio_track=None
+        self,
+        path,
+        modality="auto",
+        face="main",
+        progress=None,
+        reader=None,
+        audio_track=None,
+        speakers=False,
     ):
-        self.calls.append((str(path), {"modality": modality, "face": face}))
+        asked = {"modality": modality, "face": face} | ({"speakers": speakers} if speakers else {})
+        self.calls.append((str(path), asked))
         progress(0.5, 1.0)
         stem = Path(path).stem
         if stem.startswith("missing"):

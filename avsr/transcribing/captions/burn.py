@@ -40,7 +40,7 @@ def burn(
     Raises:
         MediaError: the film cannot be read or copied, or has no picture.
     """
-    cues = cues_of(transcript, style)
+    cues = cues_of(transcript, style, named=True)
     redrawn(source, target, Captions(cues))
 
 

@@ -31,7 +31,7 @@ def srt(transcript: Transcript, style: Style = PLAIN) -> str:
     """SubRip: numbered cues, hours always, a comma before the milliseconds, UTF-8. It knows no
     colours that all players show."""
     blocks = []
-    for number, cue in enumerate(cues_of(transcript, style), 1):
+    for number, cue in enumerate(cues_of(transcript, style, named=True), 1):
         text = "\n".join(cue.lines).replace("-->", "->")
         blocks.append(
             f"{number}\n{_clock(cue.start_s, ',')} --> {_clock(cue.end_s, ',')}\n{text}\n"
@@ -41,7 +41,7 @@ def srt(transcript: Transcript, style: Style = PLAIN) -> str:
 
 def vtt(transcript: Transcript, style: Style = PLAIN) -> str:
     """WebVTT: header, a dot before the milliseconds; &, < and > are escaped as the format asks, and
-    --> with them. Colours are classes that a style block explains."""
+    --> with them. Colours are classes that a style block explains, and who speaks is a voice."""
     blocks = ["WEBVTT\n"]
     if style.highlight:
         rules = [f"::cue(.{kind.name}) {{ {_css(kind)} }}\n" for kind in COLOURS.values()]
@@ -49,7 +49,8 @@ def vtt(transcript: Transcript, style: Style = PLAIN) -> str:
     mark = _vtt_word if style.highlight else _vtt_text
     for cue in cues_of(transcript, style):
         text = "\n".join(_row(row, mark) for row in cue.rows)
-        blocks.append(f"{_clock(cue.start_s, '.')} --> {_clock(cue.end_s, '.')}\n{text}\n")
+        voice = f"<v {_vtt_name(cue.speaker)}>" if cue.speaker else ""
+        blocks.append(f"{_clock(cue.start_s, '.')} --> {_clock(cue.end_s, '.')}\n{voice}{text}\n")
     return "\n".join(blocks)
 
 
@@ -57,7 +58,7 @@ def ass(transcript: Transcript, style: Style = PLAIN) -> str:
     """Advanced SubStation Alpha, version 4.00+: colours are kept by all players that show it."""
     mark = _ass_word if style.highlight else _ass_text
     lines = []
-    for cue in cues_of(transcript, style):
+    for cue in cues_of(transcript, style, named=True):
         text = "\\N".join(_row(row, mark) for row in cue.rows)
         who = _ass_text(cue.speaker or "").replace(",", " ")  # a comma would end the field
         start, end = _ass_clock(cue.start_s), _ass_clock(cue.end_s)
@@ -66,9 +67,9 @@ def ass(transcript: Transcript, style: Style = PLAIN) -> str:
     return ASS_HEAD.format(title=title) + "".join(lines)
 
 
-def cues_of(transcript: Transcript, style: Style = PLAIN) -> list[Cue]:
-    """What is shown of a transcript, and when."""
-    return cues(transcript.segments, transcript.duration_s, style.layout)
+def cues_of(transcript: Transcript, style: Style = PLAIN, *, named: bool = False) -> list[Cue]:
+    """What is shown of a transcript, and when; named: with who speaks in the text."""
+    return cues(transcript.segments, transcript.duration_s, style.layout, named=named)
 
 
 ASS_HEAD = """[Script Info]
@@ -98,6 +99,11 @@ def _row(row: list[Piece], mark: Callable[[Piece], str]) -> str:
 
 def _vtt_text(piece: Piece) -> str:
     return html.escape(piece.text, quote=False)
+
+
+def _vtt_name(name: str) -> str:
+    """A name as a voice span takes it: on one line, and no sign ends it early."""
+    return html.escape(" ".join(name.split()), quote=False)
 
 
 def _vtt_word(piece: Piece) -> str:

@@ -104,28 +104,47 @@ class Cue:
         return [_text(row) for row in self.rows]
 
 
-def cues(segments: Sequence[Segment], duration_s: float, layout: Layout | None = None) -> list[Cue]:
-    """The cues of a transcript, in order, nothing left out.
+def cues(
+    segments: Sequence[Segment],
+    duration_s: float,
+    layout: Layout | None = None,
+    *,
+    named: bool = False,
+) -> list[Cue]:
+    """The cues of a transcript, in order, nothing left out. Where two speak at the same time, each
+    has cues.
 
     Args:
         segments: of the transcript; a cue never holds words of two.
         duration_s: of the recording, which no cue outlasts to be long enough.
         layout: how large they may be.
+        named: begin with who speaks, where that is known and another one than before.
     """
     layout = layout or Layout()
-    found = []
+    found: list[Cue] = []
     for segment in segments:
-        if not segment.words and (rows := _rows(_untimed(segment), layout)):
+        changed = not found or found[-1].speaker != segment.speaker
+        name = _name(segment, layout) if named and changed else []
+        if not segment.words and (rows := _rows([*name, *_untimed(segment)], layout)):
             # nobody knows when in it what is said
             found.append(Cue(segment.start_s, segment.end_s, rows, segment.speaker))
             continue
-        for group in _groups(_pieces(segment, layout), layout):
+        for group in _groups([*name, *_pieces(segment, layout)], layout):
             rows = _rows(group, layout)
             assert rows is not None
             start_s = group[0].start_s
             end_s = min(group[-1].end_s, start_s + layout.longest)
             found.append(Cue(start_s, end_s, rows, segment.speaker))
     return _shown_long_enough(found, duration_s, layout)
+
+
+def _name(segment: Segment, layout: Layout) -> list[Piece]:
+    """Who speaks, as it stands before what is said."""
+    if segment.speaker is None:
+        return []
+    words = f"{' '.join(segment.speaker.split())}:".split()
+    pieces = [Piece(word, segment.start_s, segment.start_s, True) for word in words]
+    return [part for piece in pieces for part in _parts(piece, layout.chars)]
 
 
 def _untimed(segment: Segment) -> list[Piece]:
@@ -233,11 +252,15 @@ def _text(group: Sequence[Piece]) -> str:
 
 def _shown_long_enough(cues: list[Cue], duration_s: float, layout: Layout) -> list[Cue]:
     """Each as long as it takes to read where there is room behind it, for the shortest also before
-    it; none begins under another."""
+    it; none begins under another, but where two speak at the same time."""
     found: list[Cue] = []
     for i, cue in enumerate(cues):
         free_from = found[-1].end_s if found else 0.0
         free_to = cues[i + 1].start_s if i + 1 < len(cues) else max(cue.end_s, duration_s)
+        if i > 0 and _beside(cues[i - 1], cue):
+            free_from = cue.start_s
+        if i + 1 < len(cues) and _beside(cue, cues[i + 1]):
+            free_to = cue.end_s
         start_s = max(cue.start_s, free_from)
         reading_s = sum(map(len, cue.lines)) / layout.speed
         wanted_s = min(max(layout.shortest, reading_s), layout.longest)
@@ -248,3 +271,8 @@ def _shown_long_enough(cues: list[Cue], duration_s: float, layout: Layout) -> li
         earliest_s = max(min(start_s, end_s - layout.shortest), free_from)
         found.append(replace(cue, start_s=earliest_s, end_s=end_s))
     return found
+
+
+def _beside(cue: Cue, after: Cue) -> bool:
+    """Whether somebody else begins to speak while one does."""
+    return cue.speaker != after.speaker and after.start_s < cue.end_s

@@ -107,6 +107,17 @@ def test_options_reach_the_recogniser(avsr, recogniser):
     assert recogniser.decodings == [(7, None)]
 
 
+def test_speakers_and_their_names_reach_the_recogniser(avsr, recogniser):
+    assert avsr("transcribe", "a.mp4", "--speakers", "--speaker-names", "Ann, Bo")[0] == 0
+    assert avsr("transcribe", "a.mp4", "--speakers")[0] == 0
+    assert avsr("transcribe", "a.mp4", "--face", "speaking")[0] == 0
+    assert [asked for _, asked in recogniser.calls] == [
+        {"modality": "auto", "face": "main", "speakers": ("Ann", "Bo")},
+        {"modality": "auto", "face": "main", "speakers": True},
+        {"modality": "auto", "face": "speaking"},
+    ]
+
+
 def test_languages_reach_the_recogniser(avsr, recogniser, tmp_path: Path):
     arpa = tmp_path / "m.arpa"
     arpa.write_text("\\data\\\nngram 1=1\n\n\\1-grams:\n-1 a\n\\end\\\n")
@@ -241,6 +252,10 @@ def test_colliding_names_are_refused_before_any_work(avsr, recogniser, tmp_path:
         (("transcribe", "a.mp4", "--beam", "wide"), "--beam"),
         (("transcribe", "a.mp4", "--lm-weight", "11"), "--lm-weight"),
         (("transcribe", "a.mp4", "--face", "middle"), "--face"),
+        (("transcribe", "a.mp4", "--speaker-names", "Ann"), "--speaker-names"),
+        (("transcribe", "a.mp4", "--speakers", "--speaker-names", "Ann,"), "--speakers"),
+        (("transcribe", "a.mp4", "--speakers", "--speaker-names", "A,A"), "--speakers"),
+        (("transcribe", "a.mp4", "--speakers", "--face", "left"), "--speakers"),
         (("prepare", "lrs9", "a", "b"), "'grid'"),
         (("prepare", "grid", "a"), "DST"),
         (("train", "grid-tiny", "--set", "steps"), "KEY=VALUE"),

@@ -312,6 +312,7 @@ def test_json_has_the_designed_keys(recogniser: NetworkRecogniser, play):
             "video_present",
             "words",
             "in_domain",
+            "together",
         )
     ]
     assert body["in_domain"] is None

@@ -40,19 +40,21 @@ TRANSCRIPT = Transcript(
 EMPTY = Transcript("b.wav", "grid-tiny", 0.0, [])
 
 GOLDEN = {
-    "txt": "bin --> blue\na < b & ü now\n",
+    "txt": "bin --> blue\ns1: a < b & ü now\n",
     "srt": (
-        "1\n00:00:00,040 --> 00:00:01,200\nbin -> blue\n\n2\n01:01:01,000 --> 01:02:05,500\na < b "
-        "& ü now\n"
+        "1\n00:00:00,040 --> 00:00:01,200\nbin -> blue\n\n2\n01:01:01,000 --> 01:02:05,500\ns1: a "
+        "< b & ü now\n"
     ),
     "vtt": (
         "WEBVTT\n\n00:00:00.040 --> 00:00:01.200\nbin --&gt; blue\n\n"
-        "01:01:01.000 --> 01:02:05.500\na &lt; b &amp; ü now\n"
+        "01:01:01.000 --> 01:02:05.500\n<v s1>a &lt; b &amp; ü now\n"
     ),
     "ass": ASS_HEAD.format(title="a.mp4")
     + "Dialogue: 0,0:00:00.04,0:00:01.20,Default,,0,0,0,,bin --> blue\n"
-    + "Dialogue: 0,1:01:01.00,1:02:05.50,Default,s1,0,0,0,,a < b & ü now\n",
-    "tsv": "start\tend\ttext\n40\t1200\tbin --> blue\n3661000\t3725500\ta < b & ü now\n",
+    + "Dialogue: 0,1:01:01.00,1:02:05.50,Default,s1,0,0,0,,s1: a < b & ü now\n",
+    "tsv": (
+        "start\tend\ttext\tspeaker\n40\t1200\tbin --> blue\t\n3661000\t3725500\ta < b & ü now\ts1\n"
+    ),
     "json": """{
   "schema": 1,
   "file": "talks/a.mp4",
@@ -91,7 +93,8 @@ GOLDEN = {
           "audio_weight": 0
         }
       ],
-      "in_domain": null
+      "in_domain": null,
+      "together": null
     },
     {
       "start_s": 3661.0,
@@ -102,7 +105,8 @@ GOLDEN = {
       "audio_present": 0.0,
       "video_present": 1.0,
       "words": [],
-      "in_domain": null
+      "in_domain": null,
+      "together": null
     }
   ]
 }

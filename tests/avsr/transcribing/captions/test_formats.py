@@ -11,7 +11,7 @@ import webvtt
 
 from avsr.decoding.words import Word, join
 from avsr.transcribing.captions.colours import COLOURS, colour
-from avsr.transcribing.captions.formats import Style, ass, vtt
+from avsr.transcribing.captions.formats import Style, ass, srt, vtt
 from avsr.transcribing.transcript import Segment, Transcript
 
 WORDS = [
@@ -54,7 +54,7 @@ def test_words_of_vtt_have_the_classes_that_its_style_block_colours():
 def test_words_of_ass_have_the_colours():
     (event,) = pysubs2.SSAFile.from_string(ass(SAID, HIGHLIGHT), format_="ass")
     assert event.plaintext.replace("\u2060", "").split() == [
-        *("heard", "perhaps", "a<b", "lips", "maybe", "\uff5bx\uff5d", "\\N"),
+        *("Ann,", "Bo:", "heard", "perhaps", "a<b", "lips", "maybe", "\uff5bx\uff5d", "\\N"),
     ]
     shown = re.findall(r"\{\\c&H(..)(..)(..)&\\u(\d)\}", event.text)
     expected = [colour(word) for word in WORDS]
@@ -66,7 +66,7 @@ def test_words_of_ass_have_the_colours():
 
 def test_ass_without_colours_is_plain():
     (event,) = pysubs2.SSAFile.from_string(ass(SAID), format_="ass")
-    assert event.text.startswith("heard perhaps a<b")
+    assert event.text.startswith("Ann, Bo: heard perhaps")
     assert "::cue" not in vtt(SAID)
 
 
@@ -81,3 +81,18 @@ def test_colours_can_be_read_on_black(kind):
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     assert (luminance + 0.05) / 0.05 >= 7
+
+
+def test_who_speaks_is_said_once_and_both_are_shown_where_two_do_at_once():
+    said = [(0.0, 3.0, "Ann"), (3.2, 4.0, "Ann"), (3.5, 5.0, "Bo")]
+    words = [[Word(f"word{n}", start, end, 0.9, 1.0)] for n, (start, end, _) in enumerate(said)]
+    segments = [
+        Segment(start, end, join(spoken), 0.9, who, 1.0, 1.0, spoken)
+        for (start, end, who), spoken in zip(said, words, strict=True)
+    ]
+    transcript = Transcript("a.mp4", "fake", 9.0, segments)
+    events = list(pysubs2.SSAFile.from_string(srt(transcript), format_="srt"))
+    assert [event.text for event in events] == ["Ann: word0", "word1", "Bo: word2"]
+    assert [(event.start, event.end) for event in events][1:] == [(3000, 4000), (3500, 5000)]
+    voices = [cue.voice for cue in webvtt.from_string(vtt(transcript))]
+    assert voices == ["Ann", "Ann", "Bo"]

@@ -1,0 +1,1 @@
+"""Who speaks when, and what each of them says."""

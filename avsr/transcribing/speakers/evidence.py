@@ -1,0 +1,167 @@
+"""How well the lips of each person fit the sound of a film, by a network's embedding of the two.
+
+P  persons        T  frames, 25 a second
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from avsr import sync
+from avsr.base.device import pick_device
+from avsr.model.batches import mask
+from avsr.preprocessing.clip import FPS
+from avsr.transcribing.activity import SILENCE, Activity, heard, level, mean_around, somebody
+from avsr.transcribing.speakers.turns import Evidence
+
+if TYPE_CHECKING:
+    import torch
+
+    from avsr.model.config import ModelConfig
+    from avsr.model.network import AVSR
+    from avsr.preprocessing.faces.mouths import Crops
+
+FIT_FRAMES = 5  # over which the cosine of sound and lips is averaged
+LOOKS = 3  # stretches in which it is looked whether sound and lips are synchronised
+
+
+@dataclass
+class Embedder:
+    """A network of ours, as far as `sync` knows it."""
+
+    name: str
+    model: AVSR
+    config: ModelConfig
+    info: dict[str, Any]
+    device: torch.device
+    activity: Activity
+
+
+def embedder_for(recogniser: Any) -> sync.Recogniser:
+    """The recogniser itself where it is a network with a trained embedding, else the bundled one.
+
+    Raises:
+        AvsrError: the bundled model cannot be read.
+    """
+    from avsr.model import checkpoint
+    from avsr.model.network import AVSR
+
+    own = getattr(recogniser, "model", None)
+    if isinstance(own, AVSR) and sync.is_trained(recogniser):
+        return recogniser  # type: ignore[no-any-return]  # anything with a network of ours
+    device = pick_device(str(getattr(recogniser, "device", "cpu")))
+    path = checkpoint.resolve(checkpoint.DEFAULT, list)
+    model, info = checkpoint.load(path, device=str(device))
+    return Embedder(checkpoint.DEFAULT, model, model.config, info, device, somebody)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """A stretch of a film, embedded: its sound, and the lips of those who are there, by place."""
+
+    sound: sync.Embedding
+    lips: dict[int, sync.Embedding]
+    voice: np.ndarray  # (T,) bool
+    mute: np.ndarray  # (T,) bool
+
+
+def weigh(
+    embedder: sync.Recogniser,
+    scenes: Iterable[Crops],
+    persons: Sequence[int],
+    tell: Callable[[float], None],
+) -> Evidence:
+    """Sets the lips of everybody against the sound, stretch by stretch.
+
+    Where lips and sound of somebody are certainly out of sync in the first stretches, they are
+    compared at that lag throughout.
+
+    Args:
+        embedder: has a trained embedding.
+        scenes: the film in stretches that follow each other.
+        persons: the numbers of those who are meant.
+        tell: told the seconds that were looked at.
+    """
+
+    def looked() -> Iterator[_Look]:
+        for scene in scenes:
+            yield _look(embedder, scene, persons)
+            tell(scene.end / FPS)
+
+    looks = looked()
+    first = list(islice(looks, LOOKS))
+    lag = _lag(first)
+    parts = [_compared(look, len(persons), lag) for look in chain(first, looks)]
+    if not parts:
+        nothing, nobody = np.zeros(0, np.bool_), np.zeros((len(persons), 0), np.bool_)
+        return Evidence(nobody.astype(np.float32), nobody, nothing, nothing)
+    fit, spells = (np.concatenate(part, axis=1) for part in list(zip(*parts, strict=True))[:2])
+    voice, mute = (np.concatenate(part) for part in list(zip(*parts, strict=True))[2:])
+    return Evidence(fit, spells, voice, mute, lag)
+
+
+def _compared(
+    look: _Look, persons: int, lag: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Fit, spells, voice and mute of a stretch, as in Evidence."""
+    fit = np.full((persons, len(look.voice)), -1, np.float32)
+    spells = np.zeros(fit.shape, np.bool_)
+    for n, lips in look.lips.items():
+        fit[n], spells[n] = _fit(look.sound, lips, lag), shifted(lips.speaking, -lag)
+    return fit, spells, look.voice, look.mute
+
+
+def _look(embedder: sync.Recogniser, scene: Crops, persons: Sequence[int]) -> _Look:
+    sound = scene.clip([], id="")
+    there = [n for n, person in enumerate(persons) if person in scene.mouths]
+    lips = [mask(scene.clip([persons[n]], id=""), "video") for n in there]
+    (voice,) = sync.embed(embedder, [mask(sound, "audio")])
+    seen = dict(zip(there, sync.embed(embedder, lips), strict=True))
+    return _Look(voice, seen, heard(sound), level(sound) <= SILENCE)
+
+
+def _lag(looks: Sequence[_Look]) -> int:
+    """By how many frames the sound of a film lags behind its lips; 0 where that is not certain, or
+    where somebody is synchronised."""
+    found = []
+    for look in looks:
+        for lips in look.lips.values():
+            speaking = lips.speaking & mean_around(look.voice, 2 * sync.FAR_FRAMES + 1).astype(bool)
+            both = replace(
+                lips,
+                audio=look.sound.audio,
+                audio_present=look.sound.audio_present,
+                speaking=speaking,
+            )
+            offset = sync.find_offset(both, sync.FAR_FRAMES)
+            if offset is not None and sync.is_certain(offset):
+                found.append(offset)
+    if not found or any(abs(offset.frames) <= sync.HARMLESS_FRAMES for offset in found):
+        return 0
+    return max(found, key=lambda offset: offset.score).frames
+
+
+def _fit(sound: sync.Embedding, lips: sync.Embedding, lag: int) -> np.ndarray:
+    """(T,) float32: how well lips fit the sound of each frame and those around it, at the best lag
+    within sync.SLACK of the one given."""
+    fit = np.full(len(sound.audio), -1.0)
+    for further in range(lag - sync.SLACK, lag + sync.SLACK + 1):
+        cosines = (sound.audio * shifted(lips.video, -further)).sum(axis=1)
+        fit = np.maximum(fit, mean_around(cosines, FIT_FRAMES))
+    return fit.astype(np.float32)
+
+
+def shifted(frames: np.ndarray, by: int) -> np.ndarray:
+    """Frames, (T, ...), moved back by so many, forward where negative; zeros come in."""
+    moved = np.zeros_like(frames)
+    kept = max(0, len(frames) - abs(by))
+    if by >= 0:
+        moved[:kept] = frames[by:]
+    else:
+        moved[-by:] = frames[:kept]
+    return moved

@@ -1,0 +1,279 @@
+"""A film of several people to a transcript that says who speaks: each is read from their own lips.
+
+A film is gone through three times, in memory that hardly grows with its length: for the faces; for
+how well the lips of each fit the sound; and for the words.
+
+T  frames, 25 a second
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import tee
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from avsr.base.errors import AvsrError, UsageError
+from avsr.base.inputs import path_of
+from avsr.preprocessing.clip import FPS, Clip
+from avsr.preprocessing.everybody import Everybody
+from avsr.recognisers.protocol import Recogniser, stream_for
+from avsr.transcribing import engine
+from avsr.transcribing.activity import runs
+from avsr.transcribing.engine import Hear, Listener, Progress
+from avsr.transcribing.speakers.evidence import embedder_for, shifted, weigh
+from avsr.transcribing.speakers.turns import Evidence, Turns, find_turns
+from avsr.transcribing.transcript import Segment, Transcript
+
+if TYPE_CHECKING:
+    from avsr.preprocessing.faces.mouths import Crops
+    from avsr.preprocessing.faces.persons import Person
+    from avsr.preprocessing.reader import ClipReader
+
+SPEAKING = "speaking"  # the rule for the face that speaks most
+OFF_SCREEN = "off-screen"  # who speaks without being seen to
+SHARES = 0.5, 0.2, 0.3  # of the time, for progress alone: faces, who speaks, words
+LEAST = 10  # frames of speech by which a face becomes a speaker
+TOGETHER_S = 1.0  # speech of two at once that is worth a line
+
+
+def transcribe(
+    recogniser: Recogniser,
+    path: str | Path,
+    modality: str = "auto",
+    face: str | int = "main",
+    speakers: bool | Sequence[str] = False,
+    progress: Progress | None = None,
+    reader: ClipReader | None = None,
+    audio_track: int | None = None,
+    hear: Hear | None = None,
+) -> Transcript:
+    """Recognises a media file; see `avsr.Recogniser.transcribe`.
+
+    Args:
+        recogniser: of any family.
+        path, modality, face, speakers, progress, reader, audio_track: as there.
+        hear: as in `engine.transcribe`.
+
+    Raises:
+        AvsrError: as there.
+        MediaError: the file cannot be read.
+    """
+    if speakers:
+        names = names_of(speakers, face)
+        return _of_everybody(recogniser, path, modality, names, progress, audio_track, hear)
+    if face == SPEAKING:
+        reader = _reader_of_speaker(recogniser, path, modality, audio_track)
+        face = "main"
+    options = {"progress": progress, "reader": reader, "audio_track": audio_track, "hear": hear}
+    return engine.transcribe(recogniser, path, modality, face, **options)  # type: ignore[arg-type]
+
+
+def names_of(speakers: bool | Sequence[str], face: str | int = "main") -> list[str]:
+    """The names that are given to those who speak, in the order in which they do first.
+
+    Raises:
+        UsageError: they are no names, one is empty or given twice, or a face is asked for as well.
+    """
+    if face != "main":
+        raise UsageError(f"face {face!r}: with speakers the lips of all are read: leave one out")
+    if speakers is True:
+        return []
+    given = (
+        [] if isinstance(speakers, bool | str) or not isinstance(speakers, Sequence) else speakers
+    )
+    if not given or not all(isinstance(name, str) for name in given):
+        raise UsageError(f"speakers {speakers!r}: give True, or a list of names")
+    names = [" ".join(name.split()) for name in given]
+    if not all(names) or len({*names, OFF_SCREEN}) <= len(names):
+        raise UsageError(
+            f"speakers {names}: give names of which none is empty, there twice or {OFF_SCREEN!r}"
+        )
+    return names
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """Who speaks: a person, or a voice that is nobody's in the picture.
+
+    Attributes:
+        name: in the transcript; None where nobody can be told from anybody.
+        person: whose lips; None off screen.
+        heard: (T,) bool, frames whose sound is theirs.
+        lag: frames by which that comes later than their lips.
+    """
+
+    name: str | None
+    person: Person | None
+    heard: np.ndarray
+    lag: int = 0
+
+    def clips(self, scenes: Iterable[Crops]) -> Iterator[Clip]:
+        """A film as this speaker gives it: what is not theirs is marked absent."""
+        tracks = [] if self.person is None else [self.person.id]
+        seen = shifted(self.heard, self.lag)
+        for scene in scenes:
+            clip = scene.clip(tracks, id=self.name or "")
+            here = slice(scene.first_frame, scene.end)
+            yield replace(
+                clip,
+                audio_present=clip.audio_present & self.heard[here],
+                video_present=clip.video_present & seen[here],
+            )
+
+
+def _of_everybody(
+    recogniser: Recogniser,
+    path: str | Path,
+    modality: str,
+    names: Sequence[str],
+    progress: Progress | None,
+    audio_track: int | None,
+    hear: Hear | None,
+) -> Transcript:
+    """The transcript of a film in which each segment says who speaks."""
+    stream, path = stream_for(recogniser, modality), path_of(path)
+    with Everybody(path, audio_track) as film:
+        info, tell = film.info, _Told(progress, film.info.duration_s)
+        engine.insist(path, modality, sound=info.has_audio, picture=info.has_video)
+        evidence = _looked_at(recogniser, film, tell)
+        turns = find_turns(evidence)
+        speakers = find_speakers(film.persons, evidence, turns, names)
+        if not info.has_video:
+            speakers = [replace(speaker, name=None) for speaker in speakers]
+        listeners = [
+            Listener(recogniser, stream, hear or recogniser.recognise_part) for _ in speakers
+        ]
+        scenes = film.scenes(engine.size_s(recogniser), recogniser.crops)
+        _listen(speakers, listeners, scenes, lambda seconds: tell(2, seconds))
+        warnings = [*film.media.warnings]
+    found = [
+        replace(segment, speaker=speaker.name, together=_share(turns.together, segment))
+        for speaker, listener in zip(speakers, listeners, strict=True)
+        for segment in listener.segments()
+    ]
+    found.sort(key=lambda segment: (segment.start_s, segment.end_s))
+    if not info.has_video:
+        warnings.append("no picture: who speaks cannot be told")
+    else:
+        warnings += told(speakers, turns, names)
+    warnings += dict.fromkeys(line for listener in listeners for line in listener.remarks)
+    present = listeners[0].present
+    for listener in listeners[1:]:
+        present.join(listener.present)
+    return engine.written(path, recogniser, found, present, warnings)
+
+
+def _looked_at(recogniser: Recogniser, film: Everybody, tell: _Told) -> Evidence:
+    """Finds the faces of a film, and how well the lips of each fit the sound."""
+    film.search(lambda seconds: tell(0, seconds))
+    embedder = embedder_for(recogniser)
+    numbers = [person.id for person in film.persons]
+    scenes = film.scenes(engine.size_s(recogniser))
+    return weigh(embedder, scenes, numbers, lambda seconds: tell(1, seconds))
+
+
+def find_speakers(
+    persons: Sequence[Person], evidence: Evidence, turns: Turns, names: Sequence[str]
+) -> list[Speaker]:
+    """Those who speak, in the order in which they do first; the voice off screen is the last.
+
+    Args:
+        persons: of the film.
+        evidence, turns: of the same.
+        names: of the first of them; the others are numbered.
+    """
+    mouthed = evidence.spells & evidence.mute  # said without any sound
+    speaks = turns.persons & (evidence.voice | mouthed)
+    enough = [n for n in range(len(persons)) if speaks[n].sum() >= LEAST]
+    enough.sort(key=lambda n: int(speaks[n].argmax()))
+    found = []
+    for rank, n in enumerate(enough):
+        name = names[rank] if rank < len(names) else f"Speaker {rank + 1}"
+        found.append(Speaker(name, persons[n], turns.persons[n], evidence.lag))
+    # the sound of those who hardly speak is not lost
+    left = turns.off_screen | ~np.logical_or.reduce([turns.off_screen, *(s.heard for s in found)])
+    return [*found, Speaker(OFF_SCREEN, None, left)]
+
+
+def _listen(
+    speakers: Sequence[Speaker],
+    listeners: Sequence[Listener],
+    scenes: Iterable[Crops],
+    tell: Callable[[float], None],
+) -> None:
+    """Goes through a film with all listeners side by side, so that it is decoded once."""
+    copies = tee(scenes, len(speakers))
+    steps = {n: listeners[n].steps(speakers[n].clips(copy)) for n, copy in enumerate(copies)}
+    done = dict.fromkeys(steps, 0.0)
+    while done:
+        behind = min(done, key=lambda n: done[n])  # so that little is held for the others
+        try:
+            done[behind] = next(steps[behind])
+            tell(min(done.values()))
+        except StopIteration:
+            del done[behind]
+
+
+def _reader_of_speaker(
+    recogniser: Recogniser, path: str | Path, modality: str, audio_track: int | None
+) -> ClipReader:
+    """A reader of the lips of who speaks most in a film; of the main face where nobody is heard."""
+    from avsr.preprocessing.faces.persons import choose_person
+
+    reader = engine.open_reader(path, modality, "main", audio_track, recogniser.crops)
+    with Everybody(path, audio_track) as film:
+        spoken = find_turns(_looked_at(recogniser, film, _Told(None, 0.0))).spoken
+    if len(spoken) and spoken.max() >= LEAST:
+        reader.take(film.persons, film.persons[int(spoken.argmax())], film.pictured)
+    else:
+        reader.take(film.persons, choose_person(film.persons), film.pictured)
+    return reader
+
+
+def told(speakers: Sequence[Speaker], turns: Turns, names: Sequence[str]) -> list[str]:
+    """Who speaks, and where two do at once, in lines for people."""
+    seen = [(speaker.name, one) for speaker in speakers if (one := speaker.person) is not None]
+    who = [f"{name} (face {person.id}, {_side(person)})" for name, person in seen]
+    lines = [f"who speaks: {', '.join(who)}" if who else "nobody is seen to speak"]
+    if len(names) > len(seen):
+        lines.append(f"{len(names)} names were given, and {len(seen)} are seen to speak")
+    spans = [span for span in runs(turns.together) if span[1] - span[0] >= TOGETHER_S * FPS]
+    if spans:
+        where = ", ".join(f"{first / FPS:.1f}-{last / FPS:.1f}" for first, last in spans[:5])
+        more = f" and {len(spans) - 5} more" if len(spans) > 5 else ""
+        lines.append(f"two or more speak at once at {where} s{more}: words are less certain there")
+    return lines
+
+
+def _side(person: Person) -> str:
+    """Where in the picture a person is."""
+    (width, _), x = person.tracks[0].picture, person.centre[0]
+    return "left" if x < 0.4 * width else "right" if x > 0.6 * width else "middle"
+
+
+def _share(flags: np.ndarray, segment: Segment) -> float:
+    """Of the frames of a segment, those that are true."""
+    first = int(segment.start_s * FPS)
+    here = flags[first : max(first + 1, round(segment.end_s * FPS))]
+    return float(here.mean()) if len(here) else 0.0
+
+
+class _Told:
+    """Tells progress of three passes over a file as one."""
+
+    def __init__(self, progress: Progress | None, duration_s: float) -> None:
+        if progress is not None and not callable(progress):
+            raise AvsrError(
+                f"progress {progress!r}: must be a function of the seconds done and those there are"
+            )
+        self._progress, self._duration_s = progress, duration_s
+
+    def __call__(self, number: int, seconds: float) -> None:
+        if self._progress is not None:
+            whole_s = self._duration_s
+            done_s = sum(SHARES[:number]) * whole_s + SHARES[number] * min(seconds, whole_s)
+            self._progress(done_s, whole_s)

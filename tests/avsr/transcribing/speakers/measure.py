@@ -1,0 +1,233 @@
+"""How much of the speech in films of several people is given to who speaks.
+
+    python tests/avsr/transcribing/speakers/measure.py SHARDS [--speakers s5,s31,s33] [--films 20]
+
+The films are put together from prepared clips (`avsr prepare`) of one person each, mouths and
+sound, so faces need not be found: this measures who speaks, given the faces.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from avsr.preprocessing.clip import FPS, SAMPLES_PER_FRAME, Clip
+from avsr.preprocessing.faces.mouths import Crops
+from avsr.preprocessing.shards import ShardIndex
+from avsr.recognisers import ours
+from avsr.transcribing.silero import voice
+from avsr.transcribing.speakers.evidence import weigh
+from avsr.transcribing.speakers.turns import find_turns
+
+VOICE = 0.5  # probability of a voice from which a frame of a clean recording is speech
+OFF, NOBODY = -1, -2  # a voice out of the picture; no voice
+OUT_OF_SYNC = {"s33_bbac3a", "s1_bwbt8p"}  # recordings whose own sound and lips are apart
+
+
+@dataclass
+class Film:
+    """Mouths of several people, one sound, and whose it is.
+
+    Attributes:
+        lips: of each part, one for each person, (T, 96, 96) or None for nobody.
+        speaker: of each part, (T,) the number of the person, OFF or NOBODY.
+        second: of each part, (T,) bool, where another one speaks as well.
+    """
+
+    lips: list[list[np.ndarray | None]] = field(default_factory=list)
+    sound: list[np.ndarray] = field(default_factory=list)
+    speaker: list[np.ndarray] = field(default_factory=list)
+    second: list[np.ndarray] = field(default_factory=list)
+
+    def add(
+        self,
+        lips: list[np.ndarray | None],
+        heard: Clip,
+        speaker: int,
+        also: Clip | None = None,
+        noise: np.ndarray | None = None,
+    ) -> None:
+        sound, says = heard.audio.copy(), speech(heard)
+        second = np.zeros(heard.frames, np.bool_)
+        if also is not None:
+            sound += also.audio * (rms(sound) / rms(also.audio))
+            second = says & speech(also)
+        if noise is not None:
+            sound += noise[: len(sound)] * (rms(sound) / rms(noise))
+        self.lips.append(lips)
+        self.sound.append(sound)
+        self.speaker.append(np.where(says, speaker, NOBODY))
+        self.second.append(second)
+
+    def crops(self) -> Crops:
+        mouths: dict[int, dict[int, tuple[np.ndarray, float]]] = {}
+        first = 0
+        for part, sound in zip(self.lips, self.sound, strict=True):
+            for person, lips in enumerate(part):
+                if lips is not None:
+                    there = {first + n: (crop, 1.0) for n, crop in enumerate(lips)}
+                    mouths.setdefault(person, {}).update(there)
+            first += len(sound) // SAMPLES_PER_FRAME
+        audio = np.concatenate(self.sound).astype(np.float32)
+        return Crops(0, audio, np.ones(first, np.bool_), mouths)
+
+
+def speech(clip: Clip) -> np.ndarray:
+    return voice(clip.audio) > VOICE
+
+
+def rms(sound: np.ndarray) -> float:
+    return float(np.sqrt(np.square(sound).mean()))
+
+
+def still(clip: Clip) -> np.ndarray:
+    """The mouth of somebody who says nothing: its first picture."""
+    return np.broadcast_to(clip.lips[:1], clip.lips.shape)
+
+
+class Cast:
+    """Who films are made of."""
+
+    def __init__(self, clips: dict[str, list[Clip]], rng: np.random.Generator) -> None:
+        self.clips, self.rng = clips, rng
+
+    def draw(self, count: int, parts: int = 3) -> list[list[Clip]]:
+        """So many people, each with several clips."""
+        names = self.rng.choice(sorted(self.clips), count, replace=False)
+        return [
+            [self.clips[n][i] for i in self.rng.permutation(len(self.clips[n]))[:parts]]
+            for n in names
+        ]
+
+    def babble(self) -> np.ndarray:
+        """Six voices at once, as loud as each other."""
+        every = [clip for clips in self.clips.values() for clip in clips]
+        drawn = [every[i].audio for i in self.rng.choice(len(every), 6, replace=False)]
+        return np.sum([sound / rms(sound) for sound in drawn], axis=0)
+
+
+def both_talk(cast: Cast, film: Film, babble: bool = False) -> None:
+    """Two talk all the time, and one is heard."""
+    for a, b in zip(*cast.draw(2), strict=True):
+        film.add([a.lips, b.lips], a, 0, noise=cast.babble() if babble else None)
+
+
+def in_turn(cast: Cast, film: Film, babble: bool = False) -> None:
+    """Two talk all the time, and are heard in turn, 3 s each."""
+    for n, pair in enumerate(zip(*cast.draw(2), strict=True)):
+        noise = cast.babble() if babble else None
+        film.add([clip.lips for clip in pair], pair[n % 2], n % 2, noise=noise)
+
+
+def conversation(cast: Cast, film: Film, babble: bool = False) -> None:
+    """Two in turn, 3 s each; one speaks, the other's face stands still."""
+    for n, pair in enumerate(zip(*cast.draw(2), strict=True)):
+        lips = [clip.lips if m == n % 2 else still(clip) for m, clip in enumerate(pair)]
+        film.add(lips, pair[n % 2], n % 2, noise=cast.babble() if babble else None)
+
+
+def short_turns(cast: Cast, film: Film) -> None:
+    """Two in turn, 1 s each, from amid sentences; the other's face stands still."""
+    for n, pair in enumerate(zip(*cast.draw(2, 6), strict=True)):
+        pair = [clip.window(15, 15 + FPS) for clip in pair]
+        lips = [clip.lips if m == n % 2 else still(clip) for m, clip in enumerate(pair)]
+        film.add(lips, pair[n % 2], n % 2)
+
+
+def off_screen(cast: Cast, film: Film) -> None:
+    """Two talk all the time, and a third is heard who is not in the picture."""
+    for a, b, c in zip(*cast.draw(3), strict=True):
+        film.add([a.lips, b.lips], c, OFF)
+
+
+def narrated(cast: Cast, film: Film) -> None:
+    """One, then a voice out of the picture, then the other; who is not heard stands still."""
+    a, b, c = cast.draw(3)
+    film.add([a[0].lips, still(b[0])], a[0], 0)
+    film.add([still(a[1]), still(b[1])], c[1], OFF)
+    film.add([still(a[2]), b[2].lips], b[2], 1)
+
+
+def cut_away(cast: Cast, film: Film) -> None:
+    """Shot and reverse shot: who speaks is in the picture alone, 3 s each."""
+    for n, (a, b) in enumerate(zip(*cast.draw(2, 4), strict=True)):
+        film.add([a.lips, None] if n % 2 == 0 else [None, b.lips], (a, b)[n % 2], n % 2)
+
+
+def together(cast: Cast, film: Film) -> None:
+    """One, then both at once and as loud as each other, then the other."""
+    a, b = cast.draw(2)
+    film.add([a[0].lips, still(b[0])], a[0], 0)
+    film.add([a[1].lips, b[1].lips], a[1], 0, also=b[1])
+    film.add([still(a[2]), b[2].lips], b[2], 1)
+
+
+KINDS: dict[str, Callable[[Cast, Film], None]] = {
+    "both talk": both_talk,
+    "both talk, babble 0 dB": lambda cast, film: both_talk(cast, film, babble=True),
+    "in turn": in_turn,
+    "in turn, babble 0 dB": lambda cast, film: in_turn(cast, film, babble=True),
+    "conversation": conversation,
+    "conversation, babble 0 dB": lambda cast, film: conversation(cast, film, babble=True),
+    "turns of 1 s": short_turns,
+    "off screen": off_screen,
+    "narrated": narrated,
+    "shot and reverse shot": cut_away,
+    "together": together,
+}
+
+
+def counted(film: Film, embedder: ours.NetworkRecogniser) -> dict[str, int]:
+    """Frames with speech, those that are given to who speaks, and the like."""
+    persons = len(film.lips[0])
+    turns = find_turns(weigh(embedder, [film.crops()], range(persons), lambda seconds: None))
+    speaker, second = np.concatenate(film.speaker), np.concatenate(film.second)
+    speaks = speaker != NOBODY
+    whose = np.concatenate([turns.persons, turns.off_screen[None]])
+    right = whose[speaker.clip(min=OFF), np.arange(len(speaker))] & speaks
+    edges = np.cumsum([0, *map(len, film.speaker)]).tolist()
+    parts = [slice(first, last) for first, last in pairwise(edges)]
+    return {
+        "speech": int(speaks.sum()),
+        "right": int(right.sum()),
+        "turns": len(parts),
+        "turns_right": sum(int(2 * right[p].sum() > speaks[p].sum()) for p in parts),
+        "off_screen": int((turns.off_screen & speaks & (speaker != OFF)).sum()),
+        "second": int(second.sum()),
+        "second_found": int((turns.together & second).sum()),
+        "second_wrong": int((turns.together & speaks & ~second).sum()),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("shards", type=Path, nargs="+")
+    parser.add_argument("--films", type=int, default=20)
+    parser.add_argument("--speakers", default="s5,s31,s33")
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    clips: dict[str, list[Clip]] = {name: [] for name in asked.speakers.split(",")}
+    for index in map(ShardIndex, asked.shards):
+        for i, entry in enumerate(index.entries):
+            kept = clips.get(entry.speaker or "")
+            if kept is not None and len(kept) < 20 and entry.id not in OUT_OF_SYNC:
+                kept.append(index.load(i))
+    embedder = ours.load("default", "cpu")
+    for kind, make in KINDS.items():
+        cast, sums = Cast(clips, np.random.default_rng(asked.seed)), dict[str, int]()
+        for _ in range(asked.films):
+            film = Film()
+            make(cast, film)
+            found = counted(film, embedder)
+            sums = {name: sums.get(name, 0) + count for name, count in found.items()}
+        print(json.dumps({"kind": kind, "films": asked.films} | sums), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""A film of two heads, from its pictures and sound to segments that say who speaks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avsr.base.errors import UsageError
+from avsr.decoding.words import Hypothesis, Word, join
+from avsr.preprocessing.clip import SAMPLE_RATE, Clip
+from avsr.preprocessing.media.mp4 import write_video
+from avsr.preprocessing.media.streams import read
+from avsr.recognisers.base import Recogniser
+from avsr.transcribing.speakers.people import OFF_SCREEN, names_of
+from avsr.transcribing.writers import RENDERERS
+
+
+class Counter(Recogniser):
+    """Says for each stretch whether there were lips, and how bright they were."""
+
+    name, sha256, calibrated = "counter", "", False
+
+    def recognise(self, clips, modality):
+        return [self._said(clip) for clip in clips]
+
+    def _said(self, clip: Clip) -> Hypothesis:
+        text = "seen" if clip.video_present.any() else "heard"
+        words = [Word(text, clip.start_s, clip.start_s + clip.duration_s, 0.9, 0.5)]
+        return Hypothesis(join(words), words, 0.9)
+
+
+@pytest.fixture(scope="module")
+def film(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two people side by side: the left one speaks for 3 s, then the right one, both mouths moving
+    all the time, then a third who is not in the picture while both are still."""
+    folder = shared / "data" / "grid-others"
+    names = ["s33/bbac1s", "s33/bbac2p", "s5/bbaf3a", "s5/bbaf4p", "s31/bbaf1n"]
+    paths = [sorted((folder / name.split("/")[0]).glob("*.mp4")) for name in names]
+    takes = [takes[n % 2] for n, takes in enumerate(paths)]
+    left, right, third = takes[:2], takes[2:4], takes[4]
+    shown, heard = {}, {}
+    for take in takes:
+        pieces = list(read(take))
+        shown[take] = np.stack([p.rgb() for piece in pieces for p in piece.pictures if p])[:75]
+        sound = np.concatenate([piece.audio for piece in pieces])
+        heard[take] = np.pad(sound, (0, SAMPLE_RATE))[: 3 * SAMPLE_RATE]
+    pictures = [np.concatenate([shown[a], shown[b]], 2) for a, b in zip(left, right, strict=True)]
+    pictures.append(np.repeat(pictures[-1][-1:], 75, 0))
+    path = tmp_path_factory.mktemp("film") / "talk.mp4"
+    sound = np.concatenate([heard[left[0]], heard[right[1]], heard[third]])
+    write_video(path, (frame for part in pictures for frame in part), sound)
+    return path
+
+
+def test_each_segment_says_who_speaks_and_is_read_from_their_lips(film: Path):
+    told = []
+    found = Counter().transcribe(
+        film, speakers=["Ann", "Bo"], progress=lambda done_s, of_s: told.append((done_s, of_s))
+    )
+    said = [(s.speaker, s.text, int((s.start_s + s.end_s) / 2 // 3)) for s in found.segments]
+    assert said == [("Ann", "seen", 0), ("Bo", "seen", 1), (OFF_SCREEN, "heard", 2)]
+    assert any("Ann (face 0, left), Bo (face 1, right)" in line for line in found.warnings)
+    assert [name for name in RENDERERS if "Ann" not in RENDERERS[name](found)] == []
+    done = [seconds for seconds, _ in told]
+    assert done == sorted(done)
+    assert done[-1] == pytest.approx(9.0, abs=0.1)
+
+
+def test_the_face_that_speaks_is_read_alone(film: Path):
+    found = Counter().transcribe(film, face="speaking")
+    assert {segment.speaker for segment in found.segments} == {None}
+    assert any("the lips of" in line for line in found.warnings)
+
+
+def test_without_a_picture_nobody_can_be_told(tmp_path: Path, film: Path):
+    import soundfile
+
+    sound = np.concatenate([piece.audio for piece in read(film)])
+    soundfile.write(tmp_path / "talk.wav", sound, SAMPLE_RATE)
+    found = Counter().transcribe(tmp_path / "talk.wav", speakers=True)
+    assert {segment.speaker for segment in found.segments} == {None}
+    assert "no picture: who speaks cannot be told" in found.warnings
+
+
+@pytest.mark.parametrize("names", ["Ann", [""], ["A", "A"], [OFF_SCREEN], [3], 5])
+def test_names_that_are_none(names):
+    with pytest.raises(UsageError, match="speakers"):
+        names_of(names)
+    assert names_of([" Ann  B "]) == ["Ann B"]

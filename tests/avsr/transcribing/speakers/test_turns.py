@@ -1,0 +1,96 @@
+"""Who speaks when, from made-up cosines."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from avsr.preprocessing.clip import FPS
+from avsr.transcribing.speakers.turns import FITS, Evidence, Turns, find_turns
+
+GOOD, BAD = FITS + 0.25, FITS - 0.3
+SECONDS = 12
+FRAMES = SECONDS * FPS
+
+
+def evidence(
+    *fits: str, spells: tuple[str, ...] = (), voice: str = "v" * SECONDS, mute: str = ""
+) -> Evidence:
+    """One letter a second: for a person + fits the sound and - does not; for their lips a dot is a
+    closed mouth; v is a voice; m is no sound."""
+    spells = spells or tuple("s" * SECONDS for _ in fits)
+
+    def seconds(text: str, sign: str) -> np.ndarray:
+        return np.repeat([letter == sign for letter in text.ljust(SECONDS)], FPS)
+
+    fit = np.stack([np.where(seconds(text, "+"), GOOD, BAD) for text in fits])
+    lips = np.stack([seconds(text, "s") for text in spells])
+    return Evidence(
+        fit.astype(np.float32).reshape(len(fits), FRAMES),
+        lips,
+        seconds(voice, "v"),
+        seconds(mute, "m"),
+    )
+
+
+def by_second(turns: Turns) -> list[str]:
+    """Whose each second is, in its middle: numbers of persons, - for off screen."""
+    at = np.arange(SECONDS) * FPS + FPS // 2
+    whose = ["".join(str(n) for n, own in enumerate(turns.persons[:, t]) if own) for t in at]
+    return [who + "-" * bool(off) for who, off in zip(whose, turns.off_screen[at], strict=True)]
+
+
+def test_the_face_whose_lips_fit_speaks_though_both_mouths_move():
+    turns = find_turns(evidence("++++++------", "------++++++"))
+    assert by_second(turns) == list("000000111111")
+    assert turns.spoken.tolist() == [6 * FPS, 6 * FPS]
+    assert not turns.together.any()
+
+
+def test_a_voice_that_nobodys_lips_fit_is_off_screen():
+    still = "." * SECONDS
+    turns = find_turns(evidence("++++--------", "------------", spells=("ssss........", still)))
+    assert by_second(turns) == list("0000--------")
+
+
+def test_a_moment_that_does_not_fit_is_no_turn():
+    found = evidence("++++++++++++", "------------")
+    found.fit[0, 100:104], found.fit[1, 100:104] = BAD, GOOD
+    assert by_second(find_turns(found)) == list("0" * SECONDS)
+
+
+def test_a_turn_ends_in_the_pause_between_two_voices():
+    found = evidence("++++++------", "------++++++", spells=("ssssss......", "......ssssss"))
+    found.voice[140:150] = False  # the first lips rest, and the second do not move yet
+    turns = find_turns(found)
+    assert turns.persons[0, :144].all()
+    assert turns.persons[1, 146:].all()
+
+
+def test_two_who_fit_at_the_same_time_speak_together():
+    turns = find_turns(evidence("++++++++----", "----++++++++"))
+    assert by_second(turns) == ["0"] * 4 + ["01"] * 4 + ["1"] * 4
+    assert turns.together[4 * FPS + 5 : 8 * FPS - 5].all()
+    assert not turns.together[: 4 * FPS - 5].any()
+
+
+def test_without_sound_the_lips_of_each_tell():
+    silent = evidence("------------", "------------", voice="", mute="m" * SECONDS)
+    turns = find_turns(silent)
+    assert by_second(turns) == ["01"] * SECONDS
+    assert turns.spoken.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("frames", [0, 1, 5])
+def test_short_films_and_films_of_nobody(frames):
+    nobody = np.zeros((0, frames))
+    turns = find_turns(
+        Evidence(
+            nobody.astype(np.float32),
+            nobody.astype(bool),
+            np.ones(frames, bool),
+            np.zeros(frames, bool),
+        )
+    )
+    assert turns.off_screen.all()
+    assert turns.persons.shape == (0, frames)
