@@ -1,13 +1,13 @@
 """Shards read front to back, from a disk, over HTTP or from object storage: for training that
 streams, and for the loaders of others.
 
-Memory does not grow with the corpus. Of its index a few numbers a shard are kept, and of its clips
-those that are being shuffled, undecoded.
+Memory does not grow with the corpus but by a few bytes a clip: the index is read line by line, and
+of the clips there are those that are being shuffled, undecoded.
 """
 
 from __future__ import annotations
 
-import json
+import itertools
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -180,15 +180,56 @@ def decode(members: Members, source: str) -> Clip:
         ) from error
 
 
-@dataclass
-class _Shard:
-    """A shard as its index describes it: how many clips it holds, how many of them are asked
-    for."""
+@dataclass(frozen=True)
+class ShardPart:
+    """Some of the clips of a shard.
+
+    Attributes:
+        folder, name: where it is.
+        clips: that it holds.
+        places: (P,) int32, where in it those are that are wanted.
+    """
 
     folder: ShardFolder
     name: str
-    clips: int = 0
-    wanted: int = 0
+    clips: int
+    places: np.ndarray
+
+    @property
+    def source(self) -> str:
+        """For messages."""
+        return f"{self.folder.location}/{self.name}"
+
+    def read(self) -> Iterator[Members]:
+        """The clips that are wanted, in order, undecoded; raises as ``ShardFolder.clips``."""
+        wanted = set(self.places.tolist())
+        for place, members in enumerate(self.folder.clips(self.name, self.clips)):
+            if place in wanted:
+                yield members
+
+
+def parts(
+    folder: ShardFolder, wanted: Callable[[ShardEntry], bool]
+) -> tuple[dict[str, Any], Iterator[ShardPart]]:
+    """What the index of a folder says of it, and the shards that hold clips that are wanted.
+
+    Args:
+        folder: of shards.
+        wanted: is asked of every clip, in order.
+
+    Raises:
+        AvsrError: see ``ShardFolder.index``.
+    """
+    info, entries = folder.index()
+
+    def found() -> Iterator[ShardPart]:
+        for name, own in itertools.groupby(entries, lambda entry: entry.shard):
+            chosen = np.array([wanted(entry) for entry in own])
+            if chosen.any():
+                places = np.flatnonzero(chosen).astype(np.int32)
+                yield ShardPart(folder, name, len(chosen), places)
+
+    return info, found()
 
 
 class ShardDataset(IterableDataset):
@@ -234,31 +275,25 @@ class ShardDataset(IterableDataset):
         self.rank, self.world, self.transform = rank, world, transform
         self.epoch = self.clips = self.frames = 0
         self.crops: dict[str, str] = {}
-        self._shards: list[_Shard] = []
+        self._shards: list[ShardPart] = []
         for folder in map(ShardFolder.of, locations):
             self._add(folder)
         if not self.clips:
             where = ", ".join(map(str, locations))
             raise AvsrError(f"{where}: no clip of split {split!r}; leave split out for all clips")
-        self._shards = [shard for shard in self._shards if shard.wanted]
 
     def _add(self, folder: ShardFolder) -> None:
         """Counts the clips of a folder by its index."""
-        info, entries = folder.index()
+        info, found = parts(folder, self._asked_for)
         self.crops[folder.location] = str(info.get("crops", OWN.name))
-        shard = _Shard(folder, "")
-        for entry in entries:
-            if entry.shard != shard.name:
-                shard = _Shard(folder, entry.shard)
-                self._shards.append(shard)
-            shard.clips += 1
-            if self._asked_for(entry.split):
-                shard.wanted += 1
-                self.clips += 1
-                self.frames += entry.frames
+        self._shards += found
 
-    def _asked_for(self, split: str | None) -> bool:
-        return self.split in (None, split or "train")
+    def _asked_for(self, entry: ShardEntry) -> bool:
+        if self.split not in (None, entry.split or "train"):
+            return False
+        self.clips += 1
+        self.frames += entry.frames
+        return True
 
     def set_epoch(self, epoch: int) -> None:
         """Chooses the order of the next pass. Workers that persist do not hear of it."""
@@ -272,7 +307,8 @@ class ShardDataset(IterableDataset):
         if self.shuffle_clips:
             order = np.random.default_rng([self.seed, self.epoch]).permutation(order)
         own = order[rank::world][number::workers]
-        read = self._read([self._shards[i] for i in own])
+        shards = (self._shards[i] for i in own)
+        read = ((shard.source, members) for shard in shards for members in shard.read())
         if self.shuffle_clips:
             from webdataset.filters import shuffle
 
@@ -290,23 +326,3 @@ class ShardDataset(IterableDataset):
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             return torch.distributed.get_rank(), torch.distributed.get_world_size()
         return 0, 1
-
-    def _read(self, shards: Sequence[_Shard]) -> Iterator[tuple[str, Members]]:
-        """The clips of some shards that are asked for, each with the place where it was found."""
-        for shard in shards:
-            source = f"{shard.folder.location}/{shard.name}"
-            for members in shard.folder.clips(shard.name, shard.clips):
-                # most corpora have a single split in a shard
-                if shard.wanted == shard.clips or self._asked_for(_split_of(members, source)):
-                    yield source, members
-
-
-def _split_of(members: Members, source: str) -> str | None:
-    """Of an undecoded clip."""
-    try:
-        return json.loads(members["json"]).get("split")
-    except SHARD_TROUBLE as error:
-        raise AvsrError(
-            f"{source}: the json of clip {members.get('__key__')!r} cannot be read; copy or "
-            "prepare the shards again"
-        ) from error

@@ -88,6 +88,18 @@ class DataConfig(_Section):
         4.0, ge=0, le=1e6, description="clips are kept decoded in memory up to this size"
     )
     workers: int = Field(1, ge=0, le=64)
+    stream: Literal["auto", "yes", "no"] = Field(
+        "auto",
+        description="shards are read front to back, and not clip by clip: auto where they lie "
+        "behind a URL",
+    )
+    shuffle_frames: int = Field(
+        100_000,
+        ge=1,
+        le=MOST,
+        description="frames that each loader process holds to draw from where it streams, "
+        "undecoded: about 1.3 KB each",
+    )
 
 
 class TokensConfig(_Section):

@@ -20,7 +20,7 @@ from avsr.model.resize import with_outputs, with_tokens
 from avsr.model.tokenizer import Tokenizer
 from avsr.preprocessing.text import spelt
 from avsr.training.config import TrainConfig
-from avsr.training.data.store import shown
+from avsr.training.data.selection import shown
 from avsr.training.data.vocabulary import training_texts, vocabulary
 from avsr.training.log import BOARD
 from avsr.training.state import MODEL, STATE
@@ -93,7 +93,7 @@ class Start:
         lineage: what its info says of every model that is trained on from it.
     """
 
-    def __init__(self, config: TrainConfig, data: Sequence[Path]) -> None:
+    def __init__(self, config: TrainConfig, data: Sequence[str | Path]) -> None:
         self.config = config
         self.source: AVSR | None = None
         info: dict[str, Any] = {}
@@ -110,7 +110,7 @@ class Start:
         else:
             own = self.source.config
             self.language, known = own.language, Tokenizer.of(own.tokens, own.piece_scores)
-            texts = [spelt(text, self.language) for text in training_texts(data, split)]
+            texts = (spelt(text, self.language) for text in training_texts(data, split))
             self.new = known.unknown({char for text in texts for char in text})
             self.tokenizer = known.grown(self.new)
 

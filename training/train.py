@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import hashlib
 import itertools
 import json
 import math
@@ -30,12 +29,14 @@ from avsr.model.batches import batches_by_length, compute, mask
 from avsr.model.blocks import ConformerBlock
 from avsr.model.network import AVSR
 from avsr.preprocessing.clip import FPS
-from avsr.preprocessing.shards import ShardIndex
-from avsr.preprocessing.text import canonical
 from avsr.training import sharded, state
 from avsr.training.config import TrainConfig, load_recipe
 from avsr.training.data.batch import Batch, collate
-from avsr.training.data.dataset import ClipStore, Plan, TrainSet, loader
+from avsr.training.data.dataset import TrainSet
+from avsr.training.data.loading import clips_of, items, loader, open_clips, plan_of
+from avsr.training.data.plan import Plan
+from avsr.training.data.stream.plan import StreamPlan
+from avsr.training.data.validation import validation_clips
 from avsr.training.log import BOARD, Log, tell_dropped
 from avsr.training.losses import Objective
 from avsr.training.processes import Say, connect, run_together
@@ -61,7 +62,7 @@ def train(
 
     Args:
         recipe: name or path, see ``load_recipe``.
-        data: folders that ``avsr prepare`` made.
+        data: folders that ``avsr prepare`` made, or URLs of such.
         out: folder of the run; must be new or empty unless the run is resumed.
         resume: go on from the last saved state of ``out``, or begin where there is none yet. All of
             ``[optim]`` may be another then, as may the number of devices: the learning rate is what
@@ -81,13 +82,13 @@ def train(
     started = check_folder(out, resume)
     if not data:
         raise AvsrError(NO_DATA)
-    work = functools.partial(_work, config, [Path(d) for d in data], out, resume, started)
+    work = functools.partial(_work, config, list(data), out, resume, started)
     return out / MODEL if run_together(work, config, say) else None
 
 
 def _work(
     config: TrainConfig,
-    data: list[Path],
+    data: list[str | Path],
     out: Path,
     resume: bool,
     started: bool,
@@ -138,7 +139,7 @@ class Run:
     def __init__(
         self,
         config: TrainConfig,
-        data: list[Path],
+        data: list[str | Path],
         out: Path,
         say: Say,
         connected: Callable[[], object] = int,
@@ -152,16 +153,7 @@ class Run:
         start = Start(config, data)
         self.lineage, self.tokenizer = start.lineage, start.tokenizer
         network = config.network(self.tokenizer, start.language, start.shape)
-        use, cache_gb, split = config.data.use, config.data.cache_gb, config.data.train_split
-        self.store = ClipStore(
-            data,
-            split,
-            self.tokenizer,
-            cache_gb,
-            use,
-            network.outputs_per_frame,
-            network.language,
-        )
+        self.store = open_clips(data, config.data, self.tokenizer, network)
         if self.first:
             tell_dropped(self.store.dropped, out / "dropped.txt", say)
         self.store.check_losses(config.data.max_dropped)
@@ -177,9 +169,8 @@ class Run:
         optimizer = torch.optim.AdamW(groups, lr=config.optim.lr, betas=(0.9, 0.98), fused=fused)
         self.optimizer = self.fabric.setup_optimizers(optimizer)
         self.follower = Follower(self.average, self.model)
-        self.dataset = TrainSet(
-            self.store, self.tokenizer, network, config.augment, config.seed, use
-        )
+        clips, use = clips_of(self.store), config.data.use
+        self.dataset = TrainSet(clips, self.tokenizer, network, config.augment, config.seed, use)
         self.val = validation_clips(data, config)
         self.step = self.batches = 0  # done; batches by all processes
 
@@ -230,10 +221,10 @@ class Run:
             taken = itertools.islice(made, self.config.optim.accumulate)
             yield [batch.to(device) for batch in taken]
 
-    def _plan(self, first: int, last: int) -> Plan:
+    def _plan(self, first: int, last: int) -> Plan | StreamPlan:
         """The batches of this process from one step to another."""
         fabric, config, each = self.fabric, self.config, self.config.optim.accumulate
-        return Plan(
+        return plan_of(
             self.store,
             config.data,
             config.seed,
@@ -301,8 +292,8 @@ class Run:
     def _stop(self, step: int, what: str) -> None:
         """Ends the run, and keeps the batch of a step: it is made again, as the same step always
         has the same one."""
-        batches = list(self._plan(step, step + 1))
-        batch = collate([self.dataset[key] for keys in batches for key in keys])
+        batches = items(self.dataset, self._plan(step, step + 1))
+        batch = collate([item for batch in batches for item in batch])
         rank = self.fabric.global_rank
         path = self.out / (
             "bad_batch.safetensors" if rank == 0 else f"bad_batch-{rank}.safetensors"
@@ -324,7 +315,7 @@ class Run:
             self.log = Log(self.out / BOARD, self.say, self.step, config.optim.steps)
             outputs.write(self.out / "config.json", [config.model_dump_json(indent=1).encode()])
         count = sum(p.numel() for p in self.model.parameters())
-        frames = sum(self.store.frames(i) for i in range(len(self.store)))
+        frames = self.store.total_frames
         self.say(
             f"{self.model.config.name}: {count / 1e6:.2f} M parameters, "
             f"{self.model.config.fusion} fusion, "
@@ -362,7 +353,7 @@ class Run:
             "step": self.step,
             "batches": self.batches,
             "config": self.config.model_dump_json(),
-            "data": self._data(),
+            "data": self.store.fingerprint(),
         }
         if bad := state.first_not_finite(state.kept_tensors(kept)):
             self._stop(self.step - 1, f"{bad} not finite after it")
@@ -393,7 +384,7 @@ class Run:
         kept, config, out = state.read_state(self.out / STATE), self.config, self.out
         for line in state.changes(kept["config"], config, kept["step"], out):
             self.say(line)
-        if kept["data"] != self._data():
+        if kept["data"] != self.store.fingerprint():
             raise AvsrError(
                 f"{out} was trained on other clips: resume it with the same --data, or go on from "
                 "its weights with "
@@ -412,11 +403,6 @@ class Run:
         self.step, self.batches = kept["step"], kept["batches"]
         self._save_model()
 
-    def _data(self) -> str:
-        """What the data are, as far as the plan of an epoch and the vocabulary depend on them."""
-        clips = [[entry.id, entry.frames] for _, _, entry in self.store.entries]
-        return hashlib.sha256(json.dumps([self.tokenizer.tokens, clips]).encode()).hexdigest()
-
 
 def compile_blocks(model: AVSR) -> None:
     """Compiles what is of one shape but for the number of clips and frames, where it lies: names of
@@ -429,17 +415,3 @@ def compile_blocks(model: AVSR) -> None:
 def hash_seed(*numbers: int) -> int:
     """A seed that differs wherever any of the numbers does."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
-
-
-def validation_clips(data: Sequence[Path], config: TrainConfig) -> list:
-    """A few clips of the validation split, spread over it; none where there is no such split."""
-    places = [
-        (index, i)
-        for index in map(ShardIndex, data)
-        for i, entry in enumerate(index.entries)
-        if entry.split == config.data.val_split and canonical(entry.text or "")
-    ]
-    picks = np.unique(
-        np.linspace(0, len(places) - 1, min(config.val_clips, len(places))).round().astype(int)
-    )
-    return [places[i][0].load(places[i][1]) for i in picks]

@@ -33,8 +33,8 @@ def bench(
         typer.Option(metavar="RECIPE", help="Time the training of this recipe instead."),
     ] = None,
     data: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="DIR", help="With --recipe: shards; may be repeated."),
+        list[str] | None,
+        typer.Option(metavar="DIR|URL", help="With --recipe: shards; may be repeated."),
     ] = None,
     set_values: Annotated[
         list[str] | None,

@@ -16,8 +16,8 @@ def train(
         str, typer.Argument(metavar="RECIPE", help="A bundled recipe's name, or a .toml file.")
     ],
     data: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="DIR", help="Shards made by `avsr prepare`; may be repeated."),
+        list[str] | None,
+        typer.Option(metavar="DIR|URL", help="Shards made by `avsr prepare`; may be repeated."),
     ] = None,
     out: Annotated[
         Path | None,

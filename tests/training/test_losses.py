@@ -19,7 +19,8 @@ from avsr.model.network import AVSR
 from avsr.model.tokenizer import Tokenizer
 from avsr.training.config import AugmentConfig, LossConfig, TrainConfig
 from avsr.training.data.batch import FRAMES_PER_TOKEN, Batch, collate
-from avsr.training.data.dataset import ClipStore, TrainSet
+from avsr.training.data.dataset import TrainSet
+from avsr.training.data.store import ClipStore
 from avsr.training.losses import Objective, blank_loss, contrastive_loss, ctc, distil, frame_loss
 
 TOKENIZER = Tokenizer.from_texts(TEXTS)

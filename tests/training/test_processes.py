@@ -31,7 +31,8 @@ from avsr.model.tokenizer import Tokenizer
 from avsr.training import processes
 from avsr.training.config import AugmentConfig, LossConfig, TrainConfig
 from avsr.training.data.batch import Batch, collate
-from avsr.training.data.dataset import ClipStore, TrainSet
+from avsr.training.data.dataset import TrainSet
+from avsr.training.data.store import ClipStore
 from avsr.training.losses import Objective
 from avsr.training.processes import run_together
 from avsr.training.train import train

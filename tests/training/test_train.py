@@ -170,6 +170,7 @@ train({recipe!r}, [{str(folder)!r}], {str(out)!r}, say=say)
         [],
         ['freeze=["video_frontend", "audio_stream"]', "data.use=video"],
         ["optim.accumulate=2", "tokens.kind=pieces", "tokens.size=20"],
+        ["data.stream=yes", "data.shuffle_frames=50"],
     ],
 )
 def test_a_run_that_is_interrupted_and_resumed_ends_with_the_same_weights(

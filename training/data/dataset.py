@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import torch
 from numpy.random import Generator, default_rng
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from avsr.base.errors import AvsrError
 from avsr.model.config import ModelConfig
@@ -21,22 +19,10 @@ from avsr.preprocessing.text import canonical
 from avsr.training.config import AugmentConfig
 from avsr.training.data import augment
 from avsr.training.data.augment import Sample
-from avsr.training.data.batch import Batch, collate
 from avsr.training.data.pictures import draw_look
-from avsr.training.data.plan import Key, Plan, plan_epoch
+from avsr.training.data.plan import Key
 from avsr.training.data.recordings import read_recordings
-from avsr.training.data.store import ClipStore, outputs_needed
-
-__all__ = [
-    "ClipStore",
-    "Plan",
-    "TrainSet",
-    "frame_targets",
-    "loader",
-    "outputs_needed",
-    "plan_epoch",
-    "read_recordings",
-]
+from avsr.training.data.selection import Clips, others, outputs_needed
 
 
 def frame_targets(sample: Sample, tokenizer: Tokenizer) -> np.ndarray:
@@ -78,7 +64,7 @@ class TrainSet(Dataset):
 
     def __init__(
         self,
-        store: ClipStore,
+        store: Clips,
         tokenizer: Tokenizer,
         model: ModelConfig,
         config: AugmentConfig,
@@ -100,11 +86,7 @@ class TrainSet(Dataset):
         for group in map(canonical, config.homophene_groups):
             for word in group.split():
                 self.homophenes[word] |= set(group.split()) - {word}
-        said = (
-            {word for i in store.seen for word in store.text(i).split()}
-            if config.homophenes
-            else set()
-        )
+        said = store.words_seen() if config.homophenes else set()
         if said and not said & set(self.homophenes):
             raise AvsrError(
                 f"augment.homophenes is {config.homophenes}, but no clip with lips says any of "
@@ -192,8 +174,9 @@ class TrainSet(Dataset):
         config = self.config
         if not _paired(sample):  # one alone disagrees with nothing
             return sample, True, False, -np.inf
-        if mismatch < config.wrong_lips and len(self.store.seen) > 1:
-            return augment.with_lips_of(sample, self._other_lips(i, rng)), False, True, 5.0
+        other = self.store.other_seen(i, rng) if mismatch < config.wrong_lips else None
+        if other is not None:
+            return augment.with_lips_of(sample, self.store.sample(other)), False, True, 5.0
         if mismatch < config.wrong_lips + config.out_of_sync:
             late = int(rng.integers(2, 11)) * int(rng.choice([-1, 1]))
             return augment.out_of_sync(sample, late), False, False, -np.inf
@@ -234,7 +217,7 @@ class TrainSet(Dataset):
         """Clip i, spliced, followed by others, faster or slower, as may be; unchanged where CTC
         would not fit."""
         original = sample = self.store.sample(i)
-        others = self.store.group.get(i, [])
+        alike = self.store.alike(i)
         count = len(sample.words or ())
         for follower in followers:
             second = self.store.sample(follower)
@@ -246,8 +229,8 @@ class TrainSet(Dataset):
             wanted, picks = int(rng.integers(1, 4)), []
             if rng.random() < self.config.splice_speakers:
                 picks = self.store.of_other_speakers(i, wanted, rng)
-            elif len(others) > 3:
-                picks = rng.choice(others, wanted).tolist()
+            elif len(alike) > 3:
+                picks = rng.choice(alike, wanted).tolist()
             donors = [self.store.sample(j) for j in picks]
             donors = [donor for donor in donors if donor.words and len(donor.words) == count]
             if donors:
@@ -292,13 +275,6 @@ class TrainSet(Dataset):
         if not (donor.words and augment.whole(sample, place) and donor.video_present.all()):
             return sample
         return augment.with_lips_of_a_word(sample, place, donor)
-
-    def _other_lips(self, i: int, rng: Generator) -> Sample:
-        """Another clip with a picture."""
-        others = self.store.seen
-        return self.store.sample(
-            others[(others.index(i) + int(rng.integers(1, len(others)))) % len(others)]
-        )
 
     def _heard(
         self, sample: Sample, i: int, rng: Generator, ramp: float, lips_help: bool, least_db: float
@@ -349,12 +325,12 @@ class TrainSet(Dataset):
             return self._background(samples, rng), 0
         talkers = 1 if kind < config.talker else int(rng.integers(3, 8))
         share = 0.5 if talkers == 1 else config.own_babble
-        own = self.store.others(i) if share and rng.random() < share else []
+        own = others(self.store, i) if share and rng.random() < share else []
         if not own and self.voices and rng.random() < 0.5:
             voices = [self._voice(samples, rng) for _ in range(talkers)]
         else:
-            picks = rng.choice(own, talkers) if own else rng.integers(len(self.store), size=talkers)
-            voices = [augment.fit(self.store.audio(int(j)), samples, rng) for j in picks]
+            picks = rng.choice(own, talkers).tolist() if own else self.store.drawn(talkers, rng)
+            voices = [augment.fit(self.store.audio(j), samples, rng) for j in picks]
         return np.stack([voice / max(1e-4, float(voice.std())) for voice in voices]).sum(0), talkers
 
     def _voice(self, samples: int, rng: Generator) -> np.ndarray:
@@ -375,62 +351,3 @@ class TrainSet(Dataset):
 def _paired(sample: Sample) -> bool:
     """Whether there are both sound and lips."""
     return bool(sample.audio_present.any() and sample.video_present.any())
-
-
-def loader(
-    dataset: TrainSet,
-    plan: Plan,
-    workers: int,
-    pinned: bool = False,
-    multiprocessing_context: str | None = None,
-) -> Iterator[Batch]:
-    """Batches in the plan's order, made ahead in worker processes.
-
-    Args:
-        dataset: makes the clips.
-        plan: says which.
-        workers: processes; 0 makes the batches here.
-        pinned: batches lie in memory from which a GPU copies while the CPU goes on.
-        multiprocessing_context: how workers start: fork, spawn or forkserver; by default as this
-            Python does.
-
-    Raises:
-        AvsrError: a clip cannot be read.
-    """
-    batches = DataLoader(
-        _Told(dataset),
-        batch_sampler=plan,  # type: ignore[arg-type]  # its items are (epoch, clip, followers) keys
-        collate_fn=_collate_told,
-        num_workers=workers,
-        prefetch_factor=4 if workers else None,
-        worker_init_fn=_one_thread,
-        pin_memory=pinned,
-        multiprocessing_context=multiprocessing_context if workers else None,
-    )
-    for batch in batches:
-        if isinstance(batch, AvsrError):
-            raise batch
-        yield batch
-
-
-class _Told(Dataset):
-    """The same items, and errors as items: raised in a worker, torch would wrap them into its
-    traceback."""
-
-    def __init__(self, dataset: TrainSet) -> None:
-        self.dataset = dataset
-
-    def __getitem__(self, key: Key) -> dict | AvsrError:
-        try:
-            return self.dataset[key]
-        except AvsrError as error:
-            return error
-
-
-def _collate_told(items: list[dict | AvsrError]) -> Batch | AvsrError:
-    errors = [item for item in items if isinstance(item, AvsrError)]
-    return errors[0] if errors else collate([item for item in items if isinstance(item, dict)])
-
-
-def _one_thread(_: int) -> None:
-    torch.set_num_threads(1)

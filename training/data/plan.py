@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator, default_rng
 
 from avsr.training.config import DataConfig
+from avsr.training.data.selection import others
 from avsr.training.data.store import ClipStore
 
 
@@ -57,18 +58,26 @@ def plan_epoch(store: ClipStore, config: DataConfig, seed: int, epoch: int) -> l
 
 def _followers(store: ClipStore, i: int, config: DataConfig, rng: Generator) -> tuple[int, ...]:
     """Clips of the same speaker that follow clip i; none for most."""
-    others = store.others(i) if rng.random() < config.join else []
-    if not others:
+    same = others(store, i) if rng.random() < config.join else []
+    if not same:
         return ()
     count = int(rng.integers(1, config.join_most + 1)) if config.join_most > 1 else 1
-    room = config.max_frames // 2 - store.frames(i)  # at least two such clips make a batch
-    followers: list[int] = []
-    for j in rng.choice(others, count).tolist():
-        room -= store.frames(j)
-        if followers and room < 0:
+    return fitting(store.frames, i, rng.choice(same, count).tolist(), config.max_frames)
+
+
+def fitting(
+    frames: Callable[[int], int], i: int, followers: Sequence[int], max_frames: int
+) -> tuple[int, ...]:
+    """As many of the clips that are to follow clip i as leave room for two such clips in a
+    batch, one at least."""
+    room = max_frames // 2 - frames(i)
+    kept: list[int] = []
+    for j in followers:
+        room -= frames(j)
+        if kept and room < 0:
             break
-        followers.append(j)
-    return tuple(followers)
+        kept.append(j)
+    return tuple(kept)
 
 
 def shown(

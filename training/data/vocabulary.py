@@ -4,21 +4,23 @@ them."""
 from __future__ import annotations
 
 import io
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from avsr.base.errors import AvsrError
 from avsr.base.inputs import install
 from avsr.model.tokenizer import BLANK, Tokenizer
-from avsr.preprocessing.shards import ShardIndex
+from avsr.preprocessing.streaming import ShardFolder
 from avsr.preprocessing.text import canonical, spelt
 from avsr.training.config import TokensConfig
 
 LONGEST_TEXT = 100_000  # bytes; SentencePiece leaves longer ones out
 
 
-def vocabulary(data: Sequence[Path], split: str, config: TokensConfig | None = None) -> Tokenizer:
+def vocabulary(
+    data: Sequence[str | Path], split: str, config: TokensConfig | None = None
+) -> Tokenizer:
     """The tokens of the training texts.
 
     Args:
@@ -31,26 +33,29 @@ def vocabulary(data: Sequence[Path], split: str, config: TokensConfig | None = N
             from these.
     """
     config = config or TokensConfig()
-    texts = [spelt(text, config.language) for text in training_texts(data, split)]
+    texts = (spelt(text, config.language) for text in training_texts(data, split))
     if config.kind == "pieces":
-        return learnt_pieces(texts, config.size)
+        return learnt_pieces(list(texts), config.size)
     return Tokenizer.from_texts(texts)
 
 
-def training_texts(data: Sequence[Path], split: str) -> list[str]:
-    """What is said in the clips of a split.
+def training_texts(data: Sequence[str | Path], split: str) -> Iterator[str]:
+    """What is said in the clips of a split, one by one.
 
     Raises:
-        AvsrError: nothing; names the splits that have texts.
+        AvsrError: nothing, which is known at the end; names the splits that have texts.
     """
-    texts: dict[str, list[str]] = defaultdict(list)
+    counts: Counter[str] = Counter()
     for folder in data:
-        for entry in ShardIndex(folder).entries:
+        for entry in ShardFolder.of(folder).index()[1]:
             if canonical(entry.text or ""):
-                texts[entry.split or "train"].append(entry.text or "")
-    if split in texts:
-        return texts[split]
-    others = ", ".join(f"{name} ({len(texts[name])})" for name in sorted(texts))
+                own = entry.split or "train"
+                counts[own] += 1
+                if own == split:
+                    yield entry.text or ""
+    if split in counts:
+        return
+    others = ", ".join(f"{name} ({counts[name]})" for name in sorted(counts))
     do = (
         f"set data.train_split to one of {others}"
         if others

@@ -20,10 +20,12 @@ from avsr.base.pool import cores
 from avsr.preprocessing.clip import FPS
 from avsr.training.config import TrainConfig, load_recipe
 from avsr.training.data.batch import Batch, collate
-from avsr.training.data.dataset import loader
+from avsr.training.data.loading import items, loader, plan_of
 from avsr.training.data.plan import Key, plan_epoch
+from avsr.training.data.store import ClipStore
 from avsr.training.train import NO_DATA, Run, hash_seed
 
+FEW = 8  # batches of a stream, all of which are nearly as large as they may be
 WARM = 2  # steps before the clock starts: what is planned once, what the loader makes ahead
 
 
@@ -123,7 +125,7 @@ def estimate(
     if not torch.accelerator.is_available():
         torch.set_num_threads(max(1, cores() // config.devices))
     with tempfile.TemporaryDirectory() as scratch:
-        run = Run(alone, [Path(folder) for folder in data], Path(scratch), say)
+        run = Run(alone, list(data), Path(scratch), say)
         run._start_log()
         run.step = config.optim.steps - 1  # all losses take part
         largest, memory_gb = _largest(run)
@@ -144,7 +146,7 @@ def _told(
     validation_s: float,
     saving_s: float,
 ) -> Estimate:
-    device, total = run.fabric.device, sum(run.store.frames(i) for i in range(len(run.store)))
+    device, total = run.fabric.device, run.store.total_frames
     optim, devices = config.optim, config.devices * config.nodes
     gpu = torch.cuda.get_device_properties(device) if device.type == "cuda" else None
     threads = f"{torch.get_num_threads()} threads of the CPU"
@@ -173,15 +175,8 @@ def _told(
 
 def _largest(run: Run) -> tuple[tuple[int, int], float]:
     """Clips and padded frames of the first epoch's largest batch, and the memory of its step."""
-    store, device = run.store, run.fabric.device
-    epoch = plan_epoch(store, run.config.data, run.config.seed, 0)
-
-    def padded(keys: list[Key]) -> int:
-        lengths = [sum(store.frames(i) for i in (key.clip, *key.followers)) for key in keys]
-        return max(lengths) * len(keys)
-
-    keys = max(epoch, key=padded)
-    batch = collate([run.dataset[key] for key in keys])
+    made, device = _largest_items(run), run.fabric.device
+    batch = collate(made)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     _step(run, [batch.to(device)] * run.config.optim.accumulate)
@@ -190,7 +185,22 @@ def _largest(run: Run) -> tuple[tuple[int, int], float]:
     else:  # kilobytes, but on macOS
         unit = 1 if sys.platform == "darwin" else 1024
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return (len(keys), batch.lips.shape[0] * batch.lips.shape[1]), memory / 1e9
+    return (len(made), batch.lips.shape[0] * batch.lips.shape[1]), memory / 1e9
+
+
+def _largest_items(run: Run) -> list[dict]:
+    """The clips of the first epoch's largest batch; of a stream, the largest of the first FEW."""
+    store, config = run.store, run.config
+    if not isinstance(store, ClipStore):
+        few = items(run.dataset, plan_of(store, config.data, config.seed, 0, FEW))
+        return max(few, key=lambda batch: len(batch) * max(len(item["lips"]) for item in batch))
+
+    def padded(keys: list[Key]) -> int:
+        lengths = [sum(store.frames(i) for i in (key.clip, *key.followers)) for key in keys]
+        return max(lengths) * len(keys)
+
+    keys = max(plan_epoch(store, config.data, config.seed, 0), key=padded)
+    return [run.dataset[key] for key in keys]
 
 
 def _speed(run: Run, steps: int) -> tuple[float, float, float]:

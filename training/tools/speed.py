@@ -9,6 +9,7 @@ Nothing is kept of the few steps that it trains.
 
 from __future__ import annotations
 
+import itertools
 import math
 import tempfile
 import time
@@ -25,9 +26,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from avsr.base.errors import UsageError
 from avsr.preprocessing.clip import FPS
+from avsr.preprocessing.streaming import decode
 from avsr.training.config import load_recipe
 from avsr.training.data.batch import Batch, collate
-from avsr.training.data.dataset import Plan
+from avsr.training.data.loading import clips_of, items, plan_of
+from avsr.training.data.selection import Selection
+from avsr.training.data.stream.catalogue import Catalogue
 from avsr.training.train import Run, hash_seed
 
 T = TypeVar("T")
@@ -109,7 +113,7 @@ class TrainingSpeed:
 
 
 def measure(
-    recipe: str, data: Sequence[Path], overrides: Sequence[str] = (), batches: int = 6
+    recipe: str, data: Sequence[str | Path], overrides: Sequence[str] = (), batches: int = 6
 ) -> TrainingSpeed:
     """Times a recipe's steps on its first batches; the first one only warms up.
 
@@ -124,22 +128,19 @@ def measure(
     """
     if batches < 2:
         raise UsageError(f"{batches} batches: take at least 2, of which the first only warms up")
-    config = load_recipe(recipe, list(overrides)).model_copy(update={"devices": 1, "nodes": 1})
+    config = load_recipe(recipe, list(overrides))
+    loud = config.augment.model_copy(update={"noise_warmup": 0})  # all of the noise
+    config = config.model_copy(update={"devices": 1, "nodes": 1, "augment": loud})
     with tempfile.TemporaryDirectory() as scratch:
         run = Run(config, list(data), Path(scratch), lambda _: None)
-        device, store, warm = run.fabric.device, run.store, config.augment.noise_warmup
-        plan = Plan(store, config.data, config.seed, 0, batches)
-        keys = [
-            [key._replace(epoch=max(key.epoch, warm)) for key in batch] for batch in plan
-        ]  # with all of the noise
-        flat = [key for batch in keys for key in batch]
-        read_s = seconds(lambda: [store.sample(key.clip) for key in flat], device)[1]
-        for key in flat:
-            run.dataset[key]  # reads all that takes part, as a run does before it begins
-        items, change_s = seconds(
-            lambda: [[run.dataset[key] for key in batch] for batch in keys], device
-        )
-        first, *rest = (collate(batch).to(device) for batch in items)
+        device, store = run.fabric.device, run.store
+        plan = plan_of(store, config.data, config.seed, 0, batches)
+        # reads all that takes part, as a run has before it is under way
+        made = list(items(run.dataset, plan))
+        flat = sum(map(len, made))
+        read_s = seconds(lambda: read(store, flat), device)[1]
+        made, change_s = seconds(lambda: list(items(run.dataset, plan)), device)
+        first, *rest = (collate(batch).to(device) for batch in made)
 
         def step(batch: Batch) -> None:
             torch.manual_seed(hash_seed(config.seed, run.step))
@@ -162,8 +163,8 @@ def measure(
             f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}",
             recipe,
             {
-                "reading": len(flat) / read_s,
-                "augmentation": len(flat) / change_s,
+                "reading": flat / read_s,
+                "augmentation": flat / change_s,
                 "network": clips / network_s,
             },
             frames / FPS / clips,
@@ -171,6 +172,19 @@ def measure(
             peak_gflops(device, PRECISIONS[config.optim.precision]),
             shares_by_kind(profiled, device.type == "cuda"),
         )
+
+
+def read(store: Selection, count: int) -> None:
+    """Reads and decodes as many clips, or all where there are fewer."""
+    if isinstance(store, Catalogue):
+        parts = (shard.part for shard in store.shards)
+        found = ((members, part.source) for part in parts for members in part.read())
+        for members, source in itertools.islice(found, count):
+            decode(members, source)
+    else:
+        clips = clips_of(store)
+        for i in range(min(count, len(store))):
+            clips.sample(i)
 
 
 def seconds(work: Callable[[], T], device: torch.device) -> tuple[T, float]:

@@ -24,15 +24,11 @@ from avsr.preprocessing.shards import ShardIndex, ShardWriter
 from avsr.training.config import AugmentConfig, DataConfig
 from avsr.training.data.augment import Sample
 from avsr.training.data.batch import FRAMES_PER_TOKEN, Batch, collate
-from avsr.training.data.dataset import (
-    ClipStore,
-    Plan,
-    TrainSet,
-    frame_targets,
-    loader,
-    outputs_needed,
-    plan_epoch,
-)
+from avsr.training.data.dataset import TrainSet, frame_targets
+from avsr.training.data.loading import loader
+from avsr.training.data.plan import Plan, plan_epoch
+from avsr.training.data.selection import outputs_needed
+from avsr.training.data.store import ClipStore
 from avsr.training.data.vocabulary import vocabulary
 
 TOKENIZER = Tokenizer.from_texts(TEXTS)

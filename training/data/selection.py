@@ -1,0 +1,206 @@
+"""Which clips of prepared corpora a run can train on, and why it cannot on the others."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import unicodedata
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.random import Generator
+
+from avsr.base.errors import AvsrError
+from avsr.model.tokenizer import Tokenizer
+from avsr.preprocessing.shards import ShardEntry
+from avsr.preprocessing.text import spelt
+from avsr.training.data.augment import Sample
+
+Use = Literal["both", "audio", "video"]
+# Why a clip is dropped, and what to do about it; ASKED is what the recipe wants.
+ASKED = "without the modality that data.use asks for"
+LOSSES = {
+    "without a text": "give them texts",
+    "with characters that the model lacks": "leave init out or spell the texts in its characters",
+    "too short for their texts": (
+        "look whether text and clip belong together, or set model.outputs_per_frame higher"
+    ),
+}
+NO_TEXT, NO_CHARACTER, TOO_SHORT = LOSSES
+
+
+def outputs_needed(ids: Sequence[int]) -> int:
+    """Outputs that CTC needs for a target: one a token and one more between equal neighbours."""
+    return len(ids) + sum(a == b for a, b in itertools.pairwise(ids))
+
+
+class Clips(Protocol):
+    """Clips by number, from which a training set makes its items: all of a corpus, or those of a
+    stream that are in memory."""
+
+    def __len__(self) -> int: ...
+
+    def sample(self, i: int) -> Sample:
+        """Clip i as it was prepared."""
+
+    def audio(self, i: int) -> np.ndarray:
+        """The sound of clip i alone, (N,) float32."""
+
+    def alike(self, i: int) -> list[int]:
+        """Those with lips of the same corpus, speaker and number of words, clip i among them; none
+        for a clip without lips."""
+
+    def of_other_speakers(self, i: int, count: int, rng: Generator) -> list[int]:
+        """Clips with lips and as many words, each of a speaker drawn among the others."""
+
+    def saying(self, i: int, place: int, words: set[str]) -> list[int]:
+        """Those like clip i in which the word in that place is one of these."""
+
+    def drawn(self, count: int, rng: Generator) -> list[int]:
+        """Clips drawn among all of them, perhaps the same ones again."""
+
+    def other_seen(self, i: int, rng: Generator) -> int | None:
+        """A clip with lips, drawn among all but clip i."""
+
+    def words_seen(self) -> set[str]:
+        """All words of the clips with lips."""
+
+
+def others(clips: Clips, i: int) -> list[int]:
+    """Those like clip i but itself."""
+    return [j for j in clips.alike(i) if j != i]
+
+
+class Selection:
+    """Tells of each clip whether it can be trained on, and keeps account of those that cannot.
+
+    Args:
+        split: clips of this split are used; clips without any split count as ``train``.
+        tokenizer: decides which texts can be written.
+        use: clips without this modality are dropped; both drops none.
+        per_frame: CTC outputs of the model for each frame; too short a clip for its text is
+            dropped.
+        language: in which texts are spelt, see ``preprocessing.text.spelt``.
+
+    Attributes:
+        dropped: (clip, reason) of every clip that cannot be trained on.
+        losses: the names of those dropped for a reason that nobody asked for, by kind of reason.
+        unknown: characters that the vocabulary lacks.
+    """
+
+    def __init__(
+        self,
+        split: str,
+        tokenizer: Tokenizer,
+        use: Use = "both",
+        per_frame: int = 1,
+        language: str = "",
+    ) -> None:
+        self.split, self.tokenizer, self.use, self.per_frame = split, tokenizer, use, per_frame
+        self.language = language
+        self.dropped: list[tuple[str, str]] = []
+        self.losses: dict[str, list[str]] = defaultdict(list)
+        self.unknown: set[str] = set()
+
+    def usable(self, entry: ShardEntry) -> str | None:
+        """The text of a clip of an index as it is learnt; None where the clip is of another split
+        or cannot be trained on."""
+        if (entry.split or "train") != self.split:
+            return None
+        text = spelt(entry.text or "", self.language)
+        kind, reason = self._unusable(entry, text)
+        if not kind:
+            return text
+        self.dropped.append((entry.id, reason))
+        if kind != ASKED:
+            self.losses[kind].append(entry.id)
+        return None
+
+    def _unusable(self, entry: ShardEntry, text: str) -> tuple[str, str]:
+        """Why a clip of an index cannot be trained on: the kind of reason and the reason; empty
+        where it can."""
+        if self.use == "audio" and not entry.audio_present:
+            return ASKED, "no sound, and data.use is audio"
+        if self.use == "video" and not entry.video_present:
+            return ASKED, "no lips, and data.use is video"
+        if not text:
+            return NO_TEXT, "no text"
+        unknown = self.tokenizer.unknown(text)
+        if unknown:
+            self.unknown.update(unknown)
+            return NO_CHARACTER, f"{text!r} has {unknown}, which this model's vocabulary lacks"
+        need = math.ceil(outputs_needed(self.tokenizer.encode(text)) / self.per_frame)
+        if entry.frames < need:
+            return TOO_SHORT, f"{entry.frames} frames are too few for CTC, its text needs {need}"
+        return "", ""
+
+    def check_losses(self, most: float) -> None:
+        """Refuses a corpus most of which would be lost.
+
+        Args:
+            most: share of the clips that may be dropped for reasons that nobody asked for.
+
+        Raises:
+            AvsrError: more are, or nothing is left.
+        """
+        lost = sum(len(names) for names in self.losses.values())
+        total = lost + len(self)
+        if not total:
+            why = (
+                f"{len(self.dropped)} are left out ({self.dropped[0][1]})"
+                if self.dropped
+                else "there are none"
+            )
+            raise AvsrError(
+                f"no clip of split {self.split!r} can be used: {why}; name others, or change "
+                "data.use"
+            )
+        if len(self) and lost <= most * total:
+            return
+        parts = [
+            f"{len(names)} {kind} ({self._example(kind)})" for kind, names in self.losses.items()
+        ]
+        advice = [LOSSES[kind] for kind in self.losses]
+        if len(self):
+            advice.append(
+                f"or set data.max_dropped={math.ceil(100 * lost / total) / 100:g} to train on the "
+                "rest"
+            )
+        raise AvsrError(
+            f"{lost} of {total} clips of split {self.split!r} cannot be trained on: "
+            f"{', '.join(parts)}. To do: "
+            f"{'; '.join(advice)}"
+        )
+
+    def _example(self, kind: str) -> str:
+        """What tells most about a kind of loss: the characters, or the first of the clips."""
+        if kind != NO_CHARACTER:
+            return f"such as {self.losses[kind][0]}"
+        return shown(sorted(self.unknown))
+
+    def __len__(self) -> int:
+        """How many can be trained on."""
+        raise NotImplementedError
+
+    @property
+    def total_frames(self) -> int:
+        raise NotImplementedError
+
+    def fingerprint(self) -> str:
+        """What the data are, as far as the order of clips and the vocabulary depend on them."""
+        raise NotImplementedError
+
+    def share(self, fabric: Any) -> None:
+        """Lets the ranks of one machine share what they can. All ranks must call it."""
+
+
+def shown(characters: Sequence[str], most: int = 20) -> str:
+    """Characters for a line of the log; what has no width of its own by its number."""
+    names = [
+        f"U+{ord(c):04X}" if unicodedata.category(c)[0] in "MCZ" else c for c in characters[:most]
+    ]
+    return " ".join(names) + (
+        f" and {len(characters) - most} more" if len(characters) > most else ""
+    )

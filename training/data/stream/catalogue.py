@@ -1,0 +1,146 @@
+"""What a run that streams knows of its corpora beforehand: a few numbers a clip, by one pass over
+each index."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from avsr.base.errors import AvsrError
+from avsr.model.tokenizer import Tokenizer
+from avsr.preprocessing.faces.crop_styles import OWN
+from avsr.preprocessing.shards import ShardEntry
+from avsr.preprocessing.streaming import ShardFolder, ShardPart, parts
+from avsr.training.config import DataConfig
+from avsr.training.data.selection import Selection, Use
+
+NO_GROUP = -1
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A shard that holds clips for training.
+
+    Attributes:
+        part: these clips.
+        first: number of the first of them.
+    """
+
+    part: ShardPart
+    first: int
+
+    @property
+    def numbers(self) -> range:
+        """Of its clips, in order."""
+        return range(self.first, self.first + len(self.part.places))
+
+
+class Catalogue(Selection):
+    """The clips of several corpora that can be trained on, numbered in the order of the indexes, as
+    in ``ClipStore``: 17 bytes for each.
+
+    Args:
+        locations: prepared corpora, folders or URLs.
+        split, tokenizer, use, per_frame, language: see ``Selection``.
+
+    Attributes:
+        shards: those with such clips.
+        frames: (clips,) int32.
+        seen: (clips,) bool, those with lips.
+        speakers: (clips,) int32 numbers of their corpora and speakers, unknown ones among them.
+        groups: (clips,) int32, equal for clips with lips of one speaker that have as many words;
+            NO_GROUP for all others.
+        group_words: number of words of each group.
+        seen_words: all words of the clips with lips.
+    """
+
+    def __init__(
+        self,
+        locations: Sequence[str | Path],
+        split: str,
+        tokenizer: Tokenizer,
+        use: Use = "both",
+        per_frame: int = 1,
+        language: str = "",
+    ) -> None:
+        super().__init__(split, tokenizer, use, per_frame, language)
+        self.shards: list[Shard] = []
+        self.group_words: list[int] = []
+        self.seen_words: set[str] = set()
+        self._digest = hashlib.sha256(json.dumps(tokenizer.tokens).encode())
+        self._speakers: dict[tuple[str, str | None], int] = {}
+        self._groups: dict[tuple[int, int], int] = {}
+        self._columns = [array("i"), array("b"), array("i"), array("i")]
+        for location in locations:
+            self._add(ShardFolder.of(location))
+        self.frames, seen, self.speakers, self.groups = map(np.array, self._columns)
+        self.seen = seen.astype(bool)
+        del self._columns, self._groups
+
+    def _add(self, folder: ShardFolder) -> None:
+        """Takes the clips of a corpus."""
+        info, found = parts(folder, functools.partial(self._take, folder))
+        crops = info.get("crops", OWN.name)
+        if crops != OWN.name:
+            raise AvsrError(
+                f"{folder.location}: its mouths are cut out as {crops!r} crops, and training takes "
+                f"{OWN.name!r}: run `avsr prepare` with --crops {OWN.name}"
+            )
+        for part in found:
+            self.shards.append(Shard(part, len(self) - len(part.places)))
+
+    def _take(self, folder: ShardFolder, entry: ShardEntry) -> bool:
+        """Takes a clip, if it can be trained on."""
+        text = self.usable(entry)
+        if text is None:
+            return False
+        words, seen = text.split(), entry.video_present > 0
+        key = folder.location, entry.speaker
+        speaker = self._speakers.setdefault(key, len(self._speakers))
+        group = NO_GROUP
+        if seen:
+            self.seen_words.update(words)
+        if seen and entry.speaker:
+            group = self._groups.setdefault((speaker, len(words)), len(self._groups))
+            if group == len(self.group_words):
+                self.group_words.append(len(words))
+        for column, value in zip(self._columns, (entry.frames, seen, speaker, group), strict=True):
+            column.append(value)
+        self._digest.update(json.dumps([entry.id, entry.frames]).encode())
+        return True
+
+    def __len__(self) -> int:
+        return len(self._columns[0]) if hasattr(self, "_columns") else len(self.frames)
+
+    @property
+    def total_frames(self) -> int:
+        return int(self.frames.sum())
+
+    def fingerprint(self) -> str:
+        """See ``Selection``."""
+        return self._digest.hexdigest()
+
+    def turns(self, config: DataConfig) -> tuple[np.ndarray, float]:
+        """How often clips come in an epoch, on average.
+
+        Returns:
+            For each speaker, how often one of its clips with lips comes, (speakers,) float64:
+            their shares are proportional to the numbers of their clips to the power
+            ``1 - balance``. And how often a clip without lips comes, so that such clips are
+            ``audio_only_share``.
+        """
+        counts = np.bincount(self.speakers[self.seen], minlength=len(self._speakers))
+        shares = np.where(counts, counts.clip(1) ** (1.0 - config.balance), 0.0)
+        turns = counts.sum() * shares / max(shares.sum(), 1e-9) / counts.clip(1)
+        seen, heard = int(counts.sum()), len(self) - int(counts.sum())
+        if not (seen and heard):
+            return turns, 1.0
+        wanted = seen * config.audio_only_share / (1 - config.audio_only_share)
+        return turns, min(1.0, wanted / heard)
