@@ -21,7 +21,10 @@ from avsr.model.tokenizer import Tokenizer
 from avsr.preprocessing.text import canonical, spelt
 from avsr.training.config import AugmentConfig, DataConfig, LossConfig
 from avsr.training.data.batch import Batch
-from avsr.training.data.dataset import ClipStore, Plan, TrainSet, loader
+from avsr.training.data.dataset import TrainSet
+from avsr.training.data.loading import loader
+from avsr.training.data.plan import Plan
+from avsr.training.data.store import ClipStore
 from avsr.training.losses import Objective
 
 PARTS = ("video_frontend", "video_stream", "video_cross", "fusion", "joint", "head")
