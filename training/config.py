@@ -385,6 +385,9 @@ class TrainConfig(_Section):
     val_every: int = Field(500, ge=1, le=MOST)
     val_clips: int = Field(40, ge=0, le=MOST)
     save_every: int = Field(200, ge=1, le=MOST)
+    keep: int = Field(
+        1, ge=1, le=1000, description="models of the last savings that are kept; the best besides"
+    )
     init: Path | None = Field(None, description="checkpoint whose weights the run starts from")
     init_parts: tuple[str, ...] = Field(
         (), description="parts of the network taken from init; all by default"

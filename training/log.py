@@ -85,6 +85,7 @@ class Log:
             self.board.add_scalar(f"loss/{name}", value, step)
         self.board.add_scalar("clips_per_s", clips / seconds, step)
         self.board.add_scalar("learning_rate", rate, step)
+        self.board.add_scalar("seconds", seconds, step)
 
     def error_rates(self, step: int, rates: dict[str, float], clips: int) -> None:
         """One line about word error rates by modality."""

@@ -23,12 +23,22 @@ from avsr.training.config import TrainConfig
 from avsr.training.data.selection import shown
 from avsr.training.data.vocabulary import training_texts, vocabulary
 from avsr.training.log import BOARD
+from avsr.training.record import BEST, RECORD
 from avsr.training.state import MODEL, STATE
 
 # of a model's info, what holds for every model that is trained on from it
 LINEAGE = ("ear", "license")
 # by a run
-WRITTEN = ("config.json", "dropped.txt", STATE, f"{STATE}.tmp", MODEL, "bad_batch.safetensors")
+WRITTEN = (
+    "config.json",
+    "dropped.txt",
+    RECORD,
+    STATE,
+    f"{STATE}.tmp",
+    MODEL,
+    BEST,
+    "bad_batch.safetensors",
+)
 
 
 def check_folder(out: Path, resume: bool) -> bool:

@@ -39,6 +39,7 @@ MAY_CHANGE = {
     "val_every",
     "val_clips",
     "save_every",
+    "keep",
     "data.workers",
     "data.cache_gb",
     "data.max_dropped",

@@ -29,7 +29,7 @@ from avsr.model.batches import batches_by_length, compute, mask
 from avsr.model.blocks import ConformerBlock
 from avsr.model.network import AVSR
 from avsr.preprocessing.clip import FPS
-from avsr.training import sharded, state
+from avsr.training import record, sharded, state
 from avsr.training.config import TrainConfig, load_recipe
 from avsr.training.data.batch import Batch, collate
 from avsr.training.data.dataset import TrainSet
@@ -144,7 +144,7 @@ class Run:
         say: Say,
         connected: Callable[[], object] = int,
     ) -> None:
-        self.config, self.out = config, out
+        self.config, self.folders, self.out = config, data, out
         self.fabric = connect(config)
         connected()
         self.first = self.fabric.is_global_zero
@@ -208,7 +208,9 @@ class Run:
             if save or validate:
                 self.follower.gather()
             if validate and self.first:
-                self.log.error_rates(self.step, self._error_rates(), len(self.val))
+                rates = self._error_rates()
+                self.log.error_rates(self.step, rates, len(self.val))
+                record.keep_best(self.out, self.average, self._info(), rates)
             if save:
                 self._save()
         return self.out / MODEL
@@ -314,6 +316,8 @@ class Run:
         if self.first:
             self.log = Log(self.out / BOARD, self.say, self.step, config.optim.steps)
             outputs.write(self.out / "config.json", [config.model_dump_json(indent=1).encode()])
+            device = f"{self.fabric.world_size} x {self.fabric.device.type}"
+            record.write_record(self.out, self.folders, config.seed, self.step, device)
         count = sum(p.numel() for p in self.model.parameters())
         frames = self.store.total_frames
         self.say(
@@ -368,12 +372,13 @@ class Run:
         """The averaged model; the state has it too, so it comes after it: a kill between the two
         loses nothing."""
         if self.first:
-            info = {
-                "recipe": self.config.model_dump(mode="json"),
-                "step": self.step,
-                "clips": len(self.store),
-            }
-            checkpoint.save(self.out / MODEL, self.average, info | self.lineage)
+            checkpoint.save(self.out / MODEL, self.average, self._info())
+            record.keep_last(self.out, self.average, self._info(), self.config.keep)
+
+    def _info(self) -> dict[str, Any]:
+        """What the files of models say about the run."""
+        recipe = self.config.model_dump(mode="json")
+        return {"recipe": recipe, "step": self.step, "clips": len(self.store), **self.lineage}
 
     def _load_state(self) -> None:
         """Goes on from the saved state, in all processes.

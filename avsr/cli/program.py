@@ -38,6 +38,7 @@ from avsr.cli.live import live
 from avsr.cli.ngram import ngram
 from avsr.cli.prepare import prepare
 from avsr.cli.report import report as report_command
+from avsr.cli.runs import runs
 from avsr.cli.sync import sync
 from avsr.cli.synth import synth
 from avsr.cli.train import train
@@ -72,6 +73,7 @@ COMMANDS = (
     transcribe,
     prepare,
     train,
+    runs,
     adapt,
     evaluate,
     report_command,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import pickle
 import shutil
@@ -236,6 +237,36 @@ def test_compiled_blocks_are_the_same_blocks_with_the_same_names(
     compile_blocks(model)
     torch.testing.assert_close(block(x, valid), plain)
     assert list(model.state_dict()) == names
+
+
+def test_a_full_disk_and_a_damaged_shard_stop_a_run_which_goes_on_as_if_nothing_had_been(
+    recipe: str, corpus: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out, four = corpus(), tmp_path / "run", ["optim.steps=4", "save_every=2"]
+    whole = load_file(train(recipe, [folder], tmp_path / "whole", False, four, quiet))
+    saved = torch.save
+
+    def full(kept: dict[str, Any], path: Path) -> None:
+        if kept["step"] == 4:
+            path.write_bytes(b"a part of it")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        saved(kept, path)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(torch, "save", full)
+        with pytest.raises(AvsrError, match=r"cannot save step 4 \(.*No space left .*--resume"):
+            train(recipe, [folder], out, False, four, quiet)
+    assert torch.load(out / module.STATE, weights_only=True)["step"] == 2
+    assert not list(out.glob("*.tmp"))
+
+    (shard,) = folder.glob("*.tar")
+    good = shard.read_bytes()
+    shard.write_bytes(good[: len(good) // 2])
+    with pytest.raises(AvsrError, match=rf"{shard.name}"):
+        train(recipe, [folder], out, True, four, quiet)
+    shard.write_bytes(good)
+    resumed = load_file(train(recipe, [folder], out, True, four, quiet))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
 def test_a_run_is_not_overwritten_nor_resumed_with_another_recipe(

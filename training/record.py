@@ -1,0 +1,125 @@
+"""What a run writes down about itself, and which of its models it keeps."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from avsr.base import outputs
+from avsr.base.errors import AvsrError
+from avsr.base.inputs import ROOT, content, digest
+from avsr.model import checkpoint
+from avsr.model.network import AVSR
+
+RECORD = "run.json"
+BEST = "best.safetensors"
+SAVED = "step-{:07d}.safetensors"  # of models that are kept besides the last one
+LIBRARIES = ("avsr", "torch", "lightning", "numpy", "librosa", "av")
+
+
+def write_record(out: Path, data: Sequence[Path], seed: int, step: int, device: str) -> None:
+    """Adds a start of the run to run.json: what it is made with, and of what.
+
+    Args:
+        out: folder of the run.
+        data: prepared folders.
+        seed: of the run.
+        step: where it begins.
+        device: and how many.
+    """
+    began = {
+        "began": datetime.now(UTC).isoformat(timespec="seconds"),
+        "step": step,
+        "seed": seed,
+        "device": device,
+        "versions": {"python": platform.python_version(), **_versions()},
+        "git": _git(),
+        "data": {str(folder): _index_digest(folder) for folder in data},
+    }
+    starts = [*read_record(out), began]
+    outputs.write(out / RECORD, [json.dumps({"starts": starts}, indent=1).encode()])
+
+
+def read_record(out: Path) -> list[dict[str, Any]]:
+    """The starts of a run, the first one first; none where there is no such file."""
+    try:
+        found = json.loads((out / RECORD).read_text(encoding="utf-8"))["starts"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
+    return found if isinstance(found, list) else []
+
+
+def keep_best(out: Path, model: AVSR, info: dict[str, Any], rates: dict[str, float]) -> None:
+    """Keeps a model with the lowest word error rate of both modalities together so far.
+
+    Args:
+        out: folder of the run.
+        model: that was scored.
+        info: of its file.
+        rates: of validation clips, by modality.
+    """
+    path, before = out / BEST, float("inf")
+    if path.exists():
+        try:
+            before = checkpoint.load(path)[1]["validation"]["both"]
+        except (AvsrError, LookupError, TypeError):
+            before = float("inf")
+    if rates["both"] < before:
+        checkpoint.save(path, model, {**info, "validation": rates})
+
+
+def keep_last(out: Path, model: AVSR, info: dict[str, Any], count: int) -> None:
+    """Keeps the models of the last savings, under their steps; the last of all is elsewhere.
+
+    Args:
+        out: folder of the run.
+        model: of this saving.
+        info: of its file; has the step.
+        count: how many are kept, the last among them; 1 keeps it alone.
+    """
+    if count > 1:
+        checkpoint.save(out / SAVED.format(info["step"]), model, info)
+        for old in sorted(out.glob("step-*.safetensors"))[:-count]:
+            old.unlink(missing_ok=True)
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "unknown"
+    return found
+
+
+def _git() -> dict[str, Any] | None:
+    """Commit of the source tree, and whether it was changed; None for an installed package."""
+    if not (ROOT / ".git").exists():
+        return None
+    try:
+        commit, changed = (
+            subprocess.run(
+                ["git", "-C", str(ROOT), *command],
+                capture_output=True,
+                text=True,
+                timeout=20,
+                check=True,
+            ).stdout.strip()
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "-uno"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit, "changed": bool(changed)}
+
+
+def _index_digest(folder: Path) -> str | None:
+    """SHA-256 of its index.json, as sha256sum tells it; None where it is no file here."""
+    path = folder / "index.json"
+    return digest(content(path)) if path.is_file() else None
