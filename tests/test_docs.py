@@ -145,7 +145,7 @@ def recording(shared, tmp_path_factory) -> Path:
 def test_commands_on_one_recording_run(line, shared, recording, monkeypatch, capsys):
     monkeypatch.setenv("AVSR_FACE_MODEL", str(shared / "models" / "face_landmarker.task"))
     monkeypatch.chdir(recording)
-    assert cli.main(shlex.split(line)[1:]) == 0
+    assert cli.main(shlex.split(line, comments=True)[1:]) == 0
     # from drawn lips alone, words that look alike are not told apart
     said = "three again" if "video" in line.split() else "set red in g three again"
     assert said in re.sub(r"<.*?>", "", capsys.readouterr().out)  # without the marks of colours
