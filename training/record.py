@@ -13,7 +13,7 @@ from typing import Any
 
 from avsr.base import outputs
 from avsr.base.errors import AvsrError
-from avsr.base.inputs import ROOT, content, digest
+from avsr.base.inputs import ROOT, digest
 from avsr.model import checkpoint
 from avsr.model.network import AVSR
 
@@ -23,12 +23,12 @@ SAVED = "step-{:07d}.safetensors"  # of models that are kept besides the last on
 LIBRARIES = ("avsr", "torch", "lightning", "numpy", "librosa", "av")
 
 
-def write_record(out: Path, data: Sequence[Path], seed: int, step: int, device: str) -> None:
+def write_record(out: Path, data: Sequence[str | Path], seed: int, step: int, device: str) -> None:
     """Adds a start of the run to run.json: what it is made with, and of what.
 
     Args:
         out: folder of the run.
-        data: prepared folders.
+        data: prepared folders, or where they are to be had.
         seed: of the run.
         step: where it begins.
         device: and how many.
@@ -119,7 +119,12 @@ def _git() -> dict[str, Any] | None:
     return {"commit": commit, "changed": bool(changed)}
 
 
-def _index_digest(folder: Path) -> str | None:
-    """SHA-256 of its index.json, as sha256sum tells it; None where it is no file here."""
-    path = folder / "index.json"
-    return digest(content(path)) if path.is_file() else None
+def _index_digest(folder: str | Path) -> str | None:
+    """SHA-256 of its index.json, as sha256sum tells it; None where it cannot be read."""
+    import fsspec
+
+    try:
+        with fsspec.open(f"{folder}/index.json", "rb") as file:
+            return digest([file.read()])
+    except (OSError, ValueError):
+        return None
