@@ -259,7 +259,7 @@ class TrainSet(Dataset):
         """
         words = sample.words or []
         # another sentence follows: places are not the same
-        if len(words) != len(self.store.sample(i).words or ()):
+        if len(words) != len(self.store.text(i).split()):
             return sample
         chances = np.array(
             [len(self.homophenes.get(word, ())) > 0 and 1 / len(word) for word, _, _ in words],

@@ -48,6 +48,9 @@ class Clips(Protocol):
     def audio(self, i: int) -> np.ndarray:
         """The sound of clip i alone, (N,) float32."""
 
+    def text(self, i: int) -> str:
+        """What clip i says, as it is learnt."""
+
     def alike(self, i: int) -> list[int]:
         """Those with lips of the same corpus, speaker and number of words, clip i among them; none
         for a clip without lips."""

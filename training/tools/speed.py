@@ -74,6 +74,8 @@ class TrainingSpeed:
         recipe: its name.
         clips_per_s: by step: reading, augmentation (with what it reads, where the corpus does not
             fit the cache), network (forward, backward, update).
+        frames_per_cpu_s: lip frames of the input pipeline alone, in a second of one core: with
+            reading, where the corpus is streamed or does not fit the cache.
         seconds_per_clip: of media, on average.
         gflop: of one clip, forward and backward.
         peak_gflops: of a large matrix product in the recipe's precision.
@@ -83,6 +85,7 @@ class TrainingSpeed:
     machine: str
     recipe: str
     clips_per_s: dict[str, float]
+    frames_per_cpu_s: float
     seconds_per_clip: float
     gflop: float
     peak_gflops: float
@@ -102,6 +105,7 @@ class TrainingSpeed:
         lines = [
             f"{self.recipe} on {self.machine}, clips of {self.seconds_per_clip:.1f} s",
             *speeds,
+            f"input pipeline alone: {self.frames_per_cpu_s:,.0f} lip frames a second of one core",
             f"{self.gflop:.1f} GFLOP a clip, forward and backward; products of matrices reach "
             f"{self.peak_gflops:,.0f}",
             f"GFLOP/s here, which would allow {self.floor:,.0f} clips/s: the network runs at "
@@ -139,7 +143,9 @@ def measure(
         made = list(items(run.dataset, plan))
         flat = sum(map(len, made))
         read_s = seconds(lambda: read(store, flat), device)[1]
+        busy = time.process_time()
         made, change_s = seconds(lambda: list(items(run.dataset, plan)), device)
+        busy = time.process_time() - busy
         first, *rest = (collate(batch).to(device) for batch in made)
 
         def step(batch: Batch) -> None:
@@ -167,6 +173,7 @@ def measure(
                 "augmentation": flat / change_s,
                 "network": clips / network_s,
             },
+            sum(len(item["lips"]) for batch in made for item in batch) / busy,
             frames / FPS / clips,
             flops(steps) / clips / 1e9,
             peak_gflops(device, PRECISIONS[config.optim.precision]),

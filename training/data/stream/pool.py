@@ -114,6 +114,10 @@ class Pool:
         except SHARD_TROUBLE as error:
             raise self._damaged(held.shard, held.members, str(error)) from error
 
+    def text(self, i: int) -> str:
+        """See ``Clips``."""
+        return self._held[i].text
+
     def alike(self, i: int) -> list[int]:
         """See ``Clips``."""
         return self._groups.get(int(self.catalogue.groups[i]), [])
