@@ -61,16 +61,22 @@ class Workshop:
     most_minutes: float
 
     def transcribe(
-        self, file: str | None, model: str, modality: str, request: gr.Request
+        self, file: str | None, model: str, modality: str, speakers: bool, request: gr.Request
     ) -> Iterator[tuple[Any, ...]]:
         """Transcribes an uploaded file; yields what changes on the page."""
         if file is None:
             yield _failed("choose a file first")
             return
-        yield from self._transcribed(Path(file), Path(file).name, model, modality, request)
+        path, how = Path(file), {"modality": modality, "speakers": speakers}
+        yield from self._transcribed(path, path.name, model, how, request)
 
     def transcribe_recording(
-        self, model: str, modality: str, request: gr.Request, event: gr.EventData
+        self,
+        model: str,
+        modality: str,
+        speakers: bool,
+        request: gr.Request,
+        event: gr.EventData,
     ) -> Iterator[tuple[Any, ...]]:
         """Transcribes what the camera recorded."""
         try:
@@ -78,16 +84,16 @@ class Workshop:
         except AvsrError as error:
             yield _failed(str(error))
             return
-        name = f"recording{path.suffix}"
-        yield from self._transcribed(path, name, model, modality, request)
+        name, how = f"recording{path.suffix}", {"modality": modality, "speakers": speakers}
+        yield from self._transcribed(path, name, model, how, request)
 
     def _transcribed(
-        self, path: Path, name: str, model: str, modality: str, request: gr.Request
+        self, path: Path, name: str, model: str, how: dict[str, Any], request: gr.Request
     ) -> Iterator[tuple[Any, ...]]:
         def work(tell: Progress) -> Transcript:
             recogniser = self.models.load(model)
             tell(0, 1)
-            return recogniser.transcribe(path, modality=modality, progress=tell)
+            return recogniser.transcribe(path, progress=tell, **how)
 
         try:
             has_video = self._checked(path)
@@ -191,6 +197,9 @@ def page(shop: Workshop) -> gr.Blocks:
             modality = gr.Radio(
                 [(ABOUT[name], name) for name in MODALITIES], value="auto", label="Uses"
             )
+            speakers = gr.Checkbox(
+                label="Say who speaks", info="Each is read from their own lips, where several talk."
+            )
         status = gr.HTML(
             value={"text": "", "share": "", "failed": False},
             html_template=_template("status.html"),
@@ -201,7 +210,7 @@ def page(shop: Workshop) -> gr.Blocks:
         player = gr.HTML(value="", html_template=PLAYER, visible=False, **own)
         report = gr.HTML(value={}, html_template=_template("report.html"), visible=False, **own)
         outputs = [status, player, report, start, ask, stop]
-        about = [model, modality]
+        about = [model, modality, speakers]
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         runs: list[Any] = [
             start.click(shop.transcribe, [file, *about], outputs, **quiet),

@@ -114,6 +114,15 @@ def test_what_the_browser_cannot_play_is_shown_as_a_copy(
     assert "/copy" in page.locator("avsr-player video").evaluate("video => video.currentSrc")
 
 
+def test_who_speaks_is_said_and_can_be_named(page: Any, film: Any):
+    page.get_by_role("button", name="Model and senses").click()
+    page.get_by_label("Say who speaks").check()
+    transcribed(page, film.path)
+    page.on("dialog", lambda dialog: dialog.accept("Ada"))
+    page.locator("avsr-player button.speaker").first.click()
+    page.get_by_role("button", name="Speaker Ada: rename").wait_for()
+
+
 def test_the_doctor_reports(page: Any, film: Any):
     upload(page, film.path)
     page.get_by_role("button", name="What is wrong with it?").click()
