@@ -125,7 +125,7 @@ def _off_standard_output() -> Iterator[None]:
 
 def _connect(ray: Any, workers: int | None) -> None:
     """Joins the cluster that there is, or starts one on this machine."""
-    quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     address = os.environ.get("RAY_ADDRESS")
     try:
         if address:
