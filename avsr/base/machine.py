@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import platform
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 
@@ -31,3 +34,23 @@ def peak_memory_mb() -> float:
         return 0.0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def release_memory() -> None:
+    """Gives memory that is free back to the system, where the C library can be told to.
+
+    glibc keeps what was freed, in holes into which later blocks do not fit: a process that
+    transcribes for two hours grew by a sixth.
+    """
+    trim = _trim()
+    if trim is not None:
+        trim(0)
+
+
+@cache
+def _trim() -> Callable[[int], int] | None:
+    """The C library's malloc_trim; None where it has none, as on macOS and Windows."""
+    try:
+        return ctypes.CDLL(None).malloc_trim  # type: ignore[no-any-return]
+    except (AttributeError, OSError, TypeError):
+        return None

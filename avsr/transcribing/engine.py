@@ -15,6 +15,7 @@ import numpy as np
 
 from avsr.base.errors import AvsrError
 from avsr.base.inputs import path_of, whole_number
+from avsr.base.machine import release_memory
 from avsr.decoding.words import Hypothesis, Word, join, mean
 from avsr.model.batches import mask
 from avsr.preprocessing.clip import FPS, Clip
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from avsr.preprocessing.reader import ClipReader
 
 FACE_SHARE = 0.6  # of the time a video takes, for progress alone: that finding faces counts for
+TRIM_FRAMES = 60 * FPS  # after so much of a recording memory is given back
 
 Progress = Callable[[float, float], None]
 """Called with the seconds of media done and the seconds there are."""
@@ -178,10 +180,14 @@ class Listener:
         self.words, self.present = [], Presence()
         self._dropped = 0
         self._spoken.clear()
+        trimmed = 0
         for clip, hypothesis in self.parts(self._recogniser.synchronised(clips, self.remarks)):
             self.words += hypothesis.words
             self.present.add(clip)
             yield self.present.frames / FPS
+            if self.present.frames >= trimmed + TRIM_FRAMES:
+                release_memory()
+                trimmed = self.present.frames
         self.present.speaks(self._spoken)
         if self._dropped:
             noun = "word" if self._dropped == 1 else "words"

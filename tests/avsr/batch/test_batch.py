@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -215,3 +218,23 @@ def test_limits_are_for_processes_alone(avsr, tones: Path):
     status, _, err = avsr("transcribe", tones, "--engine", "ray", "--timeout", "2")
     assert status == 2
     assert "actors of Ray know no limits" in err
+
+
+@pytest.mark.slow
+def test_after_a_kill_the_next_call_goes_on(avsr, tones: Path):
+    for name in ("bug", "crash"):
+        (tones / f"{name}.wav").unlink()
+    command = ("transcribe", str(tones), "--model", "python:some_asr:Asr", "--jobs", "2", "-o")
+    assert avsr(*command, "whole")[0] == 0
+    whole = {path.name: path.read_text() for path in Path("whole").iterdir()}
+    process = subprocess.Popen([sys.executable, "-m", "avsr", *command, "killed"])
+    while not list(Path("killed").glob("*.txt")) and process.poll() is None:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    there = [path.name for path in Path("killed").glob("*.txt")]
+    assert there
+    status, _, err = avsr(*command, "killed", "--skip-existing")
+    assert status == 0
+    assert f"{len(there)} skipped" in err
+    assert {path.name: path.read_text() for path in Path("killed").glob("*.txt")} == whole
