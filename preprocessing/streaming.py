@@ -29,6 +29,7 @@ from avsr.preprocessing.shards import INDEX, SHARD_TROUBLE, open_filesystem
 
 TRIES = 4  # of a file over a network, each going on where the last one broke off
 WAIT_S = 1.0  # before the second of them, doubled before each further one
+SILENCE_S = 60.0  # of a web server, after which the connection counts as broken
 CHUNK = 1 << 20  # bytes of an index read at once
 Members = Mapping[str, bytes]  # contents of a clip's members by extension
 
@@ -62,7 +63,7 @@ class ShardFolder:
         # anew in each process: connections do not survive a fork
         filesystem, root = open_filesystem(self.location)
         if filesystem is not None:
-            return cast(IO[bytes], filesystem.open(f"{root}/{name}", "rb"))
+            return _opened(filesystem, f"{root}/{name}")
         path = Path(root) / name
         if path.exists() and not path.is_file():  # a pipe would be waited for
             raise OSError("is no file")
@@ -131,6 +132,18 @@ class ShardFolder:
             f"{self.location}/{shard}: cannot be read behind its clip {done} "
             f"({in_one_line(said) or type(trouble).__name__}); copy or prepare the shards again"
         ) from trouble
+
+
+def _opened(filesystem: Any, path: str) -> IO[bytes]:
+    """A file, read block by block; that of a web server that does not promise to serve parts of it
+    in one answer, however slowly it is taken."""
+    if "http" not in filesystem.protocol or filesystem.info(path).get("partial"):
+        return cast(IO[bytes], filesystem.open(path, "rb"))
+    from aiohttp import ClientTimeout
+
+    patient = {"timeout": ClientTimeout(total=None, sock_read=SILENCE_S)}
+    filesystem = type(filesystem)(client_kwargs=patient)
+    return cast(IO[bytes], filesystem.open(path, "rb", block_size=0))
 
 
 def _shard_by_shard(entries: Iterator[ShardEntry], name: str) -> Iterator[ShardEntry]:

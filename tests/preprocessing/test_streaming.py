@@ -149,6 +149,17 @@ def test_a_connection_that_breaks_is_taken_up_again(folder, serve, monkeypatch):
     assert _Breaking.answers["/shard-00000.tar"] == 2
 
 
+def test_a_web_server_need_not_serve_parts_of_a_file(serve, tmp_path):
+    """fsspec would ask for the second block of 5 MB and be refused."""
+    content = np.random.default_rng(0).bytes(12_000_000)
+    (tmp_path / "large.tar").write_bytes(content)
+    read = b""
+    with ShardFolder(serve(tmp_path)).open("large.tar") as file:
+        while chunk := file.read(1 << 20):
+            read += chunk
+    assert read == content
+
+
 def test_a_damaged_shard_is_one_line_that_names_it(folder, tmp_path):
     copy = Path(shutil.copytree(folder, tmp_path / "copy"))
     shard = copy / "shard-00001.tar"
