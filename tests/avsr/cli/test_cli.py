@@ -38,6 +38,7 @@ COMMANDS = (
     "doctor",
     "live",
     "app",
+    "runs",
     "bench",
     "calibrate",
     "embedding",
@@ -369,7 +370,7 @@ def test_train_passes_everything_on(avsr, monkeypatch: pytest.MonkeyPatch):
     assert avsr("train", "my.toml", *options)[0] == 0
     assert calls == [
         ("grid-tiny", [], Path("runs/grid-tiny"), False, []),
-        ("my.toml", [Path("d"), Path("e")], Path("o"), True, ["optim.steps=5", "size=grid"]),
+        ("my.toml", ["d", "e"], Path("o"), True, ["optim.steps=5", "size=grid"]),
     ]
 
 
