@@ -122,7 +122,7 @@ def estimate(
     if not data:
         raise AvsrError(NO_DATA)
     alone = config.model_copy(update={"devices": 1, "nodes": 1})
-    if not torch.accelerator.is_available():
+    if config.devices > 1 and not torch.accelerator.is_available():  # as each of them has
         torch.set_num_threads(max(1, cores() // config.devices))
     with tempfile.TemporaryDirectory() as scratch:
         run = Run(alone, list(data), Path(scratch), say)
