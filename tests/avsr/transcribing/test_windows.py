@@ -27,7 +27,8 @@ class Script(torch.nn.Module):
 
     def __init__(self, outputs: str, per_frame: int, tokens: tuple[str, ...]) -> None:
         super().__init__()
-        self.config = SimpleNamespace(tokens=tokens, outputs_per_frame=per_frame)
+        self.decoder = None
+        self.config = SimpleNamespace(tokens=tokens, piece_scores=(), outputs_per_frame=per_frame)
         ids = [0 if char == "-" else tokens.index(char) for char in outputs]
         ids += [0] * (-len(ids) % per_frame)
         self.outputs = torch.tensor(ids).reshape(-1, per_frame)
