@@ -96,7 +96,7 @@ def _beside(scores: np.ndarray, possible: np.ndarray) -> np.ndarray:
     found = (_best_path(scores, SECOND) == 0) & possible
     for first, last in runs(found, gap=0):
         # a path that only waits for the next turn of theirs says nothing
-        if scores[0, first:last].sum() < SECOND:
+        if scores[0, first:last].sum() <= 0:
             found[first:last] = False
     return found
 

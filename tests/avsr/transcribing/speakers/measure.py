@@ -210,6 +210,7 @@ def main() -> None:
     parser.add_argument("shards", type=Path, nargs="+")
     parser.add_argument("--films", type=int, default=20)
     parser.add_argument("--speakers", default="s5,s31,s33")
+    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     clips: dict[str, list[Clip]] = {name: [] for name in asked.speakers.split(",")}
@@ -219,11 +220,11 @@ def main() -> None:
             if kept is not None and len(kept) < 20 and entry.id not in OUT_OF_SYNC:
                 kept.append(index.load(i))
     embedder = ours.load("default", "cpu")
-    for kind, make in KINDS.items():
+    for kind in asked.kinds:
         cast, sums = Cast(clips, np.random.default_rng(asked.seed)), dict[str, int]()
         for _ in range(asked.films):
             film = Film()
-            make(cast, film)
+            KINDS[kind](cast, film)
             found = counted(film, embedder)
             sums = {name: sums.get(name, 0) + count for name, count in found.items()}
         print(json.dumps({"kind": kind, "films": asked.films} | sums), flush=True)
