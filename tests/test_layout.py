@@ -47,7 +47,7 @@ DIRECTION = (
     ("avsr.recognisers",),
     ("avsr.transcribing.transcribe",),
     ("avsr.batch",),
-    ("avsr", "avsr.live"),
+    ("avsr", "avsr.live", "avsr.training.sections"),
     ("avsr.training.config", "avsr.eval.conditions"),
     ("avsr.training.data", "avsr.eval.metrics"),
     ("avsr.training", "avsr.eval.report"),
