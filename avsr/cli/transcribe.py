@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from avsr.base import outputs
-from avsr.base.console import failing_alone, one_line, progress, say
+from avsr.base.console import Bar, failing_alone, one_line, progress, say
 from avsr.base.errors import AvsrError, UsageError
 from avsr.cli.extras import BurnOption, ExplainOption, Extras, FixSyncOption
 from avsr.cli.options import (
@@ -26,9 +27,16 @@ from avsr.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from avsr.base.crew import Limits
+    from avsr.batch.asked import Asked
+    from avsr.batch.delivery import Delivery
     from avsr.batch.plan import Plan
+    from avsr.batch.summary import Summary
+    from avsr.batch.work import Outcome
     from avsr.transcribing.captions.formats import Style
+    from avsr.transcribing.transcript import Transcript
 
+    Way = Callable[[Asked, Sequence[Path], Delivery, Bar], Iterator[Outcome]]
 
 MODEL, MANY = "Model and search", "Many recordings"  # parts of the help
 
@@ -238,13 +246,9 @@ def transcribe(
     Without -o the text of several files is printed as lines of FILE, a tab, and the text.
     """
     from avsr.base.crew import Limits
-    from avsr.batch.actors import transcribed_by_actors
     from avsr.batch.asked import Asked
-    from avsr.batch.children import transcribed_in_processes
     from avsr.batch.delivery import Delivery
     from avsr.batch.plan import make_folder, planned
-    from avsr.batch.summary import Summary
-    from avsr.batch.work import transcribed
     from avsr.transcribing import writers
     from avsr.transcribing.speakers.people import SPEAKING
 
@@ -266,11 +270,7 @@ def transcribe(
         audio_track=audio_track,
         speakers=_speakers(face, speaker_names, wanted=speakers),
     )
-    limits = Limits(timeout, max_memory)
-    if engine is Engine.ray and limits != Limits():
-        raise typer.BadParameter(
-            "actors of Ray know no limits: use --engine local", param_hint="--timeout, --max-memory"
-        )
+    recognised = _way(engine, jobs, Limits(timeout, max_memory), in_order=out is None)
     names = writers.formats(format.value)
     style = _style(layout, names, highlight=highlight)
     plan = planned(files, out, names, keep_tree=keep_tree, skip_existing=skip_existing)
@@ -286,38 +286,62 @@ def transcribe(
     outputs.refuse(targets, inputs, overwrite=overwrite)
     if out is not None:
         make_folder(out, plan.targets)
-    summary = Summary(skipped=plan.skipped)
-    count = len(plan.todo)
-    shown = progress(f"{count} files", "files") if count != 1 else progress(plan.todo[0].name)
-    with shown as bar:
-        if engine is Engine.ray:
-            results = transcribed_by_actors(
-                asked, plan.todo, delivery, bar, jobs=jobs, in_order=out is None
-            )
-        elif jobs is None and limits == Limits():
-            results = transcribed(asked, plan.todo, delivery, bar)
-        else:
-            results = transcribed_in_processes(
-                asked,
-                plan.todo,
-                delivery,
-                bar,
-                jobs=jobs or 1,
-                limits=limits,
-                in_order=out is None,
-            )
-        for file, found in chain(plan.failures, results):
-            with bar.aside(), failing_alone(file) as outcome:
-                if isinstance(found, Exception):
-                    raise found
-                if out is None:
-                    text = writers.RENDERERS[names[0]](found, style)
-                    _print(text, file if plan.many else None)
-            summary.add(file, outcome.reason, getattr(found, "duration_s", 0.0))
+
+    def show(file: Path, found: Transcript) -> None:
+        if out is None:
+            text = writers.RENDERERS[names[0]](found, style)
+            _print(text, file if plan.many else None)
+
+    summary = _work_off(plan, lambda bar: recognised(asked, plan.todo, delivery, bar), show)
     if plan.many:
         for line in summary.lines():
             say(line)
     raise typer.Exit(int(bool(summary.failures)))
+
+
+def _way(engine: Engine, jobs: int | None, limits: Limits, *, in_order: bool) -> Way:
+    """Who recognises: this process, processes of their own, or actors of Ray.
+
+    Raises:
+        typer.BadParameter: limits for actors, which know none.
+    """
+    from avsr.base.crew import Limits
+    from avsr.batch.actors import transcribed_by_actors
+    from avsr.batch.children import transcribed_in_processes
+    from avsr.batch.work import transcribed
+
+    unlimited = limits == Limits()
+    if engine is Engine.ray:
+        if not unlimited:
+            raise typer.BadParameter(
+                "actors of Ray know no limits: use --engine local",
+                param_hint="--timeout, --max-memory",
+            )
+        return partial(transcribed_by_actors, jobs=jobs, in_order=in_order)
+    if jobs is None and unlimited:
+        return transcribed
+    return partial(transcribed_in_processes, jobs=jobs or 1, limits=limits, in_order=in_order)
+
+
+def _work_off(
+    plan: Plan,
+    recognised: Callable[[Bar], Iterator[Outcome]],
+    show: Callable[[Path, Transcript], None],
+) -> Summary:
+    """Shows each transcript and tells each failure, in its turn; returns what became of all."""
+    from avsr.batch.summary import Summary
+
+    summary = Summary(skipped=plan.skipped)
+    count = len(plan.todo)
+    shown = progress(f"{count} files", "files") if count != 1 else progress(plan.todo[0].name)
+    with shown as bar:
+        for file, found in chain(plan.failures, recognised(bar)):
+            with bar.aside(), failing_alone(file) as outcome:
+                if isinstance(found, Exception):
+                    raise found
+                show(file, found)
+            summary.add(file, outcome.reason, getattr(found, "duration_s", 0.0))
+    return summary
 
 
 def _speakers(face: str, names: str | None, *, wanted: bool) -> bool | tuple[str, ...]:
