@@ -35,38 +35,46 @@ def onnx_file(path: Path) -> Path:
     return path
 
 
+OutOption = Annotated[
+    Path, typer.Option(metavar="FILE", callback=onnx_file, help="The .onnx file to write.")
+]
+MelOption = Annotated[
+    Mel,
+    typer.Option(help="Whether the graph makes the log-mel of the sound, or is given it."),
+]
+FramesOption = Annotated[
+    int | None,
+    typer.Option(
+        min=2,
+        max=3000,
+        metavar="N",
+        help="One clip of this many frames at a time; any batch and length by default.",
+    ),
+]
+Int8Option = Annotated[
+    bool,
+    typer.Option("--int8", help="Weights of matrix products as int8: a smaller file."),
+]
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="Shards to check the file on; synthetic talking heads by default."
+    ),
+]
+LimitOption = Annotated[
+    int, typer.Option(min=1, metavar="N", help="Of --data, the first so many clips.")
+]
+
+
 def export(
     model: ModelArgument,
-    out: Annotated[
-        Path, typer.Option(metavar="FILE", callback=onnx_file, help="The .onnx file to write.")
-    ],
-    mel: Annotated[
-        Mel,
-        typer.Option(help="Whether the graph makes the log-mel of the sound, or is given it."),
-    ] = Mel.inside,
-    frames: Annotated[
-        int | None,
-        typer.Option(
-            min=2,
-            max=3000,
-            metavar="N",
-            help="One clip of this many frames at a time; any batch and length by default.",
-        ),
-    ] = None,
-    int8: Annotated[
-        bool,
-        typer.Option("--int8", help="Weights of matrix products as int8: a smaller file."),
-    ] = False,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="Shards to check the file on; synthetic talking heads by default."
-        ),
-    ] = None,
+    out: OutOption,
+    mel: MelOption = Mel.inside,
+    frames: FramesOption = None,
+    int8: Int8Option = False,
+    data: DataOption = None,
     split: SplitOption = None,
-    limit: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Of --data, the first so many clips.")
-    ] = 20,
+    limit: LimitOption = 20,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Write a model as ONNX, and check that onnxruntime makes of clips what torch does."""

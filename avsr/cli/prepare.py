@@ -17,78 +17,95 @@ if TYPE_CHECKING:
 
 UNLABELLED = "unlabelled"  # in DST: the shards before a recogniser gave them texts
 
+CorpusArgument = Annotated[
+    Corpus, typer.Argument(help="How SRC is laid out; folder: videos with .txt beside them.")
+]
+SourceArgument = Annotated[Path, typer.Argument(metavar="SRC", help="The corpus.")]
+DestinationArgument = Annotated[
+    str, typer.Argument(metavar="DST", help="Folder or URL for the shards.")
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(min=0, help="Processes; one for each core by default, 0 works in this one."),
+]
+CropsOption = Annotated[
+    Crops,
+    typer.Option(help="How mouths are cut out: own for training, research for imported models."),
+]
+SplitsOption = Annotated[
+    Splits | None,
+    typer.Option(help="Standard splits of grid, in place of lists in SRC; see the corpora."),
+]
+DownloadOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="s1,s2,...|all",
+        help="Fetch these speakers of grid to SRC first, from its official archive.",
+    ),
+]
+FaceOption = Annotated[
+    float, typer.Option(min=0, max=1, help="Share of a clip's frames with a face, at least.")
+]
+MouthOption = Annotated[
+    float,
+    typer.Option(min=0, metavar="PIXELS", help="Width of the mouth in the video, at least."),
+]
+RateOption = Annotated[
+    tuple[float, float] | None,
+    typer.Option(metavar="LEAST MOST", help="Characters of text a second, from and to."),
+]
+SyncOption = Annotated[
+    float | None,
+    typer.Option(
+        min=-1,
+        max=1,
+        metavar="COSINE",
+        help="How well sound and lips fit, at least; 0.5 for speech like GRID's.",
+    ),
+]
+ClipLimitOption = Annotated[
+    float,
+    typer.Option(min=1, metavar="SECONDS", help="A clip that takes longer is left out."),
+]
+ReportOption = Annotated[
+    bool,
+    typer.Option("--report", help="Also write DST/quality.md and DST/contact-sheet.png."),
+]
+LabelOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="The recogniser that gives texts to recordings of a folder without one.",
+    ),
+]
+ConfidenceOption = Annotated[
+    float,
+    typer.Option(min=0, max=1, help="With --label-with: what is less sure is left out."),
+]
+MaxSkippedOption = Annotated[
+    float,
+    typer.Option(min=0, max=1, help="Share of the clips over which the run fails."),
+]
+
 
 def prepare(
-    corpus: Annotated[
-        Corpus, typer.Argument(help="How SRC is laid out; folder: videos with .txt beside them.")
-    ],
-    src: Annotated[Path, typer.Argument(metavar="SRC", help="The corpus.")],
-    dst: Annotated[str, typer.Argument(metavar="DST", help="Folder or URL for the shards.")],
+    corpus: CorpusArgument,
+    src: SourceArgument,
+    dst: DestinationArgument,
     engine: EngineOption = Engine.local,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=0, help="Processes; one for each core by default, 0 works in this one."),
-    ] = None,
-    crops: Annotated[
-        Crops,
-        typer.Option(
-            help="How mouths are cut out: own for training, research for imported models."
-        ),
-    ] = Crops.own,
-    splits: Annotated[
-        Splits | None,
-        typer.Option(help="Standard splits of grid, in place of lists in SRC; see the corpora."),
-    ] = None,
-    download: Annotated[
-        str | None,
-        typer.Option(
-            metavar="s1,s2,...|all",
-            help="Fetch these speakers of grid to SRC first, from its official archive.",
-        ),
-    ] = None,
-    min_face: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of a clip's frames with a face, at least.")
-    ] = 0.0,
-    min_mouth: Annotated[
-        float,
-        typer.Option(min=0, metavar="PIXELS", help="Width of the mouth in the video, at least."),
-    ] = 0.0,
-    rate: Annotated[
-        tuple[float, float] | None,
-        typer.Option(metavar="LEAST MOST", help="Characters of text a second, from and to."),
-    ] = None,
-    min_sync: Annotated[
-        float | None,
-        typer.Option(
-            min=-1,
-            max=1,
-            metavar="COSINE",
-            help="How well sound and lips fit, at least; 0.5 for speech like GRID's.",
-        ),
-    ] = None,
-    clip_limit: Annotated[
-        float,
-        typer.Option(min=1, metavar="SECONDS", help="A clip that takes longer is left out."),
-    ] = 600.0,
-    report: Annotated[
-        bool,
-        typer.Option("--report", help="Also write DST/quality.md and DST/contact-sheet.png."),
-    ] = False,
-    label_with: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="The recogniser that gives texts to recordings of a folder without one.",
-        ),
-    ] = None,
-    min_confidence: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="With --label-with: what is less sure is left out."),
-    ] = 0.9,
-    max_skipped: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="Share of the clips over which the run fails."),
-    ] = 0.2,
+    workers: WorkersOption = None,
+    crops: CropsOption = Crops.own,
+    splits: SplitsOption = None,
+    download: DownloadOption = None,
+    min_face: FaceOption = 0.0,
+    min_mouth: MouthOption = 0.0,
+    rate: RateOption = None,
+    min_sync: SyncOption = None,
+    clip_limit: ClipLimitOption = 600.0,
+    report: ReportOption = False,
+    label_with: LabelOption = None,
+    min_confidence: ConfidenceOption = 0.9,
+    max_skipped: MaxSkippedOption = 0.2,
 ) -> None:
     """Cut a corpus into shards of lips and sound, ready to train on. Run it again to go on after a
     stop."""
