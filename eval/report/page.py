@@ -7,16 +7,14 @@ run nothing but our own script. The same results give the same bytes.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from avsr.base.pages import own_parts, templates
 from avsr.eval.metrics.results import Check, Gain, Measured, Predicate, Results
 from avsr.eval.metrics.text import Table, percent
 from avsr.eval.metrics.worst import Example
@@ -26,7 +24,7 @@ from avsr.eval.report.examples import show
 from avsr.eval.report.plots import chart_element
 
 FOLDER = Path(__file__).parent
-TEMPLATE, STYLE, SCRIPT = "page.html.j2", "page.css", "page.js"
+TEMPLATE = "page.html.j2"
 
 
 def to_html(results: Results, examples: Sequence[Example] = ()) -> str:
@@ -39,21 +37,10 @@ def to_html(results: Results, examples: Sequence[Example] = ()) -> str:
     Returns:
         A whole HTML document.
     """
-    script = (FOLDER / SCRIPT).read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    environment = Environment(
-        loader=FileSystemLoader(FOLDER, encoding="utf-8"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = templates(FOLDER)
     environment.globals |= {"words": words, "percent": percent, "cell": _cell}
     return environment.get_template(TEMPLATE).render(
-        css=Markup((FOLDER / STYLE).read_text(encoding="utf-8")),
-        script=Markup(script),
-        script_sha256=digest,
+        **own_parts(FOLDER),
         results=results,
         cards=[_card(results, name, one) for name, one in results.comparisons.items()],
         axes=_axes(results),

@@ -7,9 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from avsr.base.errors import AvsrError
+from avsr.base.pages import templates
 from avsr.decoding.words import Word
 from avsr.transcribing.captions.colours import LIKELY, ramp
 from avsr.transcribing.explain.film import film
@@ -49,13 +48,7 @@ def table(
     Returns:
         HTML that stands for itself; the recording is in it if it lasts up to LONGEST_S.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent, encoding="utf-8"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates(Path(__file__).parent)
     environment.globals |= {"ramp": ramp, "doubtful": LIKELY}
     source = _player(Path(file), duration_s)
     return environment.get_template(TEMPLATE).render(

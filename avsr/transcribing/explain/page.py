@@ -6,17 +6,15 @@ run nothing but our own script.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from avsr.base.console import printable
+from avsr.base.pages import own_parts, templates
 from avsr.preprocessing.clip import FPS
 from avsr.recognisers.protocol import Recogniser
 from avsr.transcribing.captions.colours import COLOURS, HEARD_SHARE, colour, ramp
@@ -27,7 +25,7 @@ from avsr.transcribing.transcript import Transcript, mean
 from avsr.transcribing.writers import write_text
 
 FOLDER = Path(__file__).parent
-TEMPLATE, STYLE, SCRIPT = "page.html.j2", "page.css", "page.js"
+TEMPLATE = "page.html.j2"
 # Pixels of a second on the time axis: a short recording fills a wide screen
 SCALE, LARGEST_SCALE, WIDE = 150, 400, 1140
 STRIP_HEIGHT = 60  # pixels, as in the style sheet
@@ -99,24 +97,14 @@ def to_html(transcript: Transcript, material: Material, player: str) -> str:
     Returns:
         A whole HTML document.
     """
-    script = (FOLDER / SCRIPT).read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    environment = Environment(
-        loader=FileSystemLoader(FOLDER, encoding="utf-8"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates(FOLDER)
     environment.globals |= {"clock": clock, "ramp": ramp}
     lines = _lines(transcript, material.duration_s)
     words = [word for line in lines for word in line.words]
     scale = min(max(SCALE, WIDE / max(material.duration_s, 0.04)), LARGEST_SCALE)
     windows = pictures.draw(material, every=max(1, round(STRIP_HEIGHT / scale * FPS)))
     return environment.get_template(TEMPLATE).render(
-        css=Markup((FOLDER / STYLE).read_text(encoding="utf-8")),
-        script=Markup(script),
-        script_sha256=digest,
+        **own_parts(FOLDER),
         name=printable(Path(transcript.file).name),
         transcript=transcript,
         notes=_notes(transcript, material),
