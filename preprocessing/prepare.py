@@ -111,8 +111,8 @@ def prepare(
     """Turns a corpus into shards; run again after an interruption it goes on where it was.
 
     A clip is kept where sound or a readable mouth is there in at least half of its frames: a hidden
-    face is marked absent and the clip still teaches the ear, and the other way round. What is
-    skipped is named in index.json.
+    face is marked absent and the clip still trains the audio stream, and the other way round. What
+    is skipped is named in index.json.
 
     Args:
         corpus: "grid", "folder" and others: see `corpora`.
@@ -124,7 +124,7 @@ def prepare(
             process.
         shard_clips: clips a shard.
         limit: only the first so many clips.
-        face: which face is meant where there are several, see `face.choose_track`.
+        face: which face is meant where there are several, see `faces.persons.choose_person`.
         crops: how mouths are cut out; see faces.crop_styles.
         splits: which of the corpus's standard splits, where it has several: see its module.
         untold: clips without a text are taken, too, for a recogniser to give them one.

@@ -144,7 +144,7 @@ def distil(student: Tensor, teacher: Tensor, counts: Tensor, tokens: Tensor) -> 
 
 def fitting_lips(batch: Batch) -> Tensor:
     """(B, T) bool, lips that go with the sound; others teach the fused part whom to believe, but
-    not the eye."""
+    nothing to the visual encoder."""
     return batch.video_present & batch.synchronised[:, None]
 
 

@@ -31,7 +31,7 @@ def word_features(
       its own where it is alone: a recogniser that is lost is lost for longer than a word;
     - one letter: 1 for words of one letter, which nothing but that letter tells from each other,
       else 0;
-    - heard: its audio_weight; eye and ear are not sure of themselves in the same way.
+    - heard: its audio_weight; sound and lips are not sure of themselves in the same way.
 
     Args:
         spans: the words of one utterance.

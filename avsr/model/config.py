@@ -99,7 +99,8 @@ class ModelConfig(BaseModel):
 
 
 # Sizes by name; a recipe may change any field. Parameters: grid-tiny about 3 M (two CPU cores),
-# grid-whisper 11 M, the same with Whisper tiny's ear, grid about 13 M, lrs 60 M with its decoder.
+# grid-whisper 11 M, the same with Whisper tiny's encoder, grid about 13 M, lrs 60 M with its
+# decoder.
 SIZES: dict[str, dict] = {
     "grid-tiny": {"outputs_per_frame": 2},
     "grid-whisper": {

@@ -254,8 +254,8 @@ class TrainSet(Dataset):
         """Clip i, changed so far, with the lips of one word those of one that looks like it; the
         same where none is.
 
-        Short words are drawn more often. On clips that it has learnt by heart the eye tells such
-        words apart, and the fused part would learn that it always does.
+        Short words are drawn more often. On clips that it has learnt by heart the visual encoder
+        tells such words apart, and the fused part would learn that it always does.
         """
         words = sample.words or []
         # another sentence follows: places are not the same

@@ -1,5 +1,4 @@
-"""Gives a network the ear of Whisper: its encoder's weights, from the files that faster-whisper
-uses.
+"""Gives a network the audio encoder of Whisper, from the files that faster-whisper uses.
 
     avsr models encoder WHISPER OUT --init MODEL     all but the audio encoder is MODEL's
     avsr models encoder WHISPER OUT --data FOLDER    the rest starts anew, for these texts
