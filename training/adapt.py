@@ -70,10 +70,10 @@ class Settings:
         seed: of all that is drawn.
     """
 
-    steps: int = 120
-    rank: int = 8
-    lr: float = 2e-3
-    seed: int = 0
+    steps: int
+    rank: int
+    lr: float
+    seed: int
 
 
 def adapt(

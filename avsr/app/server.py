@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from avsr.base.errors import AvsrError
+from avsr.base.inputs import install
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -80,7 +81,7 @@ def _put_together(
         from fastapi import FastAPI
     except ModuleNotFoundError as error:
         raise AvsrError(
-            f"{error.name} is not installed: pip install 'avsr[app]' brings what the page needs"
+            f"{error.name} is not installed: {install('app')} brings what the page needs"
         ) from error
     from avsr.app import page
     from avsr.app.routes import add_routes

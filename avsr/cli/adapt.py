@@ -99,12 +99,7 @@ def adapt(
         "labels": labeller().name if material.labels else "texts",
         "settings": vars(settings),
     }
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if material.labels:
-            outputs.write(out / LABELS, [_table(material.labels).encode()])
-    except OSError as error:
-        raise AvsrError(f"{out}: cannot be written ({error.strerror}): choose another") from error
+    _write_labels(out, material.labels)
     adapter.write(target, changes, about)
     print(printable(str(target)))
 
@@ -115,6 +110,22 @@ def _told(labels: Sequence[Label]) -> str:
         return ""
     kept = sum(label.kept for label in labels)
     return f"; {kept} of {len(labels)} recognised texts are sure enough ({LABELS})"
+
+
+def _write_labels(out: Path, labels: Sequence[Label]) -> None:
+    """Makes the folder of the adapter, with a list of what was recognised, if anything was.
+
+    Raises:
+        AvsrError: it cannot be written.
+    """
+    from avsr.base import outputs
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if labels:
+            outputs.write(out / LABELS, [_table(labels).encode()])
+    except OSError as error:
+        raise AvsrError(f"{out}: cannot be written ({error.strerror}): choose another") from error
 
 
 def _table(labels: Sequence[Label]) -> str:

@@ -16,7 +16,7 @@ from avsr.eval.metrics.results import Results
 from avsr.eval.report import comparison as compared
 from avsr.eval.report.markdown import to_markdown
 
-EXTRA = {"jinja2", "markupsafe", "matplotlib"}  # what the extra brings
+EXTRA = {"matplotlib"}  # what the extra brings
 
 
 @contextmanager

@@ -89,5 +89,5 @@ def test_nothing_but_drawing_imports_what_the_extra_brings() -> None:
         text = path.read_text(encoding="utf-8")
         if re.search(rf"^\s*(?:import|from) (?:{'|'.join(files.EXTRA)})\b", text, re.M):
             found.add(path.relative_to(folder).as_posix())
-    drawing = ("forest", "page", "plots", "svg")
+    drawing = ("forest", "plots", "svg")
     assert found == {f"report/{name}.py" for name in drawing}
