@@ -65,10 +65,7 @@ def transcribe(
     from avsr.preprocessing.reader import ClipReader, OtherFace
 
     stream, path = stream_for(recogniser, modality), path_of(path)
-    if progress is not None and not callable(progress):
-        raise AvsrError(
-            f"progress {progress!r}: must be a function of the seconds done and those there are"
-        )
+    check_progress(progress)
     if reader is not None and not isinstance(reader, ClipReader):
         raise AvsrError(f"reader {reader!r}: must be a ClipReader of the file, or left out")
     if reader is not None and reader.crops != recogniser.crops:
@@ -99,6 +96,18 @@ def transcribe(
     warnings = [] if only_hears else _missing(path, modality, media, heard=heard, seen=seen)
     warnings += [*reader.faults, *reader.remarks, *listener.remarks]
     return written(path, recogniser, listener.segments(), present, warnings)
+
+
+def check_progress(progress: Progress | None) -> None:
+    """Refuses what cannot be told how far it is.
+
+    Raises:
+        AvsrError: it is no function.
+    """
+    if progress is not None and not callable(progress):
+        raise AvsrError(
+            f"progress {progress!r}: must be a function of the seconds done and those there are"
+        )
 
 
 def written(

@@ -7,6 +7,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,7 +103,8 @@ def fetch(
             unpack(path, name, folder)
             path.unlink()
             done += file.size
-        packed.rmdir()
+        with suppress(OSError):  # of other names, what came of an earlier run is still there
+            packed.rmdir()
     except OSError as error:
         raise AvsrError(
             f"{folder}: cannot write there ({error.strerror or error}); what was fetched is kept: "

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from avsr.base.errors import AvsrError, UsageError
+from avsr.base.errors import UsageError
 from avsr.base.inputs import path_of
 from avsr.preprocessing.clip import FPS, Clip
 from avsr.preprocessing.everybody import Everybody
@@ -266,10 +266,7 @@ class _Told:
     """Tells progress of three passes over a file as one."""
 
     def __init__(self, progress: Progress | None, duration_s: float) -> None:
-        if progress is not None and not callable(progress):
-            raise AvsrError(
-                f"progress {progress!r}: must be a function of the seconds done and those there are"
-            )
+        engine.check_progress(progress)
         self._progress, self._duration_s = progress, duration_s
 
     def __call__(self, number: int, seconds: float) -> None:

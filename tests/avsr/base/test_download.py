@@ -177,6 +177,16 @@ def test_grid_is_fetched_from_its_record_once(
     assert [item.id for item in grid.list_items(src)] == ["s1_bbaf2n", "s2_lrarzn"]
 
 
+def test_what_came_of_others_stays_and_is_no_trouble(tmp_path: Path, zenodo: Archive) -> None:
+    begun = tmp_path / ".download" / "s2.zip.part"
+    begun.parent.mkdir()
+    begun.write_bytes(zenodo.files["/s2.zip"][:100])
+    assert grid.fetch(tmp_path, ["s1"]) == ["s1", "alignments"]
+    assert begun.is_file()
+    assert grid.fetch(tmp_path, ["s2"]) == ["s2"]
+    assert not begun.parent.exists()
+
+
 def test_what_cannot_be_fetched_is_one_line(
     tmp_path: Path, zenodo: Archive, capsys: pytest.CaptureFixture[str]
 ) -> None:
