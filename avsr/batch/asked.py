@@ -73,9 +73,9 @@ class Asked:
             AvsrError: it cannot be read.
         """
         from avsr.preprocessing.reader import ClipReader
-        from avsr.transcribing.speakers.people import SPEAKING
+        from avsr.transcribing.speakers.people import is_speaking
 
-        if self.speakers or self.face == SPEAKING:
+        if self.speakers or is_speaking(self.face):
             return None
         streams: dict[str, Any] = {
             "audio": self.modality != "video",

@@ -65,11 +65,16 @@ def transcribe(
     if speakers:
         names = names_of(speakers, face)
         return _of_everybody(recogniser, path, modality, names, progress, audio_track, hear)
-    if face == SPEAKING:
+    if is_speaking(face):
         reader = _reader_of_speaker(recogniser, path, modality, audio_track)
         face = "main"
     options = {"progress": progress, "reader": reader, "audio_track": audio_track, "hear": hear}
     return engine.transcribe(recogniser, path, modality, face, **options)  # type: ignore[arg-type]
+
+
+def is_speaking(face: object) -> bool:
+    """Whether the rule is SPEAKING; of anything that a caller may give for one."""
+    return isinstance(face, str) and face == SPEAKING
 
 
 def names_of(speakers: bool | Sequence[str], face: str | int = "main") -> list[str]:
@@ -78,7 +83,7 @@ def names_of(speakers: bool | Sequence[str], face: str | int = "main") -> list[s
     Raises:
         UsageError: they are no names, one is empty or given twice, or a face is asked for as well.
     """
-    if face != "main":
+    if not isinstance(face, str) or face != "main":
         raise UsageError(f"face {face!r}: with speakers the lips of all are read: leave one out")
     if speakers is True:
         return []
