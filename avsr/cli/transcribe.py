@@ -49,7 +49,7 @@ def face_rule(text: str) -> str:
         if text not in FACES:
             check_rule(text)
     except AvsrError as error:
-        raise typer.BadParameter(str(error)) from error
+        raise typer.BadParameter(f"{error}, or speaking") from error
     return text
 
 

@@ -252,7 +252,7 @@ def test_colliding_names_are_refused_before_any_work(avsr, recogniser, tmp_path:
         (("transcribe", "a.mp4", "--beam", "-1"), "--beam"),
         (("transcribe", "a.mp4", "--beam", "wide"), "--beam"),
         (("transcribe", "a.mp4", "--lm-weight", "11"), "--lm-weight"),
-        (("transcribe", "a.mp4", "--face", "middle"), "--face"),
+        (("transcribe", "a.mp4", "--face", "middle"), "x,y, or speaking"),
         (("transcribe", "a.mp4", "--speaker-names", "Ann"), "--speaker-names"),
         (("transcribe", "a.mp4", "--speakers", "--speaker-names", "Ann,"), "--speakers"),
         (("transcribe", "a.mp4", "--speakers", "--speaker-names", "A,A"), "--speakers"),
