@@ -80,13 +80,13 @@ def results(
     ours = not ray.is_initialized()
     if ours:
         _connect(ray, workers)
-    try:
-        count = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
-        with _off_standard_output():
+    with _off_standard_output():  # Ray speaks of the dead until it is shut down
+        try:
+            count = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
             yield from _drain(ray, todo, task, min(count, len(todo)))
-    finally:
-        if ours:
-            ray.shutdown()
+        finally:
+            if ours:
+                ray.shutdown()
 
 
 def _ray() -> Any:
