@@ -90,8 +90,26 @@ def refuse_twins(targets: Iterable[tuple[Path, Path]], fold: bool = False) -> No
         if other is not source:
             raise UsageError(
                 f"{other} and {source} would both be written to {target}: rename one, use two "
-                "folders, or --keep-tree where they lie in two"
+                "folders, or --keep-tree and name the folder above both"
             )
+
+
+def make_folder(folder: Path, advice: str) -> None:
+    """Makes a folder, and sees that files can be written there, before the work that they are for.
+
+    Args:
+        folder: may be there already.
+        advice: what to do where that fails.
+
+    Raises:
+        AvsrError: no folder can be made, or no file in it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise AvsrError(f"{folder}: cannot be written to ({error.strerror}): {advice}") from error
 
 
 def write(path: str | Path, chunks: Iterable[bytes]) -> None:

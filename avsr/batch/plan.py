@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from avsr.base import outputs
 from avsr.base.errors import AvsrError, UsageError
 from avsr.batch.sources import Failure, Source, recordings
+
+_ADVICE = "choose another with -o"
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,12 @@ class Plan:
     @property
     def skipped(self) -> int:
         return len(self.files) - len(self.todo)
+
+    def with_also(self, lacking: Callable[[Path], bool]) -> Plan:
+        """The same, and those recordings are to be done that lack something else."""
+        done = set(self.files) - set(self.todo)
+        todo = [file for file in self.files if file not in done or lacking(file)]
+        return replace(self, todo=todo)
 
 
 def planned(
@@ -85,12 +93,12 @@ def make_folder(out: Path, targets: Mapping[Path, Sequence[Path]]) -> None:
         AvsrError: no folder can be made, nothing can be written, or two inputs would share an
             output.
     """
+    outputs.make_folder(out, _ADVICE)
     try:
-        out.mkdir(parents=True, exist_ok=True)
         # for those names that it takes for alike
         outputs.refuse_twins(_pairs(targets), outputs.ignores_case(out))
     except OSError as error:
-        raise _unwritable(out, error) from error
+        raise AvsrError(f"{out}: cannot be read ({error.strerror}): {_ADVICE}") from error
 
 
 def make_parent(target: Path) -> None:
@@ -99,15 +107,8 @@ def make_parent(target: Path) -> None:
     Raises:
         AvsrError: it cannot be made.
     """
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unwritable(target.parent, error) from error
+    outputs.make_folder(target.parent, _ADVICE)
 
 
 def _pairs(targets: Mapping[Path, Sequence[Path]]) -> list[tuple[Path, Path]]:
     return [(source, own[0]) for source, own in targets.items()]
-
-
-def _unwritable(folder: Path, error: OSError) -> AvsrError:
-    return AvsrError(f"{folder}: cannot be written to ({error.strerror}): choose another with -o")

@@ -88,6 +88,7 @@ def adapt(
                 tell=tell,
             )
         log(f"{material.clips} clips, {material.seconds:.0f} s{_told(material.labels)}")
+        outputs.make_folder(out, "choose another with --out")
         settings = Settings(steps=steps, rank=rank, lr=lr, seed=seed)
         with progress("adapting", unit="steps") as tell:
             changes = run(base.model, [shards], settings, tell, log)
@@ -113,7 +114,7 @@ def _told(labels: Sequence[Label]) -> str:
 
 
 def _write_labels(out: Path, labels: Sequence[Label]) -> None:
-    """Makes the folder of the adapter, with a list of what was recognised, if anything was.
+    """Lists what was recognised beside the adapter, if anything was.
 
     Raises:
         AvsrError: it cannot be written.
@@ -121,7 +122,6 @@ def _write_labels(out: Path, labels: Sequence[Label]) -> None:
     from avsr.base import outputs
 
     try:
-        out.mkdir(parents=True, exist_ok=True)
         if labels:
             outputs.write(out / LABELS, [_table(labels).encode()])
     except OSError as error:

@@ -89,6 +89,7 @@ def export(
     outputs.refuse([out], [checkpoint.resolve(model)], overwrite=overwrite)
     if not out.resolve().parent.is_dir():
         raise AvsrError(f"{out}: its folder does not exist: make it, or name another file")
+    outputs.make_folder(out.resolve().parent, "choose another with --out")
     network, info = checkpoint.load(model)
     clips = _clips(network, data, split, limit, frames)
     with TemporaryDirectory() as scratch:

@@ -94,6 +94,21 @@ class Extras:
         if self.explain is not None:
             outputs.refuse_twins([(file, self._page(self.explain, file)) for file in files])
 
+    def make_folder(self) -> None:
+        """Makes the folder of the pages, before the words that they are about are recognised.
+
+        Raises:
+            AvsrError: nothing can be written there.
+        """
+        if self.explain is not None:
+            outputs.make_folder(self.explain, "choose another with --explain")
+
+    def lacking(self, file: Path) -> bool:
+        """Whether something that is always made of a recording is not there yet. A synchronised
+        copy is made of few."""
+        page = self.explain is not None and not self._page(self.explain, file).is_file()
+        return page or (self.burn and self._unburnt(file))
+
     def targets(self, file: Path) -> list[Path]:
         """The files that may be written for an input."""
         found = [self._copy(file, "synced")] if self.fix_sync else []
@@ -127,13 +142,7 @@ class Extras:
     def _explain(self, page: Path, file: Path, said: Transcript, recogniser: Recogniser) -> None:
         from avsr.transcribing.explain.page import explain
 
-        try:
-            page.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise AvsrError(
-                f"{page.parent}: cannot be written to ({error.strerror}): choose another with "
-                "--explain"
-            ) from error
+        outputs.make_folder(page.parent, "choose another with --explain")
         explain(file, said, recogniser, page, self.modality, **self.options)
 
     def _copy(self, file: Path, what: str, *, encoded: bool = False) -> Path:
@@ -163,6 +172,17 @@ class Extras:
             burn(file, said, self._copy(file, "captions", encoded=True), self.style)
         else:
             say(f"{file}: no film with captions: there is no picture")
+
+    def _unburnt(self, file: Path) -> bool:
+        """Whether a film has no copy with captions."""
+        from avsr.preprocessing.media.streams import probe
+
+        if self._copy(file, "captions", encoded=True).is_file():
+            return False
+        try:
+            return probe(file).has_video
+        except AvsrError:  # is told in its turn
+            return True
 
     def _embedding(self, recogniser: Recogniser) -> NetworkRecogniser:
         """Who can tell whether sound and lips are synchronised: the recogniser itself, or the

@@ -281,11 +281,13 @@ def transcribe(
     seen = {"face": "main" if face == SPEAKING else asked.face, "audio_track": audio_track}
     extras = Extras(out, fix_sync, burn, explain, style, modality.value, device, seen, plan.folders)
     extras.check(plan.files)
+    plan = plan.with_also(extras.lacking)
     delivery = Delivery(names, plan.targets, style, inputs, overwrite, extras.targets, extras.make)
     targets = [target for file in plan.todo for target in delivery.all_of(file)]
     outputs.refuse(targets, inputs, overwrite=overwrite)
     if out is not None:
         make_folder(out, plan.targets)
+    extras.make_folder()
 
     def show(file: Path, found: Transcript) -> None:
         if out is None:
@@ -357,7 +359,8 @@ def _speakers(face: str, names: str | None, *, wanted: bool) -> bool | tuple[str
     try:
         given = names_of(names.split(",") if names is not None else True, face) if wanted else []
     except UsageError as error:
-        raise typer.BadParameter(str(error), param_hint="--speakers") from error
+        hint = "--speakers" if names is None else "--speaker-names"
+        raise typer.BadParameter(str(error), param_hint=hint) from error
     return tuple(given) or wanted
 
 

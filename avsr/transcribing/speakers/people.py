@@ -245,7 +245,8 @@ def told(speakers: Sequence[Speaker], turns: Turns, names: Sequence[str]) -> lis
     who = [f"{name} (face {person.id}, {_side(person)})" for name, person in seen]
     lines = [f"who speaks: {', '.join(who)}" if who else "nobody is seen to speak"]
     if len(names) > len(seen):
-        lines.append(f"{len(names)} names were given, and {len(seen)} are seen to speak")
+        left = ", ".join(names[len(seen) :])
+        lines.append(f"nobody else is seen to speak: names left over: {left}")
     spans = [span for span in runs(turns.together) if span[1] - span[0] >= TOGETHER_S * FPS]
     if spans:
         where = ", ".join(f"{first / FPS:.1f}-{last / FPS:.1f}" for first, last in spans[:5])

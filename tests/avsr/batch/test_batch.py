@@ -101,6 +101,27 @@ def test_skip_existing_goes_on_where_a_call_was_stopped(avsr, recogniser, talks:
     assert Path("out/B.txt").read_text() == "corrected by hand"
 
 
+def test_skip_existing_goes_on_with_pages_that_were_not_made(avsr, recogniser, talks: Path):
+    assert avsr("transcribe", "talks", "-o", "out")[0] == 0
+    recogniser.calls.clear()
+    Path("pages/week 2").mkdir(parents=True)
+    for made in ("pages/a.html", "pages/week 2/c.html"):
+        Path(made).touch()
+    command = ("transcribe", "talks", "-o", "out", "--keep-tree", "--skip-existing")
+    Path("out/week 2").mkdir()
+    Path("out/c.txt").rename("out/week 2/c.txt")
+    avsr(*command, "--explain", "pages")
+    assert asked(recogniser) == ["talks/B.WAV"]
+
+
+def test_a_place_where_no_page_can_be_written_is_told_before_work(avsr, recogniser, talks: Path):
+    Path("pages").touch()
+    status, out, err = avsr("transcribe", "talks", "--explain", "pages")
+    assert (status, out) == (1, "")
+    assert err.startswith("avsr: pages: cannot be written to (")
+    assert recogniser.loaded == []
+
+
 @pytest.mark.parametrize("option", ["--skip-existing", "--keep-tree"])
 def test_options_about_outputs_need_a_folder(avsr, recogniser, talks: Path, option: str):
     status, out, err = avsr("transcribe", "talks", option)

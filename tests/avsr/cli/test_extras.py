@@ -74,3 +74,13 @@ def test_pages_lie_in_folders_as_the_other_outputs_do(tmp_path):
 def test_recordings_that_would_share_a_page_are_refused(tmp_path):
     with pytest.raises(UsageError, match="would both be written"):
         extras(tmp_path).check([Path("x/a.mp4"), Path("y/a.mp4")])
+
+
+def test_what_is_always_made_and_is_not_there_is_lacking(sound, tmp_path):
+    found = extras(tmp_path / "out")
+    page = tmp_path / "out" / "pages" / "a.html"
+    assert found.lacking(sound)
+    page.parent.mkdir(parents=True)
+    page.touch()
+    assert not found.lacking(sound)  # no film is made of sound alone
+    assert found.lacking(tmp_path / "not there.mp4")

@@ -13,7 +13,8 @@ from avsr.preprocessing.clip import SAMPLE_RATE, Clip
 from avsr.preprocessing.media.mp4 import write_video
 from avsr.preprocessing.media.streams import read
 from avsr.recognisers.base import Recogniser
-from avsr.transcribing.speakers.people import OFF_SCREEN, names_of
+from avsr.transcribing.speakers.people import OFF_SCREEN, names_of, told
+from avsr.transcribing.speakers.turns import Turns
 from avsr.transcribing.writers import RENDERERS
 
 
@@ -89,3 +90,9 @@ def test_names_that_are_none(names):
     with pytest.raises(UsageError, match="speakers"):
         names_of(names)
     assert names_of([" Ann  B "]) == ["Ann B"]
+
+
+def test_names_that_nobody_bears_are_told():
+    nowhere = np.zeros(0, bool)
+    turns = Turns(np.zeros((0, 0), bool), nowhere, np.zeros(0, np.int64), nowhere)
+    assert told([], turns, ["Ann", "Bo"])[1].endswith("names left over: Ann, Bo")
