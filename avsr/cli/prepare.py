@@ -14,6 +14,7 @@ from avsr.cli.options import Corpus, Crops, Engine, EngineOption, Splits
 
 if TYPE_CHECKING:
     from avsr.preprocessing.preparing.store import Store
+    from avsr.recognisers.protocol import Recogniser
 
 UNLABELLED = "unlabelled"  # in DST: the shards before a recogniser gave them texts
 
@@ -117,9 +118,9 @@ def prepare(
 
     if download is not None:
         _fetch(corpus, src, download)
-    labelled = dst
+    labelled, recogniser = dst, None
     if label_with is not None:
-        _check_labels(corpus, dst)
+        recogniser = _recogniser_of_labels(corpus, dst, label_with)
         dst = f"{dst}/{UNLABELLED}"
     try:
         with progress(f"{corpus.value} {src}", unit="clips") as tell:
@@ -143,13 +144,14 @@ def prepare(
         if report and store.size(INDEX) is not None:
             _report(store)
     print(*map(printable, str(summary).splitlines()), sep="\n")
-    if label_with is not None:
-        _label(dst, labelled, label_with, min_confidence)
+    if recogniser is not None:
+        _label(dst, labelled, recogniser, min_confidence)
 
 
-def _check_labels(corpus: Corpus, dst: str) -> None:
-    """Refuses --label-with where it has no meaning, before any work."""
+def _recogniser_of_labels(corpus: Corpus, dst: str, name: str) -> Recogniser:
+    """Who gives texts; refuses --label-with where it has no meaning, before any work."""
     from avsr.preprocessing.shards import INDEX
+    from avsr.recognisers.registry import load
 
     if "://" in dst:
         raise UsageError(f"{dst}: --label-with writes to a folder of this machine; name one")
@@ -157,15 +159,15 @@ def _check_labels(corpus: Corpus, dst: str) -> None:
         raise UsageError(f"--label-with is for a folder of your own; {corpus.value} has its texts")
     if (Path(dst) / INDEX).is_file():
         raise UsageError(f"{dst} holds shards already: choose another folder, or remove it")
+    return load(name)
 
 
-def _label(src: str, dst: str, name: str, least: float) -> None:
+def _label(src: str, dst: str, recogniser: Recogniser, least: float) -> None:
     """Gives texts to the clips in SRC that have none, as shards in DST."""
     from avsr.preprocessing.shards import ShardIndex
-    from avsr.recognisers.registry import load
     from avsr.training.tools.pseudolabels import relabel
 
-    recogniser, source = load(name), ShardIndex(src)
+    source = ShardIndex(src)
     source.require_crops(recogniser.crops, recogniser.name)
     with progress(f"labels of {recogniser.name}", unit="clips") as tell:
         told = relabel(source, Path(dst), recogniser, least, tell)

@@ -84,3 +84,12 @@ def test_a_corpus_with_texts_needs_no_labels(corpus, tmp_path, capsys):
     command = ["prepare", corpus, str(tmp_path), str(tmp_path / "dst"), "--label-with", "default"]
     assert cli.main(command) == 2
     assert "--label-with is for a folder of your own" in capsys.readouterr().err
+
+
+def test_a_recogniser_that_is_not_there_is_told_before_any_work(tmp_path, capsys):
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "blue.mp4").touch()
+    command = ["prepare", "folder", str(tmp_path / "src"), str(tmp_path / "dst")]
+    assert cli.main([*command, "--label-with", "nosuch"]) == 2
+    assert "'nosuch'" in capsys.readouterr().err
+    assert not (tmp_path / "dst").exists()
