@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,3 +42,23 @@ def ffmpeg() -> str:
             pytest.fail("CI must install ffmpeg")
         pytest.skip("needs the ffmpeg program (Debian: apt-get install ffmpeg)")
     return path
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of Chromium; skips where there is none, except in CI, where it must be there."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+    path = next((path for name in names if (path := shutil.which(name))), None)
+    if path is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("CI must install a browser")
+        pytest.skip("needs Chromium (Debian: apt-get install chromium)")
+    return path
+
+
+@pytest.fixture(scope="session")
+def playwright() -> Iterator[Any]:
+    """What drives a browser, once for all tests: it does not start twice in one process."""
+    api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    with api.sync_playwright() as started:
+        yield started

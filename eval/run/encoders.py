@@ -100,10 +100,10 @@ class SharedEncoder:
         hooked: Any = copy.copy(model)
         hooked.encode_audio = partial(self._encoded, "audio", model.encode_audio)
         hooked.encode_video = partial(self._encoded, "video", model.encode_video)
-        hooked.fuse = partial(self._fused, model.fuse)
+        hooked.fuse_and_remember = partial(self._fused, model.fuse_and_remember)
         return hooked
 
-    def _fused(self, fuse: Callable[..., tuple[Tensor, Tensor]], *streams: Any) -> Any:
+    def _fused(self, fuse: Callable[..., Any], *streams: Any) -> Any:
         with _timed(streams[0]) as clock:
             fused = fuse(*streams)
         self.network_s += clock.seconds

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +15,6 @@ import pytest
 
 from avsr.preprocessing.synthetic.corpus import make_clip
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 LOOP_S = 4.0  # of the camera and the microphone, which say the same again and again
 
 
@@ -26,25 +24,6 @@ class Film:
 
     path: Path
     text: str
-
-
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    """Path of Chromium; skips where there is none, except in CI."""
-    found = next((path for name in NAMES if (path := shutil.which(name))), None)
-    missing = [name for name in ("gradio", "playwright") if not _is_installed(name)]
-    if found is None or missing:
-        reason = f"needs {', '.join(missing) or 'Chromium (Debian: apt-get install chromium)'}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"CI must have it: {reason}")
-        pytest.skip(reason)
-    return found
-
-
-def _is_installed(name: str) -> bool:
-    import importlib.util
-
-    return importlib.util.find_spec(name) is not None
 
 
 @pytest.fixture(scope="session")
@@ -62,6 +41,7 @@ def temporary(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def server(chromium: str, temporary: Path) -> Iterator[subprocess.Popen[str]]:
     """`avsr app`, with small limits; its address is the first line it prints."""
+    pytest.importorskip("gradio", reason="needs gradio: the extra app")
     command = [sys.executable, "-m", "avsr", "app", "--port", "0"]
     limits = ["--max-mb", "20", "--max-minutes", "1.5"]
     environment = os.environ | {"TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}
@@ -83,9 +63,9 @@ def address(server: subprocess.Popen[str]) -> str:
 
 
 @pytest.fixture(scope="session")
-def browser(chromium: str, film: Film, ffmpeg: str, tmp_path_factory: Any) -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
+def browser(
+    playwright: Any, chromium: str, film: Film, ffmpeg: str, tmp_path_factory: Any
+) -> Iterator[Any]:
     folder = tmp_path_factory.mktemp("devices")
     camera, microphone = folder / "camera.y4m", folder / "microphone.wav"
     read, pad = [ffmpeg, "-v", "error", "-i", str(film.path)], f"tpad=stop_duration={LOOP_S}"
@@ -96,10 +76,9 @@ def browser(chromium: str, film: Film, ffmpeg: str, tmp_path_factory: Any) -> It
     arguments = ["--no-sandbox", "--use-fake-device-for-media-stream"]
     arguments += ["--use-fake-ui-for-media-stream", f"--use-file-for-fake-video-capture={camera}"]
     arguments.append(f"--use-file-for-fake-audio-capture={microphone}")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
-        yield browser
-        browser.close()
+    browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
+    yield browser
+    browser.close()
 
 
 @pytest.fixture

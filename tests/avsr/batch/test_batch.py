@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -257,5 +258,8 @@ def test_after_a_kill_the_next_call_goes_on(avsr, tones: Path):
     assert there
     status, _, err = avsr(*command, "killed", "--skip-existing")
     assert status == 0
-    assert f"{len(there)} skipped" in err
+    skipped = re.search(r"(\d+) skipped", err)
+    # one may have been written after it was looked for
+    assert skipped
+    assert int(skipped[1]) >= len(there)
     assert {path.name: path.read_text() for path in Path("killed").glob("*.txt")} == whole

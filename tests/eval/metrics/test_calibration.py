@@ -162,7 +162,8 @@ class Reader(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.config = SimpleNamespace(tokens=TOKENS, outputs_per_frame=1)
+        self.config = SimpleNamespace(tokens=TOKENS, piece_scores=(), outputs_per_frame=1)
+        self.decoder = None
 
     def forward(self, audio, lips, audio_present, video_present, lens):
         frames = audio.reshape(len(audio), -1, SAMPLES_PER_FRAME)

@@ -3,8 +3,6 @@ a phone, and nothing is fetched."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,6 @@ from avsr.recognisers.base import Recogniser
 from avsr.transcribing.explain.page import explain
 from avsr.transcribing.transcript import Segment, Transcript
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
 WORDS = [
     Word("one", 0.2, 0.5, 0.9, 1.0),
     Word("two", 0.7, 0.9, 0.9, 0.0),
@@ -32,15 +29,10 @@ class Fake(Recogniser):
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    chromium = next((path for name in NAMES if (path := shutil.which(name))), None)
-    if chromium is None and os.environ.get("CI") != "true":
-        pytest.skip("needs Chromium (Debian: apt-get install chromium)")
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    with playwright.sync_playwright() as started:
-        found = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield found
-        found.close()
+def browser(playwright: Any, chromium: str) -> Iterator[Any]:
+    found = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    yield found
+    found.close()
 
 
 @pytest.fixture(scope="module")
