@@ -20,7 +20,7 @@ from avsr.model.batches import BATCH_FRAMES
 from avsr.preprocessing.clip import Clip
 from avsr.recognisers.protocol import Recogniser
 from avsr.transcribing.engine import Progress, open_reader, size_s
-from avsr.transcribing.speakers.people import is_speaking, names_of, transcribe
+from avsr.transcribing.speakers.people import are_wanted, is_speaking, names_of, transcribe
 
 if TYPE_CHECKING:
     from avsr.preprocessing.reader import ClipReader
@@ -61,8 +61,9 @@ def transcribe_many(
         raise AvsrError(f"paths {paths!r}: give a list of paths; for one file use transcribe")
     options: dict[str, Any] = {"modality": modality, "face": face, "audio_track": audio_track}
     shared = _Shared(recogniser)
-    if speakers or is_speaking(face):  # which is gone through more than once, file after file
-        if speakers:
+    everybody = are_wanted(speakers)
+    if everybody or is_speaking(face):  # which is gone through more than once, file after file
+        if everybody:
             options["speakers"] = names_of(speakers, face) or True
         for one in paths:
             yield shared.transcribe_here(one, progress=progress, **options)

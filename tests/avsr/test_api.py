@@ -65,6 +65,10 @@ CALLS = {
     "beam": lambda model, folder, x: model.with_decoding(x),
     "language": lambda model, folder, x: model.with_decoding(language=x),
     "face": lambda model, folder, x: model.transcribe("none.mp4", face=x),
+    "speakers": lambda model, folder, x: model.transcribe("none.mp4", speakers=x),
+    "speakers of many": lambda model, folder, x: fail(
+        next(model.transcribe_many(["none.mp4"], speakers=x))
+    ),
     "reader": lambda model, folder, x: model.transcribe("none.mp4", reader=x),
     "audio_track": lambda model, folder, x: model.transcribe("none.mp4", audio_track=x),
     "transcribe_many": lambda model, folder, x: fail(next(model.transcribe_many(x))),

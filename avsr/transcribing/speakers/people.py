@@ -62,7 +62,7 @@ def transcribe(
         AvsrError: as there.
         MediaError: the file cannot be read.
     """
-    if speakers:
+    if are_wanted(speakers):
         names = names_of(speakers, face)
         return _of_everybody(recogniser, path, modality, names, progress, audio_track, hear)
     if is_speaking(face):
@@ -75,6 +75,11 @@ def transcribe(
 def is_speaking(face: object) -> bool:
     """Whether the rule is SPEAKING; of anything that a caller may give for one."""
     return isinstance(face, str) and face == SPEAKING
+
+
+def are_wanted(speakers: object) -> bool:
+    """Whether it is asked who speaks; of anything that a caller may give, an array too."""
+    return bool(speakers) if isinstance(speakers, bool | Sequence | None) else True
 
 
 def names_of(speakers: bool | Sequence[str], face: str | int = "main") -> list[str]:
