@@ -18,12 +18,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from avsr.base import cluster, pool
 from avsr.base.errors import AvsrError
+from avsr.base.processes import cluster, pool
 from avsr.preprocessing.corpora import list_corpus
-from avsr.preprocessing.destination import claim, fingerprint, whole_index, writing
 from avsr.preprocessing.faces.crop_styles import OWN, style_named
 from avsr.preprocessing.members import TAR_END
+from avsr.preprocessing.preparing.destination import claim, fingerprint, whole_index, writing
 from avsr.preprocessing.preparing.job import (
     CLIP_LIMIT_S,
     PARTS,

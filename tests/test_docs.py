@@ -73,7 +73,7 @@ def settings(line: str) -> list[str]:
 
 def test_a_family_as_the_page_shows_it_works_everywhere(tmp_path, monkeypatch, capsys):
     from avsr.recognisers import registry
-    from avsr.transcribing.activity import everything
+    from avsr.transcribing.voice.activity import everything
 
     (family,) = [code for _, code in python_examples() if "class Constant(Adapter)" in code]
     module = family.splitlines()[0].removeprefix("# ").replace("/", "_").removesuffix(".py")

@@ -40,8 +40,8 @@ DIRECTION = (
     ("avsr.decoding",),
     ("avsr.sync",),
     # the engine knows recognisers by their protocol alone; who speaks it takes files by the engine
-    ("avsr.transcribing.silero",),
-    ("avsr.transcribing.activity",),
+    ("avsr.transcribing.voice.silero",),
+    ("avsr.transcribing.voice.activity",),
     ("avsr.recognisers.protocol",),
     ("avsr.transcribing",),
     ("avsr.recognisers",),

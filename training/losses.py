@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avsr.model.decoder import Decoder
+from avsr.model.layers.decoder import Decoder
 from avsr.model.network import AVSR
 from avsr.model.tokenizer import Tokenizer
 from avsr.training.config import LossConfig
 from avsr.training.contrastive import contrastive_loss, pooled, processes
-from avsr.training.data.augment import warp_mel
+from avsr.training.data.augmentation.augment import warp_mel
+from avsr.training.data.augmentation.pictures import change_pictures
 from avsr.training.data.batch import Batch
-from avsr.training.data.pictures import change_pictures
 from avsr.training.mwer import expected_word_errors
 
 SMOOTHING = 0.1  # of the decoder's targets (Szegedy et al. 2016), as ESPnet's recipes have it

@@ -26,10 +26,9 @@ from avsr.decoding.ctc import greedy
 from avsr.eval.metrics.wer import count_errors
 from avsr.model import checkpoint
 from avsr.model.batches import batches_by_length, compute, mask
-from avsr.model.blocks import ConformerBlock
+from avsr.model.layers.blocks import ConformerBlock
 from avsr.model.network import AVSR
 from avsr.preprocessing.clip import FPS
-from avsr.training import record, sharded, state
 from avsr.training.config import TrainConfig, load_recipe
 from avsr.training.data.batch import Batch, collate
 from avsr.training.data.dataset import TrainSet
@@ -37,12 +36,13 @@ from avsr.training.data.loading import clips_of, items, loader, open_clips, plan
 from avsr.training.data.plan import Plan
 from avsr.training.data.stream.plan import StreamPlan
 from avsr.training.data.validation import validation_clips
-from avsr.training.log import BOARD, Log, tell_dropped
 from avsr.training.losses import Objective
-from avsr.training.processes import Say, connect, run_together
-from avsr.training.running import Follower
-from avsr.training.start import Start, check_folder
-from avsr.training.state import MODEL, STATE
+from avsr.training.run import record, sharded, state
+from avsr.training.run.log import BOARD, Log, tell_dropped
+from avsr.training.run.processes import Say, connect, run_together
+from avsr.training.run.running import Follower
+from avsr.training.run.start import Start, check_folder
+from avsr.training.run.state import MODEL, STATE
 
 NO_DATA = "no training data: give one or more prepared folders with --data"
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from avsr.base.errors import AvsrError, UsageError
 from avsr.base.inputs import install
-from avsr.base.signals import stop
+from avsr.base.processes.signals import stop
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avsr.base.console import Bar, Lines, log
-from avsr.base.crew import Crew, Limits, Tell
-from avsr.base.pool import cores
+from avsr.base.processes.crew import Crew, Limits, Tell
+from avsr.base.processes.pool import cores
 from avsr.batch.asked import Asked
 from avsr.batch.delivery import Delivery
 from avsr.batch.work import Finish, Outcome

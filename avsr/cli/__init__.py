@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from avsr.base.signals import watched
+from avsr.base.processes.signals import watched
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

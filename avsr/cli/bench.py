@@ -48,7 +48,7 @@ def bench(
     if recipe is None:
         if data or set_values:
             raise UsageError("--data and --set are for training: give --recipe RECIPE as well")
-        from avsr.eval.metrics.speed import bench as run
+        from avsr.eval.metrics.cost.speed import bench as run
 
         print(run(file, calls=calls.value, progress=note).to_markdown(), end="")
         return

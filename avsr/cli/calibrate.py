@@ -73,8 +73,8 @@ def calibrate(
     """Fit a model's confidences and word times to prepared clips, and measure how true they are."""
     from avsr.base import outputs
     from avsr.decoding.grammar import load_grammar
-    from avsr.eval.metrics import calibration, domain
-    from avsr.eval.metrics.reliability import report, to_markdown
+    from avsr.eval.metrics.trust import calibration, domain
+    from avsr.eval.metrics.trust.reliability import report, to_markdown
     from avsr.model import checkpoint
     from avsr.preprocessing.shards import ShardIndex
     from avsr.recognisers import ours

@@ -14,7 +14,7 @@ from avsr.base.errors import AvsrError
 from avsr.cli.options import ModelArgument, OverwriteOption, SplitOption
 
 if TYPE_CHECKING:
-    from avsr.eval.metrics.exported import Agreement
+    from avsr.eval.metrics.cost.exported import Agreement
     from avsr.model.network import AVSR
     from avsr.preprocessing.clip import Clip
 
@@ -81,7 +81,7 @@ def export(
     from tempfile import TemporaryDirectory
 
     from avsr.base import outputs
-    from avsr.eval.metrics.exported import agreement, to_markdown
+    from avsr.eval.metrics.cost.exported import agreement, to_markdown
     from avsr.model import checkpoint
     from avsr.model.export import OnnxNetwork, quantise
     from avsr.model.export import export as write
@@ -149,7 +149,7 @@ def _clips(
 
 def _refuse_unlike(rows: Sequence[Agreement], int8: bool) -> None:
     """Raises where the exported network is another recogniser than the model."""
-    from avsr.eval.metrics.exported import most_lost
+    from avsr.eval.metrics.cost.exported import most_lost
 
     if not int8:
         worst = max(row.difference for row in rows)

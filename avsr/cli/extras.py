@@ -155,7 +155,7 @@ class Extras:
         return self.folders.get(file, self.out)
 
     def _fix_sync(self, file: Path, recogniser: Recogniser) -> None:
-        from avsr.transcribing.resync import synchronise
+        from avsr.transcribing.synchronising.resync import synchronise
 
         target = self._copy(file, "synced")
         found = synchronise(self._embedding(recogniser), file, target, **self.options)

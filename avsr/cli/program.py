@@ -21,7 +21,7 @@ from avsr.base.console import (
     set_up_streams,
     usage,
 )
-from avsr.base.signals import stop
+from avsr.base.processes.signals import stop
 from avsr.cli import models
 from avsr.cli.adapt import adapt
 from avsr.cli.app import app as app_command

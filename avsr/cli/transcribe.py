@@ -27,7 +27,7 @@ from avsr.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from avsr.base.crew import Limits
+    from avsr.base.processes.crew import Limits
     from avsr.batch.asked import Asked
     from avsr.batch.delivery import Delivery
     from avsr.batch.plan import Plan
@@ -245,7 +245,7 @@ def transcribe(
 
     Without -o the text of several files is printed as lines of FILE, a tab, and the text.
     """
-    from avsr.base.crew import Limits
+    from avsr.base.processes.crew import Limits
     from avsr.batch.asked import Asked
     from avsr.batch.delivery import Delivery
     from avsr.batch.plan import make_folder, planned
@@ -307,7 +307,7 @@ def _way(engine: Engine, jobs: int | None, limits: Limits, *, in_order: bool) ->
     Raises:
         typer.BadParameter: limits for actors, which know none.
     """
-    from avsr.base.crew import Limits
+    from avsr.base.processes.crew import Limits
     from avsr.batch.actors import transcribed_by_actors
     from avsr.batch.children import transcribed_in_processes
     from avsr.batch.work import transcribed

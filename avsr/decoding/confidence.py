@@ -2,7 +2,8 @@
 right.
 
 The map is a logistic regression on a few numbers a word (Platt, "Probabilistic outputs for support
-vector machines", 1999). `avsr.eval.metrics.calibration` fits it and stores it in the model file.
+vector machines", 1999). `avsr.eval.metrics.trust.calibration` fits it and stores it in the model
+file.
 """
 
 from __future__ import annotations

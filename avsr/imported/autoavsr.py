@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from avsr.imported.encoder import Blocks, EncoderConfig
 from avsr.imported.frontends import OUT, AudioFrontend, VideoFrontend
-from avsr.model.decoder import Decoder, DecoderConfig, DecoderScorer
+from avsr.model.layers.decoder import Decoder, DecoderConfig, DecoderScorer
 
 FusionNorm = Literal["batch", "layer", "none"]
 

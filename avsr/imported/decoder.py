@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from avsr.model.decoder import EPS, Attention, DecoderConfig, FeedForward, KeysValues, State
+from avsr.model.layers.decoder import EPS, Attention, DecoderConfig, FeedForward, KeysValues, State
 
 
 class LanguageModelConfig(DecoderConfig):

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from avsr.imported.frontends import Activation
-from avsr.model.decoder import EPS, FeedForward, sinusoids
+from avsr.model.layers.decoder import EPS, FeedForward, sinusoids
 
 LEGACY_ROWS = 5000  # of the table that the older code cuts its positions from
 

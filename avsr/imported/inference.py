@@ -21,7 +21,7 @@ from avsr.imported.encoder import EncoderConfig
 from avsr.imported.frontends import Activation
 from avsr.imported.reading import KINDS
 from avsr.imported.usr import USR, USRConfig
-from avsr.model.decoder import DecoderConfig
+from avsr.model.layers.decoder import DecoderConfig
 
 if TYPE_CHECKING:
     from torch import nn

@@ -14,7 +14,7 @@ from avsr.base.errors import AvsrError
 from avsr.imported.clips import common_frames, normalise_audio, normalise_lips
 from avsr.imported.decoder import LanguageModel
 from avsr.imported.frontends import SAMPLES
-from avsr.model.decoder import DecoderScorer
+from avsr.model.layers.decoder import DecoderScorer
 from avsr.preprocessing.faces.crop_styles import RESEARCH
 
 if TYPE_CHECKING:

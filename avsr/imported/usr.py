@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from avsr.imported.encoder import Blocks, EncoderConfig, RelativeAttention
 from avsr.imported.frontends import OUT, AudioFrontend, VideoFrontend
-from avsr.model.decoder import EPS, Decoder, DecoderConfig, DecoderScorer, FeedForward
+from avsr.model.layers.decoder import EPS, Decoder, DecoderConfig, DecoderScorer, FeedForward
 
 SUFFIXES = {"video": "v", "audio": "a", "av": "av"}  # of what a modality has of its own
 

@@ -19,8 +19,8 @@ from avsr.decoding.words import Word
 from avsr.model.batches import mask
 from avsr.preprocessing.clip import FPS, Clip
 from avsr.recognisers.protocol import Recogniser, stream_for
-from avsr.transcribing.activity import SURE, runs, spoken
 from avsr.transcribing.engine import timed
+from avsr.transcribing.voice.activity import SURE, runs, spoken
 from avsr.transcribing.windows import joined
 
 STEP_S = 0.4  # of media between two passes, where the recogniser keeps up

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from avsr.base.threads import enough_threads
+from avsr.base.processes.threads import enough_threads
 from avsr.preprocessing.clip import CROP_SIZE, SAMPLES_PER_FRAME, Clip
 
 if TYPE_CHECKING:

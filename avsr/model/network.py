@@ -23,10 +23,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avsr.model.blocks import ConformerBlock, stand_in
 from avsr.model.config import ModelConfig
-from avsr.model.decoder import Decoder, DecoderConfig
-from avsr.model.frontends import AudioFrontend, VideoFrontend, WhisperFrontend, view_lips
+from avsr.model.layers.blocks import ConformerBlock, stand_in
+from avsr.model.layers.decoder import Decoder, DecoderConfig
+from avsr.model.layers.frontends import AudioFrontend, VideoFrontend, WhisperFrontend, view_lips
 from avsr.preprocessing.clip import CROP_SIZE
 
 

@@ -227,8 +227,8 @@ class ImportedRecogniser(Recogniser):
         """
         import torch
 
+        from avsr.decoding.attention.joint import JointSearch, joint_search
         from avsr.decoding.ctc import greedy
-        from avsr.decoding.joint import JointSearch, joint_search
 
         if not self.beam:
             lens = torch.tensor([len(log_probs)])

@@ -21,7 +21,7 @@ from avsr.model.tokenizer import Tokenizer
 from avsr.preprocessing.clip import FPS, Clip
 from avsr.recognisers.base import Recogniser
 from avsr.recognisers.protocol import stream_for
-from avsr.transcribing.activity import Activity, everything, somebody
+from avsr.transcribing.voice.activity import Activity, everything, somebody
 
 if TYPE_CHECKING:
     import torch
@@ -260,7 +260,7 @@ class NetworkRecogniser(Recogniser):
         return self._recognise(clips, modality, self.decoding, closed)
 
     def synchronised(self, clips: Iterable[Clip], remarks: list[str]) -> Iterator[Clip]:
-        from avsr.transcribing.synchroniser import Synchroniser
+        from avsr.transcribing.synchronising.synchroniser import Synchroniser
 
         synchroniser = Synchroniser(self)
         yield from synchroniser(clips)
@@ -352,8 +352,8 @@ class NetworkRecogniser(Recogniser):
         """
         from torch.nn.functional import pad
 
-        from avsr.decoding.joint import JointSearch, joint_search
-        from avsr.model.decoder import DecoderScorer
+        from avsr.decoding.attention.joint import JointSearch, joint_search
+        from avsr.model.layers.decoder import DecoderScorer
 
         assert self.model.decoder is not None
         assert memory is not None

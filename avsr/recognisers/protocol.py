@@ -12,7 +12,7 @@ from avsr.base.errors import AvsrError
 from avsr.decoding.words import Hypothesis
 from avsr.preprocessing.clip import Clip
 from avsr.preprocessing.faces.crop_styles import OWN
-from avsr.transcribing.activity import Activity, somebody
+from avsr.transcribing.voice.activity import Activity, somebody
 
 if TYPE_CHECKING:
     from avsr.decoding.domain import Domain

@@ -15,16 +15,16 @@ import numpy as np
 
 from avsr.base.errors import AvsrError
 from avsr.base.inputs import path_of, whole_number
-from avsr.base.machine import release_memory
+from avsr.base.processes.machine import release_memory
 from avsr.decoding.words import Hypothesis, Word, join, mean
 from avsr.model.batches import mask
 from avsr.preprocessing.clip import FPS, Clip
 from avsr.preprocessing.faces.crop_styles import OWN
 from avsr.recognisers.protocol import Recogniser, stream_for
-from avsr.transcribing.activity import SURE, spoken, stretches
 from avsr.transcribing.domains import judged, told
 from avsr.transcribing.pauses import between_pauses
 from avsr.transcribing.transcript import Segment, Transcript, segments
+from avsr.transcribing.voice.activity import SURE, spoken, stretches
 from avsr.transcribing.windows import in_windows, passages
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import numpy as np
 
 from avsr.decoding.words import Hypothesis, Word, join, mean
 from avsr.preprocessing.clip import FPS, SAMPLES_PER_FRAME, Clip
-from avsr.transcribing.activity import Activity, mean_around, motion, runs
+from avsr.transcribing.voice.activity import Activity, mean_around, motion, runs
 from avsr.transcribing.windows import Recording
 
 LONG_PAUSE = FPS  # frames without speech that part two segments; shorter ones stay inside one

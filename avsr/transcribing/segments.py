@@ -16,8 +16,8 @@ from typing import Literal
 import numpy as np
 
 from avsr.preprocessing.clip import FPS, SAMPLES_PER_FRAME, Clip
-from avsr.transcribing.activity import Activity, runs, somebody
 from avsr.transcribing.pauses import cut
+from avsr.transcribing.voice.activity import Activity, runs, somebody
 
 MAX_GAP = 10  # frames that are filled: as long as what training blanks out in each second
 SHORTEST = FPS  # frames; for less of a second stream a sentence is not cut

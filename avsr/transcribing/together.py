@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avsr.base.errors import AvsrError
-from avsr.base.pool import cores
-from avsr.base.threads import begin_with
+from avsr.base.processes.pool import cores
+from avsr.base.processes.threads import begin_with
 from avsr.decoding.words import Hypothesis
 from avsr.model.batches import BATCH_FRAMES
 from avsr.preprocessing.clip import Clip

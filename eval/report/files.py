@@ -50,8 +50,8 @@ def save_report(results: Results, folder: str | Path, overwrite: bool = False) -
     """
     files = {"report.md": to_markdown(results)}
     with if_installed("report.html and plots"):
+        from avsr.eval.report.drawing.plots import plots
         from avsr.eval.report.page import to_html
-        from avsr.eval.report.plots import plots
 
         files |= {"report.html": to_html(results), **plots(results)}
     return write_all(files, folder, overwrite)
@@ -75,7 +75,7 @@ def save_comparison(
     files = {"compare.json": comparison.to_json(), "compare.md": compared.to_markdown(comparison)}
     if comparison.rated:
         with if_installed("compare.svg"):
-            from avsr.eval.report.forest import draw
+            from avsr.eval.report.drawing.forest import draw
 
             files["compare.svg"] = draw(comparison)
     return write_all(files, folder, overwrite)

@@ -19,9 +19,9 @@ from avsr.eval.metrics.results import Check, Gain, Measured, Predicate, Results
 from avsr.eval.metrics.text import Table, percent
 from avsr.eval.metrics.worst import Example
 from avsr.eval.report import tables, words
-from avsr.eval.report.charts import Chart, Line, curve_charts, looks, trust_chart
+from avsr.eval.report.drawing.charts import Chart, Line, curve_charts, looks, trust_chart
+from avsr.eval.report.drawing.plots import chart_element
 from avsr.eval.report.examples import show
-from avsr.eval.report.plots import chart_element
 
 FOLDER = Path(__file__).parent
 TEMPLATE = "page.html.j2"

@@ -18,9 +18,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from avsr.base import cluster, pool
 from avsr.base.errors import AvsrError
 from avsr.base.outputs import write_file
+from avsr.base.processes import cluster, pool
 from avsr.eval.conditions.axes import VERSION
 from avsr.eval.conditions.suites import Row, fitting_rows, suite_rows
 from avsr.eval.metrics.normalize import VERSION as TEXT_VERSION

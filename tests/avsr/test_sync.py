@@ -29,7 +29,7 @@ from avsr.sync import (
     offset,
     offset_of,
 )
-from avsr.transcribing.synchroniser import MOST_LOOKS, Synchroniser, moved
+from avsr.transcribing.synchronising.synchroniser import MOST_LOOKS, Synchroniser, moved
 
 WIDTH = 8
 CODES = 200
@@ -386,7 +386,7 @@ def test_no_more_windows_are_looked_at_than_it_takes(
         looks.append(space)
         return find_offset(space, frames)
 
-    monkeypatch.setattr("avsr.transcribing.synchroniser.find_offset", count)
+    monkeypatch.setattr("avsr.transcribing.synchronising.synchroniser.find_offset", count)
     certain = speaking(codes(1))
     assert len(list(Synchroniser(recogniser)([certain] * 5))) == 5
     assert len(looks) == 1

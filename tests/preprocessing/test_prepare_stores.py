@@ -152,7 +152,7 @@ def kill_once(marker: Path, job: int) -> int:
 def test_ray_tries_jobs_of_dead_actors_again_and_gives_up_the_deadly(
     tmp_path: Path, ray: object
 ) -> None:
-    from avsr.base.cluster import work_off
+    from avsr.base.processes.cluster import work_off
 
     done: dict[int, int] = {}
     crashed: list[int] = []

@@ -25,12 +25,12 @@ from avsr.model.config import SIZES, ModelConfig
 from avsr.model.network import AVSR
 from avsr.model.tokenizer import BLANK, Tokenizer
 from avsr.recognisers.ours import load
-from avsr.training import start
 from avsr.training import train as module
 from avsr.training.config import LossConfig, load_recipe
 from avsr.training.data.batch import Batch, collate
 from avsr.training.losses import Objective, distil, weights_at
-from avsr.training.start import load_matching
+from avsr.training.run import start
+from avsr.training.run.start import load_matching
 from avsr.training.train import Run, compile_blocks, learning_rate, parameter_groups, train
 
 TINY = """

@@ -17,11 +17,11 @@ from avsr.preprocessing.clip import FPS, SAMPLES_PER_FRAME
 from avsr.preprocessing.synthetic.sounds import non_speech
 from avsr.preprocessing.text import canonical
 from avsr.training.config import AugmentConfig
-from avsr.training.data import augment
-from avsr.training.data.augment import Sample
-from avsr.training.data.pictures import draw_look
+from avsr.training.data.augmentation import augment
+from avsr.training.data.augmentation.augment import Sample
+from avsr.training.data.augmentation.pictures import draw_look
+from avsr.training.data.augmentation.recordings import read_recordings
 from avsr.training.data.plan import Key
-from avsr.training.data.recordings import read_recordings
 from avsr.training.data.selection import Clips, others, outputs_needed
 
 

@@ -16,7 +16,7 @@ from avsr.base.errors import AvsrError
 from avsr.model.tokenizer import Tokenizer
 from avsr.preprocessing.shards import ShardEntry
 from avsr.preprocessing.text import spelt
-from avsr.training.data.augment import Sample
+from avsr.training.data.augmentation.augment import Sample
 
 Use = Literal["both", "audio", "video"]
 # Why a clip is dropped, and what to do about it; ASKED is what the recipe wants.

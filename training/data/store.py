@@ -18,7 +18,7 @@ from avsr.preprocessing.clip import Clip
 from avsr.preprocessing.faces.crop_styles import OWN
 from avsr.preprocessing.shards import ShardEntry, ShardIndex
 from avsr.preprocessing.text import spelt
-from avsr.training.data.augment import Sample
+from avsr.training.data.augmentation.augment import Sample
 from avsr.training.data.cache import FRAME_BYTES, Arrays, ClipCache
 from avsr.training.data.selection import Selection, Use, others
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from avsr.base.errors import AvsrError
 from avsr.eval.metrics.text import Table
-from avsr.training.log import BOARD
+from avsr.training.run.log import BOARD
 
 Curve = list[tuple[int, float]]  # steps and values
 CONFIG = "config.json"
@@ -92,7 +92,7 @@ def table(runs: Sequence[RunFound]) -> str:
 
 def plot(runs: Sequence[RunFound]) -> str:
     """Losses and word error rates over the steps, as the content of an SVG file."""
-    from avsr.eval.report import svg
+    from avsr.eval.report.drawing import svg
 
     with svg.style():
         figure = svg.figure(720, 300)

@@ -22,7 +22,7 @@ from torch import Tensor
 from avsr.base.errors import AvsrError
 from avsr.model import checkpoint
 from avsr.model.config import SIZES, ModelConfig
-from avsr.model.frontends import WhisperEncoder
+from avsr.model.layers.frontends import WhisperEncoder
 from avsr.model.network import AVSR
 from avsr.training.data.vocabulary import vocabulary
 

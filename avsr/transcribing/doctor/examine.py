@@ -20,8 +20,8 @@ from avsr import sync
 from avsr.base.errors import MediaError
 from avsr.preprocessing.clip import FPS, Clip
 from avsr.preprocessing.media.tracks import StreamInfo
-from avsr.transcribing.activity import SILENCE, heard, level, moving, runs
 from avsr.transcribing.doctor.raw import Channels, PictureTimes
+from avsr.transcribing.voice.activity import SILENCE, heard, level, moving, runs
 
 if TYPE_CHECKING:
     from avsr.decoding.domain import Domain

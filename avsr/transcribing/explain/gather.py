@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avsr.model.crossing import Crossing, crosses, crossing
+from avsr.model.layers.crossing import Crossing, crosses, crossing
 from avsr.preprocessing.clip import FPS, Clip
 from avsr.preprocessing.media.streams import probe
 from avsr.preprocessing.reader import stream_clips

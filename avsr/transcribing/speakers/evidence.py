@@ -16,8 +16,8 @@ from avsr import sync
 from avsr.base.device import pick_device
 from avsr.model.batches import mask
 from avsr.preprocessing.clip import FPS
-from avsr.transcribing.activity import SILENCE, Activity, heard, level, mean_around, somebody
 from avsr.transcribing.speakers.turns import Evidence
+from avsr.transcribing.voice.activity import SILENCE, Activity, heard, level, mean_around, somebody
 
 if TYPE_CHECKING:
     import torch

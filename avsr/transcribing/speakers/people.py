@@ -22,11 +22,11 @@ from avsr.preprocessing.clip import FPS, Clip
 from avsr.preprocessing.everybody import Everybody
 from avsr.recognisers.protocol import Recogniser, stream_for
 from avsr.transcribing import engine
-from avsr.transcribing.activity import runs
 from avsr.transcribing.engine import Hear, Listener, Progress
 from avsr.transcribing.speakers.evidence import embedder_for, shifted, weigh
 from avsr.transcribing.speakers.turns import Evidence, Turns, find_turns
 from avsr.transcribing.transcript import Segment, Transcript
+from avsr.transcribing.voice.activity import runs
 
 if TYPE_CHECKING:
     from avsr.preprocessing.faces.mouths import Crops

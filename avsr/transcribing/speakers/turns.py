@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from avsr.preprocessing.clip import FPS
-from avsr.transcribing.activity import mean_around, runs
+from avsr.transcribing.voice.activity import mean_around, runs
 
 FITS = 0.45  # mean cosine of sound and lips from which the lips are those of the voice
 SWITCH = 3.0  # cost of a change of speaker, in frames times cosine

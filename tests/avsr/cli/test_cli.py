@@ -489,7 +489,7 @@ def test_bench_prints_its_table(avsr, monkeypatch: pytest.MonkeyPatch):
         progress("decoding")
         return SimpleNamespace(to_markdown=lambda: f"speed of {file}, calls {calls}\n")
 
-    stub(monkeypatch, "avsr.eval.metrics.speed", bench=bench)
+    stub(monkeypatch, "avsr.eval.metrics.cost.speed", bench=bench)
     assert avsr("bench") == (0, "speed of None, calls short\n", "")
     assert avsr("bench", "a.mp4", "--calls", "long") == (0, "speed of a.mp4, calls long\n", "")
 
@@ -575,12 +575,12 @@ def test_unexpected_errors_name_their_type(avsr, monkeypatch: pytest.MonkeyPatch
     def bench(file: Path | None, **_: object) -> str:
         raise ZeroDivisionError("by zero")
 
-    stub(monkeypatch, "avsr.eval.metrics.speed", bench=bench)
+    stub(monkeypatch, "avsr.eval.metrics.cost.speed", bench=bench)
     status, _, err = avsr("bench")
     assert status == 1
     assert "unexpected ZeroDivisionError: by zero" in one_line(err)
     monkeypatch.setattr(
-        sys.modules["avsr.eval.metrics.speed"],
+        sys.modules["avsr.eval.metrics.cost.speed"],
         "bench",
         lambda *_, **__: (_ for _ in ()).throw(AvsrError("no")),
     )

@@ -14,7 +14,7 @@ from avsr.imported.decoder import LanguageModel, LanguageModelConfig
 from avsr.imported.encoder import EncoderConfig
 from avsr.imported.inference import empty_network
 from avsr.imported.usr import USR, USRConfig
-from avsr.model.decoder import DecoderConfig
+from avsr.model.layers.decoder import DecoderConfig
 
 ENCODER = EncoderConfig(width=48, heads=4, feed_forward=96, layers=2, kernel=15, macaron=True)
 DECODER = DecoderConfig(width=48, heads=4, feed_forward=80, layers=2)

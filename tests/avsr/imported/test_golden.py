@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from avsr.decoding.joint import JointSearch, joint_search
+from avsr.decoding.attention.joint import JointSearch, joint_search
 from avsr.imported.clips import normalise_audio
 from avsr.imported.frontends import fold_batch_norms
 

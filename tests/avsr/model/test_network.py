@@ -8,10 +8,10 @@ import torch
 from torch.nn import functional as F
 
 from avsr.decoding.ctc import greedy
-from avsr.model import frontends
-from avsr.model.blocks import attend, rotary, rotate
 from avsr.model.config import SIZES, ModelConfig
-from avsr.model.frontends import VideoFrontend, even, view_grid, view_lips
+from avsr.model.layers import frontends
+from avsr.model.layers.blocks import attend, rotary, rotate
+from avsr.model.layers.frontends import VideoFrontend, even, view_grid, view_lips
 from avsr.model.network import AVSR, Output
 from avsr.model.resize import with_outputs, with_tokens
 from avsr.model.tokenizer import BLANK

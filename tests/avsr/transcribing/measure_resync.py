@@ -21,8 +21,8 @@ from avsr import sync
 from avsr.preprocessing.clip import FPS, Clip
 from avsr.preprocessing.shards import ShardIndex
 from avsr.recognisers import ours
-from avsr.transcribing.resync import SAME_FRAMES, judge
-from avsr.transcribing.synchroniser import moved
+from avsr.transcribing.synchronising.resync import SAME_FRAMES, judge
+from avsr.transcribing.synchronising.synchroniser import moved
 
 CLIPS = 3  # of a film
 

@@ -15,8 +15,8 @@ from avsr.base.errors import AvsrError, MediaError
 from avsr.preprocessing.clip import Clip
 from avsr.preprocessing.reader import ClipReader
 from avsr.recognisers.ours import NetworkRecogniser
-from avsr.transcribing.activity import everything
 from avsr.transcribing.transcript import Transcript
+from avsr.transcribing.voice.activity import everything
 
 
 def words(transcript: Transcript | Exception) -> list[tuple[str, float, float]]:

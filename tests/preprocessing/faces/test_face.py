@@ -67,7 +67,7 @@ def test_others_are_heard_while_it_is_quiet(shared: Path):
 
 def test_an_interrupt_is_told_while_it_is_quiet():
     code = """
-from avsr.base import signals
+from avsr.base.processes import signals
 from avsr.preprocessing.faces import face
 with signals.watched(), face._quiet_mediapipe():
     signals.stop.number = signals.signal.SIGINT

@@ -22,7 +22,7 @@ from avsr.model.tokenizer import Tokenizer
 from avsr.preprocessing.clip import Clip
 from avsr.preprocessing.shards import ShardIndex, ShardWriter
 from avsr.training.config import AugmentConfig, DataConfig
-from avsr.training.data.augment import Sample
+from avsr.training.data.augmentation.augment import Sample
 from avsr.training.data.batch import FRAMES_PER_TOKEN, Batch, collate
 from avsr.training.data.dataset import TrainSet, frame_targets
 from avsr.training.data.loading import loader

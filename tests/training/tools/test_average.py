@@ -12,7 +12,7 @@ from avsr.cli import main
 from avsr.model import checkpoint
 from avsr.model.config import ModelConfig
 from avsr.model.network import AVSR
-from avsr.training.running import Follower
+from avsr.training.run.running import Follower
 from avsr.training.tools.average import average
 
 

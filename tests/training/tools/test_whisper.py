@@ -14,7 +14,7 @@ from avsr.base.errors import AvsrError
 from avsr.cli import main
 from avsr.model import checkpoint
 from avsr.model.config import SIZES, ModelConfig
-from avsr.model.frontends import WhisperEncoder, sinusoids
+from avsr.model.layers.frontends import WhisperEncoder, sinusoids
 from avsr.model.network import AVSR
 from avsr.model.tokenizer import BLANK
 from avsr.training.tools.whisper import encoder_weights, read_ctranslate2, with_ear

@@ -18,7 +18,7 @@ from avsr.preprocessing.members import decode_audio
 from avsr.preprocessing.shards import SHARD_TROUBLE
 from avsr.preprocessing.streaming import Members, decode
 from avsr.preprocessing.text import spelt
-from avsr.training.data.augment import Sample
+from avsr.training.data.augmentation.augment import Sample
 from avsr.training.data.dataset import TrainSet
 from avsr.training.data.selection import others
 from avsr.training.data.store import arrays_of, sample_of

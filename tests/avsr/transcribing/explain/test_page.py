@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from avsr.decoding.words import Word, join
-from avsr.model.crossing import Crossing
+from avsr.model.layers.crossing import Crossing
 from avsr.preprocessing.clip import CROP_SIZE, SAMPLE_RATE, SAMPLES_PER_FRAME, Clip
 from avsr.preprocessing.media.mp4 import write_video
 from avsr.preprocessing.media.streams import probe

@@ -21,9 +21,9 @@ from avsr.preprocessing.clip import FPS, SAMPLES_PER_FRAME, Clip
 from avsr.preprocessing.faces.mouths import Crops
 from avsr.preprocessing.shards import ShardIndex
 from avsr.recognisers import ours
-from avsr.transcribing.silero import voice
 from avsr.transcribing.speakers.evidence import weigh
 from avsr.transcribing.speakers.turns import find_turns
+from avsr.transcribing.voice.silero import voice
 
 VOICE = 0.5  # probability of a voice from which a frame of a clean recording is speech
 OFF, NOBODY = -1, -2  # a voice out of the picture; no voice

@@ -1,0 +1,190 @@
+"""A queue worked off by the actors of a Ray cluster, as `pool.work_off` does it by processes."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
+
+from avsr.base.errors import AvsrError, UsageError
+from avsr.base.inputs import install
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+ENGINES = ("local", "ray")
+TRIES = 3  # of a job whose actors die: others are killed by chance, hardly thrice
+
+
+def check_engine(engine: str) -> None:
+    """Refuses what is none of ENGINES.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if engine not in ENGINES:
+        raise UsageError(f"engine {engine!r}: must be one of {', '.join(ENGINES)}")
+
+
+class Died:
+    """Stands for the result of a job whose actors died TRIES times."""
+
+
+def work_off(
+    todo: deque[Job],
+    task: Callable[[Job], Result],
+    workers: int | None,
+    on_done: Callable[[Job, Result], None],
+    on_crash: Callable[[Job], None],
+) -> None:
+    """Does a task for every job by actors, one CPU each; the callbacks run in this process.
+
+    The cluster is that of the environment variable RAY_ADDRESS (auto: the one of this machine);
+    where that is not set, one of this machine alone is started for as long as it takes. An actor
+    that dies is replaced, and its job is tried again up to TRIES times; then it is given up.
+
+    Args:
+        todo: the jobs; empty in the end.
+        task: what is done with each; a function that can be pickled, as the jobs must be. It must
+            be installed wherever an actor may run.
+        workers: actors; as many as the cluster has CPUs where None.
+        on_done: told of a job and its result.
+        on_crash: told of a job given up.
+
+    Raises:
+        AvsrError: Ray is not installed, or workers is 0.
+        Exception: whatever the task raises; the jobs not yet done are then left undone.
+    """
+    for job, found in results(todo, task, workers):
+        if isinstance(found, Died):
+            on_crash(job)
+        else:
+            on_done(job, found)
+
+
+def results(
+    todo: deque[Job], task: Callable[[Job], Result], workers: int | None
+) -> Generator[tuple[Job, Result | Died]]:
+    """The jobs with what came of them, as they are ready; see `work_off`.
+
+    What an actor works in is the folder that this process works in, where the machine has it.
+    """
+    if workers == 0:
+        raise AvsrError("workers is 0: Ray works in actors; allowed are 1 and more")
+    if not todo:
+        return
+    ray = _ray()
+    ours = not ray.is_initialized()
+    if ours:
+        _connect(ray, workers)
+    with _off_standard_output():  # Ray speaks of the dead until it is shut down
+        try:
+            count = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+            yield from _drain(ray, todo, task, min(count, len(todo)))
+        finally:
+            if ours:
+                ray.shutdown()
+
+
+def _ray() -> Any:
+    """The library.
+
+    Raises:
+        AvsrError: it is not installed.
+    """
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise AvsrError(f"the engine ray needs Ray: {install('cluster')}") from error
+    return ray
+
+
+@contextmanager
+def _off_standard_output() -> Iterator[None]:
+    """Has Ray log what it knows of dead workers, which it would print to standard output: that is
+    for results alone, and Ray has no option for it."""
+    import ray._private.worker as driver
+
+    def log(data: dict[str, Any], ignore_prefix: bool) -> None:
+        logging.getLogger(__name__).debug("%s", data.get("lines"))
+
+    name = "print_to_stdstream"
+    before = getattr(driver, name, None)
+    if before is not None:
+        setattr(driver, name, log)
+    try:
+        yield
+    finally:
+        if before is not None:
+            setattr(driver, name, before)
+
+
+def _connect(ray: Any, workers: int | None) -> None:
+    """Joins the cluster that there is, or starts one on this machine."""
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    address = os.environ.get("RAY_ADDRESS")
+    try:
+        if address:
+            ray.init(address=address, **quiet)
+        else:  # never one that another program started for itself
+            ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        where = f"the cluster RAY_ADDRESS={address}" if address else "Ray on this machine"
+        reason = str(error).strip().splitlines()[0]
+        raise AvsrError(f"{where} cannot be reached or started: {reason}") from error
+
+
+def _drain(
+    ray: Any, todo: deque[Job], task: Callable[[Job], Result], count: int
+) -> Iterator[tuple[Job, Result | Died]]:
+    """Works the queue off with `count` actors."""
+    make = ray.remote(num_cpus=1, max_restarts=0)(_Actor).remote
+    folder = os.getcwd()
+    # the job that each actor is at, by the reference of its result
+    running: dict[Any, tuple[Any, Job, int]] = {}
+    again: deque[tuple[Job, int]] = deque()  # jobs whose actor died, and how often that was
+
+    def give(actor: Any) -> None:
+        job, died = again.popleft() if again else (todo.popleft(), 0)
+        running[actor.do.remote(job)] = actor, job, died
+
+    try:
+        while len(running) < count and todo:
+            give(make(task, folder))
+        while running:
+            (ready, *_), _ = ray.wait(list(running), num_returns=1)
+            actor, job, died = running.pop(ready)
+            try:
+                yield job, ray.get(ready)
+            except ray.exceptions.RayActorError:
+                actor = make(task, folder)
+                if died + 1 < TRIES:
+                    again.append((job, died + 1))
+                else:
+                    yield job, Died()
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause if isinstance(error.cause, Exception) else error  # noqa: B904
+            if again or todo:
+                give(actor)
+    finally:  # also where nobody wants the rest
+        for actor, _, _ in running.values():
+            ray.kill(actor)
+
+
+class _Actor:
+    """Does one job after another, in one thread."""
+
+    def __init__(self, task: Callable[[Any], Any], folder: str) -> None:
+        from avsr.base.processes.pool import limit_threads
+
+        limit_threads()
+        with suppress(OSError):
+            os.chdir(folder)
+        self._task = task
+
+    def do(self, job: Any) -> Any:
+        return self._task(job)
