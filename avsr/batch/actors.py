@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from avsr.base.console import Bar
 from avsr.base.errors import AvsrError
-from avsr.base.processes.cluster import TRIES, Died, results
+from avsr.base.processes.cluster import Died, results
 from avsr.base.processes.crew import Tell
+from avsr.base.processes.pool import TRIES
 from avsr.batch.asked import Asked
 from avsr.batch.children import Shown, ordered, prepare
 from avsr.batch.delivery import Delivery

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from avsr.base.console import Bar, Lines, log
 from avsr.base.processes.crew import Crew, Limits, Tell
-from avsr.base.processes.pool import cores
+from avsr.base.processes.machine import cores
 from avsr.batch.asked import Asked
 from avsr.batch.delivery import Delivery
 from avsr.batch.work import Finish, Outcome
@@ -60,7 +61,7 @@ def transcribed_in_processes(
     )
 
     def outcomes() -> Generator[Outcome]:
-        with closing(crew.work(files)) as results:
+        with closing(crew.work(deque(files))) as results:
             for file, found in results:
                 shown.done(file, 0.0 if isinstance(found, Exception) else found.duration_s)
                 yield file, found

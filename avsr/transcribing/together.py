@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avsr.base.errors import AvsrError
-from avsr.base.processes.pool import cores
+from avsr.base.processes.machine import cores
 from avsr.base.processes.threads import begin_with
 from avsr.decoding.words import Hypothesis
 from avsr.model.batches import BATCH_FRAMES

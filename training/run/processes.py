@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from avsr.base.errors import AvsrError
-from avsr.base.processes.pool import cores
+from avsr.base.processes.machine import cores
 from avsr.training.config import TrainConfig
 from avsr.training.run import sharded
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from avsr.base.errors import AvsrError
-from avsr.base.processes.pool import cores
+from avsr.base.processes.machine import cores
 from avsr.preprocessing.clip import FPS
 from avsr.training.config import TrainConfig, load_recipe
 from avsr.training.data.batch import Batch, collate

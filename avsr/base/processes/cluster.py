@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 
 from avsr.base.errors import AvsrError, UsageError
 from avsr.base.inputs import install
+from avsr.base.processes.pool import TRIES
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 ENGINES = ("local", "ray")
-TRIES = 3  # of a job whose actors die: others are killed by chance, hardly thrice
 
 
 def check_engine(engine: str) -> None:
@@ -44,7 +44,8 @@ def work_off(
 
     The cluster is that of the environment variable RAY_ADDRESS (auto: the one of this machine);
     where that is not set, one of this machine alone is started for as long as it takes. An actor
-    that dies is replaced, and its job is tried again up to TRIES times; then it is given up.
+    that dies is replaced, and its job is tried again after all others, up to TRIES times in all;
+    then it is given up.
 
     Args:
         todo: the jobs; empty in the end.
@@ -149,7 +150,7 @@ def _drain(
     again: deque[tuple[Job, int]] = deque()  # jobs whose actor died, and how often that was
 
     def give(actor: Any) -> None:
-        job, died = again.popleft() if again else (todo.popleft(), 0)
+        job, died = (todo.popleft(), 0) if todo else again.popleft()
         running[actor.do.remote(job)] = actor, job, died
 
     try:
@@ -179,7 +180,7 @@ class _Actor:
     """Does one job after another, in one thread."""
 
     def __init__(self, task: Callable[[Any], Any], folder: str) -> None:
-        from avsr.base.processes.pool import limit_threads
+        from avsr.base.processes.threads import limit_threads
 
         limit_threads()
         with suppress(OSError):

@@ -12,22 +12,23 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from avsr.base.errors import AvsrError, UsageError
-from avsr.base.processes.pool import start_worker
+from avsr.base.processes.threads import limit_threads
 
 Job = TypeVar("Job")
 Tell = Callable[[Any], None]
 """Sends something about a job to whoever waits for it."""
 
 POLL_S = 0.1  # how often the limits are looked at
+STARTS = 3  # processes that may end before they are ready, one after the other: killed by chance
 PROC = Path("/proc")
 
 
@@ -75,15 +76,19 @@ class Crew(Generic[Job]):
         self._threads, self._prepare, self._limits = threads, prepare, limits
         self._on_told, self._on_said, self._on_lost = on_told, on_said, on_lost
         self._todo: deque[Job] = deque()
+        self._failed_starts = 0
         self._members: list[_Member[Job]] = [self._member() for _ in range(size)]
 
-    def work(self, jobs: Sequence[Job]) -> Generator[tuple[Job, Any]]:
+    def work(self, jobs: deque[Job]) -> Generator[tuple[Job, Any]]:
         """Each job with what came of it or the error that it ended in, as they are ready.
+
+        Args:
+            jobs: empty in the end; others may be put in or taken out meanwhile.
 
         Raises:
             Exception: whatever a process says that cannot get ready.
         """
-        self._todo.extend(jobs)
+        self._todo = jobs
         try:
             while self._todo or any(member.busy for member in self._members):
                 for member in self._members:
@@ -117,7 +122,7 @@ class Crew(Generic[Job]):
         elif kind == "useless":
             raise value
         elif kind == "ready":
-            member.ready = True
+            member.ready, self._failed_starts = True, 0
             most = self._limits.memory_mb
             if most is not None and (member.memory_mb or 0) >= most:
                 raise UsageError(
@@ -133,7 +138,12 @@ class Crew(Generic[Job]):
         """A process that is ended, or did end, and another one in its place where there is work."""
         code = member.end()
         if not member.ready:
-            raise AvsrError(f"a process ended before it began ({_ending(code)}): use fewer of them")
+            self._failed_starts += 1
+            if self._failed_starts == STARTS:
+                raise AvsrError(
+                    f"worker processes do not start ({_ending(code)}): use fewer of them, and make "
+                    "the call below `if __name__ == '__main__':`"
+                )
         self._members.remove(member)
         if self._todo:
             self._members.append(self._member())
@@ -215,6 +225,23 @@ def _ending(code: int | None) -> str:
 # ---- in the process
 
 
+def _start(threads: int = 1) -> None:
+    """Sets a worker up: so many threads, the keyboard's interrupt left to the parent, and no life
+    after it."""
+    limit_threads(threads)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+
+    def leave_with_parent() -> None:
+        # A pool's workers hold both ends of their queue and would wait for ever after the parent
+        # was killed.
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=leave_with_parent, daemon=True).start()
+
+
 class _Said(io.TextIOBase):
     """Standard error of the process: lines go to whoever started it."""
 
@@ -230,7 +257,7 @@ class _Said(io.TextIOBase):
 
 def _live(link: Connection, prepare: Callable[[], Any], threads: int) -> None:
     """A process from its beginning to its end."""
-    start_worker(threads)
+    _start(threads)
     lock = threading.Lock()
 
     def send(message: Any) -> None:

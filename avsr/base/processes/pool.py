@@ -3,28 +3,21 @@ work with it."""
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
+import sys
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import active_children, get_context, parent_process
+from contextlib import closing
+from functools import partial
 from typing import TypeVar
 
-from avsr.base.errors import AvsrError
+from avsr.base.processes.crew import Crew, Limits, Tell
+from avsr.base.processes.machine import cores
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-STARTS = 3
-LONE_TRIES = 2  # of a job that was running when a process died
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+TRIES = 4  # of a job whose processes die: others are killed by chance, hardly so often
+TOGETHER = 2  # of them beside other jobs; what takes too much memory may fit in alone
 
 
 def work_off(
@@ -36,12 +29,11 @@ def work_off(
 ) -> None:
     """Does a task for every job, in this process or in several; the callbacks run in this one.
 
-    A job that kills its process (a crash in a decoder, memory) takes the pool with it: the jobs
-    then in the making are tried one by one, and one that kills its process LONE_TRIES times more is
-    given up: others are killed by chance.
+    A job whose process dies (a crash in a decoder, memory, somebody's kill) is tried again after
+    all others, and given up when that has happened TRIES times.
 
     Args:
-        todo: the jobs; empty in the end.
+        todo: the jobs; empty in the end. A callback may take some out.
         task: what is done with each; a function that can be pickled, as the jobs must be.
         workers: processes; as many as cores where None, 0 works in this process.
         on_done: told of a job and its result.
@@ -56,88 +48,54 @@ def work_off(
             job = todo.popleft()
             on_done(job, task(job))
         return
-    count = min(cores() if workers is None else workers, len(todo))
+    count = cores() if workers is None else workers
+    for tried in range(1, TRIES + 1):
+        together = min(count, len(todo)) if tried <= TOGETHER else 1
+        if todo:
+            todo.extend(_lost(todo, task, together, on_done))
     while todo:
-        for suspect in _drain(todo, task, count, on_done):
-            if all(_drain(deque([suspect]), task, 1, on_done) for _ in range(LONE_TRIES)):
-                on_crash(suspect)
+        on_crash(todo.popleft())
 
 
-def _drain(
+def _lost(
     todo: deque[Job],
     task: Callable[[Job], Result],
     workers: int,
     on_done: Callable[[Job, Result], None],
 ) -> list[Job]:
-    """Works the queue off with a pool; returns the jobs that were running when one of its processes
-    died.
+    """Works the queue off once; returns the jobs whose processes died.
 
     Raises:
         AvsrError: the processes do not even start, or the task's own.
-        OSError: the task's own.
+        Exception: the task's own.
     """
-    running: dict[Future[Result], Job] = {}
-    others = set(active_children())
-    with _started(workers) as pool:
-        try:
-            while todo or running:
-                while todo and len(running) < 2 * workers:
-                    future = pool.submit(task, todo[0])
-                    running[future] = todo.popleft()
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    on_done(running[future], future.result())
-                    del running[future]
-        except BrokenProcessPool:
-            return list(running.values())
-        except BaseException:  # an interrupt, a full disk: no waiting for the jobs in the making
-            for worker in set(active_children()) - others:
-                worker.terminate()
-            pool.shutdown(cancel_futures=True)
-            raise
-    return []
+    lost: list[Job] = []
+
+    def on_lost(job: Job, process: int) -> None:
+        lost.append(job)
+
+    crew: Crew[Job] = Crew(workers, 1, partial(_doing, task), Limits(), _ignore, _say, on_lost)
+    with closing(crew.work(todo)) as results:
+        for job, result in results:
+            if lost and lost[-1] is job:
+                continue
+            if isinstance(result, Exception):
+                raise result
+            on_done(job, result)
+    return lost
 
 
-def _started(workers: int) -> ProcessPoolExecutor:
-    """A pool whose processes start.
+def _doing(task: Callable[[Job], Result]) -> Callable[[Job, Tell], Result]:
+    """In a process: what does a job."""
 
-    Raises:
-        AvsrError: they do not, STARTS times.
-    """
-    for _ in range(STARTS):
-        pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=start_worker)
-        try:
-            pool.submit(os.getpid).result()
-            return pool
-        except BrokenProcessPool as error:  # one may be killed by chance while it starts
-            pool.shutdown()
-            broken = error
-    raise AvsrError(
-        "worker processes do not start; make the call below `if __name__ == '__main__':`, or with "
-        "workers=0"
-    ) from broken
+    def do(job: Job, tell: Tell) -> Result:
+        return task(job)
+
+    return do
 
 
-def start_worker(threads: int = 1) -> None:
-    """Sets a worker up: so many threads, the keyboard's interrupt left to the parent, and no life
-    after it."""
-    limit_threads(threads)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-
-    def leave_with_parent() -> None:
-        # A pool's workers hold both ends of their queue and would wait for ever after the parent
-        # was killed.
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=leave_with_parent, daemon=True).start()
+def _ignore(job: object, told: object) -> None: ...
 
 
-def limit_threads(threads: int = 1) -> None:
-    """Gives the libraries of this process so many threads: others work beside it."""
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = str(threads)
-    import cv2
-
-    cv2.setNumThreads(threads)
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)

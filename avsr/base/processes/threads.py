@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from avsr.base.processes.pool import cores
+from avsr.base.processes.machine import cores
 
 SMALL_FRAMES = 100  # up to 4 s of media in a batch are too little to share
 _LOAD = Path("/proc/loadavg")
@@ -68,3 +68,12 @@ def _busy() -> int:
         return int(_LOAD.read_text().split()[3].partition("/")[0]) - 1
     except (OSError, ValueError, IndexError):
         return 0
+
+
+def limit_threads(threads: int = 1) -> None:
+    """Gives the libraries of this process so many threads: others work beside it."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(threads)
+    import cv2
+
+    cv2.setNumThreads(threads)

@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from avsr.base.errors import AvsrError
-from avsr.base.processes.machine import cpu_name, peak_memory_mb
-from avsr.base.processes.pool import cores
+from avsr.base.processes.machine import cores, cpu_name, peak_memory_mb
 from avsr.eval.metrics.cost.calls import Call, time_calls, to_markdown
 from avsr.eval.metrics.text import Table
 from avsr.preprocessing.clip import FPS, Clip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import deque
 from functools import partial
 from multiprocessing import active_children
 
@@ -41,7 +42,7 @@ def test_a_job_takes_nothing_but_itself_along() -> None:
     told: list = []
     said: list[str] = []
     lost: list[str] = []
-    found = dict(crew(told, said, lost, seconds=8, memory_mb=400).work(list(jobs)))
+    found = dict(crew(told, said, lost, seconds=8, memory_mb=400).work(deque(jobs)))
     assert set(found) == set(jobs)
     for job, expected in jobs.items():
         if isinstance(expected, str):
@@ -57,13 +58,13 @@ def test_a_job_takes_nothing_but_itself_along() -> None:
 def test_who_cannot_get_ready_ends_it_all() -> None:
     prepare = partial(eval, "1 / 0")
     with pytest.raises(ZeroDivisionError):
-        list(Crew(1, 1, prepare, Limits(), print, print, print).work(["1"]))
-    with pytest.raises(AvsrError, match="before it began"):
-        list(Crew(1, 1, os.abort, Limits(), print, print, print).work(["1"]))
+        list(Crew(1, 1, prepare, Limits(), print, print, print).work(deque(["1"])))
+    with pytest.raises(AvsrError, match="do not start"):
+        list(Crew(1, 1, os.abort, Limits(), print, print, print).work(deque(["1"])))
     assert not active_children()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the memory of a process is known on Linux")
 def test_less_memory_than_is_taken_before_the_first_job_is_wrong_usage() -> None:
     with pytest.raises(UsageError, match="allow more"):
-        list(crew([], [], [], memory_mb=5).work(["1"]))
+        list(crew([], [], [], memory_mb=5).work(deque(["1"])))
