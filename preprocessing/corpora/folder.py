@@ -24,7 +24,14 @@ import logging
 from pathlib import Path
 
 from avsr.base.errors import AvsrError
-from avsr.preprocessing.corpora import Item, WordTimes, plain, source_folder, word_times_problem
+from avsr.preprocessing.corpora import (
+    Item,
+    WordTimes,
+    contents,
+    plain,
+    source_folder,
+    word_times_problem,
+)
 from avsr.preprocessing.corpora.annotations import Cue, read_cues, read_textgrid
 from avsr.preprocessing.corpora.beside import (
     beside,
@@ -64,7 +71,7 @@ def list_items(src: str | Path) -> list[Item]:
     if not recordings:
         raise AvsrError(
             f"{root}: no video or sound in it; put files there with a .txt of the same name beside "
-            "each"
+            f"each; found {contents(root)}"
         )
     items = []
     seen: dict[str, Path] = {}

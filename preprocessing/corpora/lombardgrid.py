@@ -4,7 +4,8 @@
 Where from: zenodo.org/records/3736465 (lombardgrid_front.zip, lombardgrid_audio.zip and others),
 under CC BY 4.0. Nothing of it is part of this package.
 
-Layout, as unpacked from its archives; the files may also lie in folders of their speakers:
+Layout, as unpacked from its archives, which make a folder lombardgrid: SRC is that or holds it. The
+files may also lie in folders of their speakers:
 
     SRC/front/s2_l_bbim3a.mov    speaker s2, l for Lombard or p for plain, GRID's six codes
     SRC/audio/s2_l_bbim3a.wav    the sound, from where the video begins: the videos have none
@@ -28,6 +29,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from avsr.base.errors import AvsrError
@@ -37,6 +39,7 @@ from avsr.preprocessing.corpora.beside import forget_listings, read_list, read_t
 from avsr.preprocessing.corpora.grid import transcript
 from avsr.preprocessing.recordings import AUDIO_SUFFIXES, media_below
 
+ARCHIVE = "lombardgrid"
 SPLITS = ("train", "val", "test")
 _NAME = re.compile(r"(s\d+)_(?:[lp]|\d+_\d+_\d+_r)_([a-z0-9]+)(?:_WRONG_(.+))?", re.IGNORECASE)
 
@@ -45,7 +48,7 @@ def list_items(src: str | Path) -> list[Item]:
     """All recordings of one view, sorted by name; those that cannot be used carry a `problem`.
 
     Args:
-        src: the folder that holds front (or side) and audio.
+        src: the folder that holds front (or side) and audio, or lombardgrid.
 
     Returns:
         Items with the id `s2_l_bbim3a`; recordings in no list have split None.
@@ -54,22 +57,23 @@ def list_items(src: str | Path) -> list[Item]:
         AvsrError: no such folder, no recordings in it, or lists that contradict themselves.
     """
     root = source_folder(src)
+    top = root / ARCHIVE if (root / ARCHIVE).is_dir() else root
     forget_listings()
-    videos = media_below(root / "front") or media_below(root / "side")
+    videos = media_below(top / "front") or media_below(top / "side")
     if not videos:
         raise AvsrError(
             f"{root}: no Lombard GRID in it; looked for videos such as front/s2_l_bbim3a.mov in "
             f"front and side, found {contents(root)}"
         )
-    sounds = {path.stem: path for path in media_below(root / "audio", AUDIO_SUFFIXES)}
-    listed = _read_lists(root)
+    sounds = {path.stem: path for path in media_below(top / "audio", AUDIO_SUFFIXES)}
+    listed = _read_lists([root] if top == root else [root, top])
     items = []
     for path in videos:
         sound, split = sounds.get(path.stem), listed.pop(path.stem, None)
-        items.append(_item(root, path, sound, split))
+        items.append(_item(top, path, sound, split))
     for name, split in listed.items():
         problem = f"in {split}.txt, but there is no such video"
-        items.append(Item(name, root / name, split=split, problem=problem))
+        items.append(Item(name, top / name, split=split, problem=problem))
     return items
 
 
@@ -133,17 +137,16 @@ def read_alignment(path: Path, text: str) -> WordTimes:
     return words
 
 
-def _read_lists(root: Path) -> dict[str, str]:
+def _read_lists(folders: Sequence[Path]) -> dict[str, str]:
     """Listed recording -> its split.
 
     Raises:
         AvsrError: a list that is no text, or a recording in two of them.
     """
     found: dict[str, str] = {}
-    for split in SPLITS:
-        path = root / f"{split}.txt"
+    for path in (folder / f"{split}.txt" for folder in folders for split in SPLITS):
         for name in read_list(path) if path.is_file() else ():
             if name in found:
-                raise AvsrError(f"{root}: {name} is in {found[name]}.txt and in {path.name}")
-            found[name] = split
+                raise AvsrError(f"{path.parent}: {name} is in {found[name]}.txt and in {path.name}")
+            found[name] = path.stem
     return found

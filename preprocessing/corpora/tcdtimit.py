@@ -58,7 +58,7 @@ def list_items(src: str | Path) -> list[Item]:
     """
     root = source_folder(src)
     forget_listings()
-    prompts = _read_prompts(root / PROMPTS)
+    prompts = _read_prompts(root)
     items = []
     for part in PARTS:
         speakers = sorted(root.glob(f"{part}/*/"))
@@ -117,13 +117,15 @@ def _sentence(path: Path) -> str | None:
     return " ".join(" ".join(said).split()) or None
 
 
-def _read_prompts(path: Path) -> dict[str, str]:
-    """Name of a sentence -> the sentence; empty where there is no list.
+def _read_prompts(root: Path) -> dict[str, str]:
+    """Name of a sentence -> the sentence; empty where there is no list. TIMIT's own is PROMPTS.TXT
+    or prompts.txt, depending on the copy.
 
     Raises:
         AvsrError: it is no text.
     """
-    if not path.is_file():
+    path = beside(root / PROMPTS, ".txt")
+    if path is None:
         return {}
     try:
         lines = read_text(path).splitlines()

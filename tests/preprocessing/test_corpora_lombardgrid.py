@@ -155,8 +155,15 @@ def test_lombardgrid_alignment_of_something_else_is_dropped(
 
 
 def test_lombardgrid_wrong_layout_says_what_was_looked_for_and_found(tmp_path: Path) -> None:
-    recording(tmp_path / "lombardgrid", "s2_l_bbim3a")
-    with pytest.raises(
-        AvsrError, match=r"looked for .*front/s2_l_bbim3a\.mov.*found lombardgrid/$"
-    ):
+    recording(tmp_path / "corpora", "s2_l_bbim3a")
+    with pytest.raises(AvsrError, match=r"looked for .*front/s2_l_bbim3a\.mov.*found corpora/$"):
         lombardgrid.list_items(tmp_path)
+
+
+def test_lombardgrid_is_found_in_the_folder_that_its_archives_make(tmp_path: Path) -> None:
+    recording(tmp_path / "lombardgrid", "s2_l_bbim3a")
+    recording(tmp_path / "lombardgrid", "s3_l_bbim3a")
+    put(tmp_path / "train.txt", "s2_l_bbim3a\n")
+    put(tmp_path / "lombardgrid" / "test.txt", "s3_l_bbim3a\n")
+    splits = {item.id: item.split for item in lombardgrid.list_items(tmp_path)}
+    assert splits == {"s2_l_bbim3a": "train", "s3_l_bbim3a": "test"}

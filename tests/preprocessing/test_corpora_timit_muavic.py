@@ -36,7 +36,7 @@ def test_tcdtimit_speakers_name_the_split_and_one_camera_is_taken(tmp_path: Path
     timit_clip(tmp_path, "volunteers/09F", "si4", "30degcam")
     timit_clip(tmp_path, "volunteers/35M", "sa1")
     timit_clip(tmp_path, "lipspeakers/Lipspkr1", "sa1")
-    put(tmp_path / "prompts.txt", "; a comment\nShe had. (sa1)\nHe ran, too. (sx12)\nYes? (SI4)\n")
+    put(tmp_path / "PROMPTS.TXT", "; a comment\nShe had. (sa1)\nHe ran, too. (sx12)\nYes? (SI4)\n")
     items = by_id(tcdtimit.list_items(tmp_path))
     assert {id: (item.speaker, item.split, item.text) for id, item in items.items()} == {
         "volunteers/01M/straightcam/sa1": ("01M", "train", "She had."),

@@ -6,7 +6,8 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+from types import ModuleType
 from typing import Any, TypeVar
 
 from avsr.base.errors import AvsrError, UsageError
@@ -104,8 +105,7 @@ def _ray() -> Any:
     return ray
 
 
-@contextmanager
-def _off_standard_output() -> Iterator[None]:
+def _off_standard_output() -> AbstractContextManager[None]:
     """Has Ray log what it knows of dead workers, which it would print to standard output: that is
     for results alone, and Ray has no option for it."""
     import ray._private.worker as driver
@@ -113,15 +113,28 @@ def _off_standard_output() -> Iterator[None]:
     def log(data: dict[str, Any], ignore_prefix: bool) -> None:
         logging.getLogger(__name__).debug("%s", data.get("lines"))
 
-    name = "print_to_stdstream"
-    before = getattr(driver, name, None)
+    return _replaced(driver, "print_to_stdstream", log)
+
+
+def _ours_to_end() -> AbstractContextManager[None]:
+    """Has Ray leave SIGTERM alone, which it would take over for good to end without a word."""
+    import ray._private.utils as utils
+
+    return _replaced(utils, "set_sigterm_handler", lambda handler: None)
+
+
+@contextmanager
+def _replaced(module: ModuleType, name: str, value: Callable[..., None]) -> Iterator[None]:
+    """A function of a module is another one for as long as it takes; where there is none of that
+    name, as in another version, nothing happens."""
+    before = getattr(module, name, None)
     if before is not None:
-        setattr(driver, name, log)
+        setattr(module, name, value)
     try:
         yield
     finally:
         if before is not None:
-            setattr(driver, name, before)
+            setattr(module, name, before)
 
 
 def _connect(ray: Any, workers: int | None) -> None:
@@ -129,10 +142,11 @@ def _connect(ray: Any, workers: int | None) -> None:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     address = os.environ.get("RAY_ADDRESS")
     try:
-        if address:
-            ray.init(address=address, **quiet)
-        else:  # never one that another program started for itself
-            ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
+        with _ours_to_end():
+            if address:
+                ray.init(address=address, **quiet)
+            else:  # never one that another program started for itself
+                ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = f"the cluster RAY_ADDRESS={address}" if address else "Ray on this machine"
         reason = str(error).strip().splitlines()[0]
