@@ -17,7 +17,15 @@ from avsr.base.device import pick_device
 from avsr.model.batches import mask
 from avsr.preprocessing.clip import FPS
 from avsr.transcribing.speakers.turns import Evidence
-from avsr.transcribing.voice.activity import SILENCE, Activity, heard, level, mean_around, somebody
+from avsr.transcribing.voice.activity import (
+    SILENCE,
+    Activity,
+    heard,
+    level,
+    mean_around,
+    moving,
+    somebody,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +34,8 @@ if TYPE_CHECKING:
     from avsr.model.network import AVSR
     from avsr.preprocessing.faces.mouths import Crops
 
-FIT_FRAMES = 5  # over which the cosine of sound and lips is averaged
+FIT_FRAMES = 9  # over which the cosine of sound and lips is averaged
+STILL = 0.05  # as activity.MOTION; a mouth that moves less says nothing, though it may look like it
 LOOKS = 3  # stretches in which it is looked whether sound and lips are synchronised
 
 
@@ -78,8 +87,8 @@ def weigh(
 ) -> Evidence:
     """Sets the lips of everybody against the sound, stretch by stretch.
 
-    Where lips and sound of somebody are certainly out of sync in the first stretches, they are
-    compared at that lag throughout.
+    They are compared at one lag throughout, that of the first stretches: the best near none, or
+    near that at which lips and sound of somebody are certainly out of sync.
 
     Args:
         embedder: has a trained embedding.
@@ -95,7 +104,7 @@ def weigh(
 
     looks = looked()
     first = list(islice(looks, LOOKS))
-    lag = _lag(first)
+    lag = _near(first, _lag(first))
     parts = [_compared(look, len(persons), lag) for look in chain(first, looks)]
     if not parts:
         nothing, nobody = np.zeros(0, np.bool_), np.zeros((len(persons), 0), np.bool_)
@@ -121,7 +130,9 @@ def _look(embedder: sync.Recogniser, scene: Crops, persons: Sequence[int]) -> _L
     there = [n for n, person in enumerate(persons) if person in scene.mouths]
     lips = [mask(scene.clip([persons[n]], id=""), "video") for n in there]
     (voice,) = sync.embed(embedder, [mask(sound, "audio")])
-    seen = dict(zip(there, sync.embed(embedder, lips), strict=True))
+    seen = {}
+    for n, clip, found in zip(there, lips, sync.embed(embedder, lips), strict=True):
+        seen[n] = replace(found, speaking=found.speaking & moving(clip, STILL))
     return _Look(voice, seen, heard(sound), level(sound) <= SILENCE)
 
 
@@ -146,14 +157,27 @@ def _lag(looks: Sequence[_Look]) -> int:
     return max(found, key=lambda offset: offset.score).frames
 
 
+def _near(looks: Sequence[_Look], lag: int) -> int:
+    """The lag near the one given at which the lips that fit a voice best fit it best: it belongs to
+    the film, so all are compared at the same. Choosing it for each face would flatter those who do
+    not speak."""
+
+    def fits(near: int) -> float:
+        best = [
+            np.max([_fit(look.sound, lips, near) for lips in look.lips.values()], 0) @ look.voice
+            for look in looks
+            if look.lips
+        ]
+        return float(sum(best))
+
+    nearest = sorted(range(-sync.HARMLESS_FRAMES, sync.HARMLESS_FRAMES + 1), key=abs)
+    return max((lag + further for further in nearest), key=fits)  # the nearest of equals
+
+
 def _fit(sound: sync.Embedding, lips: sync.Embedding, lag: int) -> np.ndarray:
-    """(T,) float32: how well lips fit the sound of each frame and those around it, at the best lag
-    within sync.SLACK of the one given."""
-    fit = np.full(len(sound.audio), -1.0)
-    for further in range(lag - sync.SLACK, lag + sync.SLACK + 1):
-        cosines = (sound.audio * shifted(lips.video, -further)).sum(axis=1)
-        fit = np.maximum(fit, mean_around(cosines, FIT_FRAMES))
-    return fit.astype(np.float32)
+    """(T,) float32: how well lips fit the sound of each frame and those around it, at a lag."""
+    cosines = (sound.audio * shifted(lips.video, -lag)).sum(axis=1)
+    return mean_around(cosines, FIT_FRAMES).astype(np.float32)
 
 
 def shifted(frames: np.ndarray, by: int) -> np.ndarray:

@@ -2,8 +2,10 @@
 
 Each person, and a voice that nobody's lips fit (off screen), is a state. The best path through them
 is found by dynamic programming (Viterbi 1967): a frame speaks for a person as far as their lips fit
-the sound better than FITS, and against one whose mouth is closed while a voice is heard, and each
-change of speaker costs SWITCH. Whoever fits beside the one that the path names speaks as well.
+the sound better than FITS, and against one whose mouth is closed while a voice is heard. A change
+from face to face costs little, since one of the two fits better; whether a voice is anybody's here
+depends on the threshold, so that change costs more. Whoever fits beside the one that the path names
+speaks as well.
 
 The numbers were set on films of GRID's s1, s2, s3, s26 and s30, and measured on others: see
 docs/results.md.
@@ -20,10 +22,12 @@ import numpy as np
 from avsr.preprocessing.clip import FPS
 from avsr.transcribing.voice.activity import mean_around, runs
 
-FITS = 0.45  # mean cosine of sound and lips from which the lips are those of the voice
-SWITCH = 3.0  # cost of a change of speaker, in frames times cosine
-SECOND = 6.0  # the same where somebody begins or ends to speak beside another
-RESTING = 0.05  # what a frame costs in which the lips of the speaker rest for a moment ...
+FITS = 0.35  # mean cosine of sound and lips from which the lips are those of the voice
+SWITCH = 0.75  # cost of a change from one face to another, in frames times cosine
+LEAVE = 3.0  # the same between a face and a voice off screen
+SECOND = 6.0  # the same where somebody begins or ends to speak beside another ...
+SECOND_FITS = 0.4  # ... whose lips must fit better than this
+RESTING = 0.15  # what a frame costs in which the lips of the speaker rest for a moment ...
 CLOSED = 0.5  # ... or are closed, or not to be seen, for longer
 REST_FRAMES = 10  # how far from the next letter lips only rest
 PAUSE_FRAMES = 8  # how far a turn may be moved to end in a pause of the voice
@@ -72,10 +76,11 @@ def find_turns(evidence: Evidence) -> Turns:
     count, frames = evidence.fit.shape
     mute = _long(evidence.mute)
     scores = np.zeros((count + 1, frames), np.float32)  # the last is the voice off screen
-    scores[:count] = _scores(evidence) * ~mute
-    path = _in_pauses(_best_path(scores, SWITCH), evidence.voice & ~mute)
+    scores[:count] = _scores(evidence, FITS) * ~mute
+    path = _in_pauses(_best_path(scores, SWITCH, LEAVE), evidence.voice & ~mute)
     own = path == np.arange(count + 1)[:, None]
     voice = evidence.voice & ~mute
+    scores[:count] = _scores(evidence, SECOND_FITS) * ~mute
     beside = np.zeros((count, frames), np.bool_)
     for person in range(count):
         possible = voice & ~own[person] & ~own[count]
@@ -93,7 +98,7 @@ def _beside(scores: np.ndarray, possible: np.ndarray) -> np.ndarray:
         scores: (2, T), of theirs and of nobody's.
         possible: (T,) bool, where another speaks.
     """
-    found = (_best_path(scores, SECOND) == 0) & possible
+    found = (_best_path(scores, SECOND, SECOND) == 0) & possible
     for first, last in runs(found, gap=0):
         # a path that only waits for the next turn of theirs says nothing
         if scores[0, first:last].sum() <= 0:
@@ -101,21 +106,27 @@ def _beside(scores: np.ndarray, possible: np.ndarray) -> np.ndarray:
     return found
 
 
-def _scores(evidence: Evidence) -> np.ndarray:
-    """(P, T) float32: how far a frame speaks for each person, or against."""
+def _scores(evidence: Evidence, fits: float) -> np.ndarray:
+    """(P, T) float32: how far a frame speaks for each person, or against.
+
+    Args:
+        evidence: of the film.
+        fits: the cosine from which it speaks for them.
+    """
     near = mean_around(evidence.spells.T, 2 * REST_FRAMES + 1).T > 0
     scores = np.where(near, -RESTING, -CLOSED)
-    scores = np.where(evidence.spells, evidence.fit - FITS, scores)
+    scores = np.where(evidence.spells, evidence.fit - fits, scores)
     # where no voice is found lips may still say that there is one, but nothing speaks against them
     return np.where(evidence.voice, scores, np.maximum(scores, 0)).astype(np.float32)
 
 
-def _best_path(scores: np.ndarray, switch: float) -> np.ndarray:
+def _best_path(scores: np.ndarray, switch: float, leave: float) -> np.ndarray:
     """The states with the highest sum of scores, less the cost of each change.
 
     Args:
-        scores: (states, T).
-        switch: that cost.
+        scores: (states, T), the last state that of nobody.
+        switch: cost of a change between the others.
+        leave: cost of a change to nobody, or from there.
 
     Returns:
         (T,) int64.
@@ -123,14 +134,15 @@ def _best_path(scores: np.ndarray, switch: float) -> np.ndarray:
     states, frames = scores.shape
     if frames == 0:
         return np.zeros(0, np.int64)
+    cost = np.full((states, states), switch)
+    cost[-1], cost[:, -1] = leave, leave
+    np.fill_diagonal(cost, 0.0)
     sums = scores[:, 0].astype(np.float64)
     before = np.zeros((frames, states), np.int64)
-    stay = np.arange(states)
     for frame in range(1, frames):
-        best = int(sums.argmax())
-        changed = sums[best] - switch
-        before[frame] = np.where(sums >= changed, stay, best)
-        sums = np.maximum(sums, changed) + scores[:, frame]
+        reached = sums - cost  # (states after, states before): costs are the same both ways
+        before[frame] = reached.argmax(axis=1)
+        sums = reached.max(axis=1) + scores[:, frame]
     path = np.zeros(frames, np.int64)
     path[-1] = sums.argmax()
     for frame in range(frames - 1, 0, -1):

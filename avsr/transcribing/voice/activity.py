@@ -99,12 +99,12 @@ def heard(clip: Clip) -> np.ndarray:
     return mean_around(voice(sound), VOICE_FRAMES) > VOICE
 
 
-def moving(clip: Clip) -> np.ndarray:
-    """(T,) bool, frames in which the mouth moves as in speech."""
+def moving(clip: Clip, least: float = MOTION) -> np.ndarray:
+    """(T,) bool, frames in which the mouth moves as in speech, or by so much."""
     found = np.zeros(clip.frames, np.bool_)
     for first, last in runs(clip.video_present):  # what changes while a mouth is away is no motion
         there = first + np.flatnonzero(clip.video_present[first:last])
-        found[there] = motion(clip.lips[there]) > MOTION
+        found[there] = motion(clip.lips[there]) > least
     return found
 
 

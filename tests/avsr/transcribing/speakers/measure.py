@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from avsr.transcribing.speakers.turns import find_turns
 from avsr.transcribing.voice.silero import voice
 
 VOICE = 0.5  # probability of a voice from which a frame of a clean recording is speech
+ROOM = 1e-3  # level of an empty room, -60 dB of full scale
 OFF, NOBODY = -1, -2  # a voice out of the picture; no voice
 OUT_OF_SYNC = {"s33_bbac3a", "s1_bwbt8p"}  # recordings whose own sound and lips are apart
 
@@ -99,11 +100,10 @@ class Cast:
 
     def draw(self, count: int, parts: int = 3) -> list[list[Clip]]:
         """So many people, each with several clips."""
-        names = self.rng.choice(sorted(self.clips), count, replace=False)
-        return [
-            [self.clips[n][i] for i in self.rng.permutation(len(self.clips[n]))[:parts]]
-            for n in names
-        ]
+        few = count > len(self.clips)  # then somebody is there twice, with other sentences
+        names = self.rng.choice(sorted(self.clips), count, replace=few)
+        orders = {n: self.rng.permutation(len(clips)).tolist() for n, clips in self.clips.items()}
+        return [[self.clips[n][orders[n].pop()] for _ in range(parts)] for n in names]
 
     def babble(self) -> np.ndarray:
         """Six voices at once, as loud as each other."""
@@ -132,12 +132,29 @@ def conversation(cast: Cast, film: Film, babble: bool = False) -> None:
         film.add(lips, pair[n % 2], n % 2, noise=cast.babble() if babble else None)
 
 
-def short_turns(cast: Cast, film: Film) -> None:
-    """Two in turn, 1 s each, from amid sentences; the other's face stands still."""
+def short_turns(cast: Cast, film: Film, moving: bool = False) -> None:
+    """Two in turn, 1 s each, from amid sentences; the other's face stands still, or talks too."""
     for n, pair in enumerate(zip(*cast.draw(2, 6), strict=True)):
         pair = [clip.window(15, 15 + FPS) for clip in pair]
-        lips = [clip.lips if m == n % 2 else still(clip) for m, clip in enumerate(pair)]
+        lips = [clip.lips if m == n % 2 or moving else still(clip) for m, clip in enumerate(pair)]
         film.add(lips, pair[n % 2], n % 2)
+
+
+def four(cast: Cast, film: Film, moving: bool = False) -> None:
+    """Four in turn, 3 s each; the other faces stand still, or talk too."""
+    for n, clips in enumerate(zip(*cast.draw(4, 4), strict=True)):
+        lips = [clip.lips if m == n or moving else still(clip) for m, clip in enumerate(clips)]
+        film.add(lips, clips[n], n)
+
+
+def silences(cast: Cast, film: Film, moving: bool = False) -> None:
+    """One, 3 s of an empty room, the other; in the silence both are still, or move their lips."""
+    a, b = cast.draw(2)
+    film.add([a[0].lips, still(b[0])], a[0], 0)
+    room = cast.rng.normal(scale=ROOM, size=len(a[1].audio)).astype(np.float32)
+    lips = [clip.lips if moving else still(clip) for clip in (a[1], b[1])]
+    film.add(lips, replace(a[1], audio=room), NOBODY)
+    film.add([still(a[2]), b[2].lips], b[2], 1)
 
 
 def off_screen(cast: Cast, film: Film) -> None:
@@ -160,12 +177,13 @@ def cut_away(cast: Cast, film: Film) -> None:
         film.add([a.lips, None] if n % 2 == 0 else [None, b.lips], (a, b)[n % 2], n % 2)
 
 
-def together(cast: Cast, film: Film) -> None:
-    """One, then both at once and as loud as each other, then the other."""
+def together(cast: Cast, film: Film, moving: bool = False) -> None:
+    """One, then both at once and as loud as each other, then the other; who is not heard stands
+    still, or moves their lips all the same."""
     a, b = cast.draw(2)
-    film.add([a[0].lips, still(b[0])], a[0], 0)
+    film.add([a[0].lips, b[0].lips if moving else still(b[0])], a[0], 0)
     film.add([a[1].lips, b[1].lips], a[1], 0, also=b[1])
-    film.add([still(a[2]), b[2].lips], b[2], 1)
+    film.add([a[2].lips if moving else still(a[2]), b[2].lips], b[2], 1)
 
 
 KINDS: dict[str, Callable[[Cast, Film], None]] = {
@@ -176,10 +194,16 @@ KINDS: dict[str, Callable[[Cast, Film], None]] = {
     "conversation": conversation,
     "conversation, babble 0 dB": lambda cast, film: conversation(cast, film, babble=True),
     "turns of 1 s": short_turns,
+    "turns of 1 s, both talk": lambda cast, film: short_turns(cast, film, moving=True),
+    "four faces": four,
+    "four faces, all talk": lambda cast, film: four(cast, film, moving=True),
+    "silence": silences,
+    "silence, lips move": lambda cast, film: silences(cast, film, moving=True),
     "off screen": off_screen,
     "narrated": narrated,
     "shot and reverse shot": cut_away,
     "together": together,
+    "together, both talk": lambda cast, film: together(cast, film, moving=True),
 }
 
 
