@@ -20,7 +20,7 @@ from typing import Any
 
 from avsr.base.errors import AvsrError
 from avsr.base.processes import cluster, pool
-from avsr.preprocessing.corpora import list_corpus
+from avsr.preprocessing.corpora import Item, list_corpus
 from avsr.preprocessing.faces.crop_styles import OWN, style_named
 from avsr.preprocessing.members import TAR_END
 from avsr.preprocessing.preparing.destination import claim, fingerprint, whole_index, writing
@@ -49,6 +49,10 @@ MAX_LOSS = 0.2  # share of the clips that may be skipped before the run counts a
 NO_LIMITS = Limits()
 
 Progress = Callable[[int, int, float], None]
+
+
+class LostTooMuch(AvsrError):
+    """More clips were skipped than may be; the shards of the others are complete."""
 
 
 @dataclass(frozen=True)
@@ -139,47 +143,61 @@ def prepare(
 
     Raises:
         AvsrError: unknown corpus or crops, nothing in the source, a destination that is not its
-            own, a full disk (run it again when there is room), or more skipped than max_loss (the
-            shards are complete all the same).
+            own, or a full disk (run it again when there is room).
+        LostTooMuch: more skipped than max_loss.
     """
-    cluster.check_engine(engine)
-    _check(workers, shard_clips, limit, max_loss, clip_limit_s)
-    style_named(crops)
-    root, store = Path(src), open_store(dst)
-    items = list_corpus(corpus, root, splits)[:limit]
-    if untold:
-        items = [replace(item, problem=None) if item.untold else item for item in items]
-    root = root.parent if root.is_file() else root  # a table lies beside its clips
-    made_from = {
-        "corpus": corpus,
-        "items": len(items),
-        "fingerprint": fingerprint(items, root),
-        "shard_clips": shard_clips,
-        "face": face,
-        "crops": crops,
-    }
-    if limits.asked:
-        made_from["limits"] = limits.asked
+    _check(engine, workers, shard_clips, limit, max_loss, clip_limit_s, crops)
+    items, root = _listed(corpus, Path(src), splits, limit, untold)
+    store = open_store(dst)
+    writes = store.everywhere if engine == "ray" else store.here
+    task = Task(root, store if writes else None, face, crops, limits, clip_limit_s, load_fit)
+    made_from = _made_from(corpus, items, shard_clips, task)
     with writing(store):
         resuming = claim(store, made_from)
         if store.size(INDEX) is not None:
             store.remove(PARTS)
             return _finish(store, whole_index(store), max_loss, already_done=True)
-        writes = store.everywhere if engine == "ray" else store.here
-        task = Task(root, store if writes else None, face, crops, limits, clip_limit_s, load_fit)
-        jobs = [Job(number, item, task) for number, item in enumerate(items)]
-        run = _Run(store, jobs, shard_clips, progress)
+        run = _Run(store, items, task, shard_clips, progress)
         run.work_off(engine, workers)
-        index = run.index(made_from=made_from, crops=crops)
-        store.write(INDEX, [index_text(index).encode()])
-        store.remove(PARTS)
+        index = run.write_index(made_from)
         return _finish(store, index, max_loss, resumed=run.resumed if resuming else 0)
 
 
+def _listed(
+    corpus: str, root: Path, splits: str | None, limit: int | None, untold: bool
+) -> tuple[list[Item], Path]:
+    """The clips of a corpus, and the folder that their places are told from."""
+    items = list_corpus(corpus, root, splits)[:limit]
+    if untold:
+        items = [replace(item, problem=None) if item.untold else item for item in items]
+    return items, root.parent if root.is_file() else root  # a table lies beside its clips
+
+
+def _made_from(corpus: str, items: Sequence[Item], shard_clips: int, task: Task) -> dict[str, Any]:
+    """What shards are made from, by which a later run knows its own."""
+    made_from = {
+        "corpus": corpus,
+        "items": len(items),
+        "fingerprint": fingerprint(items, task.src),
+        "shard_clips": shard_clips,
+        "face": task.face,
+        "crops": task.crops,
+    }
+    return made_from | ({"limits": task.limits.asked} if task.limits.asked else {})
+
+
 def _check(
-    workers: int | None, shard_clips: int, limit: int | None, max_loss: float, clip_limit_s: float
+    engine: str,
+    workers: int | None,
+    shard_clips: int,
+    limit: int | None,
+    max_loss: float,
+    clip_limit_s: float,
+    crops: str,
 ) -> None:
-    """Refuses values out of range."""
+    """Refuses names that are none, and values out of range."""
+    cluster.check_engine(engine)
+    style_named(crops)
     if workers is not None and workers < 0:
         raise AvsrError(f"workers is {workers}; allowed are 0 (work in this process) and more")
     if shard_clips < 1:
@@ -196,14 +214,14 @@ def _finish(store: Store, index: dict[str, Any], max_loss: float, **more: Any) -
     """The summary of a complete set of shards.
 
     Raises:
-        AvsrError: it lost more than max_loss.
+        LostTooMuch: it did.
     """
     counts = index["counts"]
     lost = counts["skipped"] / max(1, counts["skipped"] + counts["clips"])
     if lost > max_loss:
         reason, times = Counter(row["reason"] for row in index["skipped"]).most_common(1)[0]
         total = counts["skipped"] + counts["clips"]
-        raise AvsrError(
+        raise LostTooMuch(
             f"{store.place}: {counts['skipped']} of {total} clips were skipped ({lost:.0%}; "
             f"at most {max_loss:.0%} is allowed), most often ({times}) because: {reason}; each is "
             f"named in {store.place}/{INDEX}, and the shards of the others are complete"
@@ -224,10 +242,16 @@ class _Run:
     """
 
     def __init__(
-        self, store: Store, jobs: Sequence[Job], shard_clips: int, progress: Progress | None
+        self,
+        store: Store,
+        items: Sequence[Item],
+        task: Task,
+        shard_clips: int,
+        progress: Progress | None,
     ) -> None:
+        jobs = [Job(number, item, task) for number, item in enumerate(items)]
         self._store, self._jobs, self._shard_clips = store, jobs, shard_clips
-        self._progress = progress
+        self._crops, self._progress = task.crops, progress
         for folder in ("", f"{PARTS}/"):  # what a run that was killed was writing
             for name in store.names(folder):
                 if name.endswith(".tmp"):
@@ -287,8 +311,9 @@ class _Run:
         for part in parts:
             self._store.remove(part)
 
-    def index(self, **more: Any) -> dict[str, Any]:
-        """The index of all shards, with the clips that were left out in the order of the corpus."""
+    def write_index(self, made_from: dict[str, Any]) -> dict[str, Any]:
+        """The index of all shards, with the clips that were left out in the order of the corpus;
+        written, which is the end of the run."""
         clips: list[dict[str, Any]] = []
         there = self._store.names()
         for name in self._shards:
@@ -296,4 +321,8 @@ class _Run:
                 with self._store.open(name) as file:
                     clips += scan_tar(file, name)
         left_out = [job.skip for job in self._jobs if job.skip in self._there]
-        return make_index(clips, [json.loads(self._store.read(name)) for name in left_out], **more)
+        reasons = [json.loads(self._store.read(name)) for name in left_out]
+        index = make_index(clips, reasons, made_from=made_from, crops=self._crops)
+        self._store.write(INDEX, [index_text(index).encode()])
+        self._store.remove(PARTS)
+        return index

@@ -91,8 +91,6 @@ def load_clip(
             )
         clips = list(reader)
         reader.log_faults()
-    if not clips and span is not None:
-        raise MediaError(f"ends before {span[0]:g} s, where the clip would begin")
     (clip,) = clips
     return replace(clip, start_s=span[0]) if span else clip
 
@@ -161,7 +159,8 @@ class ClipReader:
             were lost.
 
     Raises:
-        MediaError: not a media file, or (while iterating) neither a readable face nor sound in it.
+        MediaError: not a media file, or (while iterating) neither a readable face nor sound in it,
+            or it ends before the stretch.
         AvsrError: an unknown face rule or kind of crops, a window shorter than a frame, or no face
             model.
     """
@@ -195,7 +194,7 @@ class ClipReader:
         self._style, self.crops = style_named(crops), crops
         self.faults: list[str] = []
         self.remarks: list[str] = []
-        self._path, self._model_path = path, model_path
+        self._path, self._model_path, self._span = path, model_path, span
         self._face = int(face) if isinstance(face, str) and face.isdecimal() else face
         self.progress, self._guess, self._insist = progress, guess, insist
         self._labels: dict[str, Any] = {
@@ -275,6 +274,9 @@ class ClipReader:
             self._begun = None
         self._tell()
         self.faults = self.media.warnings
+        if self._span is not None and not sum(map(len, present)):
+            start_s = self._span[0]
+            raise MediaError(f"{self._path}: ends too early for a stretch from {start_s:g} s on")
         if not anything and self._insist:
             raise MediaError(f"{self._path}: {_nothing(**self._wanted)}")
         if self.chosen is not None:

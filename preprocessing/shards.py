@@ -427,7 +427,7 @@ def open_filesystem(location: str) -> tuple[Any, str]:
         from fsspec.core import url_to_fs
     except ImportError as error:
         raise AvsrError(
-            f"{location} is a URL: reading it needs fsspec ({install('train')})"
+            f"{location} is a URL: reading it needs fsspec ({install('fsspec')})"
         ) from error
     try:
         return url_to_fs(location)

@@ -170,7 +170,7 @@ def _members(file: IO[bytes], shard: str) -> Iterator[Members]:
     try:
         from webdataset.tariterators import group_by_keys, tar_file_expander
     except ImportError as error:
-        raise AvsrError(f"streaming shards needs webdataset ({install('train')})") from error
+        raise AvsrError(f"streaming shards needs webdataset ({install('webdataset')})") from error
     for members in group_by_keys(tar_file_expander([{"url": shard, "stream": file}])):
         lacking = [name for name in MEMBERS if name not in members]
         if lacking:  # it ends between two members

@@ -23,9 +23,11 @@ from avsr.decoding.grammar import GRAMMARS
 from avsr.model.config import ModelConfig
 from avsr.model.tokenizer import Tokenizer
 from avsr.preprocessing.clip import SAMPLE_RATE
+from avsr.preprocessing.faces.persons import RULES
 from avsr.preprocessing.synthetic.corpus import make_clip
 from avsr.preprocessing.synthetic.voice import speak
 from avsr.training.config import load_recipe
+from avsr.transcribing.speakers.people import SPEAKING
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -186,7 +188,7 @@ def test_the_table_of_options_is_that_of_transcribe():
         "--modality": options.Modality,
         "--device": options.DEVICES,
         "--engine": options.Engine,
-        "--face": options.FACES,
+        "--face": (*RULES, SPEAKING),
     }
     choices["--grammar"] = GRAMMARS
     for names, values in table.items():

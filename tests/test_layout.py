@@ -22,6 +22,7 @@ import typer
 from packaging.requirements import Requirement
 
 from avsr import cli
+from avsr.base.inputs import EXTRAS
 from avsr.cli import program
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -245,6 +246,15 @@ def test_constraints_pin_every_direct_dependency_within_its_range():
         (pin,) = pins[requirement.name].specifier
         assert pin.operator == "=="
         assert requirement.specifier.contains(pin.version), f"{requirement} does not allow {pin}"
+
+
+def test_every_library_of_an_extra_says_which_extra_brings_it():
+    """Who lacks one is told what to install."""
+    for extra, lines in project()["optional-dependencies"].items():
+        if extra in ("dev", "docs", "peers"):  # not for users; and another name of an extra
+            continue
+        for line in lines:
+            assert EXTRAS[Requirement(line).name.replace("-", "_")] == extra
 
 
 def copy_of_sources(folder: Path) -> Path:

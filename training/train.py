@@ -32,7 +32,7 @@ from avsr.preprocessing.clip import FPS
 from avsr.training.config import TrainConfig, load_recipe
 from avsr.training.data.batch import Batch, collate
 from avsr.training.data.dataset import TrainSet
-from avsr.training.data.loading import clips_of, items, loader, open_clips, plan_of
+from avsr.training.data.loading import clips_of, items, loader, open_clips, plan_of, workers_told
 from avsr.training.data.plan import Plan
 from avsr.training.data.stream.plan import StreamPlan
 from avsr.training.data.validation import validation_clips
@@ -328,6 +328,8 @@ class Run:
             f"{self.fabric.device}, step "
             f"{self.step} of {config.optim.steps}"
         )
+        if told := workers_told(config.data.workers):
+            self.say(told)
 
     def _error_rates(self) -> dict[str, float]:
         """WER of the averaged model on a few clips, with both modalities and with each alone."""

@@ -81,7 +81,7 @@ def _put_together(
         from fastapi import FastAPI
     except ModuleNotFoundError as error:
         raise AvsrError(
-            f"{error.name} is not installed: {install('app')} brings what the page needs"
+            f"{error.name} is not installed: {install('gradio')} brings what the page needs"
         ) from error
     from avsr.app import page
     from avsr.app.routes import add_routes

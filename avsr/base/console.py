@@ -98,8 +98,8 @@ def told(error: Exception, file: Path | None = None) -> str:
     """An error in a line, see `report`; it begins with the file."""
     if isinstance(error, AvsrError):
         message = str(error)
-    elif isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("avsr"):
-        message = f"{error.name} is not installed: {install('train')} brings what training needs"
+    elif isinstance(error, ModuleNotFoundError) and error.name and not _is_ours(error.name):
+        message = f"{error.name} is not installed: {install(error.name)} brings it"
     # a full disk, a file where a folder should be, ...
     elif isinstance(error, OSError) and error.strerror:
         message = (
@@ -110,6 +110,10 @@ def told(error: Exception, file: Path | None = None) -> str:
         message = f"unexpected {kind}: {error} (set AVSR_DEBUG=1 for the traceback)"
     where = f"{file}: " if file is not None and not message.startswith(f"{file}:") else ""
     return where + message
+
+
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] == "avsr"
 
 
 def say(message: str) -> None:

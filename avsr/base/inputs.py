@@ -15,6 +15,27 @@ from avsr.base.errors import AvsrError
 
 _CHUNK = 2**20  # bytes read at once
 ROOT = Path(__file__).resolve().parents[2]  # of the clone, if a clone runs
+# The extra of pyproject.toml that brings a library, by the name that it is imported by.
+EXTRAS = {
+    "lightning": "train",
+    "tensorboard": "train",
+    "fsspec": "train",
+    "librosa": "train",
+    "sentencepiece": "train",
+    "webdataset": "train",
+    "pyarrow": "corpora",
+    "praatio": "corpora",
+    "pysubs2": "corpora",
+    "ray": "cluster",
+    "matplotlib": "report",
+    "faster_whisper": "whisper",
+    "onnx": "export",
+    "onnxscript": "export",
+    "onnxruntime": "export",
+    "ttspico": "voices",
+    "kokoro_onnx": "kokoro",
+    "gradio": "app",
+}
 
 
 def path_of(value: Any, what: str = "file") -> Path:
@@ -79,9 +100,17 @@ def _kind(mode: int) -> str:
     return next((name for is_kind, name in kinds if is_kind(mode)), "device")
 
 
-def install(extra: str) -> str:
-    """The command that installs an extra: from the clone that runs, or as a package where none
-    does."""
+def install(module: str) -> str:
+    """The command that installs a library: with its extra, from the clone that runs or as a package
+    where none does; alone, where it is of no extra.
+
+    Args:
+        module: what is imported, `lightning.fabric` for instance.
+    """
+    library = module.partition(".")[0]
+    extra = EXTRAS.get(library)
+    if extra is None:
+        return f"pip install {library}"
     if (ROOT / "pyproject.toml").is_file() and (ROOT / "preprocessing").is_dir():
         return f"pip install '{ROOT}[{extra}]'"
     return f"pip install 'avsr[{extra}]'"

@@ -8,13 +8,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avsr.base import outputs
-from avsr.base.console import say
+from avsr.base.console import say, told
+from avsr.base.errors import AvsrError
 from avsr.batch.plan import make_parent
 
 if TYPE_CHECKING:
     from avsr.recognisers.base import Recogniser
     from avsr.transcribing.captions.formats import Style
     from avsr.transcribing.transcript import Transcript
+
+
+class Unmade(AvsrError):
+    """Something that is made beside a transcript failed; the transcript is there."""
+
+    def __init__(self, message: str, transcript: Transcript) -> None:
+        super().__init__(message)
+        self.transcript = transcript
+
+    def __reduce__(self) -> tuple[type[Unmade], tuple[str, Transcript]]:
+        return Unmade, (str(self), self.transcript)  # from a process to the one that asked
 
 
 @dataclass(frozen=True)
@@ -45,7 +57,8 @@ class Delivery:
         """Does it for one recording.
 
         Raises:
-            AvsrError: something cannot be written or made; what was written before stays.
+            AvsrError: something cannot be written; what was written before stays.
+            Unmade: something else cannot be made.
         """
         from avsr.transcribing import writers
 
@@ -57,7 +70,10 @@ class Delivery:
         for name, target in zip(self.formats, own, strict=bool(own)):
             make_parent(target)
             writers.write(found, target, name, self.style)
-        self.make(file, found, recogniser)
+        try:
+            self.make(file, found, recogniser)
+        except Exception as error:
+            raise Unmade(told(error), found) from error
 
     def all_of(self, file: Path) -> list[Path]:
         """Every file that may be written for a recording."""

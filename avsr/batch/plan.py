@@ -21,7 +21,7 @@ class Plan:
         files: all recordings, in their order.
         todo: those that are to be recognised.
         targets: the files that each is written to, one a format; none where standard output takes
-            the text.
+            the text, or where they are there.
         folders: the folder of these files, of each recording.
         failures: what was named and holds no recording.
         many: whether more than one recording could be meant by what was named.
@@ -39,10 +39,13 @@ class Plan:
         return len(self.files) - len(self.todo)
 
     def with_also(self, lacking: Callable[[Path], bool]) -> Plan:
-        """The same, and those recordings are to be done that lack something else."""
-        done = set(self.files) - set(self.todo)
-        todo = [file for file in self.files if file not in done or lacking(file)]
-        return replace(self, todo=todo)
+        """The same, and those recordings are to be done that lack something else. Their transcripts
+        are there, perhaps corrected by hand, and are not written again."""
+        undone = set(self.todo)
+        again = {file for file in self.files if file not in undone and lacking(file)}
+        todo = [file for file in self.files if file in undone or file in again]
+        targets = {file: own for file, own in self.targets.items() if file not in again}
+        return replace(self, todo=todo, targets=targets)
 
 
 def planned(

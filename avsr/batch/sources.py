@@ -52,7 +52,7 @@ def recordings(
         UsageError: a file is named twice.
     """
     found: dict[Path, Source] = {}
-    failures: list[Failure] = []
+    failures: dict[Path, Exception] = {}
     files: list[Path] = []
     for path in named:
         if os.path.isdir(path):  # False whatever is wrong with the name
@@ -64,9 +64,9 @@ def recordings(
             files.append(path)
         for source in below:
             found.setdefault(source.path, source)
-        failures += errors
+        failures |= errors  # what is named twice is told once
     _refuse_twice(files)
-    return list(found.values()), failures
+    return list(found.values()), list(failures.items())
 
 
 def _refuse_twice(files: Sequence[Path]) -> None:

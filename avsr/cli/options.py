@@ -73,7 +73,6 @@ class Normalizer(StrEnum):
 
 
 CAPTIONS = "Subtitles, films and pages"  # a part of the help
-FACES = ("main", "largest", "left", "right", "speaking")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 

@@ -13,7 +13,6 @@ from avsr.base.errors import UsageError
 from avsr.cli.options import Corpus, Crops, Engine, EngineOption, Splits
 
 if TYPE_CHECKING:
-    from avsr.preprocessing.preparing.store import Store
     from avsr.recognisers.protocol import Recogniser
 
 UNLABELLED = "unlabelled"  # in DST: the shards before a recogniser gave them texts
@@ -110,10 +109,9 @@ def prepare(
 ) -> None:
     """Cut a corpus into shards of lips and sound, ready to train on. Run it again to go on after a
     stop."""
+    from avsr.preprocessing.prepare import LostTooMuch
     from avsr.preprocessing.prepare import prepare as run
     from avsr.preprocessing.preparing.quality import Limits
-    from avsr.preprocessing.preparing.store import open_store
-    from avsr.preprocessing.shards import INDEX
     from avsr.sync_fit import load_fit
 
     if download is not None:
@@ -139,10 +137,12 @@ def prepare(
                 max_loss=max_skipped,
                 progress=lambda done, total, _: tell(done, total),
             )
-    finally:  # also of a run that lost too much
-        store = open_store(dst)
-        if report and store.size(INDEX) is not None:
-            _report(store)
+    except LostTooMuch:  # its shards are complete
+        if report:
+            _report(dst)
+        raise
+    if report:
+        _report(dst)
     print(*map(printable, str(summary).splitlines()), sep="\n")
     if recogniser is not None:
         _label(dst, labelled, recogniser, min_confidence)
@@ -174,11 +174,13 @@ def _label(src: str, dst: str, recogniser: Recogniser, least: float) -> None:
     print(printable(f"{told}; in {dst}"))
 
 
-def _report(store: Store) -> None:
+def _report(dst: str) -> None:
     """Writes what the clips of shards are like beside them."""
     from avsr.preprocessing.preparing.quality import measure, report, sheet_of
+    from avsr.preprocessing.preparing.store import open_store
     from avsr.preprocessing.shards import ShardIndex
 
+    store = open_store(dst)
     index = ShardIndex(store.place)
     measures = measure(index)
     store.write("quality.md", [report(index, measures).encode()])

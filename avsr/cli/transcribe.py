@@ -15,7 +15,6 @@ from avsr.base.console import Bar, failing_alone, one_line, progress, say
 from avsr.base.errors import AvsrError, UsageError
 from avsr.cli.extras import BurnOption, ExplainOption, Extras, FixSyncOption
 from avsr.cli.options import (
-    FACES,
     DeviceOption,
     Engine,
     EngineOption,
@@ -46,10 +45,12 @@ def face_rule(text: str) -> str:
     from avsr.preprocessing.faces.persons import check_rule
 
     try:
-        if text not in FACES:
-            check_rule(text)
+        check_rule(text)
     except AvsrError as error:
-        raise typer.BadParameter(f"{error}, or speaking") from error
+        from avsr.transcribing.speakers.people import SPEAKING
+
+        if text != SPEAKING:
+            raise typer.BadParameter(f"{error}, or {SPEAKING}") from error
     return text
 
 
@@ -247,17 +248,12 @@ def transcribe(
     """
     from avsr.base.processes.crew import Limits
     from avsr.batch.asked import Asked
-    from avsr.batch.delivery import Delivery
-    from avsr.batch.plan import make_folder, planned
+    from avsr.batch.plan import planned
     from avsr.transcribing import writers
     from avsr.transcribing.speakers.people import SPEAKING
 
-    if adapter is not None:
-        from avsr.recognisers.ours import with_adapter
-
-        model = with_adapter(model, adapter)
     asked = Asked(
-        model=model,
+        model=_adapted(model, adapter),
         device=device,
         beam=beam,
         lm=lm,
@@ -274,31 +270,62 @@ def transcribe(
     names = writers.formats(format.value)
     style = _style(layout, names, highlight=highlight)
     plan = planned(files, out, names, keep_tree=keep_tree, skip_existing=skip_existing)
-    if out is None:
-        _refuse_on_standard_output(plan, names)
-    inputs: list[str | Path] = [*plan.files, *asked.files]
     # a film is synchronised and explained as a whole, whoever speaks
     seen = {"face": "main" if face == SPEAKING else asked.face, "audio_track": audio_track}
     extras = Extras(out, fix_sync, burn, explain, style, modality.value, device, seen, plan.folders)
-    extras.check(plan.files)
-    plan = plan.with_also(extras.lacking)
-    delivery = Delivery(names, plan.targets, style, inputs, overwrite, extras.targets, extras.make)
-    targets = [target for file in plan.todo for target in delivery.all_of(file)]
-    outputs.refuse(targets, inputs, overwrite=overwrite)
-    if out is not None:
-        make_folder(out, plan.targets)
-    extras.make_folder()
-
-    def show(file: Path, found: Transcript) -> None:
-        if out is None:
-            text = writers.RENDERERS[names[0]](found, style)
-            _print(text, file if plan.many else None)
-
+    plan, delivery = _delivery(plan, names, asked.files, extras, overwrite=overwrite)
+    show = _print(plan, names[0], style) if out is None else _nothing
     summary = _work_off(plan, lambda bar: recognised(asked, plan.todo, delivery, bar), show)
     if plan.many:
         for line in summary.lines():
             say(line)
     raise typer.Exit(int(bool(summary.failures)))
+
+
+def _adapted(model: str, adapter: Path | None) -> str:
+    """A model's name, with what was learnt of a person."""
+    if adapter is None:
+        return model
+    from avsr.recognisers.ours import with_adapter
+
+    return with_adapter(model, adapter)
+
+
+def _delivery(
+    plan: Plan,
+    names: Sequence[str],
+    read: Sequence[str | Path],
+    extras: Extras,
+    *,
+    overwrite: bool,
+) -> tuple[Plan, Delivery]:
+    """What there is to do, and what is done with each transcript; refuses, before any work, what
+    could not be written.
+
+    Args:
+        plan: of the transcripts alone.
+        names: of their formats.
+        read: files that are read beside the recordings.
+        extras: what is asked for beside the transcripts.
+        overwrite: other people's files may be replaced.
+    """
+    from avsr.batch.delivery import Delivery
+    from avsr.batch.plan import make_folder
+
+    if extras.out is None:
+        _refuse_on_standard_output(plan, names)
+    inputs = [*plan.files, *read]
+    extras.check(plan.files)
+    plan = plan.with_also(extras.lacking)
+    delivery = Delivery(
+        names, plan.targets, extras.style, inputs, overwrite, extras.targets, extras.make
+    )
+    targets = [target for file in plan.todo for target in delivery.all_of(file)]
+    outputs.refuse(targets, inputs, overwrite=overwrite)
+    if extras.out is not None:
+        make_folder(extras.out, plan.targets)
+    extras.make_folder()
+    return plan, delivery
 
 
 def _way(engine: Engine, jobs: int | None, limits: Limits, *, in_order: bool) -> Way:
@@ -331,6 +358,7 @@ def _work_off(
     show: Callable[[Path, Transcript], None],
 ) -> Summary:
     """Shows each transcript and tells each failure, in its turn; returns what became of all."""
+    from avsr.batch.delivery import Unmade
     from avsr.batch.summary import Summary
 
     summary = Summary(skipped=plan.skipped)
@@ -339,6 +367,8 @@ def _work_off(
     with shown as bar:
         for file, found in chain(plan.failures, recognised(bar)):
             with bar.aside(), failing_alone(file) as outcome:
+                if isinstance(found, Unmade):
+                    show(file, found.transcript)
                 if isinstance(found, Exception):
                     raise found
                 show(file, found)
@@ -397,9 +427,20 @@ def _refuse_on_standard_output(plan: Plan, names: Sequence[str]) -> None:
         )
 
 
-def _print(text: str, file: Path | None) -> None:
-    """Puts a transcript on standard output; each line begins with the file where it is one of
+def _nothing(file: Path, found: Transcript) -> None:
+    """Shows nothing of a transcript, which is written."""
+
+
+def _print(plan: Plan, name: str, style: Style) -> Callable[[Path, Transcript], None]:
+    """Puts transcripts on standard output; each line begins with the file where it is one of
     several."""
-    if file is not None:
-        text = "".join(f"{one_line(str(file))}\t{line}\n" for line in text.splitlines() or [""])
-    print(text, end="", flush=True)
+    from avsr.transcribing.writers import RENDERERS
+
+    def show(file: Path, found: Transcript) -> None:
+        text = RENDERERS[name](found, style)
+        if plan.many:
+            lines = text.splitlines() or [""]
+            text = "".join(f"{one_line(str(file))}\t{line}\n" for line in lines)
+        print(text, end="", flush=True)
+
+    return show

@@ -264,7 +264,7 @@ def _require(*packages: str) -> None:
 
     for package in packages:
         if find_spec(package) is None:
-            raise AvsrError(f"ONNX files need {package}: {install('export')}")
+            raise AvsrError(f"ONNX files need {package}: {install(package)}")
 
 
 def _write(path: Path, content: bytes) -> None:

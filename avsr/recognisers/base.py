@@ -79,7 +79,7 @@ class Recogniser(protocol.Recogniser):
                 most, told by the embedding of sound and lips.
             progress: told how far it is; what it raises ends the call, which is how to cancel it.
             reader: of this file, face and modality, which began to read while the model was loaded;
-                is closed.
+                is closed. Not with speakers, nor with the face "speaking".
             audio_track: which of several sound tracks, counted from 1; the file's own default where
                 None.
             speakers: true reads the lips of everybody, each where they speak, and says in each

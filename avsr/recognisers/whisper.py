@@ -259,7 +259,9 @@ def _library(name: str) -> Any:
     try:
         import faster_whisper
     except ModuleNotFoundError as error:
-        raise AvsrError(f"{name}: {error.name} is not installed: {install('whisper')}") from error
+        raise AvsrError(
+            f"{name}: {error.name} is not installed: {install('faster_whisper')}"
+        ) from error
     return faster_whisper
 
 

@@ -278,7 +278,9 @@ def fetch(size: str, tell: Tell, told: Callable[[str], None]) -> Path:
     try:
         import huggingface_hub as hub
     except ModuleNotFoundError as error:
-        raise AvsrError(f"{name}: {error.name} is not installed: {install('whisper')}") from error
+        raise AvsrError(
+            f"{name}: {error.name} is not installed: {install('faster_whisper')}"
+        ) from error
     part = folder.with_name(f".{name}.part")  # the same again, so that a second try goes on there
     try:
         about = hub.HfApi().model_info(SOURCES[size], files_metadata=True)

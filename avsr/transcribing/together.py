@@ -20,7 +20,13 @@ from avsr.model.batches import BATCH_FRAMES
 from avsr.preprocessing.clip import Clip
 from avsr.recognisers.protocol import Recogniser
 from avsr.transcribing.engine import Progress, open_reader, size_s
-from avsr.transcribing.speakers.people import are_wanted, is_speaking, names_of, transcribe
+from avsr.transcribing.speakers.people import (
+    are_wanted,
+    is_speaking,
+    names_of,
+    refuse_reader,
+    transcribe,
+)
 
 if TYPE_CHECKING:
     from avsr.preprocessing.reader import ClipReader
@@ -63,6 +69,7 @@ def transcribe_many(
     shared = _Shared(recogniser)
     everybody = are_wanted(speakers)
     if everybody or is_speaking(face):  # which is gone through more than once, file after file
+        refuse_reader(reader)
         if everybody:
             options["speakers"] = names_of(speakers, face) or True
         for one in paths:

@@ -32,7 +32,7 @@ def if_installed(what: str) -> Iterator[None]:
         if (error.name or "").partition(".")[0] not in EXTRA:
             raise
         told = "%s: not written, because %s is not installed: %s, and call this again"
-        logging.getLogger(__name__).warning(told, what, error.name, install("report"))
+        logging.getLogger(__name__).warning(told, what, error.name, install("matplotlib"))
 
 
 def save_report(results: Results, folder: str | Path, overwrite: bool = False) -> list[Path]:

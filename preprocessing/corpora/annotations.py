@@ -30,7 +30,7 @@ def read_textgrid(path: Path) -> tuple[str, WordTimes | None]:
     try:
         from praatio import textgrid
     except ImportError as error:
-        raise AvsrError(f"{path}: TextGrids need praatio: {install('corpora')}") from error
+        raise AvsrError(f"{path}: TextGrids need praatio: {install('praatio')}") from error
     try:
         grid = textgrid.openTextgrid(
             str(path), False, reportingMode="silence", duplicateNamesMode="rename"
@@ -77,7 +77,7 @@ def read_cues(path: Path) -> list[Cue]:
     try:
         import pysubs2
     except ImportError as error:
-        raise AvsrError(f"{path}: subtitles need pysubs2: {install('corpora')}") from error
+        raise AvsrError(f"{path}: subtitles need pysubs2: {install('pysubs2')}") from error
     try:
         events = pysubs2.load(str(path), encoding="utf-8-sig")
     except (pysubs2.exceptions.Pysubs2Error, UnicodeError, ValueError) as error:

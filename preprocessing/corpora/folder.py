@@ -42,7 +42,7 @@ from avsr.preprocessing.corpora.beside import (
     split_named,
 )
 from avsr.preprocessing.corpora.tables.arrow import is_dataset, list_dataset
-from avsr.preprocessing.corpora.tables.manifest import list_table
+from avsr.preprocessing.corpora.tables.manifest import SUFFIXES, list_table
 from avsr.preprocessing.recordings import MEDIA_SUFFIXES, media_below
 
 SUBTITLES = (".srt", ".vtt")
@@ -61,8 +61,9 @@ def list_items(src: str | Path) -> list[Item]:
     Raises:
         AvsrError: no such folder, or no video in it.
     """
-    if Path(src).is_file():
-        return list_table(Path(src))
+    table = Path(src)
+    if table.is_file() or (table.suffix.lower() in SUFFIXES and not table.exists()):
+        return list_table(table)  # which says so, where it is not there
     root = source_folder(src)
     if is_dataset(root):
         return list_dataset(root)

@@ -72,7 +72,7 @@ _INSTALL = {
     "espeak": "apt-get install espeak-ng",
     "flite": "apt-get install flite",
     "festival": "apt-get install festival festvox-kallpc16k",
-    "pico": install("voices"),
+    "pico": install("ttspico"),
     "kokoro": kokoro.INSTALL,
     "strangers": kokoro.INSTALL,
 }

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from kokoro_onnx import Kokoro
 
 MODEL, VOICES = "kokoro-v1.0.int8.onnx", "voices-v1.0.bin"
-INSTALL = f"{install('kokoro')}, then put {MODEL} and {VOICES} of its releases into AVSR_KOKORO_DIR"
+INSTALL = (
+    f"{install('kokoro_onnx')}, then put {MODEL} and {VOICES} of its releases into AVSR_KOKORO_DIR"
+)
 
 ENGLISH = (
     *(

@@ -83,9 +83,7 @@ CALLS = {
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_row_38_a_wrong_value_is_one_line(
-    name: str, model: Recogniser, tmp_path: Path, monkeypatch
-):
+def test_a_wrong_value_is_one_line(name: str, model: Recogniser, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for value in WRONG:
         if any(type(value) is type(right) and value == right for right in RIGHT.get(name, [])):
@@ -95,7 +93,7 @@ def test_row_38_a_wrong_value_is_one_line(
         assert "\n" not in str(error.value)
 
 
-def test_row_38_what_makes_sense_works(model: Recogniser, tmp_path: Path, shared: Path):
+def test_what_makes_sense_works(model: Recogniser, tmp_path: Path, shared: Path):
     clip = shared / "data/grid/s1/bbaf2n.mp4"
     said = model.transcribe(clip, face=np.int64(0), audio_track=np.int64(1))
     assert said == model.transcribe(clip, face=0, audio_track=1)
@@ -109,7 +107,7 @@ def test_row_38_what_makes_sense_works(model: Recogniser, tmp_path: Path, shared
     assert writers.write(SAID, str(tmp_path / "a.vtt")).read_text().startswith("WEBVTT")
 
 
-def test_row_27_a_transcript_is_not_written_over_its_recording(tmp_path: Path):
+def test_a_transcript_is_not_written_over_its_recording(tmp_path: Path):
     film = tmp_path / "film.txt"
     film.write_text("a recording")
     said = Transcript(str(film), "fake", 1.0, SAID.segments)

@@ -460,7 +460,7 @@ def test_rows_11_and_33_a_stream_that_comes_late_gives_the_words_once_and_a_line
     ("name", "said"),
     [("bbwg1s", "bin blue with g one soon"), ("lwir3s", "lay white in r three soon")],
 )
-def test_row_33_what_is_before_both_streams_is_no_letters(
+def test_what_is_before_both_streams_is_no_letters(
     bundled: NetworkRecogniser,
     shared: Path,
     ffmpeg: str,

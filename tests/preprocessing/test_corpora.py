@@ -254,7 +254,7 @@ LRS_WORDS = "WORD START END ASDSCORE\nBIN 0.11 0.32 5.2\nBLUE 0.32 0.60 6.1\n"
         (LRS_TEXT + "WORD START END\nBIN 0.1 0.3\nBLUE 0.3 inf\n", None),
     ],
 )
-def test_row_12_lrs_text_files_give_their_text_line_and_word_times(
+def test_lrs_text_files_give_their_text_line_and_word_times(
     tmp_path: Path, content: str, words: object
 ) -> None:
     put(tmp_path / "00001.mp4")
@@ -263,7 +263,7 @@ def test_row_12_lrs_text_files_give_their_text_line_and_word_times(
     assert (item.text, item.words, item.problem) == ("BIN BLUE", words, None)
 
 
-def test_row_12_a_sentence_that_begins_like_a_field_is_a_sentence(tmp_path: Path) -> None:
+def test_a_sentence_that_begins_like_a_field_is_a_sentence(tmp_path: Path) -> None:
     put(tmp_path / "a.mp4")
     put(tmp_path / "a.txt", "confidence: I have it\nin the text: here")
     (item,) = folder_corpus.list_items(tmp_path)
@@ -288,7 +288,7 @@ def test_row_12_a_sentence_that_begins_like_a_field_is_a_sentence(tmp_path: Path
         ("clip 1 0.10 0.32 hello\n", "table of times"),
     ],
 )
-def test_row_12_other_formats_do_not_become_the_transcript(
+def test_other_formats_do_not_become_the_transcript(
     tmp_path: Path, content: str, kind: str
 ) -> None:
     put(tmp_path / "a.mp4")
@@ -325,9 +325,7 @@ def test_row_12_other_formats_do_not_become_the_transcript(
         ),
     ],
 )
-def test_row_13_folders_named_as_splits_are_splits(
-    tmp_path: Path, folder: str, split: str | None
-) -> None:
+def test_folders_named_as_splits_are_splits(tmp_path: Path, folder: str, split: str | None) -> None:
     put(tmp_path / folder / "bert" / "a.mp4")
     put(tmp_path / "clips" / folder / "b.mp4")
     (first, second) = folder_corpus.list_items(tmp_path)
@@ -335,7 +333,7 @@ def test_row_13_folders_named_as_splits_are_splits(
     assert found == {"a": (split, "bert"), "b": (split, "clips" if split else folder)}
 
 
-def test_row_13_folders_that_may_be_meant_as_splits_are_told(
+def test_folders_that_may_be_meant_as_splits_are_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name in ("lrs3_val/a.mp4", "my-train/b.mp4", "anna/c.mp4", "val/bert/d.mp4"):
@@ -345,7 +343,7 @@ def test_row_13_folders_that_may_be_meant_as_splits_are_told(
     assert "taken as speakers, not as splits: lrs3_val, my-train;" in record.getMessage()
 
 
-def test_row_13_grid_lists_may_have_other_names_and_suffixes(tmp_path: Path) -> None:
+def test_grid_lists_may_have_other_names_and_suffixes(tmp_path: Path) -> None:
     put(tmp_path / "S1/BBAF2N.MPG")
     put(tmp_path / "S1/align/bbaf2n.align", ALIGN)
     put(tmp_path / "s2/lrarzn.mpg")
@@ -359,7 +357,7 @@ def test_row_13_grid_lists_may_have_other_names_and_suffixes(tmp_path: Path) -> 
     assert items["s1_bbaf2n"].words is not None
 
 
-def test_row_14_names_are_the_same_however_they_are_spelt(tmp_path: Path) -> None:
+def test_names_are_the_same_however_they_are_spelt(tmp_path: Path) -> None:
     put(tmp_path / "cafe\u0301.wav")
     put(tmp_path / "caf\u00e9.txt", "one")
     put(tmp_path / "UPPER.WAV")
@@ -373,7 +371,7 @@ def test_row_14_names_are_the_same_however_they_are_spelt(tmp_path: Path) -> Non
     assert [item.words for item in items if item.text == "three"] == [(("three", 0.0, 1.0),)]
 
 
-def test_row_14_a_text_that_two_recordings_could_have_is_taken_by_neither(tmp_path: Path) -> None:
+def test_a_text_that_two_recordings_could_have_is_taken_by_neither(tmp_path: Path) -> None:
     for name in ("Day.mp4", "DAY.mp4"):
         put(tmp_path / name)
     if len(list(tmp_path.iterdir())) < 2:
@@ -384,7 +382,7 @@ def test_row_14_a_text_that_two_recordings_could_have_is_taken_by_neither(tmp_pa
     )
 
 
-def test_row_14_marked_utf16_is_read(tmp_path: Path) -> None:
+def test_marked_utf16_is_read(tmp_path: Path) -> None:
     put(tmp_path / "a.mp4")
     (tmp_path / "a.txt").write_bytes("h\u00e9llo".encode("utf-16"))
     (item,) = folder_corpus.list_items(tmp_path)
@@ -394,7 +392,7 @@ def test_row_14_marked_utf16_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", [" \n", "", "\ufeff\u200b", "Text:\nConf: 4\n", "\u00a0\r\n\u2060"]
 )
-def test_row_15_an_empty_text_says_that_nothing_is_spoken(tmp_path: Path, content: str) -> None:
+def test_an_empty_text_says_that_nothing_is_spoken(tmp_path: Path, content: str) -> None:
     put(tmp_path / "test/a.mp4")
     put(tmp_path / "test/a.txt", content)
     (item,) = folder_corpus.list_items(tmp_path)

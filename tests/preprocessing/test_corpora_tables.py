@@ -228,10 +228,11 @@ def test_rows_that_cannot_be_used_are_named_by_their_number(tmp_path: Path) -> N
         ("t.csv", "text\nhi\n", "no column for the file; looked for file, path"),
         ("t.csv", "file,text\na.mp4,one, two\n", "more cells than the head"),
         ("t.csv", "", "no row in it"),
-        ("t.jsonl", '{"file": "a.mp4"\n', "cannot be read as a table"),
-        ("t.jsonl", '["a.mp4", "hi"]\n', "a line is no object"),
+        ("t.csv", "file,text\na.mp4,\0\n", "t.csv is not text: save it as CSV in UTF-8"),
+        ("t.jsonl", '{"file": "a.mp4"\n', "line 1, column 17: no JSON: Expecting ',' delimiter"),
+        ("t.jsonl", '{}\n["a.mp4", "hi"]\n', "line 2: no object such as"),
         ("t.xlsx", "", r"use one of \.csv, \.jsonl, \.parquet, \.tsv"),
-        ("t.parquet", "nothing", "cannot be read as a table"),
+        ("t.parquet", "nothing", "cannot be read as a table .it is no parquet file"),
     ],
 )
 def test_a_table_that_cannot_be_read_is_one_line(
@@ -250,6 +251,20 @@ def test_columns_that_nobody_reads_are_told(
     with caplog.at_level(logging.WARNING):
         folder.list_items(put(tmp_path / "t.tsv", "file\ttext\tmood\na.wav\thi\tgood\n"))
     assert "columns that are not read: mood" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+def test_a_table_that_is_not_there_is_no_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(AvsrError, match="no such table"):
+        folder.list_items(tmp_path / name)
+
+
+def test_a_stretch_after_the_end_of_its_file_is_told(tmp_path: Path) -> None:
+    tone(tmp_path / "a.wav", 1)
+    table = put(tmp_path / "t.csv", "file,text,start_s,end_s\na.wav,hi,3,4\na.wav,ho,0,1\n")
+    prepare("folder", table, tmp_path / "dst", workers=0, max_loss=1.0)
+    (row,) = ShardIndex(tmp_path / "dst").info["skipped"]
+    assert row["reason"] == "a.wav: ends too early for a stretch from 3 s on"
 
 
 @pytest.mark.parametrize("media", [False, True])

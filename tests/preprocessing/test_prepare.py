@@ -305,7 +305,7 @@ def test_a_second_run_on_complete_shards_does_nothing(tmp_path: Path, reading: l
         ({"schema": 5}, "index.json: schema 5"),
     ],
 )
-def test_row_36_a_damaged_index_in_the_destination_is_one_line(
+def test_a_damaged_index_in_the_destination_is_one_line(
     tmp_path: Path, reading: list[str], damage: dict, message: str
 ) -> None:
     src = make_source(tmp_path / "src", {"a": "frames 3"})

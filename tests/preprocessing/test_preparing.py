@@ -121,7 +121,11 @@ def test_the_report_tells_what_clips_are_like_and_why_others_are_not_there(
     sheet = cv2.imread(str(dst / "contact-sheet.png"))
     assert sheet.shape[0] > 3 * CROP_SIZE
     assert (sheet == 99).any()
+    (dst / "quality.md").write_text("of the shards that are there")
+    assert main(f"{words} --min-mouth 1".split()) == 1  # refused: other settings
+    assert (dst / "quality.md").read_text() == "of the shards that are there"
     assert main([*words.split(), "--max-skipped", "0.5"]) == 0
+    assert (dst / "quality.md").read_text() == told
 
 
 def test_measures_are_those_of_the_shards(tmp_path: Path, source: Path) -> None:

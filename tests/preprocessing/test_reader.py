@@ -196,7 +196,7 @@ def _arrays(clips: list) -> list[np.ndarray]:
     return [np.concatenate([getattr(clip, name) for clip in clips]) for name in names]
 
 
-def test_row_6_one_person_over_camera_cuts_keeps_her_lips(grid, tmp_path):
+def test_one_person_over_camera_cuts_keeps_her_lips(grid, tmp_path):
     one, two, three = (_frames(grid / f"{name}.mp4", 40) for name in ("bbaf2n", "lwbz4n", "bbaf4p"))
     for middle in (_closer(two, 1.9), _smaller(two, 0.7), [frame[:, ::-1] for frame in two]):
         path = _shots(tmp_path / "cuts.mp4", one, middle, three)
@@ -208,7 +208,7 @@ def test_row_6_one_person_over_camera_cuts_keeps_her_lips(grid, tmp_path):
         assert (lips.std(axis=(1, 2)) > 5).sum() >= 117
 
 
-def test_row_6_a_stranger_in_another_shot_is_not_taken_for_her(grid, tmp_path):
+def test_a_stranger_in_another_shot_is_not_taken_for_her(grid, tmp_path):
     her, him = (
         _frames(grid / "bbaf2n.mp4", 60),
         grid.parents[1] / "grid-others" / "s26" / "bwaq8s.mp4",

@@ -206,7 +206,7 @@ BAD_FIELDS = [
 
 
 @pytest.mark.parametrize(("field", "value"), BAD_FIELDS)
-def test_row_36_a_bad_field_is_one_line_that_names_file_and_field(
+def test_a_bad_field_is_one_line_that_names_file_and_field(
     folder: Path, tmp_path: Path, field: str, value: object
 ) -> None:
     index = json.loads((folder / "index.json").read_text())
@@ -223,9 +223,7 @@ def test_row_36_a_bad_field_is_one_line_that_names_file_and_field(
 @pytest.mark.parametrize(
     "place", [[0, 10**13], [-1, 5], [0, 0], [0], [0, 1, 2], ["0", 5], None, [10**300, 1]]
 )
-def test_row_36_no_clip_is_larger_than_it_can_be(
-    folder: Path, tmp_path: Path, place: object
-) -> None:
+def test_no_clip_is_larger_than_it_can_be(folder: Path, tmp_path: Path, place: object) -> None:
     index = json.loads((folder / "index.json").read_text())
     index["clips"][2]["members"]["flac"] = place
     (tmp_path / "index.json").write_text(json.dumps(index))
@@ -236,13 +234,13 @@ def test_row_36_no_clip_is_larger_than_it_can_be(
 @pytest.mark.parametrize(
     "text", ["[" * 100_000, '{"a":' * 100_000, '{"schema": 1, "clips": [' + "[" * 5000]
 )
-def test_row_36_deep_nesting_is_one_line(tmp_path: Path, text: str) -> None:
+def test_deep_nesting_is_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "index.json").write_text(text)
     with pytest.raises(AvsrError, match=r"index\.json: (not JSON|nested too deeply)"):
         ShardIndex(tmp_path)
 
 
-def test_row_36_a_lying_shard_is_one_line(folder: Path, tmp_path: Path) -> None:
+def test_a_lying_shard_is_one_line(folder: Path, tmp_path: Path) -> None:
     """The json member of a clip is as little to be trusted as the index."""
     shutil.copytree(folder, tmp_path / "copy")
     index = ShardIndex(tmp_path / "copy")
@@ -274,7 +272,7 @@ def test_row_36_a_lying_shard_is_one_line(folder: Path, tmp_path: Path) -> None:
         ("audio_present", 0.5),
     ],
 )
-def test_row_36_an_index_of_other_shards_is_one_line(
+def test_an_index_of_other_shards_is_one_line(
     folder: Path, tmp_path: Path, field: str, value: object
 ) -> None:
     shutil.copytree(folder, tmp_path / "shards")
@@ -289,7 +287,7 @@ def test_row_36_an_index_of_other_shards_is_one_line(
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
-def test_row_36_a_pipe_is_not_waited_for(folder: Path, tmp_path: Path) -> None:
+def test_a_pipe_is_not_waited_for(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "shards")
     index = ShardIndex(tmp_path / "shards")
     path = tmp_path / "shards" / index.entries[0].shard
@@ -299,9 +297,7 @@ def test_row_36_a_pipe_is_not_waited_for(folder: Path, tmp_path: Path) -> None:
         index.load(0)
 
 
-def test_row_22_a_wrong_split_is_answered_with_those_that_exist(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_a_wrong_split_is_answered_with_those_that_exist(folder: Path, tmp_path: Path) -> None:
     index = ShardIndex(folder)
     assert index.select("val") == [2]
     assert index.select() == list(range(6))

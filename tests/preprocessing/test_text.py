@@ -38,7 +38,7 @@ MIXED = st.text(
         ("İSTANBUL ½ \uff37 “x”", "İSTANBUL ½ \uff37 “x”"),  # how it is written stays
     ],
 )
-def test_row_20_what_looks_the_same_is_the_same(text: str, same: str) -> None:
+def test_what_looks_the_same_is_the_same(text: str, same: str) -> None:
     assert canonical(text) == unicodedata.normalize("NFC", same)
 
 

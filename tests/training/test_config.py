@@ -111,7 +111,7 @@ def numbers(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, F
             yield prefix + name, field
 
 
-def test_row_37_every_number_is_finite_and_has_bounds() -> None:
+def test_every_number_is_finite_and_has_bounds() -> None:
     found = dict(numbers(TrainConfig))
     assert len(found) > 40
     for name, field in found.items():

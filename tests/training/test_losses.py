@@ -439,7 +439,7 @@ def input_of(part: torch.nn.Module, run: Callable[..., object], *given: object) 
     return seen.value.args[0]
 
 
-def test_row_24_training_view_is_inference_view_for_every_legal_crop(
+def test_training_view_is_inference_view_for_every_legal_crop(
     corpus: Callable[..., Path],
 ) -> None:
     store = ClipStore([corpus([make_clip(0, "bin a", 8)])], "train", TOKENIZER)
@@ -461,7 +461,7 @@ def test_row_24_training_view_is_inference_view_for_every_legal_crop(
 
 
 @pytest.mark.parametrize("crop", [31, 97, 0, 64.5])
-def test_row_24_a_crop_beyond_what_is_stored_is_refused_in_one_line(crop: float) -> None:
+def test_a_crop_beyond_what_is_stored_is_refused_in_one_line(crop: float) -> None:
     with pytest.raises(AvsrError, match="crop") as error:
         TrainConfig(model={"crop": crop}).network(TOKENIZER)
     assert "\n" not in str(error.value)

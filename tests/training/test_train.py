@@ -285,7 +285,7 @@ def test_a_run_is_not_overwritten_nor_resumed_with_another_recipe(
         train(recipe, [folder], out, resume=True, overrides=more, say=quiet)
 
 
-def test_row_21_a_resumed_run_may_be_longer_and_its_optimiser_another(
+def test_a_resumed_run_may_be_longer_and_its_optimiser_another(
     recipe: str, corpus: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder, out, lines = corpus(), tmp_path / "run", []
@@ -386,7 +386,7 @@ def infinite_weight(losses: dict[str, torch.Tensor], objective: Objective) -> No
         (infinite_weight, "audio_space.weight not finite"),
     ],
 )
-def test_row_23_what_is_not_finite_stops_the_run_before_anything_is_saved_over(
+def test_what_is_not_finite_stops_the_run_before_anything_is_saved_over(
     recipe: str,
     corpus: Callable[..., Path],
     tmp_path: Path,
@@ -506,7 +506,7 @@ def test_resume_begins_where_nothing_was_saved_and_says_so(
     assert any("step 2 of 3" in line for line in later)
 
 
-def test_row_37_a_state_that_cannot_be_used_is_named_in_one_line(
+def test_a_state_that_cannot_be_used_is_named_in_one_line(
     recipe: str, corpus: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder, out = corpus(), tmp_path / "run"
@@ -1075,7 +1075,7 @@ def test_a_whisper_encoder_learns_at_a_rate_of_its_own() -> None:
     ],
     ids=["French", "Chinese", "German", "capitals"],
 )
-def test_row_16_texts_of_another_alphabet_extend_the_vocabulary_of_init(
+def test_texts_of_another_alphabet_extend_the_vocabulary_of_init(
     run_of_one_step: tuple[str, Path, Path],
     corpus: Callable[..., Path],
     tmp_path: Path,
@@ -1101,7 +1101,7 @@ def test_row_16_texts_of_another_alphabet_extend_the_vocabulary_of_init(
     assert head[:, rows:].abs().sum() > 0
 
 
-def test_row_16_a_head_that_has_to_learn_new_characters_cannot_be_frozen(
+def test_a_head_that_has_to_learn_new_characters_cannot_be_frozen(
     run_of_one_step: tuple[str, Path, Path], corpus: Callable[..., Path], tmp_path: Path
 ) -> None:
     recipe, _, begun = run_of_one_step
@@ -1112,7 +1112,7 @@ def test_row_16_a_head_that_has_to_learn_new_characters_cannot_be_frozen(
 
 
 @pytest.mark.parametrize("lost", ["short", "no text"])
-def test_row_16_a_run_that_would_lose_most_of_its_clips_does_not_start(
+def test_a_run_that_would_lose_most_of_its_clips_does_not_start(
     recipe: str, corpus: Callable[..., Path], tmp_path: Path, lost: str
 ) -> None:
     bad = [

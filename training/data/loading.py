@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
 from avsr.base.errors import AvsrError
+from avsr.base.processes.machine import cores
 from avsr.model.config import ModelConfig
 from avsr.model.tokenizer import Tokenizer
 from avsr.preprocessing.streaming import ShardFolder
@@ -114,20 +116,33 @@ def loader(
         "multiprocessing_context": multiprocessing_context if workers else None,
     }
     batches: DataLoader
-    if isinstance(plan, StreamPlan):
-        batches = DataLoader(_ToldStream(dataset, plan), batch_size=None, **how)
-    else:
-        # its items are (epoch, clip, followers) keys
-        batches = DataLoader(
-            _Told(dataset),
-            batch_sampler=plan,
-            collate_fn=_collate_told,
-            **how,  # type: ignore[arg-type]
-        )
-    for batch in batches:
+    with warnings.catch_warnings():
+        # more workers than cores, see `workers_told`
+        warnings.filterwarnings("ignore", message="This DataLoader will create")
+        if isinstance(plan, StreamPlan):
+            batches = DataLoader(_ToldStream(dataset, plan), batch_size=None, **how)
+        else:
+            # its items are (epoch, clip, followers) keys
+            batches = DataLoader(
+                _Told(dataset),
+                batch_sampler=plan,
+                collate_fn=_collate_told,
+                **how,  # type: ignore[arg-type]
+            )
+        made = iter(batches)
+    for batch in made:
         if isinstance(batch, AvsrError):
             raise batch
         yield batch
+
+
+def workers_told(workers: int) -> str:
+    """That there are more workers than cores, in a line for people; empty where there are not."""
+    most = cores()
+    if workers <= most:
+        return ""
+    there = "there is 1 core" if most == 1 else f"there are {most} cores"
+    return f"data.workers is {workers}, and {there}: more workers than cores make nothing faster"
 
 
 class _Told(Dataset):

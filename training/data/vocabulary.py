@@ -79,8 +79,8 @@ def learnt_pieces(texts: Sequence[str], size: int) -> Tokenizer:
         import sentencepiece
     except ImportError as error:
         raise AvsrError(
-            f"tokens.kind = pieces needs the package sentencepiece: {install('train')}; or set "
-            "tokens.kind=characters"
+            f"tokens.kind = pieces needs the package sentencepiece: "
+            f"{install('sentencepiece')}; or set tokens.kind=characters"
         ) from error
     characters = {char for text in texts for char in text}
     if len(characters) + 2 > size:

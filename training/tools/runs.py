@@ -55,7 +55,7 @@ def find_runs(folders: Sequence[Path]) -> list[RunFound]:
     """The runs in folders: each is one, or holds some.
 
     Raises:
-        AvsrError: a folder is none and holds none.
+        AvsrError: a folder is none and holds none, or its recipe cannot be read or is none.
     """
     found = []
     for folder in folders:
@@ -117,6 +117,8 @@ def _read(folder: Path) -> RunFound:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise AvsrError(f"{folder / CONFIG}: cannot be read ({error}): leave the run out") from None
+    if not (isinstance(config, dict) and isinstance(config.get("optim"), dict)):
+        raise AvsrError(f"{folder / CONFIG}: is no recipe of a run: leave the folder out")
     curves: dict[str, Curve] = {}
     if (folder / BOARD).is_dir():
         events = EventAccumulator(str(folder / BOARD), size_guidance={"scalars": 0})

@@ -101,7 +101,7 @@ def _ray() -> Any:
     try:
         import ray
     except ImportError as error:
-        raise AvsrError(f"the engine ray needs Ray: {install('cluster')}") from error
+        raise AvsrError(f"the engine ray needs Ray: {install('ray')}") from error
     return ray
 
 

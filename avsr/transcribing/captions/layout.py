@@ -62,7 +62,7 @@ class Layout:
         """A layout as it is written on the command line, such as "chars=32,lines=1".
 
         Raises:
-            UsageError: no such key, or no such value.
+            UsageError: no such key, one that is there twice, or no such value.
         """
         kinds = {field.name: int if field.type == "int" else float for field in fields(cls)}
         values: dict[str, float] = {}
@@ -71,6 +71,8 @@ class Layout:
             if name not in kinds:
                 known = ", ".join(f"{key}={value:g}" for key, value in vars(cls()).items())
                 raise UsageError(f"layout {part!r}: give some of {known}")
+            if name in values:
+                raise UsageError(f"layout {part!r}: {name} is there twice: give it once")
             try:
                 values[name] = kinds[name](value)
             except ValueError as error:

@@ -62,9 +62,13 @@ def transcribe(
         AvsrError: as there.
         MediaError: the file cannot be read.
     """
+    if are_wanted(speakers) or is_speaking(face):
+        refuse_reader(reader)
     if are_wanted(speakers):
         names = names_of(speakers, face)
         return _of_everybody(recogniser, path, modality, names, progress, audio_track, hear)
+    if is_speaking(face) and stream_for(recogniser, modality) == "audio":
+        face = "main"  # nobody's lips are read
     if is_speaking(face):
         reader = _reader_of_speaker(recogniser, path, modality, audio_track)
         face = "main"
@@ -80,6 +84,17 @@ def is_speaking(face: object) -> bool:
 def are_wanted(speakers: object) -> bool:
     """Whether it is asked who speaks; of anything that a caller may give, an array too."""
     return bool(speakers) if isinstance(speakers, bool | Sequence | None) else True
+
+
+def refuse_reader(reader: ClipReader | None) -> None:
+    """Refuses what reads a file once, where it is gone through more than once to find who speaks.
+
+    Raises:
+        UsageError: there is one, which is closed.
+    """
+    if reader is not None:
+        reader.close()
+        raise UsageError("reader: leave it out with speakers and with face 'speaking'")
 
 
 def names_of(speakers: bool | Sequence[str], face: str | int = "main") -> list[str]:

@@ -46,7 +46,7 @@ def _pyarrow() -> Any:
         import pyarrow.parquet
     except ImportError as error:
         raise AvsrError(
-            f"tables of Arrow and parquet need pyarrow: {install('corpora')}"
+            f"tables of Arrow and parquet need pyarrow: {install('pyarrow')}"
         ) from error
     return pyarrow
 
@@ -60,9 +60,10 @@ def read_parquet(path: Path) -> list[dict[str, Any]]:
     """
     pyarrow = _pyarrow()
     try:
-        return pyarrow.parquet.read_table(path).to_pylist()
+        with open(path, "rb") as file:
+            return pyarrow.parquet.read_table(file).to_pylist()
     except pyarrow.ArrowException as error:
-        raise ValueError(str(error)) from error
+        raise ValueError("it is no parquet file, or a damaged one") from error
 
 
 def is_dataset(folder: Path) -> bool:

@@ -36,7 +36,11 @@ def list_table(path: Path) -> list[Item]:
     """
     try:
         rows = _read(path)
-    except (OSError, ValueError, csv.Error) as error:
+    except FileNotFoundError as error:
+        raise AvsrError(f"{path}: no such table; name one, or the folder of the corpus") from error
+    except OSError as error:
+        raise AvsrError(f"{path}: cannot be read as a table ({error.strerror})") from error
+    except (ValueError, csv.Error) as error:
         raise AvsrError(f"{path}: cannot be read as a table ({error})") from error
     if not rows:
         raise AvsrError(f"{path}: no row in it; give one for each clip, with `file` and `text`")
@@ -60,15 +64,34 @@ def _read(path: Path) -> Sequence[Row]:
     if suffix == ".parquet":
         return read_parquet(path)
     if suffix == ".jsonl":
-        rows = [json.loads(line) for line in read_text(path).splitlines() if line.strip()]
-        if not all(isinstance(row, dict) for row in rows):
-            raise ValueError('a line is no object such as {"file": "a.mp4", "text": "good day"}')
-        return rows
+        lines = enumerate(_text(path).split("\n"), 1)
+        return [_object(line, number) for number, line in lines if line.strip()]
     if suffix not in SUFFIXES:
         raise ValueError(f"use one of {', '.join(sorted(SUFFIXES))}")
     separator = "\t" if suffix == ".tsv" else ","
-    text = io.StringIO(read_text(path), newline="")
+    text = io.StringIO(_text(path), newline="")
     table = list(csv.DictReader(text, delimiter=separator))
     if any(None in row for row in table):
         raise ValueError("a row has more cells than the head; put what holds a comma in quotes")
     return table
+
+
+def _text(path: Path) -> str:
+    """The text of a table; raises ValueError where it is none."""
+    try:
+        return read_text(path)
+    except ValueError as error:
+        raise ValueError(f"{error}: save it as CSV in UTF-8, a spreadsheet by its export") from None
+
+
+def _object(line: str, number: int) -> Row:
+    """The row that a line of JSON is; raises ValueError where it is none."""
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        where = f"line {number}, column {error.colno}"
+        raise ValueError(f"{where}: no JSON: {error.msg}") from None
+    if not isinstance(row, dict):
+        example = '{"file": "a.mp4", "text": "good day"}'
+        raise ValueError(f"line {number}: no object such as {example}")
+    return row

@@ -42,7 +42,7 @@ def test_another_way_to_the_same_output_is_ours(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     "kind", ["itself", "symbolic link", "hard link", "dots", "output is a link"]
 )
-def test_row_27_an_input_is_never_replaced_whatever_it_is_called(tmp_path: Path, kind: str):
+def test_an_input_is_never_replaced_whatever_it_is_called(tmp_path: Path, kind: str):
     film = tmp_path / "film.txt"
     film.write_text("a recording")
     target = source = film
@@ -63,7 +63,7 @@ def test_row_27_an_input_is_never_replaced_whatever_it_is_called(tmp_path: Path,
             outputs.refuse([target], [source], overwrite=overwrite)
 
 
-def test_row_27_what_is_no_file_is_refused_even_when_overwriting(tmp_path: Path):
+def test_what_is_no_file_is_refused_even_when_overwriting(tmp_path: Path):
     (tmp_path / "a.txt").mkdir()
     os.mkfifo(tmp_path / "b.txt")
     (tmp_path / "c.txt").symlink_to("nowhere")

@@ -69,6 +69,15 @@ def test_nothing_found_is_a_failure_and_the_rest_is_done(avsr, recogniser, talks
     assert "1 done, 1 failed" in err
 
 
+def test_a_folder_that_holds_nothing_is_told_once_however_often_it_is_named(
+    avsr, recogniser, talks
+):
+    Path("nothing").mkdir()
+    err = avsr("transcribe", "nothing", "nothing", "talks/a.mp4")[2]
+    assert err.count("avsr: nothing: ") == 1
+    assert "1 done, 1 failed" in err
+
+
 def test_brackets_in_a_name_are_no_pattern(avsr, recogniser, talks: Path):
     Path("a[1].mp4").write_bytes(b"x")
     assert avsr("transcribe", "a[1].mp4") == (0, "a[1] one\na[1] two\n", "")
@@ -111,8 +120,10 @@ def test_skip_existing_goes_on_with_pages_that_were_not_made(avsr, recogniser, t
     command = ("transcribe", "talks", "-o", "out", "--keep-tree", "--skip-existing")
     Path("out/week 2").mkdir()
     Path("out/c.txt").rename("out/week 2/c.txt")
+    Path("out/B.txt").write_text("corrected by hand")
     avsr(*command, "--explain", "pages")
     assert asked(recogniser) == ["talks/B.WAV"]
+    assert Path("out/B.txt").read_text() == "corrected by hand"
 
 
 def test_a_place_where_no_page_can_be_written_is_told_before_work(avsr, recogniser, talks: Path):

@@ -20,9 +20,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])
-def test_row_27_input_is_never_overwritten(
-    avsr, recogniser, tmp_path: Path, monkeypatch, overwrite
-):
+def test_input_is_never_overwritten(avsr, recogniser, tmp_path: Path, monkeypatch, overwrite):
     monkeypatch.chdir(tmp_path)
     for name in ("foo.txt", "a.mp4", "a.json", "words.vtt"):
         (tmp_path / name).write_text(f"the user's {name}")
@@ -47,7 +45,7 @@ def test_row_27_input_is_never_overwritten(
     assert recogniser.loaded == []
 
 
-def test_row_27_other_peoples_files_are_refused_before_work(avsr, recogniser, tmp_path: Path):
+def test_other_peoples_files_are_refused_before_work(avsr, recogniser, tmp_path: Path):
     for name in ("keep.mp4", "keep.txt", "other.mp4"):
         (tmp_path / name).write_text("the user's own")
     files = (tmp_path / "other.mp4", tmp_path / "keep.mp4")
@@ -61,7 +59,7 @@ def test_row_27_other_peoples_files_are_refused_before_work(avsr, recogniser, tm
     assert (tmp_path / "keep.txt").read_text() == "keep one\nkeep two\n"
 
 
-def test_row_27_the_same_command_twice_is_fine(avsr, recogniser, tmp_path: Path):
+def test_the_same_command_twice_is_fine(avsr, recogniser, tmp_path: Path):
     command = ("transcribe", "a.mp4", "b.mkv", "-f", "all", "-o", tmp_path / "out")
     assert avsr(*command)[:2] == avsr(*command)[:2] == (0, "")
     (tmp_path / "out" / "a.srt").write_text("corrected by hand")
@@ -69,7 +67,7 @@ def test_row_27_the_same_command_twice_is_fine(avsr, recogniser, tmp_path: Path)
     assert (tmp_path / "out" / "a.srt").read_text() == "corrected by hand"
 
 
-def test_row_27_a_file_made_while_we_work_is_kept(avsr, recogniser, tmp_path: Path, monkeypatch):
+def test_a_file_made_while_we_work_is_kept(avsr, recogniser, tmp_path: Path, monkeypatch):
     work = recogniser.transcribe
 
     def transcribe(path: Path, **options: object) -> object:
@@ -85,7 +83,7 @@ def test_row_27_a_file_made_while_we_work_is_kept(avsr, recogniser, tmp_path: Pa
 
 @pytest.mark.parametrize("again", ["x.mp4", "./x.mp4", "here/x.mp4"])
 @pytest.mark.parametrize("out", [(), ("-o", "out")])
-def test_row_39_the_same_file_named_twice_is_said(
+def test_the_same_file_named_twice_is_said(
     avsr, recogniser, tmp_path: Path, monkeypatch, again, out
 ):
     monkeypatch.chdir(tmp_path)
@@ -97,7 +95,7 @@ def test_row_39_the_same_file_named_twice_is_said(
     assert recogniser.loaded == []
 
 
-def test_row_39_standard_output_is_no_folder(avsr, recogniser, tmp_path: Path, monkeypatch):
+def test_standard_output_is_no_folder(avsr, recogniser, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, out, err = avsr("transcribe", "a.wav", "-o", "-")
     assert (code, out) == (2, "")
@@ -105,7 +103,7 @@ def test_row_39_standard_output_is_no_folder(avsr, recogniser, tmp_path: Path, m
     assert not Path("-").exists()
 
 
-def test_row_39_a_name_too_long_to_write_is_told_before_work(avsr, recogniser, tmp_path: Path):
+def test_a_name_too_long_to_write_is_told_before_work(avsr, recogniser, tmp_path: Path):
     longest = "n" * 251 + ".mp4"
     status, _, err = avsr("transcribe", longest, "-o", tmp_path / "out")
     assert status == 2

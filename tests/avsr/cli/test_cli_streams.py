@@ -41,7 +41,7 @@ def show(*files: str, **environment: str) -> tuple[int, bytes, bytes]:
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "latin-1", "utf-8"])
-def test_row_17_a_chosen_encoding_loses_no_text(encoding: str):
+def test_a_chosen_encoding_loses_no_text(encoding: str):
     status, out, err = show("你好.wav", "für.wav", PYTHONIOENCODING=encoding)
     lines = ("你好.wav", "für.wav")
     expected = [line.encode(encoding, "backslashreplace") for line in lines]
@@ -50,14 +50,14 @@ def test_row_17_a_chosen_encoding_loses_no_text(encoding: str):
 
 
 @pytest.mark.parametrize("utf8", ["0", "1"])
-def test_row_17_what_is_redirected_is_utf_8_in_any_locale(utf8: str):
+def test_what_is_redirected_is_utf_8_in_any_locale(utf8: str):
     status, out, err = show("你好.wav", LC_ALL="C", PYTHONCOERCECLOCALE="0", PYTHONUTF8=utf8)
     assert (status, out.decode(), err.decode()) == (0, "你好.wav\n", "avsr: 你好.wav: warned\n")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("arguments", [("transcribe", "--help"), ("models",), ("--version",)])
-def test_row_17_a_full_disk_is_one_line(arguments: tuple[str, ...]):
+def test_a_full_disk_is_one_line(arguments: tuple[str, ...]):
     command = [sys.executable, "-m", "avsr", *arguments]
     with open("/dev/full", "w") as full:
         done = subprocess.run(
@@ -82,7 +82,7 @@ def test_nobody_to_tell_is_no_error():
     assert (done.returncode, done.stdout) == (0, b"a\n")
 
 
-def test_row_39_control_characters_of_a_name_are_shown_and_not_obeyed():
+def test_control_characters_of_a_name_are_shown_and_not_obeyed():
     assert one_line("a\x1b[31mb\r\n\tc\x9b\u202e.mp4") == r"a\x1b[31mb c\x9b\u202e.mp4"
     assert (
         printable("a  b\udce4\udcbd\udca0\udcff\ud800")
@@ -98,7 +98,7 @@ def test_row_39_control_characters_of_a_name_are_shown_and_not_obeyed():
     ("number", "line"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")]
 )
 @pytest.mark.parametrize("wait_s", [0.0, 0.1, 0.2, 0.4, 0.8])
-def test_row_35_a_signal_at_any_moment_is_one_line(
+def test_a_signal_at_any_moment_is_one_line(
     number: signal.Signals, line: str, wait_s: float, tmp_path: Path
 ):
     """From the first line of the program on: before that it is Python alone that runs."""
@@ -133,7 +133,7 @@ def test_row_35_a_signal_at_any_moment_is_one_line(
         "time.sleep(9)",
     ],
 )
-def test_row_35_an_interrupt_that_a_library_swallows_ends_all_the_same(swallow: str):
+def test_an_interrupt_that_a_library_swallows_ends_all_the_same(swallow: str):
     code = (
         "import signal, sys, time; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from avsr import cli\nfrom avsr.cli.program import app\nfrom avsr.base.console import "

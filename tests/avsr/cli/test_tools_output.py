@@ -20,7 +20,7 @@ def texts(tmp_path: Path) -> Path:
     return path
 
 
-def test_row_27_an_ngram_model_never_replaces_its_texts_or_a_file_of_others(
+def test_an_ngram_model_never_replaces_its_texts_or_a_file_of_others(
     texts: Path, tmp_path: Path, capsys
 ):
     assert main(["ngram", str(texts), str(texts), "--overwrite"]) == 2
@@ -48,7 +48,7 @@ def test_row_27_an_ngram_model_never_replaces_its_texts_or_a_file_of_others(
         lambda mine, other, data: main(["embedding", other, data, "--out", mine]),
     ],
 )
-def test_row_27_tools_refuse_before_they_work(
+def test_tools_refuse_before_they_work(
     call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ):
     mine = tmp_path / "mine.safetensors"
@@ -60,14 +60,14 @@ def test_row_27_tools_refuse_before_they_work(
 
 
 @pytest.mark.parametrize("name", ["report.md", "results.json", "report.html", FILE])
-def test_row_27_evaluate_leaves_other_peoples_files_alone(tmp_path: Path, name: str):
+def test_evaluate_leaves_other_peoples_files_alone(tmp_path: Path, name: str):
     (tmp_path / name).write_text("the user's own")
     with pytest.raises(AvsrError, match="choose another folder"):
         HypothesisStore(tmp_path, {"model": "m"})
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: "the user's own"}
 
 
-def test_row_27_train_leaves_other_peoples_files_alone(tmp_path: Path):
+def test_train_leaves_other_peoples_files_alone(tmp_path: Path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(AvsrError, match="choose another --out"):
         train("grid-tiny", [tmp_path], tmp_path)

@@ -157,7 +157,7 @@ def test_neither_name_nor_file(tmp_path):
     assert load_grammar(tmp_path / "mine.txt").slots == (("yes", "no"),)
 
 
-def test_row_20_a_grammar_is_in_canonical_form(tmp_path):
+def test_a_grammar_is_in_canonical_form(tmp_path):
     (tmp_path / "g.txt").write_text(
         "\u200b\n e\u0301 te\u0301 | a\u200bb # c\n", encoding="utf-8-sig"
     )

@@ -125,7 +125,7 @@ ngram 3=2
         (("b", "yak", "b"), [-0.5 - 1.5, -2.0, -0.3 - 1.5]),
     ],
 )
-def test_row_26_unknown_words_are_unk_before_others_too(
+def test_unknown_words_are_unk_before_others_too(
     tmp_path: Path, spelling: str, text: tuple[str, ...], log10: list[float]
 ):
     """By hand, as KenLM scores it: every word outside the model has the index of <unk>, also in the
@@ -143,7 +143,7 @@ def test_row_26_unknown_words_are_unk_before_others_too(
     assert spelt == pytest.approx(math.log(10) * sum(log10) + OOV_PENALTY * unknown)
 
 
-def test_row_26_a_model_without_unk_backs_off_past_unknown_words(tmp_path: Path):
+def test_a_model_without_unk_backs_off_past_unknown_words(tmp_path: Path):
     model = estimate(["a b", "a b a"], order=3)
     grams = {gram: value for gram, value in model.grams.items() if UNKNOWN not in gram}
     without = Arpa(3, grams, model.backoff)
@@ -314,7 +314,7 @@ def test_what_is_no_probability_is_refused(tmp_path: Path, number: str):
     ("name", "packed"), [("m.arpa", True), ("M.ARPA.GZ", True), ("m.gz", False)]
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-def test_row_26_packed_or_marked_files_are_known_by_their_content(
+def test_packed_or_marked_files_are_known_by_their_content(
     tmp_path: Path, name: str, packed: bool, encoding: str
 ):
     content = ARPA.replace("\n", "\r\n").encode(encoding)
@@ -322,7 +322,7 @@ def test_row_26_packed_or_marked_files_are_known_by_their_content(
     assert read_arpa(tmp_path / name).log10(("<s>", "a"), "ab") == -0.1
 
 
-def test_row_20_words_of_a_model_and_of_texts_are_in_canonical_form(tmp_path: Path):
+def test_words_of_a_model_and_of_texts_are_in_canonical_form(tmp_path: Path):
     path = tmp_path / "m.arpa"
     path.write_text(ARPA.replace("ab", "e\u0301").replace("-1.0 a -0.25", "-1.0 a\u200b -0.25"))
     assert read_arpa(path).log10(("<s>", "a"), "\u00e9") == -0.1
@@ -340,7 +340,7 @@ def test_row_20_words_of_a_model_and_of_texts_are_in_canonical_form(tmp_path: Pa
     ]
 
 
-def test_row_26_a_count_of_thousands_of_digits_and_a_word_that_never_comes(tmp_path: Path):
+def test_a_count_of_thousands_of_digits_and_a_word_that_never_comes(tmp_path: Path):
     path = tmp_path / "m.arpa"
     path.write_text(ARPA.replace("ngram 2=3", f"ngram 2={'9' * 5000}"))
     with pytest.raises(AvsrError, match=r"m.arpa, line \d+: '9+' is no count"):

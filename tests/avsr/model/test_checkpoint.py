@@ -293,7 +293,7 @@ def data_start(path: Path) -> int:
         ("bundled", "one bit"),
     ],
 )
-def test_row_34_damaged_weights_are_refused(file: Path, tmp_path: Path, which: str, damage: str):
+def test_damaged_weights_are_refused(file: Path, tmp_path: Path, which: str, damage: str):
     path = file
     if which == "bundled":
         path = tmp_path / "copy.safetensors"
@@ -313,7 +313,7 @@ def test_row_34_damaged_weights_are_refused(file: Path, tmp_path: Path, which: s
 
 
 @pytest.mark.parametrize("damage", [torch.zeros_like, lambda tensor: tensor * 1e6])
-def test_row_34_files_without_a_checksum_load_unless_they_are_no_weights(file: Path, damage):
+def test_files_without_a_checksum_load_unless_they_are_no_weights(file: Path, damage):
     rewrite(file, lambda weights, about: {key: about[key] for key in ("config", "info")})
     checkpoint.load(file)
     rewrite(
@@ -322,7 +322,7 @@ def test_row_34_files_without_a_checksum_load_unless_they_are_no_weights(file: P
     assert "damaged" in refused(file)
 
 
-def test_row_34_the_checksum_of_the_bundled_model_is_that_of_its_weights():
+def test_the_checksum_of_the_bundled_model_is_that_of_its_weights():
     path = checkpoint.resolve("default")
     with safe_open(path, framework="np") as file:
         about = json.loads(file.metadata()[checkpoint.KEY])

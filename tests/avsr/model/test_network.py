@@ -143,7 +143,7 @@ def test_more_outputs_a_frame_say_the_same_until_they_are_trained(fusion: str) -
 
 
 @pytest.mark.parametrize("outputs", [1, 2])
-def test_row_16_another_vocabulary_keeps_what_is_known_of_its_tokens(outputs: int) -> None:
+def test_another_vocabulary_keeps_what_is_known_of_its_tokens(outputs: int) -> None:
     model, batch = small_model(outputs_per_frame=outputs, self_conditioning=False), inputs((20, 9))
     wider = with_tokens(model, [*TOKENS, "é", "ß"])
     plain, more = run(model, batch), run(wider, batch)

@@ -20,7 +20,7 @@ def test_decoding_gives_back_what_was_encoded(text: str) -> None:
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-def test_row_20_one_token_for_what_looks_the_same_and_none_for_what_cannot_be_seen() -> None:
+def test_one_token_for_what_looks_the_same_and_none_for_what_cannot_be_seen() -> None:
     texts = [
         "café",
         "cafe\u0301",

@@ -234,9 +234,7 @@ def test_a_changed_source_file_is_another_model(module):
     assert load(f"python:{name}:f").sha256 != first
 
 
-def test_row_25_a_changed_helper_is_another_model_and_never_runs_unnoticed(
-    tmp_path: Path, monkeypatch
-):
+def test_a_changed_helper_is_another_model_and_never_runs_unnoticed(tmp_path: Path, monkeypatch):
     """With files of one size written within one second too."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "helper_row25.py").write_text("WORD = 'red'\n")
@@ -267,7 +265,7 @@ def test_row_25_a_changed_helper_is_another_model_and_never_runs_unnoticed(
 
 
 @pytest.mark.parametrize("form", ["{path}", "--model={path}", "{folder}", "-m asr_weights"])
-def test_row_25_files_that_a_command_names_are_part_of_it(tmp_path: Path, monkeypatch, form: str):
+def test_files_that_a_command_names_are_part_of_it(tmp_path: Path, monkeypatch, form: str):
     monkeypatch.chdir(tmp_path)
     weights = tmp_path / "asr_weights.py"
     spec = (
@@ -565,7 +563,7 @@ def test_what_whisper_cannot_do_is_one_line(
 
 def test_without_faster_whisper_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "faster_whisper", None)
-    with pytest.raises(AvsrError, match=re.escape(install("whisper"))) as error:
+    with pytest.raises(AvsrError, match=re.escape(install("faster_whisper"))) as error:
         load("faster-whisper:tiny.en")
     one_line(error)
 
@@ -630,7 +628,7 @@ def test_a_checkpoint_may_name_its_decoding():
 
 
 @pytest.mark.parametrize("kind", ["lm", "grammar"])
-def test_row_25_the_content_of_a_language_file_is_part_of_the_model(tmp_path: Path, kind: str):
+def test_the_content_of_a_language_file_is_part_of_the_model(tmp_path: Path, kind: str):
     file = tmp_path / "language"
     found = []
     for word in ("bin", "bin", "set"):

@@ -29,7 +29,7 @@ def transcripts(model: NetworkRecogniser, files: list[Path]) -> list[Transcript]
     return [one for one in found if isinstance(one, Transcript)]
 
 
-def test_row_3_free_speech_is_told(model: NetworkRecogniser, shared: Path) -> None:
+def test_free_speech_is_told(model: NetworkRecogniser, shared: Path) -> None:
     speakers: dict[str, list[Path]] = {}
     for file in sorted((shared / "data" / "speech" / "librispeech").glob("*.opus")):
         speakers.setdefault(file.name.split("-")[0], []).append(file)
@@ -42,7 +42,7 @@ def test_row_3_free_speech_is_told(model: NetworkRecogniser, shared: Path) -> No
         assert any("not of the language of the model" in line for line in one.warnings)
 
 
-def test_row_3_grid_is_not_told(model: NetworkRecogniser, shared: Path) -> None:
+def test_grid_is_not_told(model: NetworkRecogniser, shared: Path) -> None:
     root = shared / "data" / "grid-others"
     names = (root / "val.txt").read_text().split()
     found = transcripts(model, [root / f"{name}.mp4" for name in names[::2]])

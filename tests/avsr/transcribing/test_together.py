@@ -93,7 +93,7 @@ def noise(path: Path, seconds: float = 2.0) -> Path:
     return path
 
 
-def test_section_3_many_files_of_which_long_ones_are_read_one_at_a_time(
+def test_many_files_of_which_long_ones_are_read_one_at_a_time(
     recogniser: NetworkRecogniser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     long = [noise(tmp_path / f"long{i}.wav", recogniser.window_s + 1) for i in range(3)]

@@ -125,9 +125,7 @@ WORDS = {
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(data=st.data())
-def test_row_4_words_do_not_depend_on_where_windows_fall(
-    kind: str, per_frame: int, data: st.DataObject
-):
+def test_words_do_not_depend_on_where_windows_fall(kind: str, per_frame: int, data: st.DataObject):
     """Words that touch, that end within a frame, without any pause, longer than a window, one a
     window."""
     word, gap = WORDS[kind]
@@ -147,7 +145,7 @@ def test_row_4_words_do_not_depend_on_where_windows_fall(
         said(outputs, per_frame, window_s)
 
 
-def test_row_4_a_word_that_begins_half_a_frame_before_the_cut():
+def test_a_word_that_begins_half_a_frame_before_the_cut():
     """Touching words, each an odd number of outputs, two to a frame: the seams of 3 s windows fall
     within frames."""
     outputs = "".join(f"{'a' * n}{'b' * n}{'c' * (n + 1)} " for n in [2, 3, 4, 5, 6, 7] * 20)
@@ -192,9 +190,7 @@ def test_silence_takes_few_windows():
     ),
     window_s=st.sampled_from([3.0, 5.0, 20.0]),
 )
-def test_row_5_a_chinese_text_has_a_timed_unit_for_each_letter(
-    per_frame: int, pieces, window_s: float
-):
+def test_a_chinese_text_has_a_timed_unit_for_each_letter(per_frame: int, pieces, window_s: float):
     outputs = "".join(char * lasts + "-" * gap for char, lasts, gap in pieces * 8)[
         : 119 * FPS * per_frame
     ]
@@ -206,7 +202,7 @@ def test_row_5_a_chinese_text_has_a_timed_unit_for_each_letter(
 
 
 @pytest.mark.parametrize("pause", [0, 1, 5, 12, 30])
-def test_row_5_latin_letters_without_spaces_are_parted_at_pauses(pause: int):
+def test_latin_letters_without_spaces_are_parted_at_pauses(pause: int):
     """Passages are timed by themselves, whatever the window, and every one comes once."""
     passages = [
         f"bin{colour}at{letter}now" for colour in ("blue", "green", "red") for letter in "abcdefgh"
@@ -224,7 +220,7 @@ def test_row_5_latin_letters_without_spaces_are_parted_at_pauses(pause: int):
         )
 
 
-def test_row_5_a_passage_begins_where_it_is_spoken():
+def test_a_passage_begins_where_it_is_spoken():
     passage = "-".join("binblueatftwonow")
     words = said("-" * 100 + passage + "-" * 20 + passage + "-" * 20 + passage, 1, 20)
     assert [(word.word, round(word.start_s * FPS)) for word in words] == [

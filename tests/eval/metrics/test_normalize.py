@@ -61,7 +61,7 @@ SAME = [
 
 
 @pytest.mark.parametrize(("one", "other"), SAME)
-def test_row_18_spellings_of_the_same_words_have_no_errors(one: str, other: str) -> None:
+def test_spellings_of_the_same_words_have_no_errors(one: str, other: str) -> None:
     assert wer([one], [other]).rate == cer([one], [other]).rate == 0
 
 
@@ -81,12 +81,12 @@ DIFFERENT = [
 
 
 @pytest.mark.parametrize(("one", "other"), DIFFERENT)
-def test_row_18_other_words_stay_other_words(one: str, other: str) -> None:
+def test_other_words_stay_other_words(one: str, other: str) -> None:
     assert wer([one], [other]).errors > 0
     assert cer([one], [other]).errors > 0
 
 
-def test_row_18_a_letter_is_a_word_where_the_script_has_no_spaces() -> None:
+def test_a_letter_is_a_word_where_the_script_has_no_spaces() -> None:
     said, heard = (
         "\u4eca\u5929\uff0c\u5929\u6c14\u5f88\u597d\u3002 OK go",
         "\u4eca\u5929\u5929\u6c7d\u5f88\u597dok no",

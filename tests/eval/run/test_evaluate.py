@@ -218,7 +218,7 @@ def noises(tmp_path: Path) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("changed", [*NOISES, "torch", "libavcodec", "mediapipe", None])
-def test_row_25_hypotheses_are_of_one_noise_and_one_set_of_libraries(
+def test_hypotheses_are_of_one_noise_and_one_set_of_libraries(
     corpus: Path,
     tmp_path: Path,
     noises: dict[str, Path],
@@ -258,7 +258,7 @@ def test_row_25_hypotheses_are_of_one_noise_and_one_set_of_libraries(
     assert run() == (0, [])  # and these are used from now on
 
 
-def test_row_25_libraries_of_a_run_are_those_that_decide() -> None:
+def test_libraries_of_a_run_are_those_that_decide() -> None:
     assert {
         "torch",
         "av",
@@ -270,7 +270,7 @@ def test_row_25_libraries_of_a_run_are_those_that_decide() -> None:
     } <= provenance.compute_versions().keys()
 
 
-def test_row_25_kept_hypotheses_are_of_the_clips_as_they_are(
+def test_kept_hypotheses_are_of_the_clips_as_they_are(
     corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     out = tmp_path / "out"
@@ -286,7 +286,7 @@ def test_row_25_kept_hypotheses_are_of_the_clips_as_they_are(
     assert "176 hypotheses are of clips that have changed" in told
 
 
-def test_row_25_the_content_of_an_n_gram_model_is_part_of_a_model_given_as_an_object() -> None:
+def test_the_content_of_an_n_gram_model_is_part_of_a_model_given_as_an_object() -> None:
     plain = load_model(device="cpu")
     languages = [Ngram("words.arpa", estimate(texts)) for texts in (["bin"], ["bin"], ["bin blue"])]
     found = [

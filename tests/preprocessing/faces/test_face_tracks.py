@@ -203,7 +203,7 @@ def test_motion_is_looked_at_wherever_it_falls():
         assert len(numbers) < 12
 
 
-def test_row_6_a_cut_to_another_picture_in_the_same_place_begins_a_new_track():
+def test_a_cut_to_another_picture_in_the_same_place_begins_a_new_track():
     """Two people in alternating shots sit in the same place: only what is around their faces tells
     the cut."""
     rng = np.random.default_rng(0)
@@ -220,7 +220,7 @@ def test_a_bad_stride_is_refused():
         track_faces([], stride=9)
 
 
-def test_row_30_a_look_is_kept_in_a_few_hundred_bytes():
+def test_a_look_is_kept_in_a_few_hundred_bytes():
     rng = np.random.default_rng(0)
     points = _face(100).points + rng.normal(size=(2000, len(POINTS), 2)).astype(np.float32)
     tracker = FaceTracker(stride=1)

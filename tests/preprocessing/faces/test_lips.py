@@ -242,7 +242,7 @@ def test_frame_by_frame_is_to_the_bit_what_all_at_once_is(style):
         assert told == frames[-1]
 
 
-def test_row_30_an_hour_of_landmarks_takes_little_memory():
+def test_an_hour_of_landmarks_takes_little_memory():
     """All at once, in 64-bit floats, the landmarks of an hour were hundreds of megabytes."""
     hour = 90_000
     frames = np.arange(0, hour, 3)

@@ -74,14 +74,14 @@ def test_shape_distance_knows_neither_place_nor_size_nor_turn():
     assert shape_distance(ANNE, _like(ANNE, 0.03)) == pytest.approx(0.03, rel=0.1)
 
 
-def test_row_6_one_person_over_cuts_is_one_person():
+def test_one_person_over_cuts_is_one_person():
     closer = _track(1, 75, 150, height=190, x=200, shape=_like(ANNE, 0.8 * SAME))
     (person,) = find_persons([_track(0, 0, 75), closer, _track(2, 150, 225)])
     assert [track.id for track in person.tracks] == [0, 1, 2]
     assert person.guessed == []
 
 
-def test_row_6_a_doubtful_face_in_another_shot_is_taken_with_a_line():
+def test_a_doubtful_face_in_another_shot_is_taken_with_a_line():
     doubtful = _track(1, 155, 200, height=190, x=200, shape=_like(ANNE, (SAME + OTHER) / 2))
     (person,) = find_persons([_track(0, 0, 155), doubtful])
     assert person.guessed == [doubtful]
@@ -90,7 +90,7 @@ def test_row_6_a_doubtful_face_in_another_shot_is_taken_with_a_line():
     assert "6.2-8.0 s may be somebody else's" in line
 
 
-def test_row_6_two_people_in_alternating_shots_stay_two_and_a_line_tells():
+def test_two_people_in_alternating_shots_stay_two_and_a_line_tells():
     other = _like(ANNE, 1.2 * OTHER)
     shots = [
         _track(i, 50 * i, 50 * i + 50 - 5 * (i % 2), shape=other if i % 2 else ANNE)
@@ -178,7 +178,7 @@ def test_mistakes_name_what_there_is():
     assert list_persons(many).endswith("; and 4 more")
 
 
-def test_row_6_eight_real_speakers_are_told_apart(shared: Path):
+def test_eight_real_speakers_are_told_apart(shared: Path):
     """Of pairs of real clips, hardly any of one speaker are OTHER, hardly any of two are SAME."""
     from avsr.preprocessing.faces.face_model import MODEL_NAME
     from avsr.preprocessing.faces.face_tracks import track_faces

@@ -84,7 +84,7 @@ def told(path: Path, **wanted: bool) -> tuple[float, list[str]]:
 
 
 @pytest.mark.parametrize("name", [*FILMS, *SOUNDS])
-def test_row_28_a_cut_off_recording_says_so(make, name: str) -> None:
+def test_a_cut_off_recording_says_so(make, name: str) -> None:
     path = make(name)
     assert told(path) == (pytest.approx(SECONDS, abs=0.2), [])  # whole: no line
     whole = path.read_bytes()
@@ -97,12 +97,12 @@ def test_row_28_a_cut_off_recording_says_so(make, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ONLY_WHOLE)
-def test_row_28_a_guessed_duration_is_no_promise(make, name: str) -> None:
+def test_a_guessed_duration_is_no_promise(make, name: str) -> None:
     assert told(make(name)) == (pytest.approx(SECONDS, abs=0.2), [])
 
 
 @pytest.mark.parametrize("name", ["short.mkv", "short.mp4"])
-def test_row_28_a_stream_may_end_before_the_other(ffmpeg: str, tmp_path: Path, name: str) -> None:
+def test_a_stream_may_end_before_the_other(ffmpeg: str, tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     short = [*SOUND[:3], SOUND[3].replace(f"d={SECONDS}", "d=4")]
     subprocess.run(
@@ -114,7 +114,7 @@ def test_row_28_a_stream_may_end_before_the_other(ffmpeg: str, tmp_path: Path, n
     assert told(path, audio=False) == (pytest.approx(SECONDS, abs=0.1), [])
 
 
-def test_row_28_a_recording_written_to_a_pipe_promises_nothing(ffmpeg: str, tmp_path: Path) -> None:
+def test_a_recording_written_to_a_pipe_promises_nothing(ffmpeg: str, tmp_path: Path) -> None:
     for form in ("wav", "flac", "matroska", "mp3"):
         path = tmp_path / f"piped.{form}"
         made = subprocess.run(
@@ -124,7 +124,7 @@ def test_row_28_a_recording_written_to_a_pipe_promises_nothing(ffmpeg: str, tmp_
         assert told(path) == (pytest.approx(SECONDS, abs=0.2), [])
 
 
-def test_row_28_an_index_that_is_missing(ffmpeg: str, tmp_path: Path) -> None:
+def test_an_index_that_is_missing(ffmpeg: str, tmp_path: Path) -> None:
     path = tmp_path / "behind.mp4"
     subprocess.run(
         [ffmpeg, "-v", "error", *map(str, [*PICTURE, *SOUND, *X264, "-c:a", "aac"]), path],
@@ -135,13 +135,13 @@ def test_row_28_an_index_that_is_missing(ffmpeg: str, tmp_path: Path) -> None:
         streams.probe(path)
 
 
-def test_row_28_reading_stopped_early_is_not_missing(make) -> None:
+def test_reading_stopped_early_is_not_missing(make) -> None:
     with streams.open_media(make("film.mkv")) as opened:
         next(opened.pieces())
         assert opened.warnings == []
 
 
-def test_row_28_real_clips_give_no_line(shared: Path) -> None:
+def test_real_clips_give_no_line(shared: Path) -> None:
     for path in sorted((shared / "data" / "grid" / "s1").glob("*.mp4"))[:40]:
         assert told(path, video=False)[1] == []
 

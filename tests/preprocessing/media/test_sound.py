@@ -60,9 +60,7 @@ def warnings_of(path: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("share", "noise_db"), [(-1.0, -200), (-0.7, -200), (-1.0, -15), (-0.4, -200)]
 )
-def test_row_9_inverted_stereo_does_not_cancel(
-    tmp_path: Path, share: float, noise_db: float
-) -> None:
+def test_inverted_stereo_does_not_cancel(tmp_path: Path, share: float, noise_db: float) -> None:
     said = voice()
     channels = [said + noise(noise_db, said, 1), share * said + noise(noise_db, said, 2)]
     path = write(tmp_path / "inverted.wav", *channels)
@@ -73,7 +71,7 @@ def test_row_9_inverted_stereo_does_not_cancel(
 
 
 @pytest.mark.parametrize("channels", [3, 4, 5, 6, 8, 10, 16])
-def test_row_10_the_voice_on_any_of_many_microphones(tmp_path: Path, channels: int) -> None:
+def test_the_voice_on_any_of_many_microphones(tmp_path: Path, channels: int) -> None:
     said = voice(1.5)
     for speaking in {0, channels // 2, channels - 1}:
         tracks = [noise(-30, said, seed) for seed in range(channels)]
@@ -81,7 +79,7 @@ def test_row_10_the_voice_on_any_of_many_microphones(tmp_path: Path, channels: i
         assert likeness(heard(write(tmp_path / "array.wav", *tracks)), said) > 0.99, speaking
 
 
-def test_row_10_all_of_many_microphones(tmp_path: Path) -> None:
+def test_all_of_many_microphones(tmp_path: Path) -> None:
     said = voice()
     tracks = [(-1) ** i * 0.9**i * said for i in range(10)]
     assert likeness(heard(write(tmp_path / "array.wav", *tracks)), said) > 0.99
@@ -91,7 +89,7 @@ def test_row_10_all_of_many_microphones(tmp_path: Path) -> None:
     "pan", ["5.1|LFE=c0", "5.1|BL=c0", "5.1|FC=c0", "7.1|SR=c0", "22.2|TFL=c0", "quad|BR=c0"]
 )
 @pytest.mark.parametrize("codec", ["pcm_s16le", "wavpack"])  # samples by time; by channel
-def test_row_10_the_voice_on_any_channel_of_a_known_layout(
+def test_the_voice_on_any_channel_of_a_known_layout(
     ffmpeg: str, tmp_path: Path, pan: str, codec: str
 ) -> None:
     import subprocess
@@ -139,7 +137,7 @@ def test_what_is_mixed_does_not_depend_on_the_pieces(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
 @pytest.mark.parametrize("times", [1.5, 20, 32_768, 2.0**31])
-def test_row_19_loud_samples_are_scaled_and_not_clipped(
+def test_loud_samples_are_scaled_and_not_clipped(
     tmp_path: Path, subtype: str, times: float
 ) -> None:
     said = voice()
@@ -152,7 +150,7 @@ def test_row_19_loud_samples_are_scaled_and_not_clipped(
         assert likeness(found, said) > 0.999
 
 
-def test_row_19_a_quiet_beginning_stays_quieter_than_the_loud_rest(tmp_path: Path) -> None:
+def test_a_quiet_beginning_stays_quieter_than_the_loud_rest(tmp_path: Path) -> None:
     said = voice(24)
     said[: 12 * RATE] *= 0.001
     found = heard(write(tmp_path / "rising.wav", 20 * said, subtype="FLOAT"))
@@ -162,7 +160,7 @@ def test_row_19_a_quiet_beginning_stays_quieter_than_the_loud_rest(tmp_path: Pat
     assert quiet < 0.05 < 0.9 < loud <= 1
 
 
-def test_row_19_ordinary_levels_stay_as_they_are(tmp_path: Path) -> None:
+def test_ordinary_levels_stay_as_they_are(tmp_path: Path) -> None:
     said = voice()
     path = write(tmp_path / "s16.wav", said)
     for subtype in ("FLOAT", "DOUBLE", "PCM_32", "PCM_24"):
@@ -171,7 +169,7 @@ def test_row_19_ordinary_levels_stay_as_they_are(tmp_path: Path) -> None:
         )
 
 
-def test_row_19_what_is_no_number_is_silence_and_counted(tmp_path: Path) -> None:
+def test_what_is_no_number_is_silence_and_counted(tmp_path: Path) -> None:
     said = voice()
     for value in (np.nan, np.inf, -np.inf, 1e30):
         broken = said.copy()

@@ -372,7 +372,7 @@ def test_unnamed_channels_are_mixed(tmp_path: Path) -> None:
     assert onsets(sound_of(pieces)) == pytest.approx([0.5], abs=1e-3)
 
 
-def test_row_8_one_of_several_sound_tracks(film: Film) -> None:
+def test_one_of_several_sound_tracks(film: Film) -> None:
     """The file's default is taken, all are named, and any can be chosen by its number."""
     first, second = (
         wav(film.folder / f"{at}.wav", beeps(2, [at], channels=n), 48_000)
@@ -670,7 +670,7 @@ DASH = """<?xml version="1.0"?>
 @pytest.mark.parametrize(
     "text", [PLAYLIST, PLAYLIST + "#EXT-X-ENDLIST\n", CONCAT, SESSION, DASH, "{name}\n"]
 )
-def test_row_29_only_the_named_file_is_read(film: Film, text: str) -> None:
+def test_only_the_named_file_is_read(film: Film, text: str) -> None:
     """Playlists, under whatever name, are refused in one line, and nothing that they name plays."""
     film.make("film.ts", "-c:v", "mpeg2video", "-c:a", "mp2", sound=beeps(2, [0.5]))
     (film.folder / "below").mkdir()
@@ -694,7 +694,7 @@ def test_row_29_only_the_named_file_is_read(film: Film, text: str) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
-def test_row_29_nothing_waits_for_a_fifo(tmp_path: Path) -> None:
+def test_nothing_waits_for_a_fifo(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo.ts")
     (tmp_path / "list.m3u8").write_text(PLAYLIST.format(name="fifo.ts"))
     for name in ("fifo.ts", "list.m3u8"):
@@ -704,7 +704,7 @@ def test_row_29_nothing_waits_for_a_fifo(tmp_path: Path) -> None:
         assert not run.is_alive(), name
 
 
-def test_row_29_lips_of_a_shard_are_their_bytes_alone(film: Film) -> None:
+def test_lips_of_a_shard_are_their_bytes_alone(film: Film) -> None:
     path = film.make("film.ts", "-c:v", "mpeg2video")
     with pytest.raises(MediaError):
         streams.read_lips(PLAYLIST.format(name=f"file:{path}").encode() + b"#EXT-X-ENDLIST\n")

@@ -321,7 +321,7 @@ def test_an_engine_that_is_not_there_is_named_with_its_package(
         make_voices(tmp_path / "new", 1, engines=["formant", "festival"])
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(
-        AvsrError, match=re.escape(f"pico is not on this machine: {install('voices')}")
+        AvsrError, match=re.escape(f"pico is not on this machine: {install('ttspico')}")
     ):
         make_voices(tmp_path / "new", 1, engines=["formant", "pico"])
     with pytest.raises(

@@ -697,7 +697,7 @@ def test_one_clip_has_no_other_lips(corpus: Callable[..., Path]) -> None:
     assert item["synchronised"] is False
 
 
-def test_row_20_texts_are_learnt_in_canonical_form_and_word_times_go_with_them(
+def test_texts_are_learnt_in_canonical_form_and_word_times_go_with_them(
     tmp_path: Path,
 ) -> None:
     """Typed with an accent of its own, odd spaces, and a word of which nothing can be seen."""
@@ -849,7 +849,7 @@ def test_pinning_a_batch_pins_all_of_it(
 # ------------------------------------------------------------------------------------------- losses
 
 
-def test_row_16_a_run_that_would_lose_most_of_its_clips_names_why_and_what_to_do(
+def test_a_run_that_would_lose_most_of_its_clips_names_why_and_what_to_do(
     corpus: Callable[..., Path],
 ) -> None:
     texts = ["bin a", "set b", "été", "你好", "SET"]
@@ -897,7 +897,7 @@ def test_shards_of_crops_that_our_network_does_not_take_are_refused(tmp_path: Pa
         ClipStore([tmp_path / "research"], "train", TOKENIZER)
 
 
-def test_row_22_a_wrong_split_is_answered_with_those_that_have_texts(
+def test_a_wrong_split_is_answered_with_those_that_have_texts(
     corpus: Callable[..., Path],
 ) -> None:
     parts = [corpus(split=split) for split in ("val", None)]
@@ -917,7 +917,7 @@ def test_row_22_a_wrong_split_is_answered_with_those_that_have_texts(
 @pytest.mark.parametrize(
     "words", [[["bin"]], [["bin", "x", 1], ["a", 1, 2]], "bin", [[5, 0, 1]], 7]
 )
-def test_row_36_damaged_word_times_are_one_line(tmp_path: Path, words: object) -> None:
+def test_damaged_word_times_are_one_line(tmp_path: Path, words: object) -> None:
     with ShardWriter(tmp_path / "corpus") as writer:
         writer.add(make_clip(0, "bin a"), {"words": words})
     store = ClipStore([tmp_path / "corpus"], "train", Tokenizer.from_texts(["bin a"]))

@@ -167,7 +167,7 @@ def ended(pid: int) -> bool:
         ((1,), "killed", AvsrError, "process 2 of 2 was ended by SIGKILL, so all were .*--resume$"),
     ],
 )
-def test_row_37_one_processs_error_ends_all_and_is_told_once(
+def test_one_processs_error_ends_all_and_is_told_once(
     ranks: tuple[int, ...],
     how: str,
     error: type[Exception],
@@ -209,7 +209,7 @@ def never(**_: object) -> None:
     raise AssertionError("works alone")
 
 
-def test_row_37_nodes_that_are_not_there_are_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nodes_that_are_not_there_are_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in processes.OPEN:
         monkeypatch.delenv(name, raising=False)
     for devices in (1, 2):
@@ -220,7 +220,7 @@ def test_row_37_nodes_that_are_not_there_are_said_at_once(monkeypatch: pytest.Mo
             run_together(never, TrainConfig(nodes=5, devices=devices), print)
 
 
-def test_row_37_more_devices_than_there_are_start_no_process(
+def test_more_devices_than_there_are_start_no_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(processes, "cores", lambda: 4)
@@ -348,7 +348,7 @@ def test_a_run_whose_weights_are_parted_is_the_run_in_which_each_process_has_the
 
 
 @pytest.mark.slow
-def test_row_37_two_devices_and_a_mistake_are_one_line(
+def test_two_devices_and_a_mistake_are_one_line(
     corpus: Callable[..., Path], tmp_path: Path
 ) -> None:
     command = [

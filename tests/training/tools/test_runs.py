@@ -62,3 +62,10 @@ def test_runs_of_one_seed_are_one_run_and_are_told_beside_others(
     assert plot(found).startswith("<svg")
     with pytest.raises(AvsrError, match=r"no run and no folder of runs"):
         find_runs([data[0]])
+
+
+@pytest.mark.parametrize("config", ["{}", "[]", '{"optim": 3}'])
+def test_a_recipe_of_something_else_is_no_run(tmp_path: Path, config: str) -> None:
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(AvsrError, match="is no recipe of a run"):
+        find_runs([tmp_path])

@@ -41,7 +41,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         (1, 0, 4, 1),
     ],
 )
-def test_row_32_as_many_threads_as_cores_are_free(
+def test_as_many_threads_as_cores_are_free(
     machine, cores: int, others: int, most: int, expected: int
 ):
     machine(cores, others)
@@ -50,14 +50,12 @@ def test_row_32_as_many_threads_as_cores_are_free(
 
 
 @pytest.mark.parametrize(("others", "expected"), [(0, 2), (30, 2), (63, 1), (99, 1)])
-def test_row_32_work_on_cores_that_are_not_ours_is_no_reason_to_wait(
-    machine, others: int, expected: int
-):
+def test_work_on_cores_that_are_not_ours_is_no_reason_to_wait(machine, others: int, expected: int):
     machine(64, others, own=2)
     assert useful(500, 8) == expected
 
 
-def test_row_32_the_callers_number_of_threads_is_given_back(machine):
+def test_the_callers_number_of_threads_is_given_back(machine):
     machine(2, 4)
     torch.set_num_threads(2)
     with enough_threads(500):
@@ -67,7 +65,7 @@ def test_row_32_the_callers_number_of_threads_is_given_back(machine):
     assert torch.get_num_threads() == 2
 
 
-def test_row_32_it_is_given_back_after_an_error(machine):
+def test_it_is_given_back_after_an_error(machine):
     machine(2, 4)
     torch.set_num_threads(2)
 
@@ -80,7 +78,7 @@ def test_row_32_it_is_given_back_after_an_error(machine):
     assert torch.get_num_threads() == 2
 
 
-def test_row_32_computations_side_by_side_give_it_back_too(machine):
+def test_computations_side_by_side_give_it_back_too(machine):
     machine(2, 4)
     torch.set_num_threads(2)
     started, finish = threading.Event(), threading.Event()

@@ -55,7 +55,7 @@ def check(said: Transcript, format: str, style: Style = PLAIN) -> list[pysubs2.S
 
 
 @pytest.mark.parametrize("format", ["srt", "vtt"])
-def test_row_7_speech_without_long_pauses_is_cut_into_cues(format: str):
+def test_speech_without_long_pauses_is_cut_into_cues(format: str):
     words = ("bin blue at f two now lay green by z nine please " * 9).split()
     said = talk(words)
     assert said.duration_s > 43
@@ -70,7 +70,7 @@ def test_row_7_speech_without_long_pauses_is_cut_into_cues(format: str):
 
 
 @pytest.mark.parametrize("format", ["srt", "vtt"])
-def test_row_7_cuts_are_made_in_pauses(format: str):
+def test_cuts_are_made_in_pauses(format: str):
     words = [
         Word(f"word{i}", i * 0.5 + 0.6 * (i >= 9), i * 0.5 + 0.45 + 0.6 * (i >= 9), 0.9, 0.5)
         for i in range(16)
@@ -91,9 +91,7 @@ def test_row_7_cuts_are_made_in_pauses(format: str):
         (["e\u0301" * 60], False),
     ],
 )
-def test_row_7_scripts_without_spaces_and_very_long_words(
-    format: str, texts: list[str], glued: bool
-):
+def test_scripts_without_spaces_and_very_long_words(format: str, texts: list[str], glued: bool):
     check(talk(texts, word_s=3.0 if not glued else 0.2, pause_s=0.0, glued=glued), format)
 
 
@@ -120,7 +118,7 @@ SAID = st.tuples(st.text("abcÄ今", min_size=1, max_size=60), st.floats(0, 3), 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(SAID, min_size=1, max_size=40))
-def test_row_7_whatever_is_said_fits_and_is_complete(parts: list[tuple[str, float, float]]):
+def test_whatever_is_said_fits_and_is_complete(parts: list[tuple[str, float, float]]):
     words, at = [], 0.0
     for text, pause_s, word_s in parts:
         words.append(Word(text, at + pause_s, at + pause_s + word_s, 0.9, 0.5))
@@ -174,6 +172,7 @@ def test_lines_end_where_a_reader_would_pause(text: str, lines: list[str]):
         ("chars=wide", "layout 'chars=wide': chars must be a whole number"),
         ("lines=1.5", "layout 'lines=1.5': lines must be a whole number"),
         ("speed=nan", "layout speed=nan: must be 5 to 100"),
+        ("lines=1,lines=2", "layout 'lines=2': lines is there twice"),
         ("width=3", "layout 'width=3': give some of chars=42, lines=2, shortest=1"),
         ("shortest=5,longest=4", "layout shortest=5: is more than longest=4"),
     ],

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import soundfile
 
 from avsr.base.errors import UsageError
 from avsr.decoding.words import Hypothesis, Word, join
@@ -13,6 +15,7 @@ from avsr.preprocessing.clip import SAMPLE_RATE, Clip
 from avsr.preprocessing.media.mp4 import write_video
 from avsr.preprocessing.media.streams import read
 from avsr.recognisers.base import Recogniser
+from avsr.transcribing.speakers import people
 from avsr.transcribing.speakers.people import OFF_SCREEN, names_of, told
 from avsr.transcribing.speakers.turns import Turns
 from avsr.transcribing.writers import RENDERERS
@@ -75,9 +78,28 @@ def test_the_face_that_speaks_is_read_alone(film: Path):
     assert any("the lips of" in line for line in found.warnings)
 
 
-def test_without_a_picture_nobody_can_be_told(tmp_path: Path, film: Path):
-    import soundfile
+def test_nobody_is_looked_for_where_no_lips_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(people, "Everybody", None)
+    noise = np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE)
+    soundfile.write(tmp_path / "talk.wav", noise, SAMPLE_RATE)
+    found = Counter().transcribe(tmp_path / "talk.wav", modality="audio", face="speaking")
+    assert not any("lips" in line for line in found.warnings)
 
+
+@pytest.mark.parametrize("asked", [{"speakers": True}, {"face": "speaking"}])
+def test_a_reader_is_refused_where_a_film_is_gone_through_twice(asked: dict):
+    closed: list[bool] = []
+    reader = SimpleNamespace(close=lambda: closed.append(True))
+    with pytest.raises(UsageError, match="reader: leave it out"):
+        Counter().transcribe("talk.mp4", reader=reader, **asked)
+    with pytest.raises(UsageError, match="reader: leave it out"):
+        list(Counter().transcribe_many(["talk.mp4"], reader=reader, **asked))
+    assert closed == [True, True]
+
+
+def test_without_a_picture_nobody_can_be_told(tmp_path: Path, film: Path):
     sound = np.concatenate([piece.audio for piece in read(film)])
     soundfile.write(tmp_path / "talk.wav", sound, SAMPLE_RATE)
     found = Counter().transcribe(tmp_path / "talk.wav", speakers=True)

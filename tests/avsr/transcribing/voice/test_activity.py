@@ -102,7 +102,7 @@ def heard(model: NetworkRecogniser, folder: Path, sound: np.ndarray) -> list[str
     return [model.transcribe(path, language=spoken).text for spoken in (None, load(grammar="grid"))]
 
 
-def test_row_1_ten_seconds_of_zeros_are_no_words(model: NetworkRecogniser, tmp_path: Path):
+def test_ten_seconds_of_zeros_are_no_words(model: NetworkRecogniser, tmp_path: Path):
     assert heard(model, tmp_path, np.zeros(len(TIMES_S))) == ["", ""]
 
 
@@ -111,7 +111,7 @@ def around_a_minute_of_zeros(path: Path) -> np.ndarray:
     return np.concatenate([sound, np.zeros(60 * SAMPLE_RATE, np.float32), sound])
 
 
-def test_row_1_a_sentence_a_minute_of_zeros_and_the_sentence_again(
+def test_a_sentence_a_minute_of_zeros_and_the_sentence_again(
     model: NetworkRecogniser, tmp_path: Path
 ):
     make_clip(tmp_path / "demo.mp4", seed=0)
@@ -122,7 +122,7 @@ def test_row_1_a_sentence_a_minute_of_zeros_and_the_sentence_again(
     assert len(grammar.split()) == 12
 
 
-def test_row_1_a_real_sentence_a_minute_of_zeros_and_the_sentence_again(
+def test_a_real_sentence_a_minute_of_zeros_and_the_sentence_again(
     model: NetworkRecogniser, shared: Path, tmp_path: Path
 ):
     sound = around_a_minute_of_zeros(shared / "data" / "grid" / "s1" / "bbaf2n.mp4")
@@ -130,12 +130,12 @@ def test_row_1_a_real_sentence_a_minute_of_zeros_and_the_sentence_again(
 
 
 @pytest.mark.parametrize("kind", NON_SPEECH)
-def test_row_2_what_is_not_speech_is_no_words(model: NetworkRecogniser, tmp_path: Path, kind: str):
+def test_what_is_not_speech_is_no_words(model: NetworkRecogniser, tmp_path: Path, kind: str):
     assert heard(model, tmp_path, NON_SPEECH[kind]()) == ["", ""]
 
 
 @pytest.mark.parametrize("number", range(1, 6))
-def test_row_2_recorded_noise_is_no_words(model: NetworkRecogniser, shared: Path, number: int):
+def test_recorded_noise_is_no_words(model: NetworkRecogniser, shared: Path, number: int):
     assert model.transcribe(shared / "data" / "noise" / f"noise{number}.wav").text == ""
 
 
@@ -151,7 +151,7 @@ FILMS = {
 
 @pytest.mark.parametrize("kind", FILMS)
 @pytest.mark.parametrize("sound", ["none", "zeros"])
-def test_row_2_a_mouth_at_rest_says_nothing(
+def test_a_mouth_at_rest_says_nothing(
     model: NetworkRecogniser, shared: Path, ffmpeg: str, tmp_path: Path, kind: str, sound: str
 ):
     clip = shared / "data" / "grid" / "s1" / "bbaf2n.mp4"
@@ -175,9 +175,7 @@ def grid_clips(shared: Path, count: int) -> list[Clip]:
 
 
 @pytest.mark.parametrize("seconds", [1, 2, 3])
-def test_row_1_a_pause_without_sound_is_no_word(
-    model: NetworkRecogniser, shared: Path, seconds: float
-):
+def test_a_pause_without_sound_is_no_word(model: NetworkRecogniser, shared: Path, seconds: float):
     """Pauses of editors, noise gates and black screens: zeros, without lips or with the last
     picture."""
     folder = shared / "data" / "grid" / "s1"

@@ -27,7 +27,7 @@ def test_all_chunks_at_once_are_those_that_the_package_hears_one_by_one():
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
-def test_row_32_a_network_that_goes_step_by_step_has_one_thread_whoever_asks():
+def test_a_network_that_goes_step_by_step_has_one_thread_whoever_asks():
     counts: list[int] = []
     hook = detector().register_forward_pre_hook(lambda *_: counts.append(torch.get_num_threads()))
     before = torch.get_num_threads()
