@@ -126,6 +126,15 @@ def test_skip_existing_goes_on_with_pages_that_were_not_made(avsr, recogniser, t
     assert Path("out/B.txt").read_text() == "corrected by hand"
 
 
+@pytest.mark.parametrize("many", [[], ["talks/B.WAV"]])
+def test_a_page_that_fails_takes_no_text_along(avsr, recogniser, talks: Path, many: list[str]):
+    status, out, err = avsr("transcribe", "talks/a.mp4", *many, "--explain", "pages")
+    name = "talks/a.mp4\t" if many else ""
+    assert status == 1
+    assert out.startswith(f"{name}a one\n{name}a two\n")
+    assert err.startswith("avsr: talks/a.mp4: ")
+
+
 def test_a_place_where_no_page_can_be_written_is_told_before_work(avsr, recogniser, talks: Path):
     Path("pages").touch()
     status, out, err = avsr("transcribe", "talks", "--explain", "pages")

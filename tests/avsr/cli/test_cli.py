@@ -330,7 +330,7 @@ def test_prepare_passes_everything_on(avsr, monkeypatch: pytest.MonkeyPatch):
         calls.append((corpus, str(src), str(dst), told | {"limits": told["limits"].asked}))
         return "2 clips"
 
-    stub(monkeypatch, "avsr.preprocessing.prepare", prepare=prepare)
+    stub(monkeypatch, "avsr.preprocessing.prepare", prepare=prepare, LostTooMuch=AvsrError)
     assert avsr("prepare", "grid", "a", "b") == (0, "2 clips\n", "")
     limits = {"face_share": 0.5, "mouth_px": 20, "least_rate": 2, "most_rate": 30, "sync": 0.3}
     changed = {"workers": 3, "crops": "research", "splits": "unseen", "max_loss": 0.5}
