@@ -3,8 +3,8 @@
 A clip is three members of a tar: `{key}.lips.mp4` (grey H.264 crops that any player shows),
 `{key}.flac` (16 kHz mono, 16 bit) and `{key}.json` (text, speaker, presence as runs of frames,
 source, crop quality, word times). `index.json` holds the byte offset of each member, so one clip is
-one seek and one read, from a disk or from any fsspec URL; `tar` and the webdataset package read the
-same files front to back.
+one seek and one read on a disk; behind a URL its shard is fetched first, see `remote`. `tar` and
+the webdataset package read the same files front to back.
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
 from avsr.base.errors import AvsrError
-from avsr.base.inputs import install
 from avsr.base.outputs import write_file
 from avsr.preprocessing.clip import FPS, Clip
 from avsr.preprocessing.faces.crop_styles import OWN
@@ -36,6 +35,7 @@ from avsr.preprocessing.members import (
     shard_key,
     tar_fragment,
 )
+from avsr.preprocessing.remote import FetchedFolder, is_url, local
 
 INDEX = "index.json"
 SHARD_CLIPS = 256  # clips a shard: about 25 MB of three-second clips
@@ -263,9 +263,9 @@ class ShardIndex:
         """
         folder = str(location).removesuffix(INDEX).rstrip("/")
         self.location = folder or ("/" if str(location).startswith("/") else ".")
-        self._filesystem, self._root = open_filesystem(self.location)
+        self._fetched = FetchedFolder(self.location) if is_url(self.location) else None
         try:
-            content = self._read(INDEX, 0, None)
+            content = self._index()
         except OSError as error:
             raise AvsrError(
                 f"{self.location}: no {INDEX} to read ({error.strerror or error}); "
@@ -344,7 +344,7 @@ class ShardIndex:
             return found
 
     def load(self, i: int) -> Clip:
-        """Clip i, by one seek and one read.
+        """Clip i, by one seek and one read of its shard.
 
         Raises:
             AvsrError: its shard is missing, cut short or damaged.
@@ -386,20 +386,28 @@ class ShardIndex:
                 "copy or prepare the shards again"
             ) from error
 
-    def _read(self, name: str, first: int, size: int | None) -> bytes:
-        """Bytes of a file beside the index; all from `first` on where size is None."""
-        if self._filesystem is not None:
-            return self._filesystem.cat_file(
-                f"{self._root}/{name}", first, None if size is None else first + size
-            )
-        path = Path(self._root) / name
-        if path.exists() and not path.is_file():  # a pipe would be waited for
-            raise OSError(errno.EINVAL, "is no file")
-        with open(path, "rb") as file:
+    def _index(self) -> bytes:
+        if self._fetched is not None:
+            return self._fetched.index(INDEX)
+        with self._open(INDEX) as file:
+            return file.read()
+
+    def _read(self, shard: str, first: int, size: int) -> bytes:
+        """Bytes of a shard."""
+        with self._open(shard) as file:
             # reading more would set memory aside for it
             there = os.fstat(file.fileno()).st_size - first
             file.seek(first)
-            return file.read(-1 if size is None else max(0, min(size, there)))
+            return file.read(max(0, min(size, there)))
+
+    def _open(self, name: str) -> IO[bytes]:
+        """A file beside the index; a shard from elsewhere is fetched where it is not here yet."""
+        if self._fetched is not None:
+            return self._fetched.open(name)
+        path = Path(local(self.location)) / name
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise OSError(errno.EINVAL, "is no file")
+        return open(path, "rb")
 
 
 def _check_same(entry: ShardEntry, clip: Clip) -> None:
@@ -417,19 +425,3 @@ def _check_same(entry: ShardEntry, clip: Clip) -> None:
         rounded = isinstance(told, float) and isinstance(found, float) and abs(told - found) < 2e-4
         if told != found and not rounded:
             raise ValueError(f"its {name} is {found!r} in the shard and {told!r} in {INDEX}")
-
-
-def open_filesystem(location: str) -> tuple[Any, str]:
-    """An fsspec file system and the path on it; None and the path for a local folder."""
-    if "://" not in location:
-        return None, location
-    try:
-        from fsspec.core import url_to_fs
-    except ImportError as error:
-        raise AvsrError(
-            f"{location} is a URL: reading it needs fsspec ({install('fsspec')})"
-        ) from error
-    try:
-        return url_to_fs(location)
-    except (ImportError, ValueError) as error:
-        raise AvsrError(f"{location}: fsspec cannot open such a URL ({error})") from error

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -25,12 +25,9 @@ from avsr.preprocessing.clip import Clip
 from avsr.preprocessing.faces.crop_styles import OWN
 from avsr.preprocessing.index import MEMBERS, ShardEntry, in_one_line, parse_lines
 from avsr.preprocessing.members import decode_clip
-from avsr.preprocessing.shards import INDEX, SHARD_TROUBLE, open_filesystem
+from avsr.preprocessing.remote import CHUNK, TRIES, WAIT_S, is_url, open_file, open_filesystem
+from avsr.preprocessing.shards import INDEX, SHARD_TROUBLE
 
-TRIES = 4  # of a file over a network, each going on where the last one broke off
-WAIT_S = 1.0  # before the second of them, doubled before each further one
-SILENCE_S = 60.0  # of a web server, after which the connection counts as broken
-CHUNK = 1 << 20  # bytes of an index read at once
 Members = Mapping[str, bytes]  # contents of a clip's members by extension
 
 
@@ -52,7 +49,7 @@ class ShardFolder:
 
     @property
     def remote(self) -> bool:
-        return "://" in self.location
+        return is_url(self.location)
 
     def open(self, name: str) -> IO[bytes]:
         """A file of the folder; over a network its blocks are fetched one after another.
@@ -63,7 +60,7 @@ class ShardFolder:
         # anew in each process: connections do not survive a fork
         filesystem, root = open_filesystem(self.location)
         if filesystem is not None:
-            return _opened(filesystem, f"{root}/{name}")
+            return open_file(filesystem, f"{root}/{name}")
         path = Path(root) / name
         if path.exists() and not path.is_file():  # a pipe would be waited for
             raise OSError("is no file")
@@ -132,18 +129,6 @@ class ShardFolder:
             f"{self.location}/{shard}: cannot be read behind its clip {done} "
             f"({in_one_line(said) or type(trouble).__name__}); copy or prepare the shards again"
         ) from trouble
-
-
-def _opened(filesystem: Any, path: str) -> IO[bytes]:
-    """A file, read block by block; that of a web server that does not promise to serve parts of it
-    in one answer, however slowly it is taken."""
-    if "http" not in filesystem.protocol or filesystem.info(path).get("partial"):
-        return cast(IO[bytes], filesystem.open(path, "rb"))
-    from aiohttp import ClientTimeout
-
-    patient = {"timeout": ClientTimeout(total=None, sock_read=SILENCE_S)}
-    filesystem = type(filesystem)(client_kwargs=patient)
-    return cast(IO[bytes], filesystem.open(path, "rb", block_size=0))
 
 
 def _shard_by_shard(entries: Iterator[ShardEntry], name: str) -> Iterator[ShardEntry]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +45,26 @@ def ffmpeg() -> str:
             pytest.fail("CI must install ffmpeg")
         pytest.skip("needs the ffmpeg program (Debian: apt-get install ffmpeg)")
     return path
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
+    """Serves a folder over HTTP, by whatever handler, and returns its URL."""
+    servers = []
+    monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *_: None)
+
+    def start(
+        folder: Path, handler: type[SimpleHTTPRequestHandler] = SimpleHTTPRequestHandler
+    ) -> str:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder)))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.fixture(scope="session")

@@ -56,9 +56,9 @@ Int8Option = Annotated[
     typer.Option("--int8", help="Weights of matrix products as int8: a smaller file."),
 ]
 DataOption = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
-        metavar="DIR", help="Shards to check the file on; synthetic talking heads by default."
+        metavar="DIR|URL", help="Shards to check the file on; synthetic talking heads by default."
     ),
 ]
 LimitOption = Annotated[
@@ -113,7 +113,7 @@ def export(
 
 
 def _clips(
-    network: AVSR, data: Path | None, split: str | None, limit: int, frames: int | None
+    network: AVSR, data: str | None, split: str | None, limit: int, frames: int | None
 ) -> Sequence[Clip]:
     """What the file is checked on, none longer than it takes.
 

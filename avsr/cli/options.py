@@ -107,7 +107,7 @@ ModelArgument = Annotated[
     str, typer.Argument(metavar="MODEL", help="A name from `avsr models`, or a .safetensors file.")
 ]
 DataArgument = Annotated[
-    Path, typer.Argument(metavar="DATA", help="Shards made by `avsr prepare`.")
+    str, typer.Argument(metavar="DATA", help="Shards made by `avsr prepare`: a folder or a URL.")
 ]
 ModelOutArgument = Annotated[
     Path,

@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from avsr.base.outputs import write_file
-from avsr.preprocessing.shards import open_filesystem
-
-LOCAL = ("file://", "local://")
+from avsr.preprocessing.remote import is_url, local, open_filesystem
 
 
 class Store(Protocol):
@@ -138,7 +136,4 @@ def open_store(place: str | Path) -> Store:
     Raises:
         AvsrError: a URL that fsspec cannot open, or without fsspec.
     """
-    text = str(place)
-    for prefix in LOCAL:
-        text = text.removeprefix(prefix)
-    return ObjectStore(text) if "://" in text else FolderStore(Path(text))
+    return ObjectStore(str(place)) if is_url(place) else FolderStore(Path(local(place)))

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import ClassVar
 
@@ -50,29 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return dst
 
 
-@pytest.fixture
-def serve() -> Iterator[Callable[..., str]]:
-    """Serves a folder over HTTP, by whatever handler, and returns its URL."""
-    servers = []
-
-    def start(folder: Path, handler: type[SimpleHTTPRequestHandler] = _Quiet) -> str:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder)))
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_port}"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        """Nothing."""
-
-
-class _Breaking(_Quiet):
+class _Breaking(SimpleHTTPRequestHandler):
     """Ends the first answer for each shard in the middle."""
 
     answers: ClassVar[Counter[str]] = Counter()

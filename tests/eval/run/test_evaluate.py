@@ -9,8 +9,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -100,6 +101,34 @@ class Says:
             SimpleNamespace(text=self.texts[i % len(self.texts)], **self.more)
             for i in range(len(clips))
         ]
+
+
+def test_shards_behind_a_url_give_what_they_give_on_a_disk_and_are_fetched_once(
+    serve: Callable[..., str], spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes, in babble, which takes clips from anywhere."""
+    monkeypatch.setenv("AVSR_SHARDS", str(tmp_path / "cache"))
+    fetched: list[str] = []
+
+    class Counting(SimpleHTTPRequestHandler):
+        def copyfile(self, source: Any, outputfile: Any) -> None:
+            fetched.append(self.path)
+            super().copyfile(source, outputfile)
+
+    with ShardWriter(tmp_path / "shards", 3) as writer:
+        for number in range(18):
+            writer.add(make_clip(number, speaker=f"s{number % 6}"))
+    told = []
+    for place in (str(tmp_path / "shards"), serve(tmp_path / "shards", Counting)):
+        out = tmp_path / f"out{len(told)}"
+        options = ["--conditions", "babble 0 dB", "--suite", "quick", "--workers", "2"]
+        assert cli.main(["evaluate", spec, place, *options, "--out", str(out)]) == 0
+        told.append(without_times(read_results(out / "results.json")))
+        told[-1].pop("data")
+    assert told[0] == told[1]
+    shards = [f"/shard-{number:05d}.tar" for number in range(6)]
+    assert sorted(set(fetched) - {"/index.json"}) == shards
+    assert all(fetched.count(shard) == 1 for shard in shards)
 
 
 def test_a_recogniser_that_sees_gets_the_crops_it_takes(tmp_path: Path) -> None:
