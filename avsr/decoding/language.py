@@ -14,6 +14,7 @@ from torch import Tensor
 
 from avsr.base.errors import UsageError
 from avsr.base.inputs import path_of
+from avsr.decoding import fast
 from avsr.decoding.ctc import beam_search, greedy
 from avsr.decoding.grammar import load_grammar
 from avsr.decoding.ngram import WEIGHT, Ngram, read_arpa
@@ -172,7 +173,11 @@ class Decoding:
         """
         if self.language is None and self.beam == 0:
             return [*greedy(log_probs, lens)]
-        clips = [clip[:frames] for clip, frames in zip(log_probs, lens.tolist(), strict=True)]
+        if self.language is None:
+            found = fast.beam_search(log_probs, lens, self.beam, tokens)
+            if found is not None:
+                return found
+        clips = [clip[:frames] for clip, frames in zip(log_probs.cpu(), lens.tolist(), strict=True)]
         if self.language is None:
             return [beam_search(clip, self.beam)[0].ids for clip in clips]
         return [self.language.decode(clip, tokens, self.beam, closed) for clip in clips]

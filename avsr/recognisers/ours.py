@@ -320,7 +320,7 @@ class NetworkRecogniser(Recogniser):
         if self.model.decoder is not None and decoding.beam and decoding.language is None:
             texts = self._jointly(log_probs, lens, output.memory, decoding.beam)
         else:
-            texts = decoding.ids(log_probs, lens, self.tokens, closed)
+            texts = decoding.ids(output.log_probs.float(), lens, self.tokens, closed)
         posteriors = [
             clip[:outputs] for clip, outputs in zip(log_probs, lens.tolist(), strict=True)
         ]
