@@ -111,11 +111,9 @@ class ObjectStore:
         return io.BytesIO(self.read(name))
 
     def size(self, name: str) -> int | None:
-        self._files.invalidate_cache()
         return self._files.size(self._at(name)) if self._files.isfile(self._at(name)) else None
 
     def names(self, folder: str = "") -> set[str]:
-        self._files.invalidate_cache()
         try:
             paths = self._files.ls(self._at(folder), detail=False)
         except FileNotFoundError:
@@ -127,6 +125,8 @@ class ObjectStore:
             self._files.rm(self._at(name), recursive=True)
 
     def _at(self, name: str) -> str:
+        """The path of a file; asks anew what there is, as other processes write there too."""
+        self._files.invalidate_cache()
         return f"{self._root}/{name}".rstrip("/")
 
 
