@@ -33,10 +33,10 @@ class Everybody:
     Attributes:
         info: what the file holds.
         media: the file itself.
-        persons: complete after `search`: those who are seen for SOMEBODY frames and more, with
-            their numbers.
-        frames: T of the file; known after `search`.
-        pictured: (T,) bool, where there is a picture; known after `search`.
+        persons: complete after `search` or `take`: those who are seen for SOMEBODY frames and more,
+            with their numbers.
+        frames: T of the file; known after `search` or `take`.
+        pictured: (T,) bool, where there is a picture; known after `search` or `take`.
 
     Raises:
         MediaError: not a media file.
@@ -80,13 +80,21 @@ class Everybody:
                 for number, picture in enumerate(piece.pictures, piece.first_frame):
                     tracker.add(number, picture)
                 pictured.append(piece.video_present)
-                self.frames = piece.first_frame + len(piece)
-                tell(self.frames / FPS)
+                tell((piece.first_frame + len(piece)) / FPS)
             tracker.finish()
             tracks = tracker.tracks
-        self.pictured = np.concatenate([self.pictured, *pictured])
+        self.take(find_persons(tracks), np.concatenate([self.pictured, *pictured]))
+
+    def take(self, persons: list[Person], pictured: np.ndarray) -> None:
+        """Takes over what was found in the file before, in place of a search.
+
+        Args:
+            persons: all of the file.
+            pictured: (T,) bool, where there is a picture.
+        """
+        self.pictured, self.frames = pictured, len(pictured)
         least = min(SOMEBODY, self.frames // 2)
-        self.persons = [p for p in find_persons(tracks) if p.duration >= least]
+        self.persons = [person for person in persons if person.duration >= least]
 
     def scenes(self, window_s: float, crops: str = OWN.name) -> Iterator[Crops]:
         """The file in stretches that follow each other, each with the mouths of all persons, by

@@ -222,9 +222,9 @@ class ClipReader:
         self.close()
 
     @property
-    def pictured(self) -> int:
-        """Frames with a picture, whatever it shows; complete once the file was read."""
-        return sum(int(part.sum()) for part in self._pictured)
+    def pictured(self) -> np.ndarray:
+        """(T,) bool, frames with a picture, whatever it shows; complete once the file was read."""
+        return np.concatenate([np.zeros(0, np.bool_), *self._pictured])
 
     def log_faults(self) -> None:
         """For callers who return nothing that could carry them."""
@@ -283,7 +283,7 @@ class ClipReader:
             from avsr.preprocessing.faces.persons import remarks
 
             self.remarks = remarks(
-                self.persons, self.chosen, np.concatenate(self._pictured), np.concatenate(present)
+                self.persons, self.chosen, self.pictured, np.concatenate(present)
             )
 
     def set_window(self, window_s: float | None) -> None:

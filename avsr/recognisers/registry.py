@@ -13,6 +13,8 @@ It may have more:
     get(name, tell, told) fetches one
     remove(name)          takes one away, and says how many bytes are free
     lip_readers()         names of those on this machine that know any word and need no sound
+    polyglots()           names of those on this machine that know many languages by sound, the
+                          smallest first; they have `language_of`
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from avsr.recognisers.base import Recogniser
 if TYPE_CHECKING:
     import torch
 
+    from avsr.preprocessing.clip import Clip
     from avsr.transcribing.doctor.advice import Models
 
 DEFAULT = "default"  # what `avsr models default` chose, else the bundled model
@@ -110,14 +113,39 @@ def lip_reader() -> str | None:
     return None
 
 
+def polyglots() -> list[str]:
+    """The names of those on this machine that know many languages by sound, the smallest first."""
+    found: list[str] = []
+    for family in map(import_module, FAMILIES):
+        found += getattr(family, "polyglots", list)()
+    return found
+
+
 def for_advice() -> Models:
     """What there is on this machine for any words; of several that hear, the one listed last, which
     is the largest."""
     from avsr.transcribing.doctor.advice import Models
 
-    hears = list(others())
+    hears, many = list(others()), polyglots()
     default = settings.default_model() or checkpoint.DEFAULT
-    return Models(default, hears[-1] if hears else None, lip_reader())
+    return Models(
+        default,
+        hears[-1] if hears else None,
+        lip_reader(),
+        polyglot=many[-1] if many else None,
+    )
+
+
+def language_of(clip: Clip) -> tuple[str, float] | None:
+    """The code of the language that is most likely spoken in a clip and how likely it is, by the
+    smallest model that can tell; None where there is none on this machine that can be loaded."""
+    for name in polyglots():
+        try:
+            teller = load(name, "cpu")
+        except AvsrError:
+            continue
+        return teller.language_of(clip)  # type: ignore[attr-defined,no-any-return]  # a polyglot
+    return None
 
 
 def offered() -> list[str]:

@@ -69,13 +69,19 @@ def load(spec: str, device: Any = "auto") -> FasterWhisper:
 def names() -> dict[str, str]:
     """Name -> what it is, of the models that can be loaded without a network."""
     found = {}
-    for size, (folder, size_bytes) in whisper_files.installed().items():
+    by_size = sorted(whisper_files.installed().items(), key=lambda one: one[1][1])
+    for size, (folder, size_bytes) in by_size:
         about = f"{size_bytes / 1e6:.0f} MB, {folder}"
         wrong = whisper_files.problem(folder) if folder == whisper_files.folder_of(size) else None
         if wrong is not None:
             about = f"{about}: damaged ({wrong}): avsr models get {PREFIX}{size}"
         found[f"{PREFIX}{size}"] = about
     return found
+
+
+def polyglots() -> list[str]:
+    """The names of those on this machine that know many languages, the smallest first."""
+    return [name for name in names() if not name.endswith(".en")]
 
 
 def offered() -> list[str]:
@@ -190,6 +196,11 @@ class FasterWhisper(Adapter):
         besides = sorted(path for path in self.folder.iterdir() if path.suffix in BESIDE)
         files = (chunk for path in (self.folder / WEIGHTS, *besides) for chunk in content(path))
         return digest(chain([self.about.encode()], files))
+
+    def language_of(self, clip: Clip) -> tuple[str, float]:
+        """The code of the language that is most likely spoken in a clip, and how likely it is."""
+        code, likely, _ = self.model.detect_language(audio=clip.audio)
+        return str(code), float(likely)
 
     def hear(self, clip: Clip) -> Hypothesis:
         segments = list(self.model.transcribe(clip.audio, **self.settings)[0])

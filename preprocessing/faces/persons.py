@@ -78,6 +78,12 @@ class Person:
     def weight(self) -> float:
         return self.duration * self.size
 
+    @property
+    def side(self) -> str:
+        """Where in the picture they are: left, middle or right."""
+        (width, _), x = self.tracks[0].picture, self.centre[0]
+        return "left" if x < 0.4 * width else "right" if x > 0.6 * width else "middle"
+
 
 def _weight(track: FaceTrack) -> float:
     return track.duration * track.size
@@ -262,10 +268,8 @@ def list_persons(persons: Sequence[Person]) -> str:
 
 def _describe(person: Person) -> str:
     first, last = person.tracks[0].first / FPS, (person.tracks[-1].last + 1) / FPS
-    (width, _), x = person.tracks[0].picture, person.centre[0]
-    side = "left" if x < 0.4 * width else "right" if x > 0.6 * width else "middle"
     seen = f"{person.duration / FPS:.1f} s between {first:.1f} and {last:.1f} s"
-    return f"{person.id} ({side}, {person.size:.0f} pixels high, {seen})"
+    return f"{person.id} ({person.side}, {person.size:.0f} pixels high, {seen})"
 
 
 def remarks(

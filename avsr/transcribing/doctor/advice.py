@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from avsr.model import checkpoint
 from avsr.preprocessing.faces.lips import MIN_MOUTH
 from avsr.sync import HARMLESS_FRAMES, is_certain
-from avsr.transcribing.doctor.examine import Examination, Faces, Picture, Sound
+from avsr.transcribing.doctor.examine import Examination, Faces, Picture, Sound, Spans
+from avsr.transcribing.doctor.talk import Talk
 
 # Steps between pictures that differ; one lost picture in two seconds is no varying rate.
 VARIES = 0.02
@@ -37,6 +38,9 @@ BLURRED = 0.05
 # Share of white pixels of a crop; light times 1.5 costs 0.6 points from lips alone, times 3, where
 # it is 0.68 at least in clips of eight people (0.25 at most in the former), 51.
 WHITE = 0.45
+# Of the frames with a voice. In XX
+MOUTHED = 0.5
+SURE_LANGUAGE = 0.7  # probability of a language from which it is given to a model
 # Tilt of the head. A clip of GRID that was turned by 90 degrees had 61 % of its lips left.
 SIDEWAYS_DEG = 45.0
 MOST_READABLE = 0.95  # share of the pictures; with a tenth of the lips missing nothing is lost
@@ -81,12 +85,14 @@ class Models:
         hears: name of one that works by sound, None without.
         reads: name of one that reads lips, None without.
         offered: name of one that can be fetched.
+        polyglot: name of one that works by sound and knows many languages, None without.
     """
 
     default: str
     hears: str | None
     reads: str | None
     offered: str = "whisper-small"
+    polyglot: str | None = None
 
 
 def findings(of: Examination) -> list[Finding]:
@@ -97,7 +103,9 @@ def findings(of: Examination) -> list[Finding]:
     else:
         found += _picture(of.picture)
     if of.faces is not None:
-        found += _faces(of.faces)
+        found += _faces(of.faces, of.talk)
+    if of.talk is not None:
+        found.append(_talk(of.talk))
     if of.sound is None:
         found.append(Finding("no-sound", "problem", "no sound that can be read"))
     else:
@@ -127,9 +135,18 @@ def _picture(of: Picture) -> Iterator[Finding]:
         kind = "problem" if of.fps < TOO_FEW_FPS else "note"
         text = f"only {of.fps:.1f} pictures a second: reading lips needs more"
         yield Finding("few-pictures", kind, text)
+    if of.black:
+        yield Finding("black", "problem", f"the picture is black at {_when(of.black)}")
 
 
-def _faces(of: Faces) -> Iterator[Finding]:
+def _when(spans: Spans) -> str:
+    """Stretches of seconds, the five longest."""
+    longest = sorted(sorted(spans, key=lambda span: span[0] - span[1])[:5])
+    told = ", ".join(f"{first_s:.1f}-{end_s:.1f}" for first_s, end_s in longest)
+    return f"{told} s" + (f" and {len(spans) - 5} more" if len(spans) > 5 else "")
+
+
+def _faces(of: Faces, talk: Talk | None) -> Iterator[Finding]:
     if not of.count:
         yield Finding("no-face", "problem", "no face found in the picture")
         return
@@ -140,7 +157,8 @@ def _faces(of: Faces) -> Iterator[Finding]:
         text = f"the face lies on its side ({of.roll_deg:.0f} degrees): turn the picture upright"
         yield Finding("sideways", "problem", text)
     about = f"mouth {of.mouth_px:.0f} pixels wide, head turned by {of.yaw_deg:.0f} degrees"
-    share = f"lips can be read in {of.readable:.0%} of the pictures ({about})"
+    whose = "" if talk is None else f" of face {of.chosen}"
+    share = f"lips{whose} can be read in {of.readable:.0%} of the pictures ({about})"
     if of.mouth_px < MIN_MOUTH:
         limit = f"below {MIN_MOUTH:.0f} pixels a mouth is too coarse: give a larger picture"
         yield Finding("small-mouth", "problem", f"{share}; {limit}")
@@ -148,12 +166,27 @@ def _faces(of: Faces) -> Iterator[Finding]:
         yield Finding("unreadable", "problem", share)
     else:
         yield Finding("lips", "good" if of.readable >= MOST_READABLE else "note", share)
+    if of.readable and of.lost:
+        yield Finding("lost-lips", "note", f"no lips to read at {_when(of.lost)}")
     if of.readable and of.sharpness < BLURRED:
         text = f"the lips are blurred (sharpness {of.sharpness:.2f}): a little harder to read"
         yield Finding("blurred", "note", text)
     if of.readable and of.white > WHITE:
         text = f"{of.white:.0%} of the mouth is white: too much light to read lips well"
         yield Finding("too-bright", "problem", text)
+
+
+def _talk(of: Talk) -> Finding:
+    """Who of several people speaks."""
+    who = [f"face {one.face} ({one.side}) for {one.seconds:.1f} s" for one in of.talkers]
+    if of.off_screen_s >= LONG_S:
+        who.append(f"a voice that fits none of the lips for {of.off_screen_s:.1f} s")
+    if not who:
+        return Finding("who-speaks", "note", "none of them is seen to speak")
+    text = f"who speaks: {', '.join(who)}"
+    if of.together_s >= LONG_S:
+        text += f"; for {of.together_s:.1f} s two or more speak at once: words are less certain"
+    return Finding("who-speaks", "note" if of.off_screen_s >= LONG_S else "good", text)
 
 
 def _sound(of: Sound, *, lips: bool) -> Iterator[Finding]:
@@ -193,11 +226,26 @@ def _speech(of: Examination) -> Iterator[Finding]:
         else:
             yield Finding("no-voice", "problem", "no voice is heard in the sound")
     if of.faces is not None and of.faces.readable and not speech.lips:
-        yield Finding("still-lips", "note", "the mouth does not move as in speech")
+        text = "the mouth does not move as in speech"
+        if speech.voice:
+            text += ": something covers it, or it is another who speaks"
+        yield Finding("still-lips", "note", text)
+    elif speech.mouthed is not None and speech.mouthed < MOUTHED:
+        text = f"the mouth moves in only {speech.mouthed:.0%} of the time that a voice is heard"
+        also = ": something covers it, or others speak as well"
+        yield Finding("covered", "note", text + also)
     yield from _offset(of)
-    if speech.own_language is False:
+    if speech.own_language is True:
+        text = "the speech is of the bundled model's 51 words"
+        yield Finding("own-language", "good", text)
+    elif speech.own_language is False:
         text = "the speech is not of the bundled model's 51 words"
         yield Finding("other-language", "note", text)
+    if speech.language is not None:
+        code, likely = speech.language
+        kind = "good" if likely >= SURE_LANGUAGE else "note"
+        text = f"the language sounds like {code} (probability {likely:.2f})"
+        yield Finding("language", kind, text)
 
 
 def _offset(of: Examination) -> Iterator[Finding]:
@@ -207,7 +255,7 @@ def _offset(of: Examination) -> Iterator[Finding]:
     fit = f"cosine {offset.score:.2f}, {offset.confidence:.2f} above the other lags"
     if not is_certain(offset):
         text = f"whether sound and lips are synchronised cannot be told ({fit})"
-        if of.faces is not None and of.faces.count > 1:
+        if of.talk is not None and of.talk.most is None:
             text += ": another of the faces may be speaking"
         yield Finding("offset-unsure", "note", text)
     elif abs(offset.frames) <= HARMLESS_FRAMES:
@@ -226,18 +274,26 @@ def advise(of: Examination, there: Models) -> Advice:
     seen = of.faces is not None and of.faces.readable > 0 and of.speech.lips > 0
     if not (heard or seen):
         return Advice(None, "neither a voice nor a mouth that moves was found: nothing to do")
+    talk = of.talk if seen else None
+    if talk is not None and heard and talk.most is None:
+        seen = False  # the lips of others would only do harm
     modality = "av" if heard and seen else "audio" if heard else "video"
     why = {
         "av": "a voice is heard and lips can be read: who uses both makes fewest errors",
         "audio": "a voice is heard and no moving lips can be read",
         "video": "lips move and no voice is heard",
     }[modality]
+    if modality == "audio" and talk is not None:
+        why = "a voice is heard that fits the lips of nobody in the picture"
     insist = modality == "audio" and of.picture is not None
     insist |= modality == "video" and of.sound is not None
     tail = f" --modality {modality}" if insist else ""
+    if talk is not None and modality != "audio":
+        more, option = _whose(talk)
+        why, tail = why + more, tail + option
     commands = []
     if of.speech.own_language is not True:
-        commands += list(_any_words(of.file, heard, tail, there))
+        commands += list(_any_words(of, heard, tail, there))
     if of.speech.own_language is not False:
         own = "" if there.default == checkpoint.DEFAULT else f" --model {checkpoint.DEFAULT}"
         what = "the 51 words of the bundled model"
@@ -245,16 +301,30 @@ def advise(of: Examination, there: Models) -> Advice:
     return Advice(modality, why, commands)
 
 
-def _any_words(file: str, heard: bool, tail: str, there: Models) -> Iterator[tuple[str, str]]:
+def _whose(talk: Talk) -> tuple[str, str]:
+    """What is added to the reason and to the command where there are several people."""
+    if len(talk.talkers) > 1 or (talk.talkers and talk.off_screen_s >= LONG_S):
+        return "; several people speak: each is read from their own lips", " --speakers"
+    if talk.most in (None, talk.main):
+        return "", ""
+    return f"; face {talk.most} speaks, which is not the main one", f" --face {talk.most}"
+
+
+def _any_words(of: Examination, heard: bool, tail: str, there: Models) -> Iterator[tuple[str, str]]:
     """Commands for speech of any words, where this machine has a model for it or can get one."""
-    if heard and there.hears is None:
+    hears, option = there.hears, ""
+    if of.speech.language is not None and of.speech.language[1] >= SURE_LANGUAGE:
+        code = of.speech.language[0]
+        if code != "en":
+            hears, option = there.polyglot, f" --language {code}"
+    if heard and hears is None:
         yield "first, for any words", f"avsr models get {there.offered}"
-    name = (there.hears or there.offered) if heard else there.reads
+    name = (hears or there.offered) if heard else there.reads
     if name is not None:
         named = "" if name == there.default else f" --model {shlex.quote(name)}"
         lips = there.reads is not None
         what = "any words" if lips else "any words, by sound alone"
-        yield what, f"avsr transcribe {_quoted(file)}{named}{tail}"
+        yield what, f"avsr transcribe {_quoted(of.file)}{named}{option}{tail}"
 
 
 def _quoted(file: str) -> str:

@@ -1,8 +1,9 @@
 """A media file measured: its streams, its times, its sound, its faces. What that means is said
 elsewhere (advice).
 
-The file is decoded once (a second time only where it is long and nobody leads among its faces, see
-ClipReader), in memory that does not grow but for a few dozen bytes a frame.
+The file is decoded once (a second time where it is long and nobody leads among its faces, see
+ClipReader; once more for who speaks among several people, and again for the lips of who does), in
+memory that does not grow but for a few dozen bytes a frame.
 
 T  frames, 25 a second
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -20,12 +21,15 @@ from avsr import sync
 from avsr.base.errors import MediaError
 from avsr.preprocessing.clip import FPS, Clip
 from avsr.preprocessing.media.tracks import StreamInfo
-from avsr.transcribing.doctor.raw import Channels, PictureTimes
-from avsr.transcribing.voice.activity import SILENCE, heard, level, moving, runs
+from avsr.transcribing.doctor.raw import Blackness, Channels, PictureTimes
+from avsr.transcribing.doctor.seen import Seen, snr_db
+from avsr.transcribing.doctor.talk import Talk, who_talks
+from avsr.transcribing.voice.activity import SILENCE, runs
 
 if TYPE_CHECKING:
     from avsr.decoding.domain import Domain
     from avsr.decoding.words import Hypothesis
+    from avsr.preprocessing.faces.persons import Person
     from avsr.preprocessing.reader import ClipReader
 
 
@@ -38,11 +42,15 @@ class Recogniser(sync.Recogniser, Protocol):
     def recognise(self, clips: Sequence[Clip], modality: str) -> Sequence[Hypothesis]: ...
 
 
+Language = Callable[[Clip], tuple[str, float] | None]
+"""Which language is spoken in a clip, as a code, and how likely that is; None where it cannot be
+told."""
+
 WINDOW_S = 20.0  # looked at together
-LOOKS, LOOK_FRAMES = 3, 10 * FPS  # stretches of speech by which offset and language are judged
-FEWEST = FPS // 2  # frames of speech, and of its pauses, from which a noise level is told
-SHEET = 16  # crops at most that are kept to be looked at
-WHITE = 250  # grey levels from which a pixel counts as white
+LONG_S = 1.0  # of lips that are lost, from which it is told
+
+
+Spans = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,7 @@ class Picture:
         fps: pictures a second, from their timestamps.
         varying: share of the steps between two pictures that differ from the usual one.
         range_ms: 5 % and 95 % of the steps between two pictures.
+        black: (first second, end) of the stretches in which they show nothing.
     """
 
     width: int
@@ -63,6 +72,7 @@ class Picture:
     fps: float
     varying: float
     range_ms: tuple[int, int]
+    black: Spans = ()
 
 
 @dataclass(frozen=True)
@@ -109,6 +119,9 @@ class Faces:
         roll_deg: the same of how far it is tilted.
         grey, white, sharpness: of the crops: median grey level, 0 to 255; share of white pixels;
             share of their contrast that is fine detail.
+        chosen: the number of the person who is read.
+        lost: (first second, end) of the stretches in which there is a picture and no lips can be
+            read.
     """
 
     count: int
@@ -121,6 +134,8 @@ class Faces:
     grey: float
     white: float
     sharpness: float
+    chosen: int = 0
+    lost: Spans = ()
 
 
 @dataclass(frozen=True)
@@ -133,12 +148,17 @@ class Speech:
         offset: by how much the sound lags behind the lips; None where that cannot be told.
         own_language: whether the speech is of the bundled model's language; None where it cannot
             be told.
+        mouthed: of the frames with a voice and readable lips, the share in which the mouth moves;
+            None where there are too few.
+        language: its code, and how likely it is that; None where nobody can tell.
     """
 
     voice: float
     lips: float
     offset: sync.Offset | None
     own_language: bool | None
+    mouthed: float | None = None
+    language: tuple[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -146,6 +166,7 @@ class Examination:
     """All that was measured; None for what is not there.
 
     Attributes:
+        talk: who speaks, where there are several people.
         crops: a few crops of the mouth with their time in seconds.
     """
 
@@ -160,11 +181,15 @@ class Examination:
     sound: Sound | None
     faces: Faces | None
     speech: Speech
+    talk: Talk | None = None
     crops: list[tuple[float, np.ndarray]] = field(default_factory=list, repr=False)
 
 
 def examine(
-    path: Path, recogniser: Recogniser, progress: Callable[[float, float], None]
+    path: Path,
+    recogniser: Recogniser,
+    progress: Callable[[float, float], None],
+    language: Language | None = None,
 ) -> Examination:
     """Measures a file.
 
@@ -172,36 +197,45 @@ def examine(
         path: any container that FFmpeg reads.
         recogniser: the bundled model, whose embedding tells the offset.
         progress: told the seconds done and those there are.
+        language: asked where the bundled model does not know what is said.
 
     Raises:
         MediaError: the file cannot be read.
     """
     from avsr.preprocessing.reader import ClipReader, OtherFace
 
-    times, channels = PictureTimes(), Channels()
+    times, black, channels = PictureTimes(), Blackness(), Channels()
+
+    def watched(start_s: float, duration_s: float, frame: Any) -> None:
+        times(start_s, duration_s, frame)
+        black(start_s, duration_s, frame)
+
     with ClipReader(path, window_s=WINDOW_S, insist=False) as reader:
-        reader.media.watch("video", times)
+        reader.media.watch("video", watched)
         reader.media.watch("audio", channels)
         total_s = reader.info.duration_s
         reader.progress = lambda seconds: progress(seconds, total_s)
         try:
-            seen = _seen(reader)
+            seen = Seen(reader)
         except OtherFace:  # the face that led at first is not the one meant over the whole file
-            seen = _seen(reader)
+            seen = Seen(reader)
     media, info = reader.media, reader.info
     try:
         size_bytes = path.stat().st_size
     except OSError as error:
         raise MediaError(f"{path}: is gone; check the name") from error
+    talk = None
+    if reader.chosen is not None and len(reader.persons) > 1:
+        talk = who_talks(path, recogniser, reader, WINDOW_S)
+        if talk is not None and talk.most not in (None, reader.chosen.id):
+            reader, seen = _read_again(path, reader, reader.persons[talk.most])
     picture = sound = faces = None
     if info.has_video:
         shape = (info.width, info.height, info.rotation)
-        picture = Picture(*shape, times.fps, times.varying, times.range_ms)
+        picture = Picture(*shape, times.fps, times.varying, times.range_ms, black.spans)
         faces = _faces(reader, seen)
     if info.has_audio:
         sound = _sound(info.sample_rate, channels, media.cancelled_s, seen)
-    offset, own = _judged(recogniser, seen.looks)
-    speech = Speech(seen.share("voice", "audio"), seen.share("moves", "video"), offset, own)
     return Examination(
         str(path),
         media.format,
@@ -213,100 +247,41 @@ def examine(
         picture,
         sound,
         faces,
-        speech,
+        _speech(recogniser, seen, language),
+        talk,
         seen.crops,
     )
 
 
-class _Seen:
-    """What is kept of the clips of a file: a few bytes a frame, and a few crops."""
-
-    def __init__(self) -> None:
-        self.frames = 0
-        self.looks: list[Clip] = []
-        self.crops: list[tuple[float, np.ndarray]] = []
-        self._every = 5  # frames from one crop that is measured to the next
-        self._keep = 1  # of these, every so many is kept
-        self._number = 0
-        self.measures: list[tuple[float, float, float]] = []
-        self._parts: dict[str, list[np.ndarray]] = {
-            name: [] for name in ("audio", "video", "voice", "moves", "level")
-        }
-
-    def add(self, clip: Clip) -> None:
-        found = {
-            "audio": clip.audio_present.copy(),
-            "video": clip.video_present.copy(),
-            "voice": heard(clip),
-            "moves": moving(clip),
-            "level": level(clip).astype(np.float32),
-        }
-        for name, values in found.items():
-            self._parts[name].append(values)
-        self.frames += clip.frames
-        self._look(clip, found["voice"])
-        for at in np.flatnonzero(clip.video_present)[:: self._every].tolist():
-            self._crop(clip.start_s + at / FPS, clip.lips[at])
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        return np.concatenate([np.zeros(0, np.bool_), *self._parts[name]])
-
-    def share(self, what: str, of: str) -> float:
-        """Of the frames where one thing is there, those with the other; 0 where there are none."""
-        there = self[of].astype(bool)
-        return float(self[what][there].mean()) if there.any() else 0.0
-
-    def _look(self, clip: Clip, voice: np.ndarray) -> None:
-        """Keeps the first seconds in which a voice is heard."""
-        at = np.flatnonzero(voice)
-        if len(self.looks) < LOOKS and len(at) >= FEWEST:
-            first = max(0, int(at[0]) - FPS)
-            part = clip.window(first, min(clip.frames, first + LOOK_FRAMES))
-            own = {name: getattr(part, name).copy() for name in ("audio", "lips")}
-            self.looks.append(
-                Clip(
-                    part.id,
-                    **own,
-                    audio_present=part.audio_present.copy(),
-                    video_present=part.video_present.copy(),
-                    start_s=part.start_s,
-                )
-            )
-
-    def _crop(self, time_s: float, crop: np.ndarray) -> None:
-        self.measures.append(crop_measures(crop))
-        if self._number % self._keep == 0:
-            self.crops.append((time_s, crop.copy()))
-            if len(self.crops) > 2 * SHEET:  # half of them, spread as evenly
-                self.crops, self._keep = self.crops[::2], 2 * self._keep
-        self._number += 1
+def _read_again(path: Path, reader: ClipReader, person: Person) -> tuple[ClipReader, Seen]:
+    """The same file once more, with the lips of somebody else in it."""
+    with type(reader)(path, window_s=WINDOW_S, insist=False) as other:
+        other.take(reader.persons, person, reader.pictured)
+        return other, Seen(other)
 
 
-def _seen(reader: ClipReader) -> _Seen:
-    seen = _Seen()
-    for clip in reader:
-        seen.add(clip)
-    return seen
+def _speech(recogniser: Recogniser, seen: Seen, language: Language | None) -> Speech:
+    offset, own = _judged(recogniser, seen.looks)
+    both = seen["voice"].astype(bool) & seen["video"].astype(bool)
+    mouthed = float(seen["moves"][both].mean()) if both.sum() >= FPS else None
+    told = None
+    if language is not None and seen.looks and own is not True:
+        told = language(max(seen.looks, key=lambda look: look.frames))
+    voice, lips = seen.share("voice", "audio"), seen.share("moves", "video")
+    return Speech(voice, lips, offset, own, mouthed, told)
 
 
-def crop_measures(crop: np.ndarray) -> tuple[float, float, float]:
-    """Of a crop, (96, 96) uint8: median grey level, share of white pixels, sharpness.
-
-    Sharpness is the part of the contrast that a blur of 2 pixels takes away.
-    """
-    import cv2
-
-    values = crop.astype(np.float32)
-    fine = values - cv2.GaussianBlur(values, (0, 0), 2.0)
-    sharpness = float(fine.std() / max(float(values.std()), 1.0))
-    return float(np.median(values)), float((crop >= WHITE).mean()), sharpness
-
-
-def _faces(reader: ClipReader, seen: _Seen) -> Faces:
+def _faces(reader: ClipReader, seen: Seen) -> Faces:
     from avsr.preprocessing.faces.face import CORNERS, POINTS
     from avsr.preprocessing.faces.persons import list_persons
 
-    chosen, pictured = reader.chosen, max(1, reader.pictured)
+    chosen, pictured, video = reader.chosen, reader.pictured, seen["video"].astype(bool)
+    lost = tuple(
+        (first / FPS, end / FPS)
+        for first, end in runs(pictured[: len(video)] & ~video, gap=0)
+        if end - first >= LONG_S * FPS
+    )
+    shown = max(1, int(pictured.sum()))
     if chosen is None:
         return Faces(0, "no face found", 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     points = np.concatenate([track.points for track in chosen.tracks])
@@ -315,20 +290,25 @@ def _faces(reader: ClipReader, seen: _Seen) -> Faces:
     eyes = points[:, right] - points[:, left]
     roll_deg = np.degrees(np.arctan2(eyes[:, 1], eyes[:, 0]))
     mouths = np.linalg.norm(points[:, CORNERS[0]] - points[:, CORNERS[1]], axis=1)
-    crops = np.median(seen.measures, axis=0) if seen.measures else np.zeros(3)
+    measures = np.median(seen.measures, axis=0) if seen.measures else np.zeros(3)
+    grey, white, sharpness = measures.tolist()
     return Faces(
         len(reader.persons),
         list_persons(reader.persons),
-        min(1.0, chosen.duration / pictured),
-        float(seen["video"].sum()) / pictured,
+        min(1.0, chosen.duration / shown),
+        float(video.sum()) / shown,
         float(np.median(mouths)),
         float(np.median(np.abs(yaw_deg))),
         float(np.median(np.abs(roll_deg))),
-        *(float(value) for value in crops),
+        grey,
+        white,
+        sharpness,
+        chosen.id,
+        lost,
     )
 
 
-def _sound(rate: int, channels: Channels, cancelled_s: float, seen: _Seen) -> Sound:
+def _sound(rate: int, channels: Channels, cancelled_s: float, seen: Seen) -> Sound:
     levels, voice, there = seen["level"], seen["voice"].astype(bool), seen["audio"].astype(bool)
     quiet = runs(levels <= SILENCE, gap=0)
     first, last = max(quiet, key=lambda run: run[1] - run[0]) if quiet else (0, 0)
@@ -345,27 +325,6 @@ def _sound(rate: int, channels: Channels, cancelled_s: float, seen: _Seen) -> So
         None if speech is None else float(speech),
         snr_db(levels, voice, there & ~voice),
     )
-
-
-def snr_db(levels: np.ndarray, voice: np.ndarray, pauses: np.ndarray) -> float | None:
-    """How far a voice stands above what is there in its pauses, which is taken off it first.
-
-    The median of the pauses counts: with their mean, a voice that was missed in one of 48 clips of
-    GRID makes 15 dB of noise.
-
-    Args:
-        levels: (T,) root mean square of each frame.
-        voice, pauses: (T,) bool, frames with a voice, and with sound and none.
-
-    Returns:
-        Decibels; None with less than half a second of either, or with pauses of digital silence.
-    """
-    pauses = pauses & (levels > SILENCE)
-    if voice.sum() < FEWEST or pauses.sum() < FEWEST:
-        return None
-    noise = float(np.median(levels[pauses] ** 2))
-    speech = float(np.mean(levels[voice] ** 2)) - noise
-    return float(10 * np.log10(max(speech, noise / 100) / noise))
 
 
 def _judged(recogniser: Recogniser, looks: list[Clip]) -> tuple[sync.Offset | None, bool | None]:

@@ -5,6 +5,7 @@ C  channels
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Any
 
@@ -19,6 +20,9 @@ OTHER_STEP, ROUNDING_MS = 0.1, 2
 LOWEST_DB, HIGHEST_DB = -100.0, 12.0  # levels that are told apart, of full scale ...
 STEPS = 10  # ... in tenths of a decibel
 NEAR_STEPS = 2  # samples within 0.2 dB of a level count as at it
+LOOK_S = 0.2  # from one picture whose light is measured to the next
+SMALL = 32, 18  # pixels to which it is shrunk for that
+BLACK, BLACK_S = 20.0, 1.0  # grey level up to which, and seconds from which, it shows nothing
 TINY = 1e-12  # power below every 24-bit step
 
 
@@ -69,6 +73,45 @@ class PictureTimes:
             if passed >= share * total:
                 return step
         return 0
+
+
+class Blackness:
+    """Where the pictures of a stream show nothing for a while; a few pictures a second are looked
+    at."""
+
+    def __init__(self) -> None:
+        self._spans: list[tuple[float, float]] = []
+        self._since_s: float | None = None  # when the black began that goes on
+        self._next_s = -math.inf
+        self._end_s = 0.0
+
+    def __call__(self, start_s: float, duration_s: float, frame: Any) -> None:
+        self._end_s = start_s + duration_s
+        if start_s < self._next_s:
+            return
+        self._next_s = start_s + LOOK_S
+        if _grey(frame) <= BLACK:
+            self._since_s = start_s if self._since_s is None else self._since_s
+        else:
+            self._spans += self._open(start_s)
+            self._since_s = None
+
+    @property
+    def spans(self) -> tuple[tuple[float, float], ...]:
+        """(first second, end) of each stretch; complete once all pictures were shown."""
+        return (*self._spans, *self._open(self._end_s))
+
+    def _open(self, end_s: float) -> list[tuple[float, float]]:
+        """The stretch that ends then, where there is one that is long enough."""
+        if self._since_s is None or end_s - self._since_s < BLACK_S:
+            return []
+        return [(self._since_s, end_s)]
+
+
+def _grey(frame: Any) -> float:
+    """The mean grey level of a picture, 0 to 255."""
+    small = frame.reformat(width=SMALL[0], height=SMALL[1], format="gray")
+    return float(small.to_ndarray().mean())
 
 
 class Channels:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from avsr.preprocessing.faces import sheet
-from avsr.transcribing.doctor.examine import SHEET, Examination
+from avsr.transcribing.doctor.examine import Examination
+from avsr.transcribing.doctor.seen import SHEET
 
 
 def contact_sheet(files: Sequence[Examination]) -> bytes:

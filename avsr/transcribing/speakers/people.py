@@ -262,7 +262,7 @@ def _reader_of_speaker(
 def told(speakers: Sequence[Speaker], turns: Turns, names: Sequence[str]) -> list[str]:
     """Who speaks, and where two do at once, in lines for people."""
     seen = [(speaker.name, one) for speaker in speakers if (one := speaker.person) is not None]
-    who = [f"{name} (face {person.id}, {_side(person)})" for name, person in seen]
+    who = [f"{name} (face {person.id}, {person.side})" for name, person in seen]
     lines = [f"who speaks: {', '.join(who)}" if who else "nobody is seen to speak"]
     if len(names) > len(seen):
         left = ", ".join(names[len(seen) :])
@@ -273,12 +273,6 @@ def told(speakers: Sequence[Speaker], turns: Turns, names: Sequence[str]) -> lis
         more = f" and {len(spans) - 5} more" if len(spans) > 5 else ""
         lines.append(f"two or more speak at once at {where} s{more}: words are less certain there")
     return lines
-
-
-def _side(person: Person) -> str:
-    """Where in the picture a person is."""
-    (width, _), x = person.tracks[0].picture, person.centre[0]
-    return "left" if x < 0.4 * width else "right" if x > 0.6 * width else "middle"
 
 
 def _share(flags: np.ndarray, segment: Segment) -> float:

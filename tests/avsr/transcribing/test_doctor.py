@@ -28,11 +28,10 @@ from avsr.transcribing.doctor.examine import (
     Picture,
     Sound,
     Speech,
-    crop_measures,
     examine,
-    snr_db,
 )
-from avsr.transcribing.doctor.raw import Channels, PictureTimes
+from avsr.transcribing.doctor.raw import Blackness, Channels, PictureTimes
+from avsr.transcribing.doctor.seen import crop_measures, snr_db
 from avsr.transcribing.doctor.sheet import contact_sheet
 
 BUNDLED = Models("grid-whisper", None, None)
