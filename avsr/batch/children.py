@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from avsr.base.console import Bar, Lines, log
 from avsr.base.processes.crew import Crew, Limits, Tell
@@ -21,6 +21,8 @@ from avsr.batch.work import Finish, Outcome
 
 if TYPE_CHECKING:
     from avsr.transcribing.transcript import Transcript
+
+Found = TypeVar("Found")
 
 TELL_S = 0.5  # how often a process says how far it is
 
@@ -70,9 +72,11 @@ def transcribed_in_processes(
         yield from ordered(files, made) if in_order else made
 
 
-def ordered(files: Sequence[Path], outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
+def ordered(
+    files: Sequence[Path], outcomes: Iterable[tuple[Path, Found]]
+) -> Iterator[tuple[Path, Found]]:
     """What came of files in the order of the files: what is ready early waits."""
-    waiting: dict[Path, Transcript | Exception] = {}
+    waiting: dict[Path, Found] = {}
     expected = iter(files)
     awaited = next(expected, None)
     for file, found in outcomes:
@@ -123,16 +127,21 @@ def prepare(asked: Asked, finish: Finish) -> Callable[[Path, Tell], Transcript]:
     recogniser = asked.recogniser()
 
     def transcribe(file: Path, tell: Tell) -> Transcript:
-        told_s = 0.0
-
-        def progress(done_s: float, of_s: float) -> None:
-            nonlocal told_s
-            if time.monotonic() - told_s >= TELL_S:
-                told_s = time.monotonic()
-                tell((done_s, of_s))
-
-        found = recogniser.transcribe(file, progress=progress, **asked.options)
+        found = recogniser.transcribe(file, progress=seldom(tell), **asked.options)
         finish(file, found, recogniser)
         return found
 
     return transcribe
+
+
+def seldom(tell: Tell) -> Callable[[float, float], None]:
+    """Tells the seconds done and those there are, every TELL_S at most."""
+    told_s = 0.0
+
+    def progress(done_s: float, of_s: float) -> None:
+        nonlocal told_s
+        if time.monotonic() - told_s >= TELL_S:
+            told_s = time.monotonic()
+            tell((done_s, of_s))
+
+    return progress

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from avsr.base.console import failing_alone, printable, progress, say
-from avsr.cli.options import DeviceOption, OverwriteOption
+from avsr.cli.options import (
+    DeviceOption,
+    JobsOption,
+    MemoryOption,
+    OverwriteOption,
+    TimeoutOption,
+)
 
 if TYPE_CHECKING:
     from avsr.transcribing.doctor.advice import Advice, Finding
@@ -30,29 +36,35 @@ def doctor(
         typer.Option(metavar="FILE", help="Write a PNG with mouth crops of all files here."),
     ] = None,
     device: DeviceOption = "auto",
+    jobs: JobsOption = None,
+    timeout: TimeoutOption = None,
+    max_memory: MemoryOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Tell what is wrong with each video, and which model and modality would serve it best."""
     from avsr.base import outputs
-    from avsr.model import checkpoint
-    from avsr.recognisers import ours, registry
+    from avsr.base.processes.crew import Limits
+    from avsr.batch.examined import examined, examined_in_processes
+    from avsr.recognisers import registry
     from avsr.transcribing.doctor import advice
-    from avsr.transcribing.doctor.examine import examine
     from avsr.transcribing.doctor.sheet import contact_sheet as drawn
 
     if contact_sheet is not None:
         outputs.refuse([contact_sheet], files, overwrite=overwrite)
-    recogniser, there = ours.load(checkpoint.DEFAULT, device), registry.for_advice()
+    limits, there = Limits(timeout, max_memory), registry.for_advice()
     failed, pictured = False, []
     with progress("examining") as bar:
-        for file in files:
-            bar(0, 1, file.name)
-            with failing_alone(file) as outcome:
-                found = examine(file, recogniser, bar)
+        if jobs is None and limits == Limits():
+            outcomes = examined(files, device, bar)
+        else:
+            outcomes = examined_in_processes(files, device, bar, jobs=jobs or 1, limits=limits)
+        for file, found in outcomes:
+            with bar.aside(), failing_alone(file) as outcome:
+                if isinstance(found, Exception):
+                    raise found
                 told, best = advice.findings(found), advice.advise(found, there)
-                with bar.aside():
-                    report = _json(found, told, best) if as_json else _text(found, told, best)
-                    print(report, flush=True)
+                report = _json(found, told, best) if as_json else _text(found, told, best)
+                print(report, flush=True)
                 if contact_sheet is not None and found.crops:
                     pictured.append(found)
             failed |= outcome.failed
@@ -99,13 +111,17 @@ def _json(found: Examination, told: list[Finding], best: Advice) -> str:
             ("picture", found.picture),
             ("sound", found.sound),
             ("faces", found.faces),
+            ("talk", found.talk),
         )
     }
     speech, offset = found.speech, found.speech.offset
     measured["speech"] = {
         "voice": speech.voice,
         "lips": speech.lips,
+        "mouthed": speech.mouthed,
         "own_language": speech.own_language,
+        "language": None if speech.language is None else speech.language[0],
+        "language_probability": None if speech.language is None else speech.language[1],
         "offset_s": None if offset is None else offset.seconds,
         "offset_score": None if offset is None else offset.score,
         "offset_confidence": None if offset is None else offset.confidence,

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+MANY = "Many recordings"  # a part of the help
+
 
 class Format(StrEnum):
     txt = "txt"
@@ -141,5 +143,34 @@ HighlightOption = Annotated[
         "--highlight",
         help="Words of vtt and ass in colours: heard or lip-read, sure or not.",
         rich_help_panel=CAPTIONS,
+    ),
+]
+JobsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Processes that share the cores, each with a recording and a model of its own.",
+        rich_help_panel=MANY,
+    ),
+]
+TimeoutOption = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout",
+        min=1,
+        metavar="SECONDS",
+        help="That one recording may take at most.",
+        rich_help_panel=MANY,
+    ),
+]
+MemoryOption = Annotated[
+    float | None,
+    typer.Option(
+        "--max-memory",
+        min=1,
+        metavar="MB",
+        help="Memory that one recording may take at most.",
+        rich_help_panel=MANY,
     ),
 ]

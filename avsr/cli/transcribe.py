@@ -15,14 +15,18 @@ from avsr.base.console import Bar, failing_alone, one_line, progress, say
 from avsr.base.errors import AvsrError, UsageError
 from avsr.cli.extras import BurnOption, ExplainOption, Extras, FixSyncOption
 from avsr.cli.options import (
+    MANY,
     DeviceOption,
     Engine,
     EngineOption,
     Format,
     HighlightOption,
+    JobsOption,
     LayoutOption,
+    MemoryOption,
     Modality,
     OverwriteOption,
+    TimeoutOption,
 )
 
 if TYPE_CHECKING:
@@ -37,7 +41,7 @@ if TYPE_CHECKING:
 
     Way = Callable[[Asked, Sequence[Path], Delivery, Bar], Iterator[Outcome]]
 
-MODEL, MANY = "Model and search", "Many recordings"  # parts of the help
+MODEL = "Model and search"  # a part of the help
 
 
 def face_rule(text: str) -> str:
@@ -177,35 +181,6 @@ TreeOption = Annotated[
     typer.Option(
         "--keep-tree",
         help="Write into folders like those that the recordings lie in.",
-        rich_help_panel=MANY,
-    ),
-]
-JobsOption = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        metavar="N",
-        help="Processes that share the cores, each with a recording and a model of its own.",
-        rich_help_panel=MANY,
-    ),
-]
-TimeoutOption = Annotated[
-    float | None,
-    typer.Option(
-        "--timeout",
-        min=1,
-        metavar="SECONDS",
-        help="That one recording may take at most.",
-        rich_help_panel=MANY,
-    ),
-]
-MemoryOption = Annotated[
-    float | None,
-    typer.Option(
-        "--max-memory",
-        min=1,
-        metavar="MB",
-        help="Memory that one recording may take at most.",
         rich_help_panel=MANY,
     ),
 ]

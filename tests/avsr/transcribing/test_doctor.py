@@ -7,6 +7,7 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -33,6 +34,7 @@ from avsr.transcribing.doctor.examine import (
 from avsr.transcribing.doctor.raw import Blackness, Channels, PictureTimes
 from avsr.transcribing.doctor.seen import crop_measures, snr_db
 from avsr.transcribing.doctor.sheet import contact_sheet
+from avsr.transcribing.doctor.talk import Talk, Talker
 
 BUNDLED = Models("grid-whisper", None, None)
 
@@ -145,6 +147,68 @@ def test_only_the_model_that_knows_the_words_is_advised() -> None:
     assert "whisper" in advise(replace(GOOD, speech=other), BUNDLED).commands[-1][1]
 
 
+LEFT, RIGHT = Talker(0, "left", 4.0), Talker(1, "right", 6.0)
+
+
+@pytest.mark.parametrize(
+    ("talk", "option", "told"),
+    [
+        (Talk([RIGHT, LEFT], 0.0, 0.0), " --speakers", "face 1 (right) for 6.0 s, face 0 (left)"),
+        (Talk([RIGHT, LEFT], 0.0, 2.0), " --speakers", "for 2.0 s two or more speak at once"),
+        (Talk([LEFT], 3.0, 0.0), " --speakers", "a voice that fits none of the lips for 3.0 s"),
+        (Talk([RIGHT], 0.0, 0.0), " --face 1", "face 1 (right) for 6.0 s"),
+        (Talk([LEFT], 0.0, 0.0), "", "face 0 (left) for 4.0 s"),
+        (Talk([], 3.0, 0.0), " --modality audio", "a voice that fits none of the lips for 3.0 s"),
+        (Talk([], 0.0, 0.0), " --modality audio", "none of them is seen to speak"),
+    ],
+)
+def test_of_several_people_it_is_told_who_speaks(talk: Talk, option: str, told: str) -> None:
+    film = replace(GOOD, faces=replace(GOOD.faces, count=2, who="2 faces found"), talk=talk)
+    texts = {finding.code: finding.text for finding in findings(film)}
+    assert texts["several-faces"] == "2 faces found; --face N takes a certain one"
+    assert told in texts["who-speaks"]
+    own = [command for what, command in advise(film, BUNDLED).commands if "51 words" in what]
+    assert own == [f"avsr transcribe talk.mp4{option}"]
+
+
+def test_the_language_is_given_to_a_model_that_knows_it() -> None:
+    there = Models("grid-whisper", "whisper-tiny.en", None, polyglot="whisper-base")
+    speech = replace(GOOD.speech, own_language=False, language=("de", 0.95))
+    film = replace(GOOD, speech=speech)
+    assert "sounds like de (probability 0.95)" in findings(film)[-1].text
+    ((_, command),) = advise(film, there).commands
+    assert command == "avsr transcribe talk.mp4 --model whisper-base --language de"
+    unsure = replace(film, speech=replace(speech, language=("de", 0.3)))
+    ((_, command),) = advise(unsure, there).commands
+    assert command == "avsr transcribe talk.mp4 --model whisper-tiny.en"
+
+
+def test_stretches_without_picture_and_lips_are_told_with_their_times() -> None:
+    picture = replace(GOOD.picture, black=((4.0, 8.0),))
+    faces = replace(GOOD.faces, readable=0.5, lost=((4.0, 8.0), (9.0, 10.0)))
+    texts = {one.code: one.text for one in findings(replace(GOOD, picture=picture, faces=faces))}
+    assert texts["black"] == "the picture is black at 4.0-8.0 s"
+    assert texts["lost-lips"] == "no lips to read at 4.0-8.0, 9.0-10.0 s"
+
+
+def test_a_mouth_that_rests_while_a_voice_is_heard_is_told() -> None:
+    hidden = replace(GOOD, speech=replace(GOOD.speech, mouthed=0.1))
+    assert "covered" in {finding.code for finding in findings(hidden)}
+    seen = replace(GOOD, speech=replace(GOOD.speech, mouthed=0.9))
+    assert "covered" not in {finding.code for finding in findings(seen)}
+
+
+def test_black_pictures_are_found_where_they_are() -> None:
+    black = Blackness()
+    for number in range(250):
+        grey = 16 if 100 <= number < 200 or number in (20, 21) else 120
+        picture = np.full((36, 64), grey, np.uint8)
+        black(number / FPS, 1 / FPS, av.VideoFrame.from_ndarray(picture, format="gray"))
+    ((first_s, end_s),) = black.spans
+    assert first_s == pytest.approx(4, abs=0.2)
+    assert end_s == pytest.approx(8, abs=0.2)
+
+
 def test_a_command_can_be_run_whatever_the_name() -> None:
     odd = advise(replace(GOOD, file="-a b.mp4"), BUNDLED).commands[-1][1]
     assert odd == "avsr transcribe './-a b.mp4'"
@@ -236,7 +300,7 @@ def film(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def face_model(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if "film" in request.fixturenames:
+    if {"film", "shared"} & set(request.fixturenames):
         shared = request.getfixturevalue("shared")
         monkeypatch.setenv("AVSR_FACE_MODEL", str(shared / "models" / "face_landmarker.task"))
 
@@ -293,3 +357,20 @@ def test_the_report_is_for_people(avsr, tmp_path: Path) -> None:
     assert status == 0
     assert "no sound at all from 0.0 to 2.0 s" in out
     assert "nothing to do" in out
+
+
+def test_the_one_of_two_who_speaks_is_found(tmp_path: Path, shared: Path, ffmpeg: str) -> None:
+    silent, speaks = (
+        next(shared.glob(f"data/{name}/*.mp4"), None) for name in ("grid/s1", "grid-others/s31")
+    )
+    if silent is None or speaks is None:
+        pytest.skip("needs the shared GRID clips")
+    film = tmp_path / "two.mp4"
+    beside = ["-filter_complex", "[0:v][1:v]hstack", "-map", "1:a"]
+    inputs = ["-i", silent, "-i", speaks]
+    subprocess.run([ffmpeg, "-v", "error", *inputs, *beside, film], check=True)
+    found = examine(film, ours.load("default", "cpu"), lambda done, of: None)
+    assert found.talk is not None
+    assert [talker.side for talker in found.talk.talkers] == ["right"]
+    assert found.faces is not None
+    assert found.faces.chosen == found.talk.most
