@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from functools import partial
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from avsr.base.console import Bar, Lines
 from avsr.base.processes.crew import Crew, Limits, Tell
-from avsr.base.processes.pool import cores
+from avsr.base.processes.machine import cores
 from avsr.batch.children import Shown, ordered, seldom
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def examined_in_processes(
     )
 
     def outcomes() -> Generator[Found]:
-        with closing(crew.work(files)) as results:
+        with closing(crew.work(deque(files))) as results:
             for file, found in results:
                 shown.done(file, 0.0 if isinstance(found, Exception) else found.duration_s)
                 yield file, found

@@ -33,6 +33,7 @@ from avsr.preprocessing.media.tracks import (
 
 log = logging.getLogger(__name__)
 
+MOST_TOLD = 10  # sound tracks that a line names
 RUN_UP_S = 1.0  # decoded before a stretch begins: until then decoders of sound have settled
 
 Span = tuple[float, float | None]
@@ -166,9 +167,11 @@ class Media:
         found = []
         sound = self._read.get("audio")
         if sound and sound.others and self._audio_track is None:
+            told = ", ".join(sound.others[:MOST_TOLD])
+            if len(sound.others) > MOST_TOLD:
+                told += f" and {len(sound.others) - MOST_TOLD} more"
             found.append(
-                f"sound tracks: {', '.join(sound.others)}; {sound.number} was used, choose with "
-                "--audio-track"
+                f"sound tracks: {told}; {sound.number} was used, choose with --audio-track"
             )
         for kind in ("video", "audio"):
             track = self._read.get(kind)

@@ -31,6 +31,7 @@ BROADCAST_RETURN_S = 1.0
 # FFmpeg's flags AV_DISPOSITION_DEFAULT, AV_DISPOSITION_ATTACHED_PIC (cover art) and
 # AVFMT_TS_DISCONT
 DEFAULT, ATTACHED_PICTURE, CLOCK_RESTARTS = 0x1, 0x400, 0x200
+MOST_IDLE = 1 << 29  # bytes without a packet; a picture of MOST_PIXELS that is not coded has 2^28
 LOSSLESS = 0x4  # AV_CODEC_PROP_LOSSLESS
 INDEXED = {"mov", "mp4", "matroska", "webm"}  # formats in which seeking is sure to arrive
 # Formats that only say where sound and picture are, or that draw text
@@ -60,12 +61,17 @@ class LocalFile:
     """A regular file as FFmpeg gets to see it: bytes, without a name that an extension or a
     neighbour is taken from.
 
+    Args:
+        path: the file.
+        most_idle: bytes that are read after the last packet before the file counts as ended; None
+            for any number. FFmpeg looks for the next packet through a hundred gigabytes of zeros.
+
     Raises:
         MediaError: it is missing, not a regular file (a FIFO would hang), empty, or cannot be
             opened.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, most_idle: int | None = None) -> None:
         try:
             found = path.stat()
             if not stat.S_ISREG(found.st_mode):
@@ -82,7 +88,21 @@ class LocalFile:
             raise MediaError(
                 f"{path}: cannot be opened ({error.strerror}); check the name"
             ) from error
-        self.read, self.seek, self.tell, self.close = file.read, file.seek, file.tell, file.close
+        self._file, self._most_idle = file, most_idle
+        self._idle = 0  # bytes since the last packet
+        self.seek, self.tell, self.close = file.seek, file.tell, file.close
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to so many bytes; none at the end, or where nothing comes of them."""
+        if self._most_idle is not None and self._idle > self._most_idle:
+            return b""
+        data: bytes = self._file.read(size)
+        self._idle += len(data)
+        return data
+
+    def packet_came(self) -> None:
+        """Something came of the bytes that were read."""
+        self._idle = 0
 
     def is_text(self) -> bool:
         """Whether it begins with nothing but printable characters: a playlist, a cue sheet, a
@@ -212,7 +232,7 @@ class Track:
         self.watch: Watch | None = None
         self.unusable = ""  # why, where a frame was decoded that is of no use
         self.origin_s = 0.0
-        self._file = LocalFile(path)
+        self._file = LocalFile(path, MOST_IDLE)
         try:
             self.container = open_container(path, self._file)
         except BaseException:
@@ -318,6 +338,7 @@ class Track:
         while failures < 3:
             try:
                 for packet in self.container.demux():
+                    self._file.packet_came()
                     if not packet.size:  # it only says that the end has come
                         continue
                     if packet.stream.type in ("audio", "video") and packet.pts is not None:

@@ -15,12 +15,13 @@ import wave
 from itertools import islice
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from avsr.base.errors import AvsrError, MediaError
 from avsr.preprocessing.clip import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
-from avsr.preprocessing.media import streams, ticks
+from avsr.preprocessing.media import streams, ticks, tracks
 
 BLOCK = 16
 WIDTH, HEIGHT = 8 * BLOCK, 48
@@ -779,3 +780,15 @@ def test_a_clock_that_runs_absurdly_does_not_make_a_film_of_years(tmp_path: Path
     path.write_bytes(b"YUV4MPEG2 W16 H16 F1:1000000 C420\n" + (b"FRAME\n" + b"\x80" * 384) * 40)
     with streams.open_media(path) as media:
         assert sum(len(piece) for piece in media.pieces()) < 25 * 60
+
+
+def test_a_film_before_endless_nothing_ends_where_it_ends(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(tracks, "MOST_IDLE", 1 << 20)
+    path = tmp_path / "film.mkv"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("pcm_s16le", rate=16000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.full((1, 16000), 99, np.int16), layout="mono")
+        frame.sample_rate, frame.pts = 16000, 0
+        out.mux(stream.encode(frame))
+    os.truncate(path, 100 << 30)  # read to its end it would take minutes
+    assert sum(len(piece) for piece in streams.read(path)) == 25
