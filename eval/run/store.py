@@ -38,6 +38,8 @@ class HypothesisStore:
         _refuse_foreign(self.path.parent)
         with writing(self.path.parent):
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            if not any(self.path.parent.glob(f"{FILE}*")):  # first: it says whose folder this is
+                write_file(self.path, [])
             self._make_way()
             if self.path.exists():
                 with open(self.path, encoding="utf-8", errors="replace") as file:

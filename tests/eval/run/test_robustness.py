@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 
 from avsr.base.errors import AvsrError
+from avsr.base.outputs import write_file
 from avsr.eval.metrics.hypotheses import Heard
 from avsr.eval.metrics.noninferiority import TOLERANCE, clips_needed, decide
 from avsr.eval.metrics.results import Measured, Results, read_results, without_times
 from avsr.eval.metrics.wer import Difference, compare
 from avsr.eval.report.markdown import to_markdown
 from avsr.eval.run import evaluate as robustness
-from avsr.eval.run import requirements
+from avsr.eval.run import requirements, store
 from avsr.eval.run.evaluate import evaluate, fingerprint
 from avsr.eval.run.store import HypothesisStore
 from avsr.preprocessing.clip import SAMPLES_PER_FRAME, Clip
@@ -448,6 +449,24 @@ def test_models_are_told_apart_by_their_weights() -> None:
     assert fingerprint(with_weight(1.0)) != fingerprint(with_weight(2.0))
     with pytest.raises(AvsrError, match="sha256"):
         fingerprint(SimpleNamespace(name="nameless"))
+
+
+@pytest.mark.parametrize("writing", [1, 2, 3])
+def test_a_kill_at_the_first_writing_leaves_a_folder_that_is_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writing: int
+) -> None:
+    writings = iter(range(1, 99))
+
+    def killed(path: Path, chunks: object) -> None:
+        if next(writings) == writing:
+            raise KeyboardInterrupt
+        write_file(path, chunks)
+
+    with monkeypatch.context() as before:
+        before.setattr(store, "write_file", killed)
+        with pytest.raises(KeyboardInterrupt):
+            HypothesisStore(tmp_path, {"model": "m"})
+    assert not HypothesisStore(tmp_path, {"model": "m"}).lines
 
 
 def test_hypotheses_of_another_run_are_put_aside_and_come_back(tmp_path: Path):
