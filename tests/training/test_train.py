@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 import torch
@@ -31,6 +31,7 @@ from avsr.training.data.batch import Batch, collate
 from avsr.training.losses import Objective, distil, weights_at
 from avsr.training.run import start
 from avsr.training.run.start import load_matching
+from avsr.training.run.state import write_state
 from avsr.training.train import Run, compile_blocks, learning_rate, parameter_groups, train
 
 TINY = """
@@ -246,11 +247,11 @@ def test_a_full_disk_and_a_damaged_shard_stop_a_run_which_goes_on_as_if_nothing_
     whole = load_file(train(recipe, [folder], tmp_path / "whole", False, four, quiet))
     saved = torch.save
 
-    def full(kept: dict[str, Any], path: Path) -> None:
+    def full(kept: dict[str, Any], file: BinaryIO) -> None:
         if kept["step"] == 4:
-            path.write_bytes(b"a part of it")
+            file.write(b"a part of it")
             raise OSError(errno.ENOSPC, "No space left on device")
-        saved(kept, path)
+        saved(kept, file)
 
     with monkeypatch.context() as disk:
         disk.setattr(torch, "save", full)
@@ -267,6 +268,20 @@ def test_a_full_disk_and_a_damaged_shard_stop_a_run_which_goes_on_as_if_nothing_
     shard.write_bytes(good)
     resumed = load_file(train(recipe, [folder], out, True, four, quiet))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_a_state_that_has_no_room_says_so_and_leaves_the_last_one(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    path = tmp_path / module.STATE
+    write_state(path, {"step": 2})
+    before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))
+    try:
+        with pytest.raises(AvsrError, match=r"cannot save step 4 \(File too large\): free"):
+            write_state(path, {"step": 4, "weights": torch.zeros(1 << 20)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [before]
 
 
 def test_a_run_is_not_overwritten_nor_resumed_with_another_recipe(

@@ -61,12 +61,17 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
     """
     part = path.with_name(f"{path.name}.tmp")
     try:
-        torch.save(state, part)
+        with open(part, "wb") as file:  # opened here, so that an error says what the disk said
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(part, path)
-    except (OSError, RuntimeError) as error:  # torch's writer says a full disk with a RuntimeError
+    except (OSError, RuntimeError) as error:
         part.unlink(missing_ok=True)
+        cause = error if isinstance(error, OSError) else error.__context__
+        why = getattr(cause, "strerror", None) or str(error).splitlines()[0]
         raise AvsrError(
-            f"{path.parent}: cannot save step {state['step']} ({str(error).splitlines()[0]}): free "
+            f"{path.parent}: cannot save step {state['step']} ({why}): free "
             "some space, then "
             f"continue from the last saved state with --resume"
         ) from error

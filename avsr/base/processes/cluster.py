@@ -80,10 +80,10 @@ def results(
         return
     ray = _ray()
     ours = not ray.is_initialized()
-    if ours:
-        _connect(ray, workers)
     with _off_standard_output():  # Ray speaks of the dead until it is shut down
         try:
+            if ours:
+                _connect(ray, workers)
             count = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
             yield from _drain(ray, todo, task, min(count, len(todo)))
         finally:
