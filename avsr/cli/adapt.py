@@ -52,7 +52,7 @@ def adapt(
     min_confidence: ConfidenceOption = 0.8,
     steps: StepsOption = 60,
     rank: RankOption = 4,
-    lr: RateOption = 5e-4,
+    lr: RateOption = 2e-3,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
     overwrite: OverwriteOption = False,

@@ -73,8 +73,13 @@ def basic(text: str) -> str:
 def grid(text: str) -> str:
     """As `basic`, then GRID's vocabulary: a digit is spelt out wherever it stands ("f2" is "f
     two"), silences go."""
-    spelt = re.sub(r"[0-9]", lambda digit: f" {DIGITS[int(digit.group())]} ", basic(text))
-    return " ".join(word for word in basic(spelt).split() if word not in GRID_SILENCES)
+    words = basic(digits_in_words(basic(text))).split()
+    return " ".join(word for word in words if word not in GRID_SILENCES)
+
+
+def digits_in_words(text: str) -> str:
+    """Each digit as its English word, wherever it stands: "f2" is "f two"."""
+    return keep(re.sub("[0-9]", lambda digit: f" {DIGITS[int(digit.group())]} ", text))
 
 
 def characters(text: str) -> str:

@@ -20,10 +20,11 @@ from avsr.model.batches import compute
 from avsr.model.config import ModelConfig
 from avsr.model.network import AVSR
 from avsr.preprocessing.clip import Clip
-from avsr.preprocessing.shards import ShardWriter
+from avsr.preprocessing.shards import ShardIndex, ShardWriter
 from avsr.recognisers.base import Recogniser
-from avsr.training.adapt import PARTS
+from avsr.training.adapt import PARTS, speller
 from avsr.training.data.labels import label
+from avsr.training.data.material import collect
 
 
 def network() -> AVSR:
@@ -50,10 +51,10 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
-def said(path: Path, adapter: Path | None = None) -> torch.Tensor:
-    """What a model makes of the lips of a clip."""
+def said(path: Path, adapter: Path | None = None, lips: bool = True) -> torch.Tensor:
+    """What a model makes of the lips of a clip, or of its sound."""
     recogniser = avsr.load_model(path, "cpu", adapter=adapter)
-    clip = make_clip(1, "", audio=False)
+    clip = make_clip(1, "", audio=not lips, video=lips)
     return compute(recogniser.model, [clip], torch.device("cpu")).log_probs
 
 
@@ -68,6 +69,7 @@ def test_a_model_with_an_adapter_and_without(model, corpus, tmp_path, capsys):
     assert model.read_bytes() == before
     assert not (out / "labels.tsv").exists()  # the texts were there
     assert not torch.equal(said(model), said(model, adapter))
+    assert torch.equal(said(model, lips=False), said(model, adapter, lips=False))
     assert avsr.load_model(model, "cpu", adapter=adapter).name == "base for anna"
     assert avsr.load_model(f"{model}?adapter={adapter}", "cpu").sha256
 
@@ -106,6 +108,17 @@ def test_texts_of_others_are_written_as_the_model_writes(model, tmp_path, capsys
     said = capsys.readouterr().err
     assert "1 clips cannot be used" in said
     assert "'set 2' has ['2']" in said
+
+
+def test_digits_that_the_model_lacks_are_words(tmp_path):
+    spell = speller(AVSR(ModelConfig(tokens=("<blank>", *" fotw"), crop=32)))
+    assert spell("F2.") == "f two"
+    clip = replace(make_clip(0, "F2."), words=(("F2.", 0.1, 0.5),))
+    with ShardWriter(tmp_path / "src") as writer:
+        writer.add(clip)
+    collect([tmp_path / "src"], tmp_path / "dst", lambda: Sure([]), 0.8, spell)
+    found = ShardIndex(tmp_path / "dst").load(0)
+    assert (found.text, found.words) == ("f two", (("f", 0.1, 0.3), ("two", 0.3, 0.5)))
 
 
 def test_changes_begin_at_nothing_and_go_without_a_trace():

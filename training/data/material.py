@@ -66,7 +66,8 @@ def collect(
         def add(clip: Clip) -> None:
             nonlocal used, seconds, seen
             text, id = spell(clip.text or ""), f"{used:05d}-{clip.id}"
-            clip = replace(clip, id=id, text=text, speaker="adapted", start_s=0.0)
+            words = None if clip.words is None else tuple(_spelt(clip.words, spell))
+            clip = replace(clip, id=id, text=text, words=words, speaker="adapted", start_s=0.0)
             writer.add(clip)
             used, seconds = used + 1, seconds + clip.duration_s
             seen += bool(clip.video_present.any())
@@ -91,6 +92,20 @@ def collect(
             "beside them, or lower --min-confidence"
         )
     return Material(used, seconds, labels)
+
+
+def _spelt(
+    words: Sequence[tuple[str, float, float]], spell: Callable[[str], str]
+) -> Iterator[tuple[str, float, float]]:
+    """Words with times as they are written for the model; what becomes several ("f2") shares its
+    time evenly."""
+    for word, start_s, end_s in words:
+        parts = spell(word).split()
+        for number, part in enumerate(parts):
+            begin, end = (
+                start_s + (end_s - start_s) * place / len(parts) for place in (number, number + 1)
+            )
+            yield part, round(begin, 3), round(end, 3)
 
 
 def _sources(path: Path) -> list[Path]:
