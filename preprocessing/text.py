@@ -42,6 +42,7 @@ SIGNS = str.maketrans(
 _LOOSE_APOSTROPHE = re.compile(r"(?<!\S)'+|'+(?!\S)")
 _SPACE_BESIDE = re.compile(rf"(?<=[{SPACELESS}]) | (?=[{SPACELESS}])")
 _TURKISH = str.maketrans({"I": "\u0131", "\u0130": "i"})
+NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 # ISO 639 codes of the languages that `spelt` knows, those of MuAViC and some more.
 LANGUAGES = ("ar", "de", "el", "en", "es", "fr", "it", "ja", "nl", "pt", "ru", "tr", "zh")
 
@@ -76,6 +77,12 @@ def spelt(text: str, language: str = "") -> str:
     text = unicodedata.normalize("NFKC", canonical(text).translate(SIGNS))
     text = text.translate(_TURKISH if language == "tr" else {}).lower()
     return canonical(no_space_between_letters(words_alone(text)))
+
+
+def digits_in_words(text: str) -> str:
+    """Each digit as its English word, wherever it stands ("f2" is "f two"), words a space apart."""
+    words = re.sub("[0-9]", lambda digit: f" {NUMBERS[int(digit.group())]} ", text)
+    return " ".join(words.split())
 
 
 def words_alone(text: str) -> str:

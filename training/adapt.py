@@ -15,11 +15,9 @@ import torch
 from torch import nn
 
 from avsr.base.errors import AvsrError
-from avsr.eval.metrics.normalize import digits_in_words
 from avsr.model.adapter import LowRank, attach, detach
 from avsr.model.network import AVSR
 from avsr.model.tokenizer import Tokenizer
-from avsr.preprocessing.text import canonical, spelt
 from avsr.training.config import AugmentConfig, DataConfig, LossConfig
 from avsr.training.data.batch import Batch
 from avsr.training.data.dataset import TrainSet
@@ -109,26 +107,6 @@ def adapt(
         detach(model, list(changes), keep=False)
         model.eval().requires_grad_(False)
     return changes
-
-
-def speller(model: AVSR) -> Callable[[str], str]:
-    """How texts from elsewhere are written for a model: as they are where it can write them, else
-    in small letters without punctuation, in English with digits in words if it has none."""
-    config = model.config
-    tokenizer = Tokenizer.of(config.tokens, config.piece_scores)
-    language = config.language or "en"
-
-    def spell(text: str) -> str:
-        plain = spelt(text, language)
-        forms = [text, plain]
-        if language == "en":
-            forms.append(digits_in_words(plain))
-        for form in forms:
-            if not tokenizer.unknown(canonical(form)):
-                return form
-        return plain
-
-    return spell
 
 
 def _train(

@@ -63,9 +63,10 @@ def adapt(
     from avsr.base import outputs
     from avsr.model import adapter, checkpoint
     from avsr.recognisers import ours, registry
-    from avsr.training.adapt import Settings, speller
+    from avsr.training.adapt import Settings
     from avsr.training.adapt import adapt as run
     from avsr.training.data.material import collect
+    from avsr.training.data.spelling import speller
 
     target = out / ADAPTER
     outputs.refuse([target, out / LABELS], [checkpoint.resolve(model)], overwrite=overwrite)
@@ -83,7 +84,7 @@ def adapt(
                 shards,
                 labeller,
                 min_confidence,
-                speller(base.model),
+                speller(base.config),
                 relabel=labels is not None,
                 tell=tell,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -78,6 +79,13 @@ LabelOption = Annotated[
         help="The recogniser that gives texts to recordings of a folder without one.",
     ),
 ]
+SpellingOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL",
+        help="With --label-with: the model that will be trained; texts are written as it writes.",
+    ),
+]
 ConfidenceOption = Annotated[
     float,
     typer.Option(min=0, max=1, help="With --label-with: what is less sure is left out."),
@@ -104,6 +112,7 @@ def prepare(
     clip_limit: ClipLimitOption = 600.0,
     report: ReportOption = False,
     label_with: LabelOption = None,
+    label_for: SpellingOption = None,
     min_confidence: ConfidenceOption = 0.9,
     max_skipped: MaxSkippedOption = 0.2,
 ) -> None:
@@ -117,6 +126,9 @@ def prepare(
     if download is not None:
         _fetch(corpus, src, download)
     labelled, recogniser = dst, None
+    if label_for is not None and label_with is None:
+        raise UsageError("--label-for says how the texts of --label-with are written: give both")
+    spell = _spelling_of(label_for)
     if label_with is not None:
         recogniser = _recogniser_of_labels(corpus, dst, label_with)
         dst = f"{dst}/{UNLABELLED}"
@@ -145,7 +157,7 @@ def prepare(
         _report(dst)
     print(*map(printable, str(summary).splitlines()), sep="\n")
     if recogniser is not None:
-        _label(dst, labelled, recogniser, min_confidence)
+        _label(dst, labelled, recogniser, min_confidence, spell)
 
 
 def _recogniser_of_labels(corpus: Corpus, dst: str, name: str) -> Recogniser:
@@ -162,7 +174,19 @@ def _recogniser_of_labels(corpus: Corpus, dst: str, name: str) -> Recogniser:
     return load(name)
 
 
-def _label(src: str, dst: str, recogniser: Recogniser, least: float) -> None:
+def _spelling_of(model: str | None) -> Callable[[str], str]:
+    """How a model writes; as it is written where none is named."""
+    if model is None:
+        return str
+    from avsr.model import checkpoint
+    from avsr.training.data.spelling import speller
+
+    return speller(checkpoint.load(model)[0].config)
+
+
+def _label(
+    src: str, dst: str, recogniser: Recogniser, least: float, spell: Callable[[str], str]
+) -> None:
     """Gives texts to the clips in SRC that have none, as shards in DST."""
     from avsr.preprocessing.shards import ShardIndex
     from avsr.training.tools.pseudolabels import relabel
@@ -170,7 +194,7 @@ def _label(src: str, dst: str, recogniser: Recogniser, least: float) -> None:
     source = ShardIndex(src)
     source.require_crops(recogniser.crops, recogniser.name)
     with progress(f"labels of {recogniser.name}", unit="clips") as tell:
-        told = relabel(source, Path(dst), recogniser, least, tell)
+        told = relabel(source, Path(dst), recogniser, least, spell, tell)
     print(printable(f"{told}; in {dst}"))
 
 

@@ -17,6 +17,7 @@ from avsr.preprocessing.text import (
     SIGNS,
     SPACELESS,
     canonical,
+    digits_in_words,
     no_space_between_letters,
     words_alone,
 )
@@ -24,7 +25,6 @@ from avsr.preprocessing.text import (
 # raised when a normaliser gives another text, so that old error rates are not mixed with new ones
 VERSION = 2
 
-DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 GRID_SILENCES = {"sil", "sp"}  # labels of GRID's alignments, not words
 
 # In Malayalam a joiner makes another letter of a consonant; newer texts have that letter.
@@ -75,11 +75,6 @@ def grid(text: str) -> str:
     two"), silences go."""
     words = basic(digits_in_words(basic(text))).split()
     return " ".join(word for word in words if word not in GRID_SILENCES)
-
-
-def digits_in_words(text: str) -> str:
-    """Each digit as its English word, wherever it stands: "f2" is "f two"."""
-    return keep(re.sub("[0-9]", lambda digit: f" {DIGITS[int(digit.group())]} ", text))
 
 
 def characters(text: str) -> str:

@@ -48,6 +48,7 @@ from avsr.preprocessing.corpora import (
 from avsr.preprocessing.corpora.archive import Progress
 from avsr.preprocessing.corpora.beside import beside, forget_listings, read_text, split_named
 from avsr.preprocessing.recordings import media_below
+from avsr.preprocessing.text import NUMBERS
 
 ALIGN_UNITS_PER_S = 25_000  # frames of 40 ms times 1000
 SILENCES = frozenset({"sil", "sp"})
@@ -56,7 +57,6 @@ COLOURS = {"b": "blue", "g": "green", "r": "red", "w": "white"}
 PREPOSITIONS = {"a": "at", "b": "by", "i": "in", "w": "with"}
 # no w: its name is three syllables long
 LETTERS = {letter: letter for letter in "abcdefghijklmnopqrstuvxyz"}
-NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 DIGITS = dict(zip("z123456789", NUMBERS, strict=True))
 ADVERBS = {"a": "again", "n": "now", "p": "please", "s": "soon"}
 SLOTS = {

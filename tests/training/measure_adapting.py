@@ -27,8 +27,9 @@ from avsr.preprocessing.clip import Clip
 from avsr.preprocessing.shards import ShardIndex, ShardWriter
 from avsr.recognisers import ours, registry
 from avsr.recognisers.protocol import Recogniser
-from avsr.training.adapt import Settings, adapt, speller
+from avsr.training.adapt import Settings, adapt
 from avsr.training.data.material import collect
+from avsr.training.data.spelling import speller
 
 SEED = 17  # of babble
 BABBLE_DB = 0.0
@@ -128,7 +129,7 @@ def learn(
     with ShardWriter(scratch / "known") as writer:
         for clip in clips:
             writer.add(clip if teacher == TEXTS else replace(clip, text=None, words=None))
-    spell = speller(base.model)
+    spell = speller(base.config)
     material = collect([scratch / "known"], scratch / "clips", labeller, LEAST, spell)
     changes = adapt(base.model, [scratch / "clips"], settings, say=print)
     trained = {name: change.state_dict() for name, change in changes.items()}

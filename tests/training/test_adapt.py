@@ -22,9 +22,10 @@ from avsr.model.network import AVSR
 from avsr.preprocessing.clip import Clip
 from avsr.preprocessing.shards import ShardIndex, ShardWriter
 from avsr.recognisers.base import Recogniser
-from avsr.training.adapt import PARTS, speller
+from avsr.training.adapt import PARTS
 from avsr.training.data.labels import label
 from avsr.training.data.material import collect
+from avsr.training.data.spelling import speller
 
 
 def network() -> AVSR:
@@ -111,7 +112,7 @@ def test_texts_of_others_are_written_as_the_model_writes(model, tmp_path, capsys
 
 
 def test_digits_that_the_model_lacks_are_words(tmp_path):
-    spell = speller(AVSR(ModelConfig(tokens=("<blank>", *" fotw"), crop=32)))
+    spell = speller(ModelConfig(tokens=("<blank>", *" fotw")))
     assert spell("F2.") == "f two"
     clip = replace(make_clip(0, "F2."), words=(("F2.", 0.1, 0.5),))
     with ShardWriter(tmp_path / "src") as writer:

@@ -15,6 +15,7 @@ from avsr.preprocessing.recordings import MEDIA_SUFFIXES, media_below
 from avsr.preprocessing.shards import INDEX, ShardIndex, ShardWriter
 from avsr.recognisers.protocol import Recogniser
 from avsr.training.data.labels import Label, label
+from avsr.training.data.spelling import respelt
 
 LONGEST_S = 30.0  # of a video with one text
 WINDOW_S = 20.0  # of a video without
@@ -65,9 +66,8 @@ def collect(
 
         def add(clip: Clip) -> None:
             nonlocal used, seconds, seen
-            text, id = spell(clip.text or ""), f"{used:05d}-{clip.id}"
-            words = None if clip.words is None else tuple(_spelt(clip.words, spell))
-            clip = replace(clip, id=id, text=text, words=words, speaker="adapted", start_s=0.0)
+            id = f"{used:05d}-{clip.id}"
+            clip = replace(respelt(clip, spell), id=id, speaker="adapted", start_s=0.0)
             writer.add(clip)
             used, seconds = used + 1, seconds + clip.duration_s
             seen += bool(clip.video_present.any())
@@ -92,20 +92,6 @@ def collect(
             "beside them, or lower --min-confidence"
         )
     return Material(used, seconds, labels)
-
-
-def _spelt(
-    words: Sequence[tuple[str, float, float]], spell: Callable[[str], str]
-) -> Iterator[tuple[str, float, float]]:
-    """Words with times as they are written for the model; what becomes several ("f2") shares its
-    time evenly."""
-    for word, start_s, end_s in words:
-        parts = spell(word).split()
-        for number, part in enumerate(parts):
-            begin, end = (
-                start_s + (end_s - start_s) * place / len(parts) for place in (number, number + 1)
-            )
-            yield part, round(begin, 3), round(end, 3)
 
 
 def _sources(path: Path) -> list[Path]:

@@ -11,6 +11,7 @@ from avsr.eval.metrics.wer import ErrorRate, wer
 from avsr.preprocessing.shards import ShardIndex, ShardWriter
 from avsr.recognisers.protocol import Recogniser
 from avsr.training.data.labels import label
+from avsr.training.data.spelling import respelt
 
 BY = "labelled_by"  # in a clip's json and in the index: who gave it its text
 TAKEN = ("split", "source", "note")  # of a clip's json, what goes on with it
@@ -56,6 +57,7 @@ def relabel(
     dst: Path,
     recogniser: Recogniser,
     least: float,
+    spell: Callable[[str], str] = str,
     tell: Callable[[float, float], None] = lambda done, of: None,
 ) -> Summary:
     """Writes prepared clips anew, with texts where they had none.
@@ -68,6 +70,7 @@ def relabel(
         dst: a folder without shards.
         recogniser: of any family.
         least: confidence in [0, 1] from which on its text is kept.
+        spell: how its texts are written; as it writes them by default.
         tell: told how many clips are done, and of how many.
 
     Raises:
@@ -80,7 +83,10 @@ def relabel(
     for i in range(len(source)):
         clip, meta = source.load(i), source.meta(i)
         taken = {name: meta[name] for name in TAKEN if name in meta}
-        labels = list(label([clip], recogniser, least))
+        labels = [
+            replace(found, clip=respelt(found.clip, spell))
+            for found in label([clip], recogniser, least)
+        ]
         if clip.text is not None:
             writer.add(clip, taken)
             known += 1

@@ -9,11 +9,13 @@ import pytest
 
 from avsr import cli
 from avsr.decoding.words import Hypothesis, Word
+from avsr.model.config import ModelConfig
 from avsr.preprocessing import reader
 from avsr.preprocessing.clip import Clip
 from avsr.preprocessing.shards import ShardIndex, ShardWriter
 from avsr.recognisers import registry
 from avsr.recognisers.base import Recogniser
+from avsr.training.data.spelling import speller
 from avsr.training.tools.pseudolabels import BY, relabel
 
 
@@ -77,6 +79,16 @@ def test_a_folder_without_texts(tmp_path, monkeypatch, capsys):
     assert sorted(entry.text for entry in ShardIndex(dst).entries) == ["blue", "green"]
     assert cli.main([*command, "--label-with", "namer"]) == 2
     assert "holds shards already" in capsys.readouterr().err
+
+
+def test_texts_are_written_as_the_model_writes_that_will_be_trained(tmp_path):
+    with ShardWriter(tmp_path / "src") as writer:
+        writer.add(make("F2.-95"))
+        writer.add(make("F2.-96", "f two"))
+    spell = speller(ModelConfig(tokens=("<blank>", *" fotw")))
+    summary = relabel(ShardIndex(tmp_path / "src"), tmp_path / "dst", Namer(), 0.9, spell)
+    assert "at 0.0% word errors" in str(summary)
+    assert [entry.text for entry in ShardIndex(tmp_path / "dst").entries] == ["f two", "f two"]
 
 
 @pytest.mark.parametrize("corpus", ["grid", "lrs3"])
