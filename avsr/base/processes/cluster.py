@@ -147,9 +147,9 @@ def _connect(ray: Any, workers: int | None) -> None:
                 ray.init(address=address, **quiet)
             else:  # never one that another program started for itself
                 ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # of a machine that is too busy it raises no more than that
         where = f"the cluster RAY_ADDRESS={address}" if address else "Ray on this machine"
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise AvsrError(f"{where} cannot be reached or started: {reason}") from error
 
 
