@@ -75,6 +75,7 @@ class _Look:
 
     sound: sync.Embedding
     lips: dict[int, sync.Embedding]
+    moving: dict[int, np.ndarray]  # (T,) bool each
     voice: np.ndarray  # (T,) bool
     mute: np.ndarray  # (T,) bool
 
@@ -105,24 +106,28 @@ def weigh(
     looks = looked()
     first = list(islice(looks, LOOKS))
     lag = _near(first, _lag(first))
-    parts = [_compared(look, len(persons), lag) for look in chain(first, looks)]
-    if not parts:
-        nothing, nobody = np.zeros(0, np.bool_), np.zeros((len(persons), 0), np.bool_)
-        return Evidence(nobody.astype(np.float32), nobody, nothing, nothing)
-    fit, spells = (np.concatenate(part, axis=1) for part in list(zip(*parts, strict=True))[:2])
-    voice, mute = (np.concatenate(part) for part in list(zip(*parts, strict=True))[2:])
-    return Evidence(fit, spells, voice, mute, lag)
+    parts = [_nobody(len(persons), 0)]
+    parts += [_compared(look, len(persons), lag) for look in chain(first, looks)]
+    names = ("fit", "spells", "moves", "voice", "mute")
+    whole = {name: np.concatenate([getattr(p, name) for p in parts], axis=-1) for name in names}
+    return Evidence(**whole, lag=lag)
 
 
-def _compared(
-    look: _Look, persons: int, lag: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Fit, spells, voice and mute of a stretch, as in Evidence."""
-    fit = np.full((persons, len(look.voice)), -1, np.float32)
-    spells = np.zeros(fit.shape, np.bool_)
+def _nobody(persons: int, frames: int) -> Evidence:
+    """So many who are not in the picture, and no sound."""
+    nobody, nothing = np.zeros((persons, frames), np.bool_), np.zeros(frames, np.bool_)
+    fit = np.full((persons, frames), -1, np.float32)
+    return Evidence(fit, nobody, nobody.copy(), nothing, nothing)
+
+
+def _compared(look: _Look, persons: int, lag: int) -> Evidence:
+    """What a stretch says."""
+    found = _nobody(persons, len(look.voice))
     for n, lips in look.lips.items():
-        fit[n], spells[n] = _fit(look.sound, lips, lag), shifted(lips.speaking, -lag)
-    return fit, spells, look.voice, look.mute
+        found.fit[n] = _fit(look.sound, lips, lag)
+        found.spells[n] = shifted(lips.speaking, -lag)
+        found.moves[n] = shifted(look.moving[n], -lag)
+    return replace(found, voice=look.voice, mute=look.mute)
 
 
 def _look(embedder: sync.Recogniser, scene: Crops, persons: Sequence[int]) -> _Look:
@@ -130,10 +135,12 @@ def _look(embedder: sync.Recogniser, scene: Crops, persons: Sequence[int]) -> _L
     there = [n for n, person in enumerate(persons) if person in scene.mouths]
     lips = [mask(scene.clip([persons[n]], id=""), "video") for n in there]
     (voice,) = sync.embed(embedder, [mask(sound, "audio")])
-    seen = {}
+    seen: dict[int, sync.Embedding] = {}
+    moves: dict[int, np.ndarray] = {}
     for n, clip, found in zip(there, lips, sync.embed(embedder, lips), strict=True):
-        seen[n] = replace(found, speaking=found.speaking & moving(clip, STILL))
-    return _Look(voice, seen, heard(sound), level(sound) <= SILENCE)
+        moves[n] = moving(clip, STILL)
+        seen[n] = replace(found, speaking=found.speaking & moves[n])
+    return _Look(voice, seen, moves, heard(sound), level(sound) <= SILENCE)
 
 
 def _lag(looks: Sequence[_Look]) -> int:

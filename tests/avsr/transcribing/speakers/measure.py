@@ -1,9 +1,11 @@
 """How much of the speech in films of several people is given to who speaks.
 
     python tests/avsr/transcribing/speakers/measure.py SHARDS [--speakers s5,s31,s33] [--films 20]
+    python tests/avsr/transcribing/speakers/measure.py --heads 3
 
 The films are put together from prepared clips (`avsr prepare`) of one person each, mouths and
-sound, so faces need not be found: this measures who speaks, given the faces.
+sound, so faces need not be found: this measures who speaks, given the faces. With --heads they are
+of synthetic talking heads that say everyday sentences, made for it (espeak-ng and flite).
 """
 
 from __future__ import annotations
@@ -14,12 +16,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from avsr.preprocessing.clip import FPS, SAMPLES_PER_FRAME, Clip
 from avsr.preprocessing.faces.mouths import Crops
+from avsr.preprocessing.reader import load_clip
 from avsr.preprocessing.shards import ShardIndex
+from avsr.preprocessing.synthetic.corpus import make_clip
 from avsr.recognisers import ours
 from avsr.transcribing.speakers.evidence import weigh
 from avsr.transcribing.speakers.turns import find_turns
@@ -29,6 +34,27 @@ VOICE = 0.5  # probability of a voice from which a frame of a clean recording is
 ROOM = 1e-3  # level of an empty room, -60 dB of full scale
 OFF, NOBODY = -1, -2  # a voice out of the picture; no voice
 OUT_OF_SYNC = {"s33_bbac3a", "s1_bwbt8p"}  # recordings whose own sound and lips are apart
+HEADS = 5000  # seed of the synthetic heads
+SENTENCES = """
+the train to the coast leaves at a quarter past seven every morning
+my sister found an old map under the kitchen floor last winter
+please bring some bread and a bottle of milk when you come home
+we waited for an hour but nobody came to open the gate
+the doctor said that walking every day would help my back
+a small boat drifted slowly past the empty harbour wall
+he forgot the name of the street where his uncle used to live
+they are going to paint the whole house yellow this summer
+the children built a castle out of boxes and some string
+it rained so hard that the river covered the lower path
+our teacher never tells us what will be on the next test
+she plays the piano much better than anybody else in town
+could you tell me how to get from here to the museum
+there is hardly any coffee left so we should buy a new bag
+the old clock in the hall has been wrong for many years
+nobody knew why the lights had gone out in the whole village
+i would rather stay and finish this book before we eat
+the mechanic told me that the engine needs two new parts
+""".strip().splitlines()
 
 
 @dataclass
@@ -229,20 +255,42 @@ def counted(film: Film, embedder: ours.NetworkRecogniser) -> dict[str, int]:
     }
 
 
+def recorded(shards: list[Path], names: list[str]) -> dict[str, list[Clip]]:
+    """Up to twenty clips of each speaker."""
+    clips: dict[str, list[Clip]] = {name: [] for name in names}
+    for index in map(ShardIndex, shards):
+        for i, entry in enumerate(index.entries):
+            kept = clips.get(entry.speaker or "")
+            if kept is not None and len(kept) < 20 and entry.id not in OUT_OF_SYNC:
+                kept.append(index.load(i))
+    return clips
+
+
+def heads(count: int, parts: int = 6, seconds: int = 3) -> dict[str, list[Clip]]:
+    """So many synthetic heads, each with the beginnings of several sentences."""
+    rng, clips = np.random.default_rng(HEADS), dict[str, list[Clip]]()
+    with TemporaryDirectory() as folder:
+        for head in range(count):
+            for n, text in enumerate(rng.permutation(SENTENCES)[:parts]):
+                path = Path(folder) / f"{head}-{n}.mp4"
+                engine = ("espeak", "flite")[head % 2]
+                make_clip(path, str(text), seed=HEADS + 100 * head + n, engine=engine)
+                clip = load_clip(path).window(0, seconds * FPS)
+                clips.setdefault(f"head {head}", []).append(clip)
+    return clips
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("shards", type=Path, nargs="+")
+    parser.add_argument("shards", type=Path, nargs="*")
+    parser.add_argument("--heads", type=int, default=0)
     parser.add_argument("--films", type=int, default=20)
     parser.add_argument("--speakers", default="s5,s31,s33")
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    clips: dict[str, list[Clip]] = {name: [] for name in asked.speakers.split(",")}
-    for index in map(ShardIndex, asked.shards):
-        for i, entry in enumerate(index.entries):
-            kept = clips.get(entry.speaker or "")
-            if kept is not None and len(kept) < 20 and entry.id not in OUT_OF_SYNC:
-                kept.append(index.load(i))
+    names = asked.speakers.split(",")
+    clips = heads(asked.heads) if asked.heads else recorded(asked.shards, names)
     embedder = ours.load("default", "cpu")
     for kind in asked.kinds:
         cast, sums = Cast(clips, np.random.default_rng(asked.seed)), dict[str, int]()

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from avsr.preprocessing.clip import FPS
-from avsr.transcribing.speakers.turns import FITS, Evidence, Turns, find_turns
+from avsr.transcribing.speakers.turns import ALONE, FITS, Evidence, Turns, find_turns
 
-GOOD, BAD = FITS + 0.25, FITS - 0.3
+GOOD, FAIR, BAD = FITS + 0.25, (FITS + ALONE) / 2, FITS - 0.3
 SECONDS = 12
 FRAMES = SECONDS * FPS
 
@@ -16,17 +16,19 @@ FRAMES = SECONDS * FPS
 def evidence(
     *fits: str, spells: tuple[str, ...] = (), voice: str = "v" * SECONDS, mute: str = ""
 ) -> Evidence:
-    """One letter a second: for a person + fits the sound and - does not; for their lips a dot is a
-    closed mouth; v is a voice; m is no sound."""
+    """One letter a second: for a person + fits the sound, = hardly and - does not; for their lips
+    a dot is a closed mouth; v is a voice; m is no sound."""
     spells = spells or tuple("s" * SECONDS for _ in fits)
 
     def seconds(text: str, sign: str) -> np.ndarray:
         return np.repeat([letter == sign for letter in text.ljust(SECONDS)], FPS)
 
     fit = np.stack([np.where(seconds(text, "+"), GOOD, BAD) for text in fits])
+    fit[np.stack([seconds(text, "=") for text in fits])] = FAIR
     lips = np.stack([seconds(text, "s") for text in spells])
     return Evidence(
         fit.astype(np.float32).reshape(len(fits), FRAMES),
+        lips,
         lips,
         seconds(voice, "v"),
         seconds(mute, "m"),
@@ -51,6 +53,17 @@ def test_a_voice_that_nobodys_lips_fit_is_off_screen():
     still = "." * SECONDS
     turns = find_turns(evidence("++++--------", "------------", spells=("ssss........", still)))
     assert by_second(turns) == list("0000--------")
+
+
+def test_lips_that_hardly_fit_speak_where_no_other_mouth_moves():
+    turns = find_turns(
+        evidence("====----====", "----====----", spells=("ssss....ssss", "....ssssssss"))
+    )
+    assert by_second(turns) == list("00001111----")
+
+
+def test_turns_of_a_second_are_told():
+    assert by_second(find_turns(evidence("+-" * 6, "-+" * 6))) == list("01" * 6)
 
 
 def test_a_moment_that_does_not_fit_is_no_turn():
@@ -87,6 +100,7 @@ def test_short_films_and_films_of_nobody(frames):
     turns = find_turns(
         Evidence(
             nobody.astype(np.float32),
+            nobody.astype(bool),
             nobody.astype(bool),
             np.ones(frames, bool),
             np.zeros(frames, bool),
