@@ -101,7 +101,7 @@ def pooled(
     """
     if processes() == 1:
         return losses
-    table = torch.zeros(2, len(names), device=losses["audio_stream"].device)  # counts, sums
+    table = torch.zeros(2, len(names), device=next(iter(losses.values())).device)  # counts, sums
     for i, name in enumerate(names):
         if name in losses:
             table[0, i] = counts[name]

@@ -55,7 +55,13 @@ def per_token(losses: Tensor, batch: Batch, keep: Tensor) -> Tensor:
     return (losses * keep).sum() / (batch.tokens * keep).sum().clamp_min(1)
 
 
-def attention_loss(decoder: Decoder, memory: Tensor, batch: Batch, dropout: float = 0.0) -> Tensor:
+def attention_loss(
+    decoder: Decoder,
+    memory: Tensor,
+    batch: Batch,
+    dropout: float = 0.0,
+    output: str = "output_layer",
+) -> Tensor:
     """Cross-entropy of each token, and of the end, given those before it, per token.
 
     Args:
@@ -63,6 +69,7 @@ def attention_loss(decoder: Decoder, memory: Tensor, batch: Batch, dropout: floa
         memory: (B, T, D) that it reads.
         batch: gives the texts.
         dropout: of the decoder.
+        output: which of its output layers.
     """
     end, count = decoder.vocabulary - 1, batch.targets.shape[1]
     places = torch.arange(count + 1, device=memory.device)
@@ -74,7 +81,7 @@ def attention_loss(decoder: Decoder, memory: Tensor, batch: Batch, dropout: floa
     given = F.pad(batch.targets, (1, 0), value=end).masked_fill(
         places > batch.target_lens[:, None], 0
     )
-    logits = decoder.get_submodule("output_layer")(decoder(given, memory, batch.valid, dropout))
+    logits = decoder.get_submodule(output)(decoder(given, memory, batch.valid, dropout))
     return F.cross_entropy(
         logits.float().flatten(0, 1),
         following.flatten(),

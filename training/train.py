@@ -22,12 +22,8 @@ from torch.distributed.tensor import DTensor
 
 from avsr.base import outputs
 from avsr.base.errors import AvsrError
-from avsr.decoding.ctc import greedy
-from avsr.eval.metrics.wer import count_errors
-from avsr.model import checkpoint
-from avsr.model.batches import batches_by_length, compute, mask
+from avsr.imported.store import is_one
 from avsr.model.layers.blocks import ConformerBlock
-from avsr.model.network import AVSR
 from avsr.preprocessing.clip import FPS
 from avsr.training.config import TrainConfig, load_recipe
 from avsr.training.data.batch import Batch, collate
@@ -36,7 +32,7 @@ from avsr.training.data.loading import clips_of, items, loader, open_clips, plan
 from avsr.training.data.plan import Plan
 from avsr.training.data.stream.plan import StreamPlan
 from avsr.training.data.validation import validation_clips
-from avsr.training.losses import Objective
+from avsr.training.imported.start import ImportedStart
 from avsr.training.run import record, sharded, state
 from avsr.training.run.log import BOARD, Log, tell_dropped
 from avsr.training.run.processes import Say, connect, run_together
@@ -150,16 +146,14 @@ class Run:
         self.first = self.fabric.is_global_zero
         self.say: Say = say if self.first else lambda _: None
         torch.manual_seed(config.seed)
-        start = Start(config, data)
-        self.lineage, self.tokenizer = start.lineage, start.tokenizer
-        network = config.network(self.tokenizer, start.language, start.shape)
-        self.store = open_clips(data, config.data, self.tokenizer, network)
+        self.start = start = start_of(config, data)
+        self.store = open_clips(data, config.data, start.tokenizer, start.reads, start.use)
         if self.first:
             tell_dropped(self.store.dropped, out / "dropped.txt", say)
         self.store.check_losses(config.data.max_dropped)
-        self.model = start.network(network, self.say)
+        self.model = start.network(self.say)
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False).to(self.fabric.device)
-        objective = Objective(self.model, config.loss)
+        objective = start.objective(self.model)
         if config.optim.compile == "on":
             compile_blocks(self.model)
         self.objective = self.fabric.setup_module(objective)
@@ -169,8 +163,8 @@ class Run:
         optimizer = torch.optim.AdamW(groups, lr=config.optim.lr, betas=(0.9, 0.98), fused=fused)
         self.optimizer = self.fabric.setup_optimizers(optimizer)
         self.follower = Follower(self.average, self.model)
-        clips, use = clips_of(self.store), config.data.use
-        self.dataset = TrainSet(clips, self.tokenizer, network, config.augment, config.seed, use)
+        clips, rest = clips_of(self.store), (config.augment, config.seed, start.use)
+        self.dataset = TrainSet(clips, start.tokenizer, start.reads, *rest)
         self.val = validation_clips(data, config)
         self.step = self.batches = 0  # done; batches by all processes
 
@@ -210,7 +204,7 @@ class Run:
             if validate and self.first:
                 rates = self._error_rates()
                 self.log.error_rates(self.step, rates, len(self.val))
-                record.keep_best(self.out, self.average, self._info(), rates)
+                record.keep_best(self.out, self.average, self._info(), rates, self.start.save)
             if save:
                 self._save()
         return self.out / MODEL
@@ -318,13 +312,10 @@ class Run:
             outputs.write(self.out / "config.json", [config.model_dump_json(indent=1).encode()])
             device = f"{self.fabric.world_size} x {self.fabric.device.type}"
             record.write_record(self.out, self.folders, config.seed, self.step, device)
-        count = sum(p.numel() for p in self.model.parameters())
         frames = self.store.total_frames
         self.say(
-            f"{self.model.config.name}: {count / 1e6:.2f} M parameters, "
-            f"{self.model.config.fusion} fusion, "
-            f"{len(self.store)} "
-            f"clips ({frames / FPS / 3600:.2f} h), {len(self.tokenizer)} tokens, on "
+            f"{self.start.told(self.model)}, {len(self.store)} "
+            f"clips ({frames / FPS / 3600:.2f} h), {len(self.start.tokenizer)} tokens, on "
             f"{self.fabric.device}, step "
             f"{self.step} of {config.optim.steps}"
         )
@@ -332,20 +323,8 @@ class Run:
             self.say(told)
 
     def _error_rates(self) -> dict[str, float]:
-        """WER of the averaged model on a few clips, with both modalities and with each alone."""
-        texts = [clip.text or "" for clip in self.val]
-        rates = {}
-        for name, modality in (("both", "av"), ("audio", "audio"), ("video", "video")):
-            clips = [mask(clip, modality) for clip in self.val]
-            said = [""] * len(clips)
-            for batch in batches_by_length(range(len(clips)), [clip.frames for clip in clips]):
-                given = [clips[i] for i in batch]
-                output = compute(self.average, given, self.fabric.device)
-                for i, ids in zip(batch, greedy(output.log_probs, output.lens), strict=True):
-                    said[i] = self.tokenizer.decode(ids)
-            *errors, words = count_errors(texts, said).sum(0).tolist()
-            rates[name] = sum(errors) / max(1, words)
-        return rates
+        """WER of the averaged model on a few clips, by modality."""
+        return self.start.error_rates(self.average, self.val, self.fabric.device)
 
     def _save(self) -> None:
         """State and averaged model, each beside its place and renamed: a kill leaves the last whole
@@ -374,13 +353,14 @@ class Run:
         """The averaged model; the state has it too, so it comes after it: a kill between the two
         loses nothing."""
         if self.first:
-            checkpoint.save(self.out / MODEL, self.average, self._info())
-            record.keep_last(self.out, self.average, self._info(), self.config.keep)
+            save = self.start.save
+            save(self.out / MODEL, self.average, self._info())
+            record.keep_last(self.out, self.average, self._info(), self.config.keep, save)
 
     def _info(self) -> dict[str, Any]:
         """What the files of models say about the run."""
         recipe = self.config.model_dump(mode="json")
-        return {"recipe": recipe, "step": self.step, "clips": len(self.store), **self.lineage}
+        return {"recipe": recipe, "step": self.step, "clips": len(self.store), **self.start.lineage}
 
     def _load_state(self) -> None:
         """Goes on from the saved state, in all processes.
@@ -411,7 +391,18 @@ class Run:
         self._save_model()
 
 
-def compile_blocks(model: AVSR) -> None:
+def start_of(config: TrainConfig, data: Sequence[str | Path]) -> Start | ImportedStart:
+    """What a run starts from: an imported network where ``init`` names one, else ours.
+
+    Raises:
+        AvsrError: there is no such model, or it does not go with the recipe.
+    """
+    if config.init and is_one(str(config.init)):
+        return ImportedStart(config, data)
+    return Start(config, data)
+
+
+def compile_blocks(model: nn.Module) -> None:
     """Compiles what is of one shape but for the number of clips and frames, where it lies: names of
     weights stay. The picture network takes any number of frames at once, and stays as it is."""
     for module in model.modules():

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from avsr.imported.encoder import Blocks, EncoderConfig
-from avsr.imported.frontends import OUT, AudioFrontend, VideoFrontend
+from avsr.imported.frontends import AudioFrontend, VideoFrontend, out_of
 from avsr.model.layers.decoder import Decoder, DecoderConfig, DecoderScorer
 
 FusionNorm = Literal["batch", "layer", "none"]
@@ -58,7 +58,7 @@ class Encoder(Blocks):
     def __init__(self, config: EncoderConfig, frontend: nn.Module) -> None:
         super().__init__(config)
         self.frontend = frontend
-        self.embed = nn.Sequential(nn.Linear(OUT, config.width))
+        self.embed = nn.Sequential(nn.Linear(out_of(config.channels), config.width))
 
     def forward(self, x: Tensor) -> Tensor:
         """What the front end takes -> (T, D)."""
@@ -99,11 +99,11 @@ class AutoAVSR(nn.Module):
         width = config.decoder.width
         video, audio = config.video, config.audio
         if video is not None:
-            self.encoder = Encoder(video, VideoFrontend(video.activation))
+            self.encoder = Encoder(video, VideoFrontend(video.activation, video.channels))
         elif audio is not None:
-            self.encoder = Encoder(audio, AudioFrontend(audio.activation))
+            self.encoder = Encoder(audio, AudioFrontend(audio.activation, audio.channels))
         if video is not None and audio is not None:
-            self.aux_encoder = Encoder(audio, AudioFrontend(audio.activation))
+            self.aux_encoder = Encoder(audio, AudioFrontend(audio.activation, audio.channels))
             both = video.width + audio.width
             self.fusion = Fusion(both, config.fusion_width, width, config.fusion_norm)
         self.decoder = Decoder(config.decoder, config.vocabulary)
@@ -129,6 +129,16 @@ class AutoAVSR(nn.Module):
     def ctc_log_probs(self, modality: str, memory: Tensor) -> Tensor:
         """(T, D) -> (T, V)."""
         return self.ctc["ctc_lo"](memory).log_softmax(dim=-1)
+
+    @property
+    def front_ends(self) -> tuple[str, ...]:
+        """Names of the parts that turn pictures and samples into frames."""
+        encoders = [name for name in ("encoder", "aux_encoder") if hasattr(self, name)]
+        return tuple(f"{name}.frontend" for name in encoders)
+
+    def output_name(self, modality: str) -> str:
+        """The decoder's output layer."""
+        return "output_layer"
 
     def scorer(self, modality: str) -> DecoderScorer:
         """What a beam search asks."""

@@ -27,7 +27,12 @@ def normalise_lips(lips: Tensor) -> Tensor:
     """
     top, left = (lips.shape[1] - CROP) // 2, (lips.shape[2] - CROP) // 2
     centre = lips[:, top : top + CROP, left : left + CROP]
-    return (centre.float() / 255 - MEAN) / DEVIATION
+    return normalise_grey(centre.float())
+
+
+def normalise_grey(pictures: Tensor) -> Tensor:
+    """Grey levels in [0, 255] -> what the networks see, of any shape."""
+    return (pictures / 255 - MEAN) / DEVIATION
 
 
 def normalise_audio(audio: Tensor) -> Tensor:

@@ -16,10 +16,11 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from avsr.imported.frontends import Activation
+from avsr.imported.frontends import CHANNELS, Activation
 from avsr.model.layers.decoder import EPS, FeedForward, sinusoids
 
 LEGACY_ROWS = 5000  # of the table that the older code cuts its positions from
+DROPOUT = 0.1  # of what each layer adds, in training, as in the authors' recipes
 
 
 class EncoderConfig(BaseModel):
@@ -35,6 +36,7 @@ class EncoderConfig(BaseModel):
     macaron: bool = Field(False, description="a second feed-forward layer before the attention")
     legacy_positions: bool = Field(False, description="the older relative attention")
     activation: Activation = Field("swish", description="of the front end's residual blocks")
+    channels: int = Field(CHANNELS, ge=1, le=512, description="of the front end's first stage")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -153,15 +155,17 @@ class Block(nn.Module):
             self.conv_module = Convolution(width, config.kernel)
             self.norm_conv = nn.LayerNorm(width, EPS)
             self.norm_final = nn.LayerNorm(width, EPS)
+        self.drop = nn.Dropout(DROPOUT)
 
     def forward(self, x: Tensor, table: Tensor) -> Tensor:
         """(T, D) -> (T, D); table: see RelativeAttention."""
+        drop = self.drop
         if self.feed_forward_macaron is not None:
-            x = x + self.ff_scale * self.feed_forward_macaron(self.norm_ff_macaron(x))
-        x = x + self.self_attn(self.norm_mha(x), table)
+            x = x + self.ff_scale * drop(self.feed_forward_macaron(self.norm_ff_macaron(x)))
+        x = x + drop(self.self_attn(self.norm_mha(x), table))
         if self.conv_module is not None:
-            x = x + self.conv_module(self.norm_conv(x))
-        x = x + self.ff_scale * self.feed_forward(self.norm_ff(x))
+            x = x + drop(self.conv_module(self.norm_conv(x)))
+        x = x + self.ff_scale * drop(self.feed_forward(self.norm_ff(x)))
         return x if self.conv_module is None else self.norm_final(x)
 
 

@@ -4,7 +4,7 @@ Stafylakis & Tzimiropoulos, "Combining Residual Networks with LSTMs for Lipreadi
 2017; Petridis et al., "End-to-end Audiovisual Speech Recognition", ICASSP 2018. Attributes are
 called as the tensors in the files are.
 
-T  frames, 25 a second    H, W  picture, 88 x 88    S  samples, 640 T    C  channels
+T  frames, 25 a second    H, W  picture, 88 x 88    S  samples, 640 T    C  channels, 64
 """
 
 from __future__ import annotations
@@ -20,11 +20,16 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 SAMPLES = 640  # of sound to a frame
-WIDTHS = (64, 128, 256, 512)  # of the four stages
-OUT = WIDTHS[-1]
+STAGES = 4  # of the trunk, each twice as wide as the one before
+CHANNELS = 64  # of the first one, in all published checkpoints
 CHUNK = 32  # frames at once: what a stage writes is still in the cache when the next one reads it
 
 Activation = Literal["swish", "prelu"]
+
+
+def out_of(channels: int) -> int:
+    """The width of what leaves a front end whose first stage has so many channels."""
+    return channels * 2 ** (STAGES - 1)
 
 
 def _activation(kind: Activation, width: int) -> nn.Module:
@@ -58,19 +63,19 @@ class ResidualBlock(nn.Module):
 class Trunk(nn.Module):
     """ResNet-18 without its stem, over pictures (dims 2) or over time (dims 1)."""
 
-    def __init__(self, dims: int, kind: Activation) -> None:
+    def __init__(self, dims: int, kind: Activation, channels: int) -> None:
         super().__init__()
-        before = WIDTHS[0]
-        for stage, width in enumerate(WIDTHS, 1):
+        before = width = channels
+        for stage in range(1, STAGES + 1):
             stride = 1 if stage == 1 else 2
             first = ResidualBlock(dims, before, width, stride, kind)
             second = ResidualBlock(dims, width, width, 1, kind)
             self.add_module(f"layer{stage}", nn.Sequential(first, second))
-            before = width
+            before, width = width, 2 * width
 
     def stages(self, x: Tensor) -> Tensor:
-        """(T, 64, 22, 22) -> (T, 512, 3, 3), or (1, 64, 160 T) -> (1, 512, 20 T)."""
-        for stage in range(1, len(WIDTHS) + 1):
+        """(T, C, 22, 22) -> (T, 8 C, 3, 3), or (1, C, 160 T) -> (1, 8 C, 20 T)."""
+        for stage in range(1, STAGES + 1):
             x = self.get_submodule(f"layer{stage}")(x)
         return x
 
@@ -78,28 +83,28 @@ class Trunk(nn.Module):
 class AudioTrunk(Trunk):
     """The one-dimensional trunk; in the files its stem belongs to it."""
 
-    def __init__(self, kind: Activation) -> None:
-        super().__init__(1, kind)
-        self.conv1 = nn.Conv1d(1, WIDTHS[0], 80, stride=4, padding=38, bias=False)
-        self.bn1 = nn.BatchNorm1d(WIDTHS[0])
-        self.relu = _activation(kind, WIDTHS[0])
+    def __init__(self, kind: Activation, channels: int) -> None:
+        super().__init__(1, kind, channels)
+        self.conv1 = nn.Conv1d(1, channels, 80, stride=4, padding=38, bias=False)
+        self.bn1 = nn.BatchNorm1d(channels)
+        self.relu = _activation(kind, channels)
 
 
 class VideoFrontend(nn.Module):
     """One convolution over space and time, then a ResNet-18 on each frame."""
 
-    def __init__(self, kind: Activation = "swish") -> None:
+    def __init__(self, kind: Activation = "swish", channels: int = CHANNELS) -> None:
         super().__init__()
-        stem = nn.Conv3d(1, WIDTHS[0], (5, 7, 7), (1, 2, 2), padding=(2, 3, 3), bias=False)
-        self.frontend3D = nn.Sequential(stem, nn.BatchNorm3d(WIDTHS[0]))
-        self.trunk = Trunk(2, kind)
+        stem = nn.Conv3d(1, channels, (5, 7, 7), (1, 2, 2), padding=(2, 3, 3), bias=False)
+        self.frontend3D = nn.Sequential(stem, nn.BatchNorm3d(channels))
+        self.trunk = Trunk(2, kind, channels)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Args:
             frames: (T, H, W), normalised.
 
         Returns:
-            (T, 512).
+            (T, 8 C).
         """
         padded = F.pad(frames, (0, 0, 0, 0, 2, 2))  # two frames of nothing before and after
         starts = range(0, len(frames), CHUNK)
@@ -107,7 +112,7 @@ class VideoFrontend(nn.Module):
         return torch.cat(chunks)
 
     def _chunk(self, frames: Tensor) -> Tensor:
-        """(T + 4, H, W) -> (T, 512).
+        """(T + 4, H, W) -> (T, 8 C).
 
         Five frames as the channels of a picture, channels last in memory: the same sums as those of
         a convolution over time, and a fifth of the front end's time is saved.
@@ -125,16 +130,16 @@ class VideoFrontend(nn.Module):
 class AudioFrontend(nn.Module):
     """The same network over the samples of the sound."""
 
-    def __init__(self, kind: Activation = "swish") -> None:
+    def __init__(self, kind: Activation = "swish", channels: int = CHANNELS) -> None:
         super().__init__()
-        self.trunk = AudioTrunk(kind)
+        self.trunk = AudioTrunk(kind, channels)
 
     def forward(self, samples: Tensor) -> Tensor:
         """Args:
             samples: (S,), 640 T of them.
 
         Returns:
-            (T, 512).
+            (T, 8 C).
         """
         trunk = self.trunk
         x = trunk.relu(trunk.bn1(trunk.conv1(samples[None, None])))  # (1, C, 160 T)

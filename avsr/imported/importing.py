@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from avsr.base.errors import AvsrError
-from avsr.imported.inference import Shapes, infer_language_model, infer_network, read_facts
+from avsr.imported.inference import (
+    Shape,
+    Shapes,
+    compare,
+    infer_language_model,
+    infer_network,
+    read_facts,
+)
 from avsr.imported.reading import checkpoint_file, read_tensors
-from avsr.imported.store import Description, check_name, install
+from avsr.imported.store import Description, check_name, install, read_trained
 from avsr.imported.units import pieces_of
 
 GENERIC = ("model", "checkpoint", "last", "pytorch_model")  # then its folder says more
@@ -40,10 +47,14 @@ def import_checkpoint(
     path = checkpoint_file(file)
     name = check_name(name_after(path) if name is None else name, taken)
     weights = read_tensors(path)
-    facts = read_facts(path)
     shapes = {key: tuple(tensor.shape) for key, tensor in weights.items()}
-    network = infer_network(Shapes(path, shapes, facts))
-    pieces = pieces_of(path, network.vocabulary, units, facts)
+    trained = read_trained(path)
+    if trained is None:
+        description = _described(path, shapes, units)
+    else:
+        description = trained[0]
+        compare(Shapes(path, shapes, {}), description.network)
+    network = description.network
     language = language_config = None
     if lm is not None:
         lm = checkpoint_file(lm)
@@ -55,11 +66,19 @@ def import_checkpoint(
                 f"{lm}: a language model of {language_config.vocabulary} tokens, the recogniser "
                 f"has {network.vocabulary}: give one that was trained on the same units"
             )
-    description = Description(
-        network=network, language_model=language_config, pieces=pieces, source=path.name
+    description = description.model_copy(
+        update={"language_model": language_config, "source": path.name}
     )
     install(name, description, weights, language)
     return name, description
+
+
+def _described(path: Path, shapes: Mapping[str, Shape], units: str | Path | None) -> Description:
+    """What a checkpoint of others is."""
+    facts = read_facts(path)
+    network = infer_network(Shapes(path, shapes, facts))
+    pieces, scores = pieces_of(path, network.vocabulary, units, facts)
+    return Description(network=network, pieces=pieces, piece_scores=scores)
 
 
 def name_after(path: Path) -> str:

@@ -117,7 +117,7 @@ def infer_network(shapes: Shapes) -> AutoAVSRConfig | USRConfig:
     else:
         first = next(iter(shapes.shapes), "none")
         raise AvsrError(f"{shapes.path}: of another kind (its first tensor is {first}): {KINDS}")
-    _compare(shapes, config)
+    compare(shapes, config)
     return config
 
 
@@ -139,7 +139,7 @@ def infer_language_model(shapes: Shapes) -> LanguageModelConfig:
         feed_forward=shapes.size("encoder.encoders.0.feed_forward.w_1.weight"),
         layers=shapes.layers("encoder.encoders"),
     )
-    _compare(shapes, config)
+    compare(shapes, config)
     return config
 
 
@@ -168,6 +168,7 @@ def _usr(shapes: Shapes) -> USRConfig:
         heads=shapes.size("encoder.encoders.0.self_attn.pos_bias_u"),
         feed_forward=shapes.size("encoder.encoders.0.feed_forward.w_1.weight"),
         layers=shapes.layers("encoder.encoders"),
+        channels=shapes.size("encoder.frontend_v.frontend3D.0.weight"),
     )
     vocabulary = shapes.size("ctc_av.ctc_lo.weight")
     decoder = _decoder(shapes, encoder.heads)
@@ -179,6 +180,9 @@ def _encoder(shapes: Shapes, name: str) -> EncoderConfig:
     width = shapes.size(f"{name}.embed.0.weight")
     has_convolution = shapes.has(f"{block}.conv_module.")
     kernel = shapes.size(f"{block}.conv_module.depthwise_conv.weight", -1) if has_convolution else 0
+    frontend = f"{name}.frontend"
+    is_video = shapes.has(f"{frontend}.frontend3D.")
+    stem = f"{frontend}.frontend3D.0.weight" if is_video else f"{frontend}.trunk.conv1.weight"
     has_prelu = shapes.has(f"{name}.frontend.trunk.layer1.0.relu1.")
     activation: Activation = "prelu" if has_prelu else "swish"
     return shapes.make(
@@ -191,6 +195,7 @@ def _encoder(shapes: Shapes, name: str) -> EncoderConfig:
         macaron=shapes.has(f"{block}.feed_forward_macaron."),
         legacy_positions=_is_legacy(shapes, width),
         activation=activation,
+        channels=shapes.size(stem),
     )
 
 
@@ -237,7 +242,7 @@ def empty_network(config: BaseModel) -> nn.Module:
         return FAMILIES[type(config)](config)
 
 
-def _compare(shapes: Shapes, config: BaseModel) -> None:
+def compare(shapes: Shapes, config: BaseModel) -> None:
     """Every tensor accounted for, none left over; names the first that is wrong."""
     wanted = {
         name: tuple(tensor.shape)

@@ -5,6 +5,7 @@ T  frames, 25 a second    N  samples, 640 T    D  width    V  vocabulary
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -35,10 +36,10 @@ class ImportedModel:
         language_model: over the same tokens, or None.
         longest_s: the longest clip that it should be given.
         crops: the style of the mouth crops that it expects.
+        files: that it was read from.
     """
 
     longest_s = LONGEST_S
-    crops = RESEARCH.name
 
     def __init__(
         self,
@@ -46,11 +47,14 @@ class ImportedModel:
         network: AutoAVSR | USR,
         pieces: tuple[str, ...],
         language_model: LanguageModel | None = None,
+        crops: str = RESEARCH.name,
+        files: tuple[Path, ...] = (),
     ) -> None:
         self.name = name
         self.network = network
         self.pieces = pieces
         self.language_model = language_model
+        self.crops, self.files = crops, files
 
     @property
     def modalities(self) -> tuple[str, ...]:

@@ -22,6 +22,8 @@ from avsr.base.settings import data_folder
 from avsr.imported.autoavsr import AutoAVSRConfig
 from avsr.imported.decoder import LanguageModelConfig
 from avsr.imported.usr import USRConfig
+from avsr.model import checkpoint
+from avsr.preprocessing.faces.crop_styles import RESEARCH
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +37,8 @@ WHISPER = "model.bin"  # a folder with this is no imported model
 OURS = frozenset((WEIGHTS, LANGUAGE, CONFIGURATION, LICENCE))  # what a model's folder holds
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 NAME_RULE = "letters, digits, dots, dashes and underscores, at most 60, a letter or digit first"
+COUNTER = "num_batches_tracked"  # of batch norms; plays no part
+TRAINED = checkpoint.IMPORTED  # in the metadata of a file: the description, see write_trained
 BYTES = 4  # of a number in the weights, which are all stored in float32
 NOTES = {
     "auto-avsr": (
@@ -61,6 +65,10 @@ class Description(BaseModel):
     network: AutoAVSRConfig | USRConfig = Field(..., discriminator="family")
     language_model: LanguageModelConfig | None = None
     pieces: tuple[str, ...]
+    piece_scores: tuple[float, ...] = Field(
+        (), description="log probability of each, where known: how a text is cut into them"
+    )
+    crops: str = Field(RESEARCH.name, description="the style that it reads")
     source: str = Field("", description="name of the file it was imported from")
 
 
@@ -144,15 +152,19 @@ def install(
     return folder
 
 
-def safetensors_chunks(tensors: dict[str, Tensor]) -> Iterator[bytes]:
+def safetensors_chunks(tensors: dict[str, Tensor], about: str = "") -> Iterator[bytes]:
     """A safetensors file tensor by tensor, all in float32, so that none of it is held twice.
+
+    Args:
+        tensors: by name, on any device.
+        about: what its metadata say under `checkpoint.KEY`, if anything.
 
     Raises:
         AvsrError: a tensor holds numbers that are not finite.
     """
     import torch
 
-    header: dict[str, Any] = {}
+    header: dict[str, Any] = {"__metadata__": {checkpoint.KEY: about}} if about else {}
     end = 0
     for name, tensor in tensors.items():
         start, end = end, end + tensor.numel() * BYTES
@@ -162,7 +174,7 @@ def safetensors_chunks(tensors: dict[str, Tensor]) -> Iterator[bytes]:
     text += b" " * (-len(text) % 8)
     yield len(text).to_bytes(8, "little") + text
     for name, tensor in tensors.items():
-        values = tensor.detach().to(torch.float32).contiguous()
+        values = tensor.detach().to("cpu", torch.float32).contiguous()
         if not torch.isfinite(values).all():
             raise AvsrError(f"{name} holds numbers that are not finite: the checkpoint is damaged")
         yield values.reshape(-1).view(torch.uint8).numpy().data  # type: ignore[misc]
@@ -198,9 +210,13 @@ def describe(folder: Path) -> Description:
     except OSError as error:
         raise AvsrError(f"{path}: cannot be read ({error.strerror}): import it again") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise AvsrError(f"{path}: damaged ({where}: {first['msg']}): import it again") from error
+        raise AvsrError(f"{path}: damaged ({_first(error)}): import it again") from error
+
+
+def _first(error: ValidationError) -> str:
+    """The first thing that is wrong."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 def is_installed(name: str) -> bool:
@@ -208,11 +224,92 @@ def is_installed(name: str) -> bool:
     return NAME.fullmatch(name) is not None and (data_folder() / name / CONFIGURATION).is_file()
 
 
+def write_trained(
+    path: Path, network: nn.Module, description: Description, info: dict[str, Any]
+) -> None:
+    """Writes a network that was trained on here: one file that holds all there is to it.
+
+    Args:
+        path: the file.
+        network: of the description's configuration.
+        description: what it is; its language model stays where it was imported.
+        info: anything JSON that a user should know.
+
+    Raises:
+        AvsrError: the file cannot be written.
+    """
+    alone = description.model_copy(update={"language_model": None})
+    text = json.dumps({TRAINED: alone.model_dump(mode="json"), "info": info})
+    try:
+        outputs.write(path, safetensors_chunks(tensors_of(network), text))
+    except OSError as error:
+        raise AvsrError(
+            f"{path}: cannot be written ({error.strerror}): choose another folder or free space"
+        ) from error
+
+
+def tensors_of(network: nn.Module) -> dict[str, Tensor]:
+    """What is stored of a network: all but counters of batches."""
+    state = network.state_dict()
+    return {name: value for name, value in state.items() if not name.endswith(COUNTER)}
+
+
+def read_trained(path: str | Path) -> tuple[Description, dict[str, Any]] | None:
+    """What a file says that `write_trained` wrote: the description and the info; None for all
+    other names and files.
+
+    Raises:
+        AvsrError: it says so in a way that cannot be.
+    """
+    about = checkpoint.told_by(Path(path))
+    if TRAINED not in about:
+        return None
+    info = about.get("info")
+    try:
+        description = Description.model_validate(about[TRAINED])
+    except ValidationError as error:
+        raise AvsrError(f"{path}: damaged, or of another version ({_first(error)})") from error
+    return description, info if isinstance(info, dict) else {}
+
+
+def description_of(name: str) -> Description:
+    """What a model is: an installed one, by its name, or a file of `write_trained`.
+
+    Raises:
+        AvsrError: there is no such model, or its description is damaged.
+    """
+    trained = read_trained(name)
+    return describe(data_folder() / name) if trained is None else trained[0]
+
+
+def is_one(name: str) -> bool:
+    """Whether a name or path is that of an imported model."""
+    return is_installed(name) or TRAINED in checkpoint.told_by(Path(name))
+
+
+def read(name: str) -> tuple[Description, nn.Module]:
+    """An imported model with the layers that it was trained with, on the CPU, without gradients.
+
+    Args:
+        name: of an installed model, or a file of `write_trained`.
+
+    Raises:
+        AvsrError: no such model, or a damaged one.
+    """
+    description = description_of(name)
+    return description, _filled(description.network, _weights(name))
+
+
+def _weights(name: str) -> Path:
+    folder = data_folder() / name
+    return folder / WEIGHTS if is_installed(name) else Path(name)
+
+
 def load(name: str, device: str | torch.device = "cpu") -> ImportedModel:
     """An imported model, ready for inference.
 
     Args:
-        name: of an installed model.
+        name: of an installed model, or a file of `write_trained`.
         device: where it runs, see pick_device.
 
     Raises:
@@ -221,14 +318,18 @@ def load(name: str, device: str | torch.device = "cpu") -> ImportedModel:
     from avsr.imported.frontends import fold_batch_norms
     from avsr.imported.model import ImportedModel
 
-    folder, device = data_folder() / name, pick_device(device)
-    description = describe(folder)
-    network: Any = _filled(description.network, folder / WEIGHTS)
+    device = pick_device(device)
+    description, found = read(name)
+    network: Any = found
     fold_batch_norms(network)
     language: Any = None
+    files = [_weights(name)]
     if description.language_model is not None:
-        language = _filled(description.language_model, folder / LANGUAGE).to(device)
-    return ImportedModel(name, network.to(device), description.pieces, language)
+        language = _filled(description.language_model, data_folder() / name / LANGUAGE).to(device)
+    if is_installed(name):
+        files = sorted(path for path in (data_folder() / name).iterdir() if path.is_file())
+    pieces, crops = description.pieces, description.crops
+    return ImportedModel(name, network.to(device), pieces, language, crops, tuple(files))
 
 
 def _filled(config: BaseModel, path: Path) -> nn.Module:
@@ -248,7 +349,7 @@ def _filled(config: BaseModel, path: Path) -> nn.Module:
     counters = {
         key: torch.zeros((), dtype=torch.int64)
         for key in network.state_dict()
-        if key.endswith("num_batches_tracked")
+        if key.endswith(COUNTER)
     }
     try:
         network.load_state_dict(weights | counters, assign=True)

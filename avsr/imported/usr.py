@@ -16,8 +16,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from avsr.imported.encoder import Blocks, EncoderConfig, RelativeAttention
-from avsr.imported.frontends import OUT, AudioFrontend, VideoFrontend
+from avsr.imported.encoder import DROPOUT, Blocks, EncoderConfig, RelativeAttention
+from avsr.imported.frontends import AudioFrontend, VideoFrontend, out_of
 from avsr.model.layers.decoder import EPS, Decoder, DecoderConfig, DecoderScorer, FeedForward
 
 SUFFIXES = {"video": "v", "audio": "a", "av": "av"}  # of what a modality has of its own
@@ -51,11 +51,12 @@ class ScaledBlock(nn.Module):
         self.norm_ff = nn.LayerNorm(width, EPS)
         self.gamma_mha = nn.Parameter(torch.ones(width))
         self.gamma_ff = nn.Parameter(torch.ones(width))
+        self.drop = nn.Dropout(DROPOUT)
 
     def forward(self, x: Tensor, table: Tensor) -> Tensor:
         """(T, D) -> (T, D); table: see RelativeAttention."""
-        x = x + self.gamma_mha * self.self_attn(self.norm_mha(x), table)
-        return x + self.gamma_ff * self.feed_forward(self.norm_ff(x))
+        x = x + self.drop(self.gamma_mha * self.self_attn(self.norm_mha(x), table))
+        return x + self.drop(self.gamma_ff * self.feed_forward(self.norm_ff(x)))
 
 
 class Encoder(Blocks):
@@ -63,11 +64,12 @@ class Encoder(Blocks):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__(config, ScaledBlock)
-        self.frontend_v = VideoFrontend(config.activation)
-        self.frontend_a = AudioFrontend(config.activation)
-        self.linear_v = nn.Linear(OUT, config.width)
-        self.linear_a = nn.Linear(OUT, config.width)
-        self.linear_av = nn.Linear(2 * OUT, config.width)
+        self.frontend_v = VideoFrontend(config.activation, config.channels)
+        self.frontend_a = AudioFrontend(config.activation, config.channels)
+        before = out_of(config.channels)
+        self.linear_v = nn.Linear(before, config.width)
+        self.linear_a = nn.Linear(before, config.width)
+        self.linear_av = nn.Linear(2 * before, config.width)
 
     def forward(self, modality: str, video: Tensor | None, audio: Tensor | None) -> Tensor:
         """What the front ends take -> (T, D), see USR.encode."""
@@ -83,6 +85,7 @@ class USR(nn.Module):
     """The network. Made from its configuration."""
 
     normalised_audio = False  # the waveform as it is
+    front_ends = ("encoder.frontend_v", "encoder.frontend_a")
 
     def __init__(self, config: USRConfig) -> None:
         super().__init__()
@@ -112,6 +115,10 @@ class USR(nn.Module):
         head = self.get_submodule(f"ctc_{SUFFIXES[modality]}.ctc_lo")
         return head(memory).log_softmax(dim=-1)
 
+    def output_name(self, modality: str) -> str:
+        """Which of the decoder's output layers is the modality's."""
+        return f"out_layer_{SUFFIXES[modality]}"
+
     def scorer(self, modality: str) -> DecoderScorer:
         """What a beam search asks."""
-        return DecoderScorer(self.decoder, f"out_layer_{SUFFIXES[modality]}")
+        return DecoderScorer(self.decoder, self.output_name(modality))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from avsr.model.network import AVSR
 
 KEY = "avsr"  # of the JSON in the file's metadata
+IMPORTED = "imported"  # in that JSON, in place of config: what a research network is
 DIGEST = "weights_sha256"  # in that JSON: of the tensors, see digest_of
 SUFFIX = ".safetensors"
 DEFAULT = "grid-whisper"  # the bundled model that "default" stands for, unless one was chosen
@@ -306,11 +307,31 @@ def _read_about(path: Path) -> dict[str, Any]:
         raise AvsrError(
             f"{path}: its configuration is not JSON ({_brief(error)}): {RETRAIN}"
         ) from error
+    if isinstance(about, dict) and IMPORTED in about:
+        raise AvsrError(
+            f"{path}: a research network that was trained on, and this takes models of ours: it "
+            "can be used to transcribe and evaluate, or be trained on again"
+        )
     if not isinstance(about, dict) or not all(
         isinstance(about.get(key), dict) for key in ("config", "info")
     ):
         raise AvsrError(f"{path}: its metadata must hold config and info: {RETRAIN}")
     return about
+
+
+def told_by(path: Path) -> dict[str, Any]:
+    """What a file of avsr says of itself, whatever kind of network it holds; nothing for all other
+    paths."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        if path.suffix != SUFFIX or not path.is_file():
+            return {}
+        with safe_open(path, framework="np") as file:
+            found = json.loads((file.metadata() or {}).get(KEY, "{}"))
+    except (SafetensorError, OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _config(path: Path, about: dict[str, Any]) -> ModelConfig:

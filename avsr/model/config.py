@@ -6,6 +6,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from avsr.preprocessing.faces.crop_styles import OWN
+
 HEAD_DIM = 64  # of attention in Whisper, whatever the size
 
 
@@ -74,6 +76,16 @@ class ModelConfig(BaseModel):
     )
     decoder_ff: int = Field(2048, ge=1, le=16384, description="feed-forward width of the decoder")
     dropout: float = Field(0.1, ge=0, lt=1)
+
+    @property
+    def crops(self) -> str:
+        """The style of the mouth crops that networks of ours read."""
+        return OWN.name
+
+    @property
+    def longest(self) -> int | None:
+        """Frames of the longest clip to train on: none is too long."""
+        return None
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -9,13 +9,11 @@ import copy
 import json
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qsl
 
 from avsr.base.errors import AvsrError, UsageError
 from avsr.base.inputs import content, digest
-from avsr.base.settings import data_folder
 from avsr.decoding.words import Hypothesis, Word, join, mean
 from avsr.model.batches import mask
 from avsr.preprocessing.clip import FPS, Clip
@@ -29,7 +27,10 @@ if TYPE_CHECKING:
     from avsr.decoding.language import Language
     from avsr.imported.model import ImportedModel
 
-FORM = "the name of an imported model, with ?beam=20 or ?greedy behind it"
+FORM = (
+    "the name of an imported model or the file of one that was trained on, "
+    "either with ?beam=20 or ?greedy behind it"
+)
 BEAM = 10  # the published ones are 40, for a few tenths of a percent
 # of a word that was heard and seen: these networks do not tell how much of it was heard
 BOTH = 0.5
@@ -38,15 +39,15 @@ BOTH = 0.5
 def claims(spec: str) -> bool:
     from avsr.imported import store
 
-    return store.is_installed(spec.partition("?")[0])
+    return store.is_one(spec.partition("?")[0])
 
 
 def load(spec: str, device: Any = "auto") -> ImportedRecogniser:
     """Loads an imported model, and those that it needs where one of its streams is away.
 
     Args:
-        spec: NAME or NAME?option&option: `beam=N` is the width of the search, `greedy` takes the
-            best token of each frame, which is fastest.
+        spec: NAME or NAME?option&option, or a file in place of the name: `beam=N` is the width of
+            the search, `greedy` takes the best token of each frame, which is fastest.
         device: as in `pick_device`.
 
     Raises:
@@ -98,6 +99,8 @@ def _companions(model: ImportedModel) -> dict[str, str]:
         about = entry.description
         if about is None or entry.name == model.name or about.pieces != model.pieces:
             continue
+        if about.crops != model.crops:
+            continue
         for modality in about.network.modalities:
             if modality not in model.modalities:
                 found.setdefault(modality, entry.name)
@@ -143,10 +146,8 @@ class ImportedRecogniser(Recogniser):
     @property
     def sha256(self) -> str:  # type: ignore[override]  # gigabytes are read when asked for
         """Of all files of the models, and of how they are searched."""
-        names = sorted({model.name for model in self.models.values()})
-        files: list[Path] = []
-        for name in names:
-            files += sorted(path for path in (data_folder() / name).iterdir() if path.is_file())
+        models = {model.name: model for model in self.models.values()}
+        files = [path for _, model in sorted(models.items()) for path in model.files]
         chunks = (chunk for path in files for chunk in content(path))
         return digest([self.about.encode(), *chunks])
 

@@ -29,7 +29,6 @@ from avsr.training import train as module
 from avsr.training.config import LossConfig, load_recipe
 from avsr.training.data.batch import Batch, collate
 from avsr.training.losses import Objective, distil, weights_at
-from avsr.training.run import start
 from avsr.training.run.start import load_matching
 from avsr.training.run.state import write_state
 from avsr.training.train import Run, compile_blocks, learning_rate, parameter_groups, train
@@ -786,14 +785,6 @@ def test_the_recipes_for_large_corpora_at_the_size_of_a_toy(
     assert checkpoint.load(second)[0].config == network.config
     told = next(iter(load(f"{second}?beam=2").recognise([make_clip(0, TEXTS[0])])))
     assert told.text == " ".join(word.word for word in told.words)
-
-
-def test_an_imported_network_is_not_trained(
-    corpus: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(start, "is_installed", lambda name: name == "usr")
-    with pytest.raises(AvsrError, match=r"init = usr is an imported network.*not trained"):
-        train("finetune", [corpus()], tmp_path / "a", False, ["init=usr"], quiet)
 
 
 # ----------------------------------------------------------------------------- parts of the network

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from numpy.random import Generator, default_rng
 from torch.utils.data import Dataset
 
 from avsr.base.errors import AvsrError
-from avsr.model.config import ModelConfig
 from avsr.model.tokenizer import Tokenizer
 from avsr.preprocessing.clip import FPS, SAMPLES_PER_FRAME
 from avsr.preprocessing.synthetic.sounds import non_speech
@@ -22,7 +20,7 @@ from avsr.training.data.augmentation.augment import Sample
 from avsr.training.data.augmentation.pictures import draw_look
 from avsr.training.data.augmentation.recordings import read_recordings
 from avsr.training.data.plan import Key
-from avsr.training.data.selection import Clips, others, outputs_needed
+from avsr.training.data.selection import Clips, Reads, Use, others, outputs_needed
 
 
 def frame_targets(sample: Sample, tokenizer: Tokenizer) -> np.ndarray:
@@ -66,10 +64,10 @@ class TrainSet(Dataset):
         self,
         store: Clips,
         tokenizer: Tokenizer,
-        model: ModelConfig,
+        model: Reads,
         config: AugmentConfig,
         seed: int,
-        use: Literal["both", "audio", "video"] = "both",
+        use: Use = "both",
     ) -> None:
         self.store, self.tokenizer, self.model, self.config, self.seed = (
             store,
@@ -248,6 +246,8 @@ class TrainSet(Dataset):
 
     def _fits(self, sample: Sample) -> bool:
         outputs = sample.frames * self.model.outputs_per_frame
+        if self.model.longest is not None and sample.frames > self.model.longest:
+            return False
         return outputs >= outputs_needed(self.tokenizer.encode(sample.text))
 
     def _homophene(self, sample: Sample, i: int, rng: Generator) -> Sample:

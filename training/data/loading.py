@@ -12,14 +12,13 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_in
 
 from avsr.base.errors import AvsrError
 from avsr.base.processes.machine import cores
-from avsr.model.config import ModelConfig
 from avsr.model.tokenizer import Tokenizer
 from avsr.preprocessing.streaming import ShardFolder
 from avsr.training.config import DataConfig
 from avsr.training.data.batch import Batch, collate
 from avsr.training.data.dataset import TrainSet
 from avsr.training.data.plan import Key, Plan
-from avsr.training.data.selection import Clips, Selection
+from avsr.training.data.selection import Clips, Reads, Selection, Use
 from avsr.training.data.store import ClipStore
 from avsr.training.data.stream.catalogue import Catalogue
 from avsr.training.data.stream.plan import StreamPlan
@@ -47,7 +46,8 @@ def open_clips(
     locations: Sequence[str | Path],
     config: DataConfig,
     tokenizer: Tokenizer,
-    network: ModelConfig,
+    network: Reads,
+    use: Use | None = None,
 ) -> Selection:
     """The clips that a run trains on.
 
@@ -55,11 +55,18 @@ def open_clips(
         locations: prepared corpora.
         config: of the recipe.
         tokenizer, network: what is to be trained.
+        use: in place of the recipe's.
 
     Raises:
         AvsrError: an index cannot be read, or its shards cannot be streamed or only that.
     """
-    rest = config.use, network.outputs_per_frame, network.language
+    rest: Any = (
+        use or config.use,
+        network.outputs_per_frame,
+        network.language,
+        network.crops,
+        network.longest,
+    )
     if streams(locations, config):
         return Catalogue(locations, config.train_split, tokenizer, *rest)
     return ClipStore(locations, config.train_split, tokenizer, config.cache_gb, *rest)

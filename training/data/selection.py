@@ -14,26 +14,57 @@ from numpy.random import Generator
 
 from avsr.base.errors import AvsrError
 from avsr.model.tokenizer import Tokenizer
+from avsr.preprocessing.clip import FPS
+from avsr.preprocessing.faces.crop_styles import OWN
 from avsr.preprocessing.shards import ShardEntry
 from avsr.preprocessing.text import spelt
 from avsr.training.data.augmentation.augment import Sample
 
-Use = Literal["both", "audio", "video"]
+Use = Literal["both", "audio", "video", "paired"]  # paired: sound and lips, never one alone
 # Why a clip is dropped, and what to do about it; ASKED is what the recipe wants.
 ASKED = "without the modality that data.use asks for"
+WANTS = {
+    "audio": "data.use is audio",
+    "video": "data.use is video",
+    "paired": "this network takes sound and lips together",
+}
 LOSSES = {
     "without a text": "give them texts",
     "with characters that the model lacks": "leave init out or spell the texts in its characters",
     "too short for their texts": (
         "look whether text and clip belong together, or set model.outputs_per_frame higher"
     ),
+    "too long for this network": "cut them at pauses, such as by a manifest or subtitles",
 }
-NO_TEXT, NO_CHARACTER, TOO_SHORT = LOSSES
+NO_TEXT, NO_CHARACTER, TOO_SHORT, TOO_LONG = LOSSES
 
 
 def outputs_needed(ids: Sequence[int]) -> int:
     """Outputs that CTC needs for a target: one a token and one more between equal neighbours."""
     return len(ids) + sum(a == b for a, b in itertools.pairwise(ids))
+
+
+class Reads(Protocol):
+    """What a network says of the clips that it is trained on: `ModelConfig` does, and what stands
+    for an imported one."""
+
+    @property
+    def outputs_per_frame(self) -> int: ...
+
+    @property
+    def n_mels(self) -> int: ...
+
+    @property
+    def language(self) -> str:
+        """In which texts are spelt."""
+
+    @property
+    def crops(self) -> str:
+        """The style of the mouth crops."""
+
+    @property
+    def longest(self) -> int | None:
+        """Frames of the longest clip, where there is such."""
 
 
 class Clips(Protocol):
@@ -82,10 +113,13 @@ class Selection:
     Args:
         split: clips of this split are used; clips without any split count as ``train``.
         tokenizer: decides which texts can be written.
-        use: clips without this modality are dropped; both drops none.
+        use: clips without this modality are dropped; both drops none, paired those without
+            either.
         per_frame: CTC outputs of the model for each frame; too short a clip for its text is
             dropped.
         language: in which texts are spelt, see ``preprocessing.text.spelt``.
+        crops: the style of the mouth crops; shards of others are refused.
+        longest: frames of the longest clip; None for any.
 
     Attributes:
         dropped: (clip, reason) of every clip that cannot be trained on.
@@ -100,9 +134,11 @@ class Selection:
         use: Use = "both",
         per_frame: int = 1,
         language: str = "",
+        crops: str = OWN.name,
+        longest: int | None = None,
     ) -> None:
         self.split, self.tokenizer, self.use, self.per_frame = split, tokenizer, use, per_frame
-        self.language = language
+        self.language, self.crops, self.longest = language, crops, longest
         self.dropped: list[tuple[str, str]] = []
         self.losses: dict[str, list[str]] = defaultdict(list)
         self.unknown: set[str] = set()
@@ -124,10 +160,10 @@ class Selection:
     def _unusable(self, entry: ShardEntry, text: str) -> tuple[str, str]:
         """Why a clip of an index cannot be trained on: the kind of reason and the reason; empty
         where it can."""
-        if self.use == "audio" and not entry.audio_present:
-            return ASKED, "no sound, and data.use is audio"
-        if self.use == "video" and not entry.video_present:
-            return ASKED, "no lips, and data.use is video"
+        if self.use in ("audio", "paired") and not entry.audio_present:
+            return ASKED, f"no sound, and {WANTS[self.use]}"
+        if self.use in ("video", "paired") and not entry.video_present:
+            return ASKED, f"no lips, and {WANTS[self.use]}"
         if not text:
             return NO_TEXT, "no text"
         unknown = self.tokenizer.unknown(text)
@@ -137,6 +173,9 @@ class Selection:
         need = math.ceil(outputs_needed(self.tokenizer.encode(text)) / self.per_frame)
         if entry.frames < need:
             return TOO_SHORT, f"{entry.frames} frames are too few for CTC, its text needs {need}"
+        if self.longest is not None and entry.frames > self.longest:
+            length, most = entry.frames / FPS, self.longest / FPS
+            return TOO_LONG, f"{length:.1f} s are too long for this network, which takes {most:g} s"
         return "", ""
 
     def check_losses(self, most: float) -> None:

@@ -29,7 +29,7 @@ class ClipStore(Selection):
 
     Args:
         folders: prepared corpora.
-        split, tokenizer, use, per_frame, language: see ``Selection``.
+        split, tokenizer, use, per_frame, language, crops, longest: see ``Selection``.
         cache_gb: clips are kept decoded if all of them fit into this size.
 
     Attributes:
@@ -50,8 +50,10 @@ class ClipStore(Selection):
         use: Use = "both",
         per_frame: int = 1,
         language: str = "",
+        crops: str = OWN.name,
+        longest: int | None = None,
     ) -> None:
-        super().__init__(split, tokenizer, use, per_frame, language)
+        super().__init__(split, tokenizer, use, per_frame, language, crops, longest)
         self.entries: list[tuple[ShardIndex, int, ShardEntry]] = []
         self.texts: list[str] = []
         for folder in folders:
@@ -65,7 +67,7 @@ class ClipStore(Selection):
 
     def _add(self, index: ShardIndex) -> None:
         """Takes the clips of a corpus that can be used."""
-        index.require_crops(OWN.name, "training")
+        index.require_crops(self.crops, "training")
         for i, entry in enumerate(index.entries):
             text = self.usable(entry)
             if text is not None:

@@ -18,6 +18,7 @@ LOSSES = (
     "both",
     "audio",
     "video",
+    "ctc",
     "attention",
     "audio_stream",
     "video_stream",

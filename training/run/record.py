@@ -5,21 +5,22 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from avsr.base import outputs
-from avsr.base.errors import AvsrError
 from avsr.base.inputs import ROOT, digest
 from avsr.model import checkpoint
-from avsr.model.network import AVSR
 
 RECORD = "run.json"
 BEST = "best.safetensors"
 SAVED = "step-{:07d}.safetensors"  # of models that are kept besides the last one
+Save = Callable[[Path, nn.Module, dict[str, Any]], object]
 LIBRARIES = ("avsr", "torch", "lightning", "numpy", "librosa", "av")
 
 
@@ -55,26 +56,30 @@ def read_record(out: Path) -> list[dict[str, Any]]:
     return found if isinstance(found, list) else []
 
 
-def keep_best(out: Path, model: AVSR, info: dict[str, Any], rates: dict[str, float]) -> None:
-    """Keeps a model with the lowest word error rate of both modalities together so far.
+def keep_best(
+    out: Path, model: nn.Module, info: dict[str, Any], rates: dict[str, float], save: Save
+) -> None:
+    """Keeps a model with the lowest word error rate so far: of both modalities together, or of the
+    one that it takes.
 
     Args:
         out: folder of the run.
         model: that was scored.
         info: of its file.
-        rates: of validation clips, by modality.
+        rates: of validation clips, by modality, the one that decides first; nothing is kept where
+            there are none.
+        save: writes a model.
     """
-    path, before = out / BEST, float("inf")
-    if path.exists():
+    for name, rate in list(rates.items())[:1]:
         try:
-            before = checkpoint.load(path)[1]["validation"]["both"]
-        except (AvsrError, LookupError, TypeError):
+            before = float(checkpoint.told_by(out / BEST)["info"]["validation"][name])
+        except (LookupError, TypeError, ValueError):
             before = float("inf")
-    if rates["both"] < before:
-        checkpoint.save(path, model, {**info, "validation": rates})
+        if rate < before:
+            save(out / BEST, model, {**info, "validation": rates})
 
 
-def keep_last(out: Path, model: AVSR, info: dict[str, Any], count: int) -> None:
+def keep_last(out: Path, model: nn.Module, info: dict[str, Any], count: int, save: Save) -> None:
     """Keeps the models of the last savings, under their steps; the last of all is elsewhere.
 
     Args:
@@ -82,9 +87,10 @@ def keep_last(out: Path, model: AVSR, info: dict[str, Any], count: int) -> None:
         model: of this saving.
         info: of its file; has the step.
         count: how many are kept, the last among them; 1 keeps it alone.
+        save: writes a model.
     """
     if count > 1:
-        checkpoint.save(out / SAVED.format(info["step"]), model, info)
+        save(out / SAVED.format(info["step"]), model, info)
         for old in sorted(out.glob("step-*.safetensors"))[:-count]:
             old.unlink(missing_ok=True)
 

@@ -8,23 +8,33 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from avsr.base import outputs
 from avsr.base.errors import AvsrError
-from avsr.imported.store import is_installed
+from avsr.decoding.ctc import greedy
+from avsr.eval.metrics.wer import count_errors
 from avsr.model import checkpoint
-from avsr.model.config import ModelConfig
+from avsr.model.batches import batches_by_length, compute, mask
 from avsr.model.network import AVSR
 from avsr.model.resize import with_outputs, with_tokens
 from avsr.model.tokenizer import Tokenizer
+from avsr.preprocessing.clip import Clip
 from avsr.preprocessing.text import spelt
 from avsr.training.config import TrainConfig
-from avsr.training.data.selection import shown
+from avsr.training.data.selection import Use, shown
 from avsr.training.data.vocabulary import training_texts, vocabulary
+<<<<<<< HEAD:training/run/start.py
 from avsr.training.run.log import BOARD
 from avsr.training.run.record import BEST, RECORD
 from avsr.training.run.state import MODEL, STATE
+=======
+from avsr.training.run.log import BOARD
+from avsr.training.losses import Objective
+from avsr.training.run.record import BEST, RECORD
+from avsr.training.run.state import MODEL, STATE
+>>>>>>> c9d098d (finetune goes on from imported networks, Auto-AVSR and USR: their losses, crops, tokens and statistics; one file that transcribe and evaluate take):training/start.py
 
 # of a model's info, what holds for every model that is trained on from it
 LINEAGE = ("ear", "license")
@@ -97,7 +107,9 @@ class Start:
     Attributes:
         tokenizer: its vocabulary and, behind it, the characters of the training texts that it
             lacks.
-        shape: configuration of the model.
+        shape: configuration of the model that is named.
+        reads: configuration of the one that is trained.
+        use: which modalities a clip must have.
         new: these characters.
         language: in which texts are spelt.
         lineage: what its info says of every model that is trained on from it.
@@ -108,7 +120,6 @@ class Start:
         self.source: AVSR | None = None
         info: dict[str, Any] = {}
         if config.init:
-            _refuse_imported(str(config.init))
             self.source, info = checkpoint.load(str(config.init))
         self.lineage: dict[str, Any] = {key: info[key] for key in LINEAGE if key in info}
         self.shape = self.source.config if self.source else None
@@ -123,15 +134,16 @@ class Start:
             texts = (spelt(text, self.language) for text in training_texts(data, split))
             self.new = known.unknown({char for text in texts for char in text})
             self.tokenizer = known.grown(self.new)
+        self.use: Use = config.data.use
+        self.reads = config.network(self.tokenizer, self.language, self.shape)
 
-    def network(self, shape: ModelConfig, say: Callable[[str], object]) -> AVSR:
-        """The network to train: of this shape, with the weights of ``init`` where they fit, frozen
-        parts frozen.
+    def network(self, say: Callable[[str], object]) -> AVSR:
+        """The network to train, with the weights of ``init`` where they fit, frozen parts frozen.
 
         Raises:
             AvsrError: ``init_parts`` or ``freeze`` name parts that do not exist or do not fit.
         """
-        model = AVSR(shape)
+        model = AVSR(self.reads)
         if self.source:
             self._take_weights(model, self.source, say)
         elif self.config.freeze:
@@ -142,6 +154,42 @@ class Start:
         for name in self.config.freeze:
             part(model, name).requires_grad_(False).eval()
         return model
+
+    def objective(self, model: nn.Module) -> nn.Module:
+        """The losses of the network."""
+        assert isinstance(model, AVSR)
+        return Objective(model, self.config.loss)
+
+    def told(self, model: nn.Module) -> str:
+        """What the network is, in a few words."""
+        count = sum(p.numel() for p in model.parameters())
+        return f"{self.reads.name}: {count / 1e6:.2f} M parameters, {self.reads.fusion} fusion"
+
+    def error_rates(
+        self, average: nn.Module, clips: Sequence[Clip], device: torch.device
+    ) -> dict[str, float]:
+        """WER on a few clips, with both modalities and with each alone."""
+        texts = [clip.text or "" for clip in clips]
+        rates = {}
+        for name, modality in (("both", "av"), ("audio", "audio"), ("video", "video")):
+            masked = [mask(clip, modality) for clip in clips]
+            said = [""] * len(masked)
+            for batch in batches_by_length(range(len(masked)), [clip.frames for clip in masked]):
+                output = compute(average, [masked[i] for i in batch], device)
+                for i, ids in zip(batch, greedy(output.log_probs, output.lens), strict=True):
+                    said[i] = self.tokenizer.decode(ids)
+            *errors, words = count_errors(texts, said).sum(0).tolist()
+            rates[name] = sum(errors) / max(1, words)
+        return rates
+
+    def save(self, path: Path, average: nn.Module, info: dict[str, Any]) -> None:
+        """Writes a model.
+
+        Raises:
+            AvsrError: it cannot be written.
+        """
+        assert isinstance(average, AVSR)
+        checkpoint.save(path, average, info)
 
     def _take_weights(self, model: AVSR, source: AVSR, say: Callable[[str], object]) -> None:
         config, per_frame = self.config, model.config.outputs_per_frame
@@ -183,20 +231,6 @@ class Start:
                 )
         if not of_part(taken, "audio_frontend.encoder"):
             self.lineage.pop("ear", None)
-
-
-def _refuse_imported(name: str) -> None:
-    """Says so where a research network is named; it would be looked for among our models.
-
-    Raises:
-        AvsrError: it is one.
-    """
-    if is_installed(name):
-        raise AvsrError(
-            f"init = {name} is an imported network, which can be used and not trained: it reads "
-            "one clip at a time, takes other crops and knows no masks. Start from a model of ours, "
-            "such as default"
-        )
 
 
 def part(model: nn.Module, name: str) -> nn.Module:

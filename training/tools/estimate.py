@@ -150,9 +150,8 @@ def _told(
     optim, devices = config.optim, config.devices * config.nodes
     gpu = torch.cuda.get_device_properties(device) if device.type == "cuda" else None
     threads = f"{torch.get_num_threads()} threads of the CPU"
-    count = sum(p.numel() for p in run.model.parameters())
     return Estimate(
-        model=f"{run.model.config.name}, {count / 1e6:.1f} M",
+        model=run.start.told(run.model),
         device=gpu.name if gpu else threads,
         devices=devices,
         clips=len(run.store),

@@ -48,7 +48,7 @@ class Catalogue(Selection):
 
     Args:
         locations: prepared corpora, folders or URLs.
-        split, tokenizer, use, per_frame, language: see ``Selection``.
+        split, tokenizer, use, per_frame, language, crops, longest: see ``Selection``.
 
     Attributes:
         shards: those with such clips.
@@ -69,8 +69,10 @@ class Catalogue(Selection):
         use: Use = "both",
         per_frame: int = 1,
         language: str = "",
+        crops: str = OWN.name,
+        longest: int | None = None,
     ) -> None:
-        super().__init__(split, tokenizer, use, per_frame, language)
+        super().__init__(split, tokenizer, use, per_frame, language, crops, longest)
         self.shards: list[Shard] = []
         self.group_words: list[int] = []
         self.seen_words: set[str] = set()
@@ -88,10 +90,10 @@ class Catalogue(Selection):
         """Takes the clips of a corpus."""
         info, found = parts(folder, functools.partial(self._take, folder))
         crops = info.get("crops", OWN.name)
-        if crops != OWN.name:
+        if crops != self.crops:
             raise AvsrError(
                 f"{folder.location}: its mouths are cut out as {crops!r} crops, and training takes "
-                f"{OWN.name!r}: run `avsr prepare` with --crops {OWN.name}"
+                f"{self.crops!r}: run `avsr prepare` with --crops {self.crops}"
             )
         for part in found:
             self.shards.append(Shard(part, len(self) - len(part.places)))

@@ -1,0 +1,1 @@
+"""Research networks that were imported, trained on: what such a run starts from and minimises."""
