@@ -25,16 +25,10 @@ from avsr.preprocessing.text import spelt
 from avsr.training.config import TrainConfig
 from avsr.training.data.selection import Use, shown
 from avsr.training.data.vocabulary import training_texts, vocabulary
-<<<<<<< HEAD:training/run/start.py
-from avsr.training.run.log import BOARD
-from avsr.training.run.record import BEST, RECORD
-from avsr.training.run.state import MODEL, STATE
-=======
-from avsr.training.run.log import BOARD
 from avsr.training.losses import Objective
+from avsr.training.run.log import BOARD
 from avsr.training.run.record import BEST, RECORD
 from avsr.training.run.state import MODEL, STATE
->>>>>>> c9d098d (finetune goes on from imported networks, Auto-AVSR and USR: their losses, crops, tokens and statistics; one file that transcribe and evaluate take):training/start.py
 
 # of a model's info, what holds for every model that is trained on from it
 LINEAGE = ("ear", "license")
