@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from avsr.base.partial import Partial, is_long
 from avsr.preprocessing.clip import FPS
 from avsr.preprocessing.faces.crop_styles import OWN, style_named
 from avsr.preprocessing.faces.mouths import Crops, Mouth
@@ -29,6 +30,7 @@ class Everybody:
         audio_track: which of several sound tracks, counted from 1; the file's own default where
             None.
         model_path: the face landmark model; see face_model.face_model.
+        partial: keeps the landmarks of a long recording, and gives those of an earlier call.
 
     Attributes:
         info: what the file holds.
@@ -47,12 +49,14 @@ class Everybody:
         path: str | Path,
         audio_track: int | None = None,
         model_path: str | Path | None = None,
+        partial: Partial | None = None,
     ) -> None:
         from avsr.preprocessing.media.streams import open_media
 
         self._id, self._model_path = Path(path).stem, model_path
         self.media = open_media(path, audio_track=audio_track)
         self.info = self.media.info
+        self._partial = partial if is_long(self.info.duration_s) else None
         self.persons: list[Person] = []
         self.frames = 0
         self.pictured = np.zeros(0, np.bool_)
@@ -75,7 +79,7 @@ class Everybody:
         from avsr.preprocessing.faces.face_tracks import FaceTracker
 
         pictured: list[np.ndarray] = []
-        with FaceTracker(model_path=self._model_path) as tracker:
+        with FaceTracker(model_path=self._model_path, partial=self._partial) as tracker:
             for piece in self.media.pieces(piece_frames=PIECE_FRAMES):
                 for number, picture in enumerate(piece.pictures, piece.first_frame):
                     tracker.add(number, picture)

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from avsr.base.errors import AvsrError, MediaError
+from avsr.base.partial import is_long
 from avsr.preprocessing.clip import FPS, Clip
 from avsr.preprocessing.faces.crop_styles import OWN, style_named
 from avsr.preprocessing.faces.mouths import MOST_CROPS, Crops, Lead, Mouth
 
 if TYPE_CHECKING:
     from avsr.base.ahead import Ahead
+    from avsr.base.partial import Partial
     from avsr.preprocessing.faces.persons import Person
     from avsr.preprocessing.media.streams import Piece
 
@@ -147,6 +149,7 @@ class ClipReader:
         crops: how mouths are cut out; see faces.crop_styles.
         insist: a file with neither a readable face nor sound is an error.
         span: the stretch to read, see media.streams.open_media.
+        partial: keeps the landmarks of a long recording, and gives those of an earlier call.
 
     Attributes:
         info: what the file holds.
@@ -183,6 +186,7 @@ class ClipReader:
         crops: str = OWN.name,
         insist: bool = True,
         span: tuple[float, float | None] | None = None,
+        partial: Partial | None = None,
     ) -> None:
         from avsr.preprocessing.media.streams import open_media
 
@@ -212,6 +216,7 @@ class ClipReader:
         self.chosen: Person | None = None
         self.media = open_media(path, audio_track=audio_track, span=span)
         self.info = self.media.info
+        self._partial = partial if is_long(self.info.duration_s) else None
         if not self.info.has_video:
             self._mouth = Mouth.nowhere()
 
@@ -331,7 +336,7 @@ class ClipReader:
         waiting: deque[Piece] = deque()  # pieces whose landmarks are not certain yet
         cut: deque[Crops] = deque()  # pieces of which it is not clear yet whose mouth is meant
         done, kept = 0, True  # frames handed out; whether all that follow are in `cut`
-        with FaceTracker(model_path=self._model_path) as tracker:
+        with FaceTracker(model_path=self._model_path, partial=self._partial) as tracker:
 
             def cut_out(settled: int) -> None:
                 while (

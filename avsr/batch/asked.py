@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from avsr.base.inputs import content, digest
+
 if TYPE_CHECKING:
+    from avsr.base.partial import Partial
     from avsr.preprocessing.reader import ClipReader
     from avsr.recognisers.base import Recogniser
 
@@ -48,8 +54,9 @@ class Asked:
         names = ("modality", "face", "audio_track", "speakers")
         return {name: getattr(self, name) for name in names}
 
-    def recogniser(self) -> Recogniser:
-        """The recogniser, decoding as it shall.
+    def recogniser(self) -> tuple[Recogniser, Callable[[], str]]:
+        """The recogniser, decoding as it shall, and what tells its words from those of any other
+        one; that is empty where the model cannot tell.
 
         Raises:
             AvsrError: as `load_model`, or something that it cannot do.
@@ -58,16 +65,31 @@ class Asked:
         from avsr.transcribing.transcribe import load_model
 
         spoken = load(self.lm, grammar=self.grammar, lm_weight=self.lm_weight)
-        found = load_model(self.model, self.device)
+        loaded = found = load_model(self.model, self.device)
         if self.no_lexicon:
             found = found.without_lexicon()
         if self.beam is not None or spoken is not None:
             found = found.with_decoding(self.beam, spoken)
-        return found if self.language is None else found.in_language(self.language)
+        if self.language is not None:
+            found = found.in_language(self.language)
+        return found, cache(lambda: self._mark(loaded))
 
-    def reader(self, file: Path) -> ClipReader | None:
+    def _mark(self, loaded: Recogniser) -> str:
+        """What a model was asked for, and the content of all files that it depends on."""
+        if not loaded.sha256:
+            return ""
+        how = (self.beam, self.lm_weight, self.grammar, self.no_lexicon, self.language)
+        files = [Path(named) for named in (self.lm, self.grammar) if named]
+        beside = (chunk for file in files if file.is_file() for chunk in content(file))
+        return digest(chain([f"{loaded.sha256} {loaded.about} {how}".encode()], beside))
+
+    def reader(self, file: Path, partial: Partial | None) -> ClipReader | None:
         """A reader of a recording, which begins to read when it is told so; None where it is not
         read in one go.
+
+        Args:
+            file: the recording.
+            partial: keeps what is found of it.
 
         Raises:
             AvsrError: it cannot be read.
@@ -81,4 +103,5 @@ class Asked:
             "audio": self.modality != "video",
             "video": self.modality != "audio",
         }
-        return ClipReader(file, face=self.face, audio_track=self.audio_track, **streams)
+        streams |= {"face": self.face, "audio_track": self.audio_track}
+        return ClipReader(file, **streams, partial=partial)

@@ -17,7 +17,7 @@ from avsr.base.processes.crew import Crew, Limits, Tell
 from avsr.base.processes.machine import cores
 from avsr.batch.asked import Asked
 from avsr.batch.delivery import Delivery
-from avsr.batch.work import Finish, Outcome
+from avsr.batch.work import Outcome
 
 if TYPE_CHECKING:
     from avsr.transcribing.transcript import Transcript
@@ -120,14 +120,15 @@ class Shown:
         self._bar(self._done + share, self._count, f"{names}, {so_far_s:.0f} s so far")
 
 
-def prepare(asked: Asked, finish: Finish) -> Callable[[Path, Tell], Transcript]:
+def prepare(asked: Asked, finish: Delivery) -> Callable[[Path, Tell], Transcript]:
     """In a process: loads the recogniser; returns what does a recording."""
     os.environ["AVSR_QUIET_MEDIAPIPE"] = "1"  # as in the command line
     logging.getLogger("avsr").addHandler(Lines(logging.WARNING))
-    recogniser = asked.recogniser()
+    recogniser, mark = asked.recogniser()
 
     def transcribe(file: Path, tell: Tell) -> Transcript:
-        found = recogniser.transcribe(file, progress=seldom(tell), **asked.options)
+        options = asked.options | {"partial": finish.partial(file, mark)}
+        found = recogniser.transcribe(file, progress=seldom(tell), **options)
         finish(file, found, recogniser)
         return found
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from avsr.base import outputs
 from avsr.base.console import say, told
 from avsr.base.errors import AvsrError
+from avsr.base.partial import Partial
 from avsr.batch.plan import make_parent
 
 if TYPE_CHECKING:
@@ -74,6 +75,19 @@ class Delivery:
             self.make(file, found, recogniser)
         except Exception as error:
             raise Unmade(told(error), found) from error
+        if (kept := self.partial(file)) is not None:
+            kept.remove()
+
+    def partial(self, file: Path, asked: Callable[[], str] = str) -> Partial | None:
+        """Keeps what is found of a recording until its outputs are written; None where it has
+        none.
+
+        Args:
+            file: the recording.
+            asked: as in `Partial`.
+        """
+        own = self.targets.get(file)
+        return Partial.beside(own[0], file, asked) if own else None
 
     def all_of(self, file: Path) -> list[Path]:
         """Every file that may be written for a recording."""

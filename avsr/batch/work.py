@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avsr.base.console import Bar, note
 from avsr.base.errors import AvsrError
 from avsr.batch.asked import Asked
+from avsr.batch.delivery import Delivery
 
 if TYPE_CHECKING:
+    from avsr.base.partial import Partial
     from avsr.preprocessing.reader import ClipReader
     from avsr.recognisers.base import Recogniser
     from avsr.transcribing.transcript import Transcript
@@ -20,11 +23,9 @@ Outcome = tuple[Path, "Transcript | Exception"]
 """A recording with its transcript, or the error that it ended in."""
 
 
-Finish = Callable[[Path, "Transcript", "Recogniser"], None]
-"""What is done with a transcript before the next recording's turn."""
-
-
-def transcribed(asked: Asked, files: Sequence[Path], finish: Finish, bar: Bar) -> Iterator[Outcome]:
+def transcribed(
+    asked: Asked, files: Sequence[Path], finish: Delivery, bar: Bar
+) -> Iterator[Outcome]:
     """Each recording with what came of it, in their order; the bar says how far they all are.
     Where there is none, nothing is loaded.
 
@@ -35,13 +36,16 @@ def transcribed(asked: Asked, files: Sequence[Path], finish: Finish, bar: Bar) -
         return
     with ExitStack() as stack:
         # reads on while the model is loaded
-        begun = _begun(asked, files[0])
+        begun = _begun(asked, files[0], finish.partial(files[0]))
         if begun is not None:
             stack.enter_context(begun)
-        recogniser = asked.recogniser()
+        recogniser, mark = asked.recogniser()
         stack.pop_all()  # closed by the call that it is given to
     note(f"model {recogniser.name} on {recogniser.device}")
-    for file, found in _told(recogniser, files, bar, asked.options | {"reader": begun}):
+    options = asked.options | {"reader": begun}
+    if finish.targets:
+        options["partial"] = partial(finish.partial, asked=mark)
+    for file, found in _told(recogniser, files, bar, options):
         yield file, _finished(file, found, recogniser, finish, bar)
 
 
@@ -49,7 +53,7 @@ def _finished(
     file: Path,
     found: Transcript | Exception,
     recogniser: Recogniser,
-    finish: Finish,
+    finish: Delivery,
     bar: Bar,
 ) -> Transcript | Exception:
     """The transcript, or the error that finishing ended in."""
@@ -63,11 +67,11 @@ def _finished(
     return found
 
 
-def _begun(asked: Asked, file: Path) -> ClipReader | None:
+def _begun(asked: Asked, file: Path, kept: Partial | None) -> ClipReader | None:
     """A reader of a file that has begun to read; None where it cannot be read, which is told in its
     turn."""
     try:
-        reader = asked.reader(file)
+        reader = asked.reader(file, kept)
     except AvsrError:
         return None
     if reader is not None:

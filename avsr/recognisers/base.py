@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -14,6 +14,7 @@ from avsr.transcribing.speakers import people
 from avsr.transcribing.transcript import Transcript
 
 if TYPE_CHECKING:
+    from avsr.base.partial import Partial
     from avsr.decoding.language import Language
     from avsr.preprocessing.reader import ClipReader
 
@@ -67,6 +68,7 @@ class Recogniser(protocol.Recogniser):
         reader: ClipReader | None = None,
         audio_track: int | None = None,
         speakers: bool | Sequence[str] = False,
+        partial: Partial | None = None,
     ) -> Transcript:
         """Recognises a media file of any length; memory does not grow with it.
 
@@ -84,6 +86,8 @@ class Recogniser(protocol.Recogniser):
                 None.
             speakers: true reads the lips of everybody, each where they speak, and says in each
                 segment who does; names in a list are given in the order in which they first speak.
+            partial: what is found of a long recording is kept there piece by piece, and taken from
+                there by the next call, where this one is killed; removed by the caller.
 
         Returns:
             The words with their times, and warnings: what is missing, cut off, damaged or in doubt.
@@ -102,6 +106,7 @@ class Recogniser(protocol.Recogniser):
             reader=reader,
             audio_track=audio_track,
             speakers=speakers,
+            partial=partial,
         )
 
     def transcribe_many(
@@ -115,6 +120,7 @@ class Recogniser(protocol.Recogniser):
         reader: ClipReader | None = None,
         audio_track: int | None = None,
         speakers: bool | Sequence[str] = False,
+        partial: Callable[[str | Path], Partial] | None = None,
     ) -> Generator[Transcript | Exception]:
         """Recognises several files faster than one after the other.
 
@@ -123,6 +129,7 @@ class Recogniser(protocol.Recogniser):
             modality, beam, face, language, audio_track, speakers: as in transcribe, of every file.
             progress: told how far a file is that is read in the caller's thread.
             reader: of the first file, as in transcribe; read in the caller's thread, and closed.
+            partial: gives that of a file, as in transcribe.
 
         Yields:
             For each file, in the order given and as soon as those before it are done, its
@@ -142,6 +149,7 @@ class Recogniser(protocol.Recogniser):
             reader=reader,
             audio_track=audio_track,
             speakers=speakers,
+            partial=partial,
         )
 
     def asked(

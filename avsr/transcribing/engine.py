@@ -22,12 +22,14 @@ from avsr.preprocessing.clip import FPS, Clip
 from avsr.preprocessing.faces.crop_styles import OWN
 from avsr.recognisers.protocol import Recogniser, stream_for
 from avsr.transcribing.domains import judged, told
+from avsr.transcribing.kept import Hear, remembering
 from avsr.transcribing.pauses import between_pauses
 from avsr.transcribing.transcript import Segment, Transcript, segments
 from avsr.transcribing.voice.activity import SURE, spoken, stretches
 from avsr.transcribing.windows import in_windows, passages
 
 if TYPE_CHECKING:
+    from avsr.base.partial import Partial
     from avsr.preprocessing.media.streams import MediaInfo
     from avsr.preprocessing.reader import ClipReader
 
@@ -36,9 +38,6 @@ TRIM_FRAMES = 60 * FPS  # after so much of a recording memory is given back
 
 Progress = Callable[[float, float], None]
 """Called with the seconds of media done and the seconds there are."""
-
-Hear = Callable[[Sequence[Clip], str, bool], Sequence[Hypothesis]]
-"""As `Recogniser.recognise_part`."""
 
 
 def transcribe(
@@ -50,12 +49,13 @@ def transcribe(
     reader: ClipReader | None = None,
     audio_track: int | None = None,
     hear: Hear | None = None,
+    partial: Partial | None = None,
 ) -> Transcript:
     """Recognises a media file of any length; see `avsr.Recogniser.transcribe`.
 
     Args:
         recogniser: of any family.
-        path, modality, face, progress, reader, audio_track: as there.
+        path, modality, face, progress, reader, audio_track, partial: as there.
         hear: asked in place of the recogniser, by those who share it between files.
 
     Raises:
@@ -71,7 +71,8 @@ def transcribe(
     if reader is not None and reader.crops != recogniser.crops:
         reader.close()  # it began before anybody knew how the recogniser wants its mouths cut out
         reader = None
-    with reader or open_reader(path, modality, face, audio_track, recogniser.crops) as reader:
+    how = modality, face, audio_track, recogniser.crops, partial
+    with reader or open_reader(path, *how) as reader:
         reader.set_window(size_s(recogniser))
         media = reader.info
         insist(path, modality, sound=media.has_audio, picture=media.has_video)
@@ -84,7 +85,8 @@ def transcribe(
             raise AvsrError(f"{path}: no picture, and {recogniser.name} takes nothing else")
         tell = _both_told(progress, media.duration_s, faces=modality != "audio" and media.has_video)
         reader.progress = lambda seconds: tell(seconds, None)
-        listener = Listener(recogniser, stream, hear or recogniser.recognise_part)
+        ask = remembering(hear or recogniser.recognise_part, partial, media.duration_s)
+        listener = Listener(recogniser, stream, ask)
         try:
             _, present = listener.read(reader, tell)
         except OtherFace:  # the face that led at first is not the one meant over the whole file
@@ -141,6 +143,7 @@ def open_reader(
     face: str | int = "main",
     audio_track: int | None = None,
     crops: str = OWN.name,
+    partial: Partial | None = None,
 ) -> ClipReader:
     """Opens a file for what transcribe is asked for, with the crops of a recogniser."""
     from avsr.preprocessing.reader import ClipReader
@@ -149,7 +152,8 @@ def open_reader(
     if not isinstance(face, str):
         face = whole_number(face, "face", "a rule or a number")
     streams: dict[str, Any] = {"audio": modality != "video", "video": modality != "audio"}
-    return ClipReader(path, face=face, audio_track=audio_track, crops=crops, **streams)
+    streams |= {"crops": crops, "partial": partial}
+    return ClipReader(path, face=face, audio_track=audio_track, **streams)
 
 
 class Listener:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
@@ -29,6 +29,7 @@ from avsr.transcribing.speakers.people import (
 )
 
 if TYPE_CHECKING:
+    from avsr.base.partial import Partial
     from avsr.preprocessing.reader import ClipReader
     from avsr.transcribing.transcript import Transcript
 
@@ -44,6 +45,7 @@ def transcribe_many(
     reader: ClipReader | None = None,
     audio_track: int | None = None,
     speakers: bool | Sequence[str] = False,
+    partial: Callable[[str | Path], Partial] | None = None,
 ) -> Generator[Transcript | Exception]:
     """Recognises several files, with the words that each has alone; see
     `avsr.Recogniser.transcribe_many`.
@@ -54,7 +56,7 @@ def transcribe_many(
 
     Args:
         recogniser: of any family.
-        paths, modality, face, progress, reader, audio_track, speakers: as there.
+        paths, modality, face, progress, reader, audio_track, speakers, partial: as there.
 
     Raises:
         AvsrError: as there.
@@ -66,7 +68,7 @@ def transcribe_many(
     if isinstance(paths, str | bytes | os.PathLike) or not isinstance(paths, Iterable):
         raise AvsrError(f"paths {paths!r}: give a list of paths; for one file use transcribe")
     options: dict[str, Any] = {"modality": modality, "face": face, "audio_track": audio_track}
-    shared = _Shared(recogniser)
+    shared = _Shared(recogniser, partial)
     everybody = are_wanted(speakers)
     if everybody or is_speaking(face):  # which is gone through more than once, file after file
         refuse_reader(reader)
@@ -121,8 +123,10 @@ class _Shared:
     """A recogniser whose threads take turns: who has the turn takes along what the others wait
     for."""
 
-    def __init__(self, recogniser: Recogniser) -> None:
-        self.recogniser = recogniser
+    def __init__(
+        self, recogniser: Recogniser, partial: Callable[[str | Path], Partial] | None
+    ) -> None:
+        self.recogniser, self.partial = recogniser, partial
         self.stopped = False
         self._turn = threading.Lock()
         # pictures take memory, faces a core each
@@ -143,8 +147,9 @@ class _Shared:
 
     def transcribe_here(self, path: str | Path, **options: Any) -> Transcript | Exception:
         """As `engine.transcribe`, but an error is returned."""
+        partial = self.partial(path) if self.partial is not None else None
         try:
-            return self._transcribe(path, **options)
+            return self._transcribe(path, partial=partial, **options)
         except Exception as error:
             return error
 

@@ -66,6 +66,10 @@ SHAPE = (
 
 VIEW = 16  # pixels a side of the small picture of a face's surroundings by which a cut is seen
 SEARCH_EVERY = 6  # looked-at frames between two searches for small faces: about a second
+# Looks after which MediaPipe's graph begins anew, so that a search that was stopped can go on from
+# there as if it had not been. Anew after every 100 of 400 looks at joined GRID clips no landmark
+# changed.
+AFRESH = 500
 # set in the environment by a program that owns its standard error, as ours does
 QUIET = "AVSR_QUIET_MEDIAPIPE"
 
@@ -111,6 +115,11 @@ class Landmarker:
     The detector misses faces much smaller than a tenth of the picture. When a frame shows none,
     overlapping tiles of it are searched too (at most about once a second), and faces found there
     are followed in windows of their own until the whole picture shows one again.
+
+    Attributes:
+        looks: frames that it was called with.
+        windows: those in which small faces are followed.
+        wait: calls until the next search for them.
     """
 
     def __init__(self, model_path: str | Path | None = None, max_faces: int = 4) -> None:
@@ -119,20 +128,26 @@ class Landmarker:
         self._video: Any = None
         self._single: Any = None  # image mode, for windows; made when first needed
         self._calls = 0
-        self._windows: list[tuple[int, int, int, int]] = []
-        self._wait = 0  # calls until the next search
+        self.looks = 0
+        self.windows: list[tuple[int, int, int, int]] = []
+        self.wait = 0
 
     def __enter__(self) -> Landmarker:
-        with _starting():
-            self._video = self._create(video=True)
-            # the graph says more on its first frame
-            self._detect_video(np.zeros((64, 64, 3), np.uint8))
+        self._begin()
         return self
 
     def __exit__(self, *_: object) -> None:
         for landmarker in (self._video, self._single):
             if landmarker is not None:
                 landmarker.close()
+
+    def _begin(self) -> None:
+        if self._video is not None:
+            self._video.close()
+        with _starting():
+            self._video = self._create(video=True)
+            # the graph says more on its first frame
+            self._detect_video(np.zeros((64, 64, 3), np.uint8))
 
     def _create(self, video: bool) -> Any:
         from mediapipe.tasks.python import BaseOptions, vision
@@ -154,20 +169,23 @@ class Landmarker:
         Returns:
             Faces in no particular order.
         """
-        self._wait -= 1
-        search = self._wait < 0
-        if search or not self._windows:
+        if self.looks % AFRESH == 0 and self.looks > 0:
+            self._begin()
+        self.looks += 1
+        self.wait -= 1
+        search = self.wait < 0
+        if search or not self.windows:
             faces = self._detect_video(frame)
             if faces:
-                self._windows = []
+                self.windows = []
                 return faces
         if search:
-            self._wait = SEARCH_EVERY
-            self._windows += _tiles(*frame.shape[:2])
+            self.wait = SEARCH_EVERY
+            self.windows += _tiles(*frame.shape[:2])
         faces = _distinct(
-            face for window in self._windows for face in self._detect_window(frame, window)
+            face for window in self.windows for face in self._detect_window(frame, window)
         )
-        self._windows = [_around(face, *frame.shape[:2]) for face in faces]
+        self.windows = [_around(face, *frame.shape[:2]) for face in faces]
         return faces
 
     def _detect_video(self, frame: np.ndarray) -> list[Face]:

@@ -24,8 +24,10 @@ from avsr.preprocessing.faces.face import (
     distance,
     view,
 )
+from avsr.preprocessing.faces.looks import Looks
 
 if TYPE_CHECKING:
+    from avsr.base.partial import Partial
     from avsr.preprocessing.media.streams import Piece
     from avsr.preprocessing.media.ticks import Picture
 
@@ -187,6 +189,8 @@ class FaceTracker:
         model_path: the landmark model; see face_model.
         stride: "auto" looks at every fourth frame while all heads are still and at every frame
             where one moves; a number looks at every so-many-th frame at least (1: every frame).
+        partial: gives the landmarks that an earlier call found in this recording, with these
+            settings, and keeps those that are found now; None for nowhere.
 
     Attributes:
         settled: all landmarks of the frames before this one are known.
@@ -201,6 +205,7 @@ class FaceTracker:
         max_faces: int = 4,
         model_path: str | Path | None = None,
         stride: int | str = "auto",
+        partial: Partial | None = None,
     ) -> None:
         step = MAX_STRIDE if stride == "auto" else stride
         if not isinstance(step, int) or not 1 <= step <= MAX_STRIDE:
@@ -208,8 +213,7 @@ class FaceTracker:
         self.settled = 0
         self.picture = (0, 0)
         self._stride = step
-        self._make = lambda: Landmarker(model_path, max_faces).__enter__()
-        self._landmarker: Landmarker | None = None
+        self._look_at = Looks(lambda: Landmarker(model_path, max_faces).__enter__(), partial)
         self._before: list[Face] | None = None
         self._held: list[tuple[int, Picture]] = []
         self._tracks: list[_Growing] = []
@@ -219,8 +223,7 @@ class FaceTracker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._landmarker is not None:
-            self._landmarker.__exit__()
+        self._look_at.close()
 
     @property
     def tracks(self) -> list[FaceTrack]:
@@ -245,10 +248,11 @@ class FaceTracker:
         if self._held:
             self.settled = self._held[-1][0] + 1
             self._look()
+        self._look_at.finish()
 
     def _look(self) -> None:
         number, picture = self._held[-1]
-        faces = self._detect(picture)
+        faces = self._detect(number, picture)
         if self._before is not None:
             self._between(self._before, faces, self._held[:-1])
         self._follow(number, faces)
@@ -263,17 +267,15 @@ class FaceTracker:
             return
         middle = len(skipped) // 2
         number, picture = skipped[middle]
-        faces = self._detect(picture)
+        faces = self._detect(number, picture)
         self._between(before, faces, skipped[:middle])
         self._follow(number, faces)
         self._between(faces, after, skipped[middle + 1 :])
 
-    def _detect(self, picture: Picture) -> list[Face]:
-        if self._landmarker is None:  # an audio-only file never needs the model
-            self._landmarker = self._make()
+    def _detect(self, number: int, picture: Picture) -> list[Face]:
         frame = picture.rgb()
         self.picture = (frame.shape[1], frame.shape[0])
-        return [replace(face, view=view(face, frame)) for face in self._landmarker(frame)]
+        return [replace(face, view=view(face, frame)) for face in self._look_at(number, frame)]
 
     def _follow(self, number: int, faces: list[Face]) -> None:
         self._recent = [track for track in self._recent if number - track.frame <= TRACK_GAP + 1]

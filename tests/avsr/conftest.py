@@ -48,6 +48,7 @@ class FakeRecogniser:
         reader=None,
         audio_track=None,
         speakers=False,
+        partial=None,
     ):
         asked = {"modality": modality, "face": face} | ({"speakers": speakers} if speakers else {})
         self.calls.append((str(path), asked))

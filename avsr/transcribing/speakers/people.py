@@ -23,12 +23,14 @@ from avsr.preprocessing.everybody import Everybody
 from avsr.recognisers.protocol import Recogniser, stream_for
 from avsr.transcribing import engine
 from avsr.transcribing.engine import Hear, Listener, Progress
+from avsr.transcribing.kept import remembering
 from avsr.transcribing.speakers.evidence import embedder_for, shifted, weigh
 from avsr.transcribing.speakers.turns import Evidence, Turns, find_turns
 from avsr.transcribing.transcript import Segment, Transcript
 from avsr.transcribing.voice.activity import runs
 
 if TYPE_CHECKING:
+    from avsr.base.partial import Partial
     from avsr.preprocessing.faces.mouths import Crops
     from avsr.preprocessing.faces.persons import Person
     from avsr.preprocessing.reader import ClipReader
@@ -50,12 +52,13 @@ def transcribe(
     reader: ClipReader | None = None,
     audio_track: int | None = None,
     hear: Hear | None = None,
+    partial: Partial | None = None,
 ) -> Transcript:
     """Recognises a media file; see `avsr.Recogniser.transcribe`.
 
     Args:
         recogniser: of any family.
-        path, modality, face, speakers, progress, reader, audio_track: as there.
+        path, modality, face, speakers, progress, reader, audio_track, partial: as there.
         hear: as in `engine.transcribe`.
 
     Raises:
@@ -66,14 +69,16 @@ def transcribe(
         refuse_reader(reader)
     if are_wanted(speakers):
         names = names_of(speakers, face)
-        return _of_everybody(recogniser, path, modality, names, progress, audio_track, hear)
+        asked = modality, names, progress, audio_track, hear, partial
+        return _of_everybody(recogniser, path, *asked)
     if is_speaking(face) and stream_for(recogniser, modality) == "audio":
         face = "main"  # nobody's lips are read
     if is_speaking(face):
-        reader = _reader_of_speaker(recogniser, path, modality, audio_track)
+        reader = _reader_of_speaker(recogniser, path, modality, audio_track, partial)
         face = "main"
-    options = {"progress": progress, "reader": reader, "audio_track": audio_track, "hear": hear}
-    return engine.transcribe(recogniser, path, modality, face, **options)  # type: ignore[arg-type]
+    return engine.transcribe(
+        recogniser, path, modality, face, progress, reader, audio_track, hear, partial
+    )
 
 
 def is_speaking(face: object) -> bool:
@@ -158,10 +163,11 @@ def _of_everybody(
     progress: Progress | None,
     audio_track: int | None,
     hear: Hear | None,
+    partial: Partial | None,
 ) -> Transcript:
     """The transcript of a film in which each segment says who speaks."""
     stream, path = stream_for(recogniser, modality), path_of(path)
-    with Everybody(path, audio_track) as film:
+    with Everybody(path, audio_track, partial=partial) as film:
         info, tell = film.info, _Told(progress, film.info.duration_s)
         engine.insist(path, modality, sound=info.has_audio, picture=info.has_video)
         evidence = _looked_at(recogniser, film, tell)
@@ -169,9 +175,8 @@ def _of_everybody(
         speakers = find_speakers(film.persons, evidence, turns, names)
         if not info.has_video:
             speakers = [replace(speaker, name=None) for speaker in speakers]
-        listeners = [
-            Listener(recogniser, stream, hear or recogniser.recognise_part) for _ in speakers
-        ]
+        ask = remembering(hear or recogniser.recognise_part, partial, info.duration_s)
+        listeners = [Listener(recogniser, stream, ask) for _ in speakers]
         scenes = film.scenes(engine.size_s(recogniser), recogniser.crops)
         _listen(speakers, listeners, scenes, lambda seconds: tell(2, seconds))
         warnings = [*film.media.warnings]
@@ -244,13 +249,17 @@ def _listen(
 
 
 def _reader_of_speaker(
-    recogniser: Recogniser, path: str | Path, modality: str, audio_track: int | None
+    recogniser: Recogniser,
+    path: str | Path,
+    modality: str,
+    audio_track: int | None,
+    partial: Partial | None,
 ) -> ClipReader:
     """A reader of the lips of who speaks most in a film; of the main face where nobody is heard."""
     from avsr.preprocessing.faces.persons import choose_person
 
     reader = engine.open_reader(path, modality, "main", audio_track, recogniser.crops)
-    with Everybody(path, audio_track) as film:
+    with Everybody(path, audio_track, partial=partial) as film:
         spoken = find_turns(_looked_at(recogniser, film, _Told(None, 0.0))).spoken
     if len(spoken) and spoken.max() >= LEAST:
         reader.take(film.persons, film.persons[int(spoken.argmax())], film.pictured)

@@ -283,3 +283,80 @@ def test_after_a_kill_the_next_call_goes_on(avsr, tones: Path):
     assert skipped
     assert int(skipped[1]) >= len(there)
     assert {path.name: path.read_text() for path in Path("killed").glob("*.txt")} == whole
+
+
+# ---- one long recording, stopped in the middle of it
+
+COUNTED = """
+import os, signal
+from pathlib import Path
+
+class Asr:
+    def recognise(self, clips, modality):
+        asked = [*Path("asked").read_text().splitlines(), *(f"{c.start_s:.0f}" for c in clips)]
+        if len(asked) > int(os.environ["MOST"]):
+            if os.environ["HOW"] == "interrupt":
+                raise KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGKILL)
+        Path("asked").write_text("\\n".join(asked))
+        return [f"at {clip.start_s:.2f} for {clip.duration_s:.2f}" for clip in clips]
+
+class Other(Asr):
+    pass
+"""
+SAID, SAID_S = 6, 11  # times, and seconds from one time to the next
+
+
+@pytest.fixture
+def lecture(tones: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A recording of over a minute, and a recogniser that counts, and can be stopped."""
+    import numpy as np
+    import soundfile
+
+    sound, rate = soundfile.read(tones / "a.wav")
+    once = np.pad(sound, (0, SAID_S * rate - len(sound)))
+    soundfile.write("lecture.wav", np.tile(once, SAID), rate)
+    Path("counted_asr.py").write_text(COUNTED)
+    monkeypatch.delitem(sys.modules, "counted_asr", raising=False)
+    monkeypatch.setenv("HOW", "interrupt")
+    return Path("lecture.wav")
+
+
+def _stopped(
+    avsr, lecture: Path, most: int, out: str, *more: object, asr: str = "Asr"
+) -> tuple[int, int]:
+    """Transcribes until the recogniser was asked so often; exit status, and how often it was."""
+    os.environ["MOST"] = str(most)
+    Path("asked").write_text("")
+    model = ("--model", f"python:counted_asr:{asr}")
+    status = avsr("transcribe", lecture, *model, "-o", out, "-f", "json", *more)[0]
+    return status, len(Path("asked").read_text().splitlines())
+
+
+@pytest.mark.parametrize("stops", [[1], [2, 2], [4, 1, 0]])
+def test_within_a_long_recording_it_goes_on_where_it_was_stopped(avsr, lecture: Path, stops):
+    assert _stopped(avsr, lecture, 99, "whole") == (0, SAID)
+    for stop in stops:
+        assert _stopped(avsr, lecture, stop, "out")[0] == 130
+        assert [path.name for path in Path("out").iterdir()] == [".lecture.wav.partial.jsonl"]
+    assert _stopped(avsr, lecture, 99, "out", "--skip-existing") == (0, SAID - sum(stops))
+    assert [path.name for path in Path("out").iterdir()] == ["lecture.json"]
+    assert Path("out/lecture.json").read_bytes() == Path("whole/lecture.json").read_bytes()
+
+
+def test_what_was_kept_serves_the_same_recording_and_recogniser_alone(avsr, lecture: Path):
+    assert _stopped(avsr, lecture, 3, "out")[0] == 130
+    assert _stopped(avsr, lecture, 1, "out", asr="Other") == (130, 1)
+    lecture.write_bytes(lecture.read_bytes() + b"x")
+    assert _stopped(avsr, lecture, 99, "out") == (0, SAID)
+
+
+@pytest.mark.slow
+def test_within_a_long_recording_it_goes_on_after_its_process_was_killed(
+    avsr, lecture: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HOW", "kill")
+    assert _stopped(avsr, lecture, 99, "whole") == (0, SAID)
+    assert _stopped(avsr, lecture, 2, "out", "--jobs", "1") == (1, 2)
+    assert _stopped(avsr, lecture, 99, "out", "--skip-existing") == (0, SAID - 2)
+    assert Path("out/lecture.json").read_bytes() == Path("whole/lecture.json").read_bytes()

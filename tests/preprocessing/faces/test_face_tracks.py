@@ -172,7 +172,7 @@ def _looks(
 ) -> tuple[list[int], list[FaceTrack]]:
     """The frames that were looked at, and the tracks."""
     tracker, looks = FaceTracker(stride=stride), []
-    tracker._detect = lambda picture: picture.faces  # type: ignore[method-assign]
+    tracker._detect = lambda number, picture: picture.faces  # type: ignore[method-assign]
     follow = tracker._follow
     tracker._follow = lambda number, faces: (looks.append(number), follow(number, faces))  # type: ignore[method-assign]
     for number, picture in enumerate(shown):
@@ -224,7 +224,7 @@ def test_a_look_is_kept_in_a_few_hundred_bytes():
     rng = np.random.default_rng(0)
     points = _face(100).points + rng.normal(size=(2000, len(POINTS), 2)).astype(np.float32)
     tracker = FaceTracker(stride=1)
-    tracker._detect = lambda picture: [Face(points[picture % 2000] + 0.0, 0.0, None, None)]  # type: ignore[method-assign]
+    tracker._detect = lambda number, picture: [Face(points[picture % 2000] + 0.0, 0.0, None, None)]  # type: ignore[method-assign]
     tracemalloc.start()
     try:
         for number in range(20_000):
