@@ -79,7 +79,8 @@ class Partial:
             if not self._begun:
                 self._begin()
                 self._begun = True
-            with open(self.path, "ab", buffering=0) as file:  # so that a line is one write
+            # a line is one write; a file that was taken away is not made again
+            with open(os.open(self.path, os.O_WRONLY | os.O_APPEND), "ab", buffering=0) as file:
                 file.write(line)
 
     def remove(self) -> None:
