@@ -105,7 +105,7 @@ class Workshop:
         except Exception as error:
             yield _ended_by(error, path, name)
             return
-        kept = self.shelf.put(Result(name, path, has_video, transcript))
+        kept = self.shelf.put(Result(name, path, has_video, transcript, model, how))
         yield _done(kept, f"{_count(transcript)} in {transcript.duration_s:.0f} s of recording")
 
     def examine(self, file: str | None, request: gr.Request) -> Iterator[tuple[Any, ...]]:
@@ -188,7 +188,7 @@ def page(shop: Workshop) -> gr.Blocks:
                 )
         with gr.Accordion("Model and senses", open=False):
             model = gr.Dropdown(
-                [registry.DEFAULT, *registry.known()],
+                shop.models.choices,
                 value=shop.model,
                 label="Model",
                 info="avsr models get whisper-small brings one that knows any words",

@@ -10,8 +10,10 @@ from fastapi import APIRouter, Body, FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 
+from avsr.app.making import Makings
 from avsr.app.shelf import Shelf
 from avsr.app.streams import Streams
+from avsr.app.work import Models
 from avsr.base.errors import AvsrError
 
 STATIC = Path(__file__).parent / "static"
@@ -19,7 +21,9 @@ PREFIX = "/avsr"  # gradio has all other paths
 TYPES = {"json": "application/json", "zip": "application/zip", "vtt": "text/vtt"}
 
 
-def add_routes(app: FastAPI, shelf: Shelf, streams: Streams) -> None:
+def add_routes(
+    app: FastAPI, shelf: Shelf, streams: Streams, makings: Makings, models: Models
+) -> None:
     """Adds the routes to an app; an AvsrError becomes a line that the page shows."""
     app.mount(f"{PREFIX}/static", StaticFiles(directory=STATIC), name="static")
 
@@ -27,7 +31,7 @@ def add_routes(app: FastAPI, shelf: Shelf, streams: Streams) -> None:
     def told(_: Request, error: AvsrError) -> JSONResponse:
         return JSONResponse({"error": str(error)}, status_code=400)
 
-    for router in (_results(shelf), _live(streams)):
+    for router in (_results(shelf), _makings(shelf, makings), _live(streams, models)):
         app.include_router(router, prefix=PREFIX)
 
 
@@ -81,14 +85,39 @@ def _results(shelf: Shelf) -> APIRouter:
     return router
 
 
-def _live(streams: Streams) -> APIRouter:
+def _makings(shelf: Shelf, makings: Makings) -> APIRouter:
+    router = APIRouter()
+
+    @router.post("/results/{name}/make/{kind}")
+    def begin(name: str, kind: str) -> dict[str, Any]:
+        return makings.begin(name, kind)
+
+    @router.get("/results/{name}/make/{kind}")
+    def news(name: str, kind: str) -> dict[str, Any]:
+        return makings.news(name, kind)
+
+    @router.delete("/results/{name}/make/{kind}")
+    def cancel(name: str, kind: str) -> dict[str, Any]:
+        makings.cancel(name, kind)
+        return {}
+
+    @router.get("/results/{name}/made/{kind}")
+    def made(name: str, kind: str) -> FileResponse:
+        result = shelf.get(name)
+        path = result.made(kind)
+        if path is None:
+            raise AvsrError("this file is not there: make it first")
+        return FileResponse(path, filename=result.makes[kind])
+
+    return router
+
+
+def _live(streams: Streams, models: Models) -> APIRouter:
     router = APIRouter()
 
     @router.get("/models")
-    def models() -> dict[str, list[str]]:
-        from avsr.recognisers import registry
-
-        return {"models": [registry.DEFAULT, *registry.known()]}
+    def choices() -> dict[str, list[tuple[str, str]]]:
+        return {"models": models.choices}
 
     @router.post("/live")
     def begin(

@@ -84,19 +84,21 @@ def _put_together(
             f"{error.name} is not installed: {install('gradio')} brings what the page needs"
         ) from error
     from avsr.app import page
+    from avsr.app.making import Makings
     from avsr.app.routes import add_routes
     from avsr.app.streams import Streams
     from avsr.app.work import Models, Tasks
 
-    models, most_bytes = Models(device), round(limits.megabytes * 1e6)
+    models, most_bytes = Models(device, model), round(limits.megabytes * 1e6)
     models.load(model)  # one that is not there is told at once
     streams = Streams(models, shelf, limits.live, most_bytes)
-    shop = page.Workshop(models, Tasks(limits.jobs), shelf, streams, model, limits.minutes)
+    tasks = Tasks(limits.jobs)
+    shop = page.Workshop(models, tasks, shelf, streams, model, limits.minutes)
     blocks = page.page(shop)
     blocks.queue(max_size=limits.queue, default_concurrency_limit=limits.jobs, api_open=False)
     server = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     _guard(server, host)
-    add_routes(server, shelf, streams)
+    add_routes(server, shelf, streams, Makings(models, tasks, shelf), models)
     threading.Thread(
         target=_tidy, args=(shelf, streams, 60 * limits.keep_minutes, stop), daemon=True
     ).start()

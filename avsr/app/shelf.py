@@ -32,6 +32,8 @@ class Result:
         media: the recording.
         has_video: whether there is a picture in it.
         transcript: with the corrections so far.
+        model: who made it.
+        how: what was asked for, as for `Recogniser.transcribe`.
         seen_s: by `time.monotonic`, when somebody last asked for it.
     """
 
@@ -39,9 +41,38 @@ class Result:
     media: Path
     has_video: bool
     transcript: Transcript
+    model: str = ""
+    how: dict[str, Any] = field(default_factory=dict)
     seen_s: float = 0.0
     _copy: tuple[Path, str] | None = None
     _copying: threading.Lock = field(default_factory=threading.Lock)
+    _made: dict[str, tuple[Path, Transcript]] = field(default_factory=dict)
+
+    @property
+    def named(self) -> Transcript:
+        """The transcript with the name of the recording as the user knows it."""
+        return replace(self.transcript, file=self.name)
+
+    @property
+    def makes(self) -> dict[str, str]:
+        """What can be made of it, and the name of that file."""
+        from avsr.preprocessing.media.copies import name_of_copy
+
+        name = Path(self.name)
+        film = {"film": name_of_copy(name, "captions", encoded=True)} if self.has_video else {}
+        return {"page": f"{name.stem}.html", **film}
+
+    def keep(self, kind: str, path: Path, transcript: Transcript) -> None:
+        """Takes what was made of a transcript; what was made of an earlier one goes."""
+        before = self._made.get(kind)
+        self._made[kind] = path, transcript
+        if before is not None:
+            before[0].unlink(missing_ok=True)
+
+    def made(self, kind: str) -> Path | None:
+        """What was made of the transcript as it is now; None where nothing was."""
+        path, transcript = self._made.get(kind, (None, None))
+        return path if transcript is self.transcript else None
 
     def copy(self, target: Path) -> tuple[Path, str]:
         """A smaller recording, and its type, for browsers that cannot play this kind; made once.
@@ -64,7 +95,8 @@ class Result:
     @property
     def files(self) -> list[Path]:
         """All that is removed with it."""
-        return [self.media, *([self._copy[0]] if self._copy else [])]
+        made = [path for path, _ in self._made.values()]
+        return [self.media, *([self._copy[0]] if self._copy else []), *made]
 
     def correct(self, segment: int, word: int, text: str) -> None:
         """Puts another text in the place of a word; an empty one takes the word away.
@@ -116,6 +148,7 @@ class Result:
             "warnings": self.transcript.warnings,
             "segments": segments,
             "files": [f"{Path(self.name).stem}.{name}" for name in RENDERERS],
+            "makes": self.makes,
         }
 
     def rendered(self, format: str) -> bytes:
@@ -135,8 +168,7 @@ class Result:
             return packed.getvalue()
         if format not in RENDERERS:
             raise AvsrError(f"format {format!r}: use one of {', '.join(RENDERERS)} or zip")
-        named = replace(self.transcript, file=self.name)
-        text = RENDERERS[format](named, Style(highlight=True))
+        text = RENDERERS[format](self.named, Style(highlight=True))
         return text.encode("utf-8", "backslashreplace")
 
 

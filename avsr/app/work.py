@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 from avsr.base.errors import AvsrError
+from avsr.recognisers import registry
 from avsr.recognisers.base import Recogniser
 from avsr.transcribing.engine import Progress
 
@@ -50,6 +51,11 @@ class Task(Generic[Found]):
     def cancel(self) -> None:
         """Ends it as soon as it tells how far it is."""
         self._cancelled.set()
+
+    @property
+    def error(self) -> BaseException | None:
+        """What it raised, once it has ended."""
+        return self._error
 
     @property
     def result(self) -> Found:
@@ -101,6 +107,10 @@ class Tasks:
                 if not self._running.get(who):
                     self._running.pop(who, None)
 
+    def begin(self, work: Callable[[Progress], Found]) -> Task[Found]:
+        """A task that nobody waits for all the time; whoever holds it cancels it."""
+        return Task(work, self._turns)
+
     def cancel(self, who: str) -> None:
         """Cancels all tasks of somebody."""
         with self._lock:
@@ -113,19 +123,34 @@ class Models:
 
     Args:
         device: as in `avsr.load_model`.
+        first: whom the page is opened with, in any form that `load_model` takes.
     """
 
-    def __init__(self, device: str) -> None:
-        self._device = device
+    def __init__(self, device: str, first: str) -> None:
+        self._device, self._first = device, first
         self._loaded: OrderedDict[str, Recogniser] = OrderedDict()
         self._lock = threading.Lock()
+
+    @property
+    def names(self) -> list[str]:
+        """Those that may be chosen: browsers name no files, modules or commands of their own."""
+        return list(dict.fromkeys([self._first, registry.DEFAULT, *registry.known()]))
+
+    @property
+    def choices(self) -> list[tuple[str, str]]:
+        """The same, each after what it is called on the page."""
+        first = self.load(self._first).name if "?" in self._first else self._first
+        return [(first if name == self._first else name, name) for name in self.names]
 
     def load(self, name: str) -> Recogniser:
         """
         Raises:
-            AvsrError: as `avsr.load_model`.
+            AvsrError: none that may be chosen, or as `avsr.load_model`.
         """
         from avsr.transcribing.transcribe import load_model
+
+        if name not in self.names:
+            raise AvsrError(f"model {name!r} is none of those here: choose one from the list")
 
         with self._lock:
             if name not in self._loaded:

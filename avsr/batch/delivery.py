@@ -43,7 +43,7 @@ class Delivery:
         inputs: what the same call reads, which is not replaced.
         overwrite: other people's files may be replaced.
         others: the further files that may be written for a recording.
-        make: makes them.
+        make: makes them; is given what was found on the way as well.
     """
 
     formats: Sequence[str]
@@ -52,7 +52,7 @@ class Delivery:
     inputs: Sequence[str | Path]
     overwrite: bool
     others: Callable[[Path], Sequence[Path]]
-    make: Callable[[Path, Transcript, Recogniser], None]
+    make: Callable[[Path, Transcript, Recogniser, Partial | None], None]
 
     def __call__(self, file: Path, found: Transcript, recogniser: Recogniser) -> None:
         """Does it for one recording.
@@ -71,11 +71,12 @@ class Delivery:
         for name, target in zip(self.formats, own, strict=bool(own)):
             make_parent(target)
             writers.write(found, target, name, self.style)
+        kept = self.partial(file)
         try:
-            self.make(file, found, recogniser)
+            self.make(file, found, recogniser, kept)
         except Exception as error:
             raise Unmade(told(error), found) from error
-        if (kept := self.partial(file)) is not None:
+        if kept is not None:
             kept.remove()
 
     def partial(self, file: Path, asked: Callable[[], str] = str) -> Partial | None:

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from avsr.base.console import say
-from avsr.cli.options import DeviceOption
-from avsr.cli.transcribe import ModelOption
+from avsr.cli.options import DeviceOption, adapted
+from avsr.cli.transcribe import AdapterOption, ModelOption
 
 
 def app(
@@ -17,6 +17,7 @@ def app(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 7860,
     model: ModelOption = "default",
+    adapter: AdapterOption = None,
     device: DeviceOption = "auto",
     max_mb: Annotated[
         float, typer.Option(min=1, metavar="MB", help="Size of an upload or a recording.")
@@ -51,4 +52,4 @@ def app(
             webbrowser.open(address)
 
     limits = Limits(max_mb, max_minutes, jobs, queue, live, keep_minutes)
-    serve(model, device, limits, host, port, told)
+    serve(adapted(model, adapter), device, limits, host, port, told)

@@ -17,6 +17,7 @@ from avsr.base.errors import AvsrError
 from avsr.cli.options import CAPTIONS
 
 if TYPE_CHECKING:
+    from avsr.base.partial import Partial
     from avsr.recognisers.base import Recogniser
     from avsr.recognisers.ours import NetworkRecogniser
     from avsr.transcribing.captions.formats import Style
@@ -118,8 +119,16 @@ class Extras:
             found.append(self._page(self.explain, file))
         return found
 
-    def make(self, file: Path, said: Transcript, recogniser: Recogniser) -> None:
+    def make(
+        self, file: Path, said: Transcript, recogniser: Recogniser, kept: Partial | None = None
+    ) -> None:
         """Writes them, with a line about each.
+
+        Args:
+            file: the recording.
+            said: its transcript.
+            recogniser: who made it.
+            kept: what was found on the way: faces are not looked for again.
 
         Raises:
             AvsrError: one cannot be made; the others are made all the same.
@@ -127,11 +136,11 @@ class Extras:
         with ExitStack() as all_the_same:  # the last that was put there is the first
             if self.explain is not None:
                 page = self._page(self.explain, file)
-                all_the_same.callback(self._explain, page, file, said, recogniser)
+                all_the_same.callback(self._explain, page, file, said, recogniser, kept)
             if self.burn:
                 all_the_same.callback(self._burn, file, said)
             if self.fix_sync:
-                all_the_same.callback(self._fix_sync, file, recogniser)
+                all_the_same.callback(self._fix_sync, file, recogniser, kept)
 
     def _page(self, folder: Path, file: Path) -> Path:
         """Where the page of a recording goes: into folders as its other outputs do."""
@@ -139,11 +148,18 @@ class Extras:
             folder = folder / self._folder(file).relative_to(self.out)
         return folder / f"{file.stem}.html"
 
-    def _explain(self, page: Path, file: Path, said: Transcript, recogniser: Recogniser) -> None:
+    def _explain(
+        self,
+        page: Path,
+        file: Path,
+        said: Transcript,
+        recogniser: Recogniser,
+        kept: Partial | None,
+    ) -> None:
         from avsr.transcribing.explain.page import explain
 
         outputs.make_folder(page.parent, "choose another with --explain")
-        explain(file, said, recogniser, page, self.modality, **self.options)
+        explain(file, said, recogniser, page, self.modality, partial=kept, **self.options)
 
     def _copy(self, file: Path, what: str, *, encoded: bool = False) -> Path:
         from avsr.preprocessing.media.copies import name_of_copy
@@ -154,11 +170,12 @@ class Extras:
         assert self.out is not None
         return self.folders.get(file, self.out)
 
-    def _fix_sync(self, file: Path, recogniser: Recogniser) -> None:
+    def _fix_sync(self, file: Path, recogniser: Recogniser, kept: Partial | None) -> None:
         from avsr.transcribing.synchronising.resync import synchronise
 
         target = self._copy(file, "synced")
-        found = synchronise(self._embedding(recogniser), file, target, **self.options)
+        options = self.options | {"partial": kept}
+        found = synchronise(self._embedding(recogniser), file, target, **options)
         if found.offset_s is None:
             say(f"{file}: no synchronised copy: {found.told}")
         else:

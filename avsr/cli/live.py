@@ -12,8 +12,8 @@ import typer
 
 from avsr.base.console import note, one_line, printable, say
 from avsr.base.errors import MediaError, UsageError
-from avsr.cli.options import DeviceOption, Modality
-from avsr.cli.transcribe import ModalityOption, ModelOption
+from avsr.cli.options import DeviceOption, Modality, adapted
+from avsr.cli.transcribe import AdapterOption, ModalityOption, ModelOption
 from avsr.decoding.words import join
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def live(
     ] = None,
     modality: ModalityOption = Modality.auto,
     model: ModelOption = "default",
+    adapter: AdapterOption = None,
     step: Annotated[
         float, typer.Option(min=0.1, max=5, metavar="S", help="Seconds between two looks.")
     ] = 0.4,
@@ -58,10 +59,14 @@ def live(
         raise UsageError("give a file, or --camera and --microphone, not both")
     source = _source(file, camera, microphone, modality.value)  # what is not there is told at once
     try:
-        recogniser = load_model(model, device)
+        recogniser = load_model(adapted(model, adapter), device)
         note(f"model {recogniser.name} on {recogniser.device}; Ctrl-C ends it")
         latency = session.Latency()
-        _show(session.live(source, recogniser, modality.value, latency, step), as_json=as_json)
+        try:
+            _show(session.live(source, recogniser, modality.value, latency, step), as_json=as_json)
+        except KeyboardInterrupt:  # the usual end
+            say(str(latency))
+            raise
     finally:
         source.close()
     say(str(latency))

@@ -174,3 +174,12 @@ MemoryOption = Annotated[
         rich_help_panel=MANY,
     ),
 ]
+
+
+def adapted(model: str, adapter: Path | None) -> str:
+    """A model with what `avsr adapt` learnt for it; itself where there is none."""
+    if adapter is None:
+        return model
+    from avsr.recognisers.ours import with_adapter
+
+    return with_adapter(model, adapter)

@@ -27,6 +27,7 @@ from avsr.cli.options import (
     Modality,
     OverwriteOption,
     TimeoutOption,
+    adapted,
 )
 
 if TYPE_CHECKING:
@@ -228,7 +229,7 @@ def transcribe(
     from avsr.transcribing.speakers.people import SPEAKING
 
     asked = Asked(
-        model=_adapted(model, adapter),
+        model=adapted(model, adapter),
         device=device,
         beam=beam,
         lm=lm,
@@ -255,15 +256,6 @@ def transcribe(
         for line in summary.lines():
             say(line)
     raise typer.Exit(int(bool(summary.failures)))
-
-
-def _adapted(model: str, adapter: Path | None) -> str:
-    """A model's name, with what was learnt of a person."""
-    if adapter is None:
-        return model
-    from avsr.recognisers.ours import with_adapter
-
-    return with_adapter(model, adapter)
 
 
 def _delivery(

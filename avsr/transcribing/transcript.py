@@ -40,7 +40,8 @@ class Segment:
 @dataclass(frozen=True)
 class Transcript:
     """What one file says. `warnings` tell what was missing, for people; they are not part of the
-    JSON. in_domain is false where most of its speech is not of the model's language."""
+    JSON, and neither are `faces`: the person, by number, whose lips each speaker's words were read
+    from. in_domain is false where most of its speech is not of the model's language."""
 
     file: str
     model: str
@@ -48,6 +49,7 @@ class Transcript:
     segments: list[Segment]
     warnings: list[str] = field(default_factory=list)
     in_domain: bool | None = None
+    faces: dict[str, int] = field(default_factory=dict)
 
     @property
     def text(self) -> str:

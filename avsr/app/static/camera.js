@@ -53,7 +53,7 @@ class Camera extends HTMLElement {
 
   async fill() {
     const { models } = await ask("/avsr/models");
-    this.model.replaceChildren(...models.map((name) => new Option(name, name)));
+    this.model.replaceChildren(...models.map(([shown, name]) => new Option(shown, name)));
   }
 
   tell(text, failed = false) {

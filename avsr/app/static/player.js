@@ -3,6 +3,8 @@
 
 const ROOT = "/avsr/results/";
 const LINE = 9; // words of the caption over the picture
+const POLL_MS = 500; // how often it is asked how far a file is
+const MADE = { page: "explained page", film: "film with captions" };
 const LEGEND = [
   ["heard", "heard"],
   ["heard-likely", "less sure"],
@@ -27,8 +29,8 @@ export function clock(seconds) {
 }
 
 /** Asks the server; an error is thrown with its line for people. */
-export async function ask(path, body) {
-  const options = body === undefined ? {} : { method: "POST", body };
+export async function ask(path, body, method = body === undefined ? "GET" : "POST") {
+  const options = { method, body };
   if (typeof body === "string") options.headers = { "Content-Type": "application/json" };
   const answer = await fetch(path, options);
   const found = await answer.json().catch(() => ({}));
@@ -99,16 +101,60 @@ class Player extends HTMLElement {
     this.warnings.replaceChildren(...result.warnings.map((text) => make("li", "", text)));
     const stem = result.files[0].replace(/\.[^.]*$/, "");
     const links = [...result.files, `${stem}.zip`].map((file) => this.link(file));
-    this.files.replaceChildren(make("span", "", "Download:"), ...links);
+    const made = Object.entries(result.makes).map(([kind, file]) => this.maker(kind, file));
+    this.files.replaceChildren(make("span", "", "Download:"), ...links, ...made);
   }
 
   link(file) {
     const format = file.split(".").pop();
-    const link = make("a", "", format === "zip" ? "all" : format);
-    link.href = `${this.path}/files/${encodeURIComponent(file)}`;
-    link.download = file;
+    const address = `${this.path}/files/${encodeURIComponent(file)}`;
+    return this.download(address, file, format === "zip" ? "all" : format);
+  }
+
+  download(address, file, text) {
+    const link = make("a", "", text);
+    Object.assign(link, { href: address, download: file });
     link.setAttribute("aria-label", `Download ${file}`);
     return link;
+  }
+
+  /** A button for a file that takes a while to make; it becomes a link to that file. */
+  maker(kind, file) {
+    const place = make("span", "maker");
+    const button = make("button", "", MADE[kind]);
+    button.type = "button";
+    button.setAttribute("aria-label", `Make ${file}`);
+    button.addEventListener("click", () => this.makeFile(kind, file, place, button));
+    place.append(button);
+    return place;
+  }
+
+  async makeFile(kind, file, place, button) {
+    const path = `${this.path}/make/${kind}`;
+    const told = make("span", "", `${MADE[kind]}: waiting`);
+    told.setAttribute("role", "status");
+    const cancel = make("button", "", "Cancel");
+    cancel.type = "button";
+    cancel.setAttribute("aria-label", `Cancel ${file}`);
+    cancel.addEventListener("click", () => ask(path, undefined, "DELETE"));
+    place.replaceChildren(told, cancel);
+    cancel.focus();
+    try {
+      let news = await ask(path, "{}");
+      while (!news.done && place.isConnected) {
+        if (news.share !== null) told.textContent = `${MADE[kind]}: ${Math.round(100 * news.share)} %`;
+        await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+        news = await ask(path);
+      }
+      const link = this.download(`${this.path}/made/${kind}`, file, MADE[kind]);
+      place.replaceChildren(link);
+      if (place.isConnected) link.click();
+      link.focus();
+    } catch (error) {
+      place.replaceChildren(button);
+      if (error.message !== "cancelled") this.files.after(this.line(error.message));
+      button.focus();
+    }
   }
 
   segment(segment, at) {

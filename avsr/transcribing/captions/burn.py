@@ -19,6 +19,7 @@ from avsr.transcribing.captions.formats import Style, cues_of
 from avsr.transcribing.captions.layout import Cue, Piece
 
 if TYPE_CHECKING:
+    from avsr.transcribing.engine import Progress
     from avsr.transcribing.transcript import Transcript
 
 TEXT_HEIGHT = 0.055  # of the picture's height, where the longest line is not too wide for it
@@ -34,14 +35,28 @@ def burn(
     transcript: Transcript,
     target: Path,
     style: Style,
+    progress: Progress | None = None,
 ) -> None:
     """Writes a copy of a film with its captions in the picture; see redrawn for the rest of it.
+
+    Args:
+        source: the film.
+        transcript: what is said in it.
+        target: the copy.
+        style: of the captions.
+        progress: told how far it is; what it raises ends the call.
 
     Raises:
         MediaError: the film cannot be read or copied, or has no picture.
     """
-    cues = cues_of(transcript, style, named=True)
-    redrawn(source, target, Captions(cues))
+    captions = Captions(cues_of(transcript, style, named=True))
+
+    def draw(time_s: float, planes: Planes) -> None:
+        if progress is not None:
+            progress(time_s, transcript.duration_s)
+        captions(time_s, planes)
+
+    redrawn(source, target, draw)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from avsr.base.pages import own_parts, templates
 from avsr.preprocessing.clip import FPS
 from avsr.recognisers.protocol import Recogniser
 from avsr.transcribing.captions.colours import COLOURS, HEARD_SHARE, colour, ramp
+from avsr.transcribing.engine import Progress
 from avsr.transcribing.explain import pictures
 from avsr.transcribing.explain.film import film
 from avsr.transcribing.explain.gather import LONGEST_S, WINDOW_S, Material, gather
@@ -53,6 +54,7 @@ class Line:
     """A segment of the transcript."""
 
     start_s: float
+    end_s: float
     text: str
     speaker: str | None
     words: list[Spoken]
@@ -64,6 +66,7 @@ def explain(
     recogniser: Recogniser,
     target: Path,
     modality: str = "auto",
+    progress: Progress | None = None,
     **options: Any,
 ) -> None:
     """Writes a page that shows how the transcript of a recording came about.
@@ -74,13 +77,14 @@ def explain(
         recogniser: who made it.
         target: the page; its folder must exist.
         modality: as for the transcript.
-        options: face and audio_track, as for the transcript.
+        progress: told how far it is; what it raises ends the call.
+        options: face, audio_track and partial, as for the transcript.
 
     Raises:
         MediaError: the recording cannot be read.
         AvsrError: the page cannot be written.
     """
-    material = gather(path, recogniser, modality, **options)
+    material = gather(path, transcript, recogniser, modality, progress, **options)
     write_text(
         target, to_html(transcript, material, film(path, LONGEST_S, options.get("audio_track")))
     )
@@ -113,6 +117,7 @@ def to_html(transcript: Transcript, material: Material, player: str) -> str:
         heard=sum(word.audio_weight >= HEARD_SHARE for word in words),
         sure=mean([word.confidence for word in words]),
         kinds=COLOURS.values(),
+        named=any(line.speaker for line in lines),
         film=player,
         is_film=player.startswith("data:video"),
         has_lips=material.has_lips,
@@ -158,7 +163,7 @@ def _lines(transcript: Transcript, duration_s: float) -> list[Line]:
                 )
             )
             number += 1
-        lines.append(Line(segment.start_s, segment.text, segment.speaker, words))
+        lines.append(Line(segment.start_s, segment.end_s, segment.text, segment.speaker, words))
     return lines
 
 

@@ -194,7 +194,8 @@ def _of_everybody(
     present = listeners[0].present
     for listener in listeners[1:]:
         present.join(listener.present)
-    return engine.written(path, recogniser, found, present, warnings)
+    faces = {one.name: one.person.id for one in speakers if one.name and one.person is not None}
+    return replace(engine.written(path, recogniser, found, present, warnings), faces=faces)
 
 
 def _looked_at(recogniser: Recogniser, film: Everybody, tell: _Told) -> Evidence:

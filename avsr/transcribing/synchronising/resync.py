@@ -57,7 +57,7 @@ def synchronise(recogniser: Recogniser, source: Path, target: Path, **options: A
         recogniser: a network of ours with a trained embedding.
         source: the film; what is wrong with it was said before.
         target: the copy; see copies.shifted.
-        options: face and audio_track, as in ClipReader.
+        options: face, audio_track and partial, as in ClipReader.
 
     Raises:
         AvsrError: the model has no embedding, or the film cannot be read or copied.

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from avsr.preprocessing.media.streams import probe
 from avsr.transcribing.captions.colours import COLOURS
 from avsr.transcribing.writers import RENDERERS
 
@@ -64,6 +65,23 @@ def test_a_word_is_corrected_with_the_keyboard_and_downloaded(page: Any, film: A
     assert body["file"] == "my film.mp4"
     assert found["txt"].read_text().strip() == " ".join(mended)
     assert len(zipfile.ZipFile(found["zip"]).namelist()) == len(RENDERERS)
+
+
+def test_what_takes_long_to_make_is_made_when_asked_for(page: Any, film: Any, tmp_path: Path):
+    transcribed(page, film.path)
+    for name in ("my film.html", "my film.captions.mp4"):
+        with page.expect_download() as waiting:
+            page.get_by_role("button", name=f"Make {name}").click()
+        assert waiting.value.suggested_filename == name
+        waiting.value.save_as(tmp_path / name)
+        page.get_by_role("link", name=f"Download {name}").wait_for()
+    assert "who speaks" not in (tmp_path / "my film.html").read_text()
+    assert probe(tmp_path / "my film.captions.mp4").has_video
+    page.locator("avsr-player button.word").first.focus()  # what was made before is out of date
+    page.keyboard.press("F2")
+    page.keyboard.type("bread")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Make my film.html").wait_for()
 
 
 def test_what_is_no_recording_ends_in_one_line_and_the_page_goes_on(
@@ -166,6 +184,10 @@ def test_nobody_else_is_let_in_and_nothing_goes_out(address: str):
         body = answer.read().decode()
     assert "default-src 'self'" in policy
     assert not re.findall(r"(?:src|href)=\"https?://", body)
+    command = json.dumps({"model": "command:touch found"}).encode()
+    kind = {"Content-Type": "application/json"}
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        urllib.request.urlopen(urllib.request.Request(f"{address}/avsr/live", command, kind))
     forged = urllib.request.Request(address, headers={"Host": "elsewhere.example"})
     with pytest.raises(urllib.error.HTTPError, match="400"):
         urllib.request.urlopen(forged)

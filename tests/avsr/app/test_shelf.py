@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from avsr.app import making
+from avsr.app.making import Makings
 from avsr.app.shelf import LONGEST_WORD, Result, Shelf
-from avsr.app.work import Cancelled, Tasks
+from avsr.app.work import Cancelled, Models, Tasks
 from avsr.base.errors import AvsrError
 from avsr.transcribing.transcript import Segment, Transcript, Word
 
@@ -119,3 +121,83 @@ def test_one_after_the_other():
             release.set()
             assert mine.wait(10)
             assert yours.wait(10)
+
+
+# ---- what is made when it is asked for
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A shelf with a result, where a page is made as a test says."""
+    shelf, go_on = Shelf(60.0), threading.Event()
+    told: dict[str, Exception] = {}
+
+    def page(result: Result, target: Path, models: Models, tell) -> None:
+        while not go_on.wait(0.01):
+            tell(1, 2)
+        tell(1, 1)
+        if "error" in told:
+            raise told["error"]
+        target.write_text(result.transcript.text)
+
+    monkeypatch.setitem(making.MAKERS, "page", page)
+    makings = Makings(Models("cpu", "default"), Tasks(1), shelf)
+    yield makings, shelf, shelf.put(result(shelf.new_file(".mp4"))), go_on, told
+    go_on.set()
+    shelf.close()
+
+
+def _ended(makings: Makings, name: str, again: bool = False) -> dict:
+    if again:
+        makings.begin(name, "page")
+    while not (news := makings.news(name, "page"))["done"]:
+        time.sleep(0.01)
+    return news
+
+
+def test_a_page_is_made_once_and_anew_when_a_word_was_corrected(bench):
+    makings, shelf, name, go_on, _ = bench
+    assert shelf.get(name).makes == {"page": "a.html", "film": "a.captions.mp4"}
+    assert not makings.begin(name, "page")["done"]
+    makings.begin(name, "page")  # asked for twice it is made once
+    go_on.set()
+    _ended(makings, name)
+    made = shelf.get(name).made("page")
+    assert made.read_text() == "bin blue bin blue"
+    assert makings.begin(name, "page")["done"]
+    shelf.get(name).correct(0, 0, "set")
+    assert shelf.get(name).made("page") is None
+    makings.begin(name, "page")
+    _ended(makings, name)
+    assert shelf.get(name).made("page").read_text() == "set blue bin blue"
+    assert not made.exists()
+
+
+def test_making_can_be_cancelled_and_fails_in_one_line_without_paths(bench):
+    makings, shelf, name, go_on, told = bench
+    makings.begin(name, "page")
+    makings.cancel(name, "page")
+    with pytest.raises(AvsrError, match="cancelled"):
+        _ended(makings, name)
+    go_on.set()
+    told["error"] = AvsrError(f"{shelf.get(name).media}: cannot\nbe read")
+    with pytest.raises(AvsrError, match=r"^a\.mp4: cannot be read$"):
+        _ended(makings, name, again=True)
+    told["error"] = RuntimeError("two\nlines")
+    with pytest.raises(AvsrError, match="unexpected RuntimeError: two lines"):
+        _ended(makings, name, again=True)
+    with pytest.raises(AvsrError, match="cannot be made"):
+        makings.begin(name, "sculpture")
+
+
+def test_what_nobody_waits_for_any_more_is_not_made(bench, monkeypatch: pytest.MonkeyPatch):
+    makings, _, name, _, _ = bench
+    monkeypatch.setattr(making, "ABANDONED_S", -1.0)
+    makings.begin(name, "page")
+    with pytest.raises(AvsrError, match="cancelled"):
+        _ended(makings, name)
+
+
+def test_browsers_choose_among_the_models_that_are_there():
+    with pytest.raises(AvsrError, match="choose one from the list"):
+        Models("cpu", "default").load("command:touch found")

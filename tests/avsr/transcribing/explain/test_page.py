@@ -16,10 +16,12 @@ import soundfile
 from avsr.decoding.words import Word, join
 from avsr.model.layers.crossing import Crossing
 from avsr.preprocessing.clip import CROP_SIZE, SAMPLE_RATE, SAMPLES_PER_FRAME, Clip
+from avsr.preprocessing.faces.mouths import Crops
 from avsr.preprocessing.media.mp4 import write_video
 from avsr.preprocessing.media.streams import probe
 from avsr.recognisers.base import Recogniser
 from avsr.transcribing.captions.colours import ramp
+from avsr.transcribing.explain import gather as gathering
 from avsr.transcribing.explain import page, pictures
 from avsr.transcribing.explain.film import film
 from avsr.transcribing.explain.gather import Material, Window, gather
@@ -151,7 +153,7 @@ def test_a_film_is_read_as_it_was_for_its_transcript(tmp_path: Path):
     sound = np.random.default_rng(0).normal(0, 0.1, 2 * SAMPLE_RATE).astype(np.float32)
     path = tmp_path / "film.mp4"
     write_video(path, [np.full((480, 1000, 3), 4 * i, np.uint8) for i in range(60)], sound, fps=30)
-    found = gather(path, Fake(), "audio")
+    found = gather(path, SAID, Fake(), "audio")
     assert not found.network
     assert found.duration_s == pytest.approx(2.0, abs=0.1)
     uri = film(path, 60.0)
@@ -160,6 +162,55 @@ def test_a_film_is_read_as_it_was_for_its_transcript(tmp_path: Path):
     told = probe(small)
     assert (told.width, told.fps, told.has_audio) == (640, 25, True)
     assert told.duration_s == pytest.approx(2.0, abs=0.1)
+
+
+def test_the_lips_are_those_of_who_speaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    class Crowd:
+        """Stands for a film of two people, each with lips of one grey."""
+
+        frames = 50
+
+        def __init__(self, path, audio_track, partial) -> None:
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def search(self, tell) -> None:
+            tell(2.0)
+
+        def scenes(self, window_s, crops):
+            mouths = {
+                person: {
+                    here: (np.full((96, 96), 50 * person, np.uint8), 1.0) for here in range(25)
+                }
+                for person in (1, 2)
+            }
+            for first in (0, 25):
+                yield Crops(first, np.zeros(25 * 640, np.float32), np.ones(25, bool), mouths)
+
+    path = tmp_path / "film.mp4"
+    write_video(path, [np.zeros((64, 64, 3), np.uint8)] * 50, np.zeros(2 * SAMPLE_RATE, np.float32))
+    monkeypatch.setattr(gathering, "Everybody", Crowd)
+    turns = [(0.2, "Ann"), (0.8, "Bo"), (1.2, "off-screen"), (1.6, "Ann")]
+    parts = [replace(SAID.segments[0], start_s=at, speaker=name) for at, name in turns]
+    said = replace(SAID, segments=parts, faces={"Ann": 1, "Bo": 2})
+    found = gather(path, said, Fake())
+    lips = np.concatenate([window.clip.lips[:, 0, 0] for window in found.windows])
+    assert lips.tolist() == [50] * 20 + [100] * 10 + [0] * 10 + [50] * 10
+    seen = np.concatenate([window.clip.video_present for window in found.windows])
+    assert (seen == (lips > 0)).all()
+    html = page.to_html(said, found, "data:video/mp4;base64,")
+    assert "lips of who speaks" in html
+    assert re.findall(r'<span style="left:[^"]*">(\S+)</span>', html)[-4:] == [
+        "Ann",
+        "Bo",
+        "off-screen",
+        "Ann",
+    ]
 
 
 def test_sound_alone_is_played(tmp_path: Path):
