@@ -12,6 +12,7 @@ class Camera extends HTMLElement {
     if (this.childElementCount) return;
     this.picture = document.createElement("video");
     Object.assign(this.picture, { muted: true, autoplay: true, playsInline: true });
+    this.picture.hidden = true; // until there is something to see
     this.picture.setAttribute("aria-label", "What the camera sees");
     this.seen = this.box("Camera", true);
     this.heard = this.box("Microphone", true);
@@ -62,15 +63,18 @@ class Camera extends HTMLElement {
   }
 
   async begin() {
+    this.start.disabled = true; // a model may have to be loaded
+    this.tell("Starting: the model is being loaded.");
     const wanted = { video: this.seen.input.checked, audio: this.heard.input.checked };
     if (wanted.video) wanted.video = { width: { ideal: 640 }, frameRate: { ideal: 25 } };
     try {
       this.devices = await navigator.mediaDevices.getUserMedia(wanted);
     } catch (error) {
-      this.tell(`No camera or microphone can be used: ${error.message}`, true);
+      this.failed(new Error(`No camera or microphone can be used: ${error.message}`));
       return;
     }
     this.picture.srcObject = this.devices;
+    this.picture.hidden = !wanted.video;
     this.certain.replaceChildren();
     this.open.textContent = "";
     this.delays = [];
@@ -167,7 +171,8 @@ class Camera extends HTMLElement {
     if (this.recorder?.state === "recording") this.recorder.stop();
     this.devices?.getTracks().forEach((track) => track.stop());
     this.picture.srcObject = null;
-    this.stop.disabled = false;
+    this.picture.hidden = true;
+    this.start.disabled = this.stop.disabled = false;
     this.running(false);
   }
 
