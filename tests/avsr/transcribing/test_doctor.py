@@ -191,6 +191,12 @@ def test_stretches_without_picture_and_lips_are_told_with_their_times() -> None:
     assert texts["lost-lips"] == "no lips to read at 4.0-8.0, 9.0-10.0 s"
 
 
+def test_a_dark_picture_does_no_harm() -> None:
+    told = {one.code: one for one in findings(replace(GOOD, faces=replace(GOOD.faces, grey=15.0)))}
+    assert told["dark"].kind == "good"
+    assert "dark" not in {one.code for one in findings(GOOD)}
+
+
 def test_a_mouth_that_rests_while_a_voice_is_heard_is_told() -> None:
     hidden = replace(GOOD, speech=replace(GOOD.speech, mouthed=0.1))
     assert "covered" in {finding.code for finding in findings(hidden)}
