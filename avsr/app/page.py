@@ -120,7 +120,7 @@ class Workshop:
         path = Path(file)
 
         def work(tell: Progress) -> Examination:
-            return examine(path, ours.load(checkpoint.DEFAULT), tell)
+            return examine(path, ours.load(checkpoint.DEFAULT), tell, registry.language_of)
 
         try:
             self._checked(path)
