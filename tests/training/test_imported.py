@@ -21,6 +21,7 @@ from avsr.model.layers.decoder import DecoderConfig
 from avsr.preprocessing.clip import Clip
 from avsr.preprocessing.shards import ShardWriter
 from avsr.recognisers.registry import load
+from avsr.training.tools.estimate import estimate
 from avsr.training.train import train
 
 SIZES = {"width": 32, "heads": 2, "feed_forward": 64, "layers": 1}
@@ -126,6 +127,15 @@ def test_lips_and_sound_together_keep_the_statistics_of_their_authors(
     before, after = weights_of(name), weights_of(tmp_path / "run" / "model.safetensors")
     same = {key for key in before if torch.equal(before[key], after[key])}
     assert same == {key for key in before if ".running_" in key}
+
+
+def test_a_dry_run_names_the_network_and_what_it_needs(data: Path) -> None:
+    settings = [*CALM, f"init={install('audio')}"]
+    lines: list[str] = []
+    told = str(estimate("finetune", [data], settings, 1, lines.append))
+    assert told.startswith("small-audio (auto-avsr, audio): 0.")
+    assert "largest batch: 4 clips, 64 frames" in told
+    assert any("M parameters are frozen" in line for line in lines)
 
 
 def test_a_run_that_was_stopped_ends_with_the_same_weights(data: Path, tmp_path: Path) -> None:
