@@ -126,8 +126,10 @@ class Cast:
 
     def draw(self, count: int, parts: int = 3) -> list[list[Clip]]:
         """So many people, each with several clips."""
-        few = count > len(self.clips)  # then somebody is there twice, with other sentences
-        names = self.rng.choice(sorted(self.clips), count, replace=few)
+        everybody = sorted(self.clips)
+        names = self.rng.choice(everybody, min(count, len(everybody)), replace=False).tolist()
+        if len(names) < count:  # then some are there twice, with other sentences
+            names += self.rng.permutation(everybody)[: count - len(names)].tolist()
         orders = {n: self.rng.permutation(len(clips)).tolist() for n, clips in self.clips.items()}
         return [[self.clips[n][orders[n].pop()] for _ in range(parts)] for n in names]
 
