@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+if TYPE_CHECKING:
+    from avsr.model.network import AVSR
+
+BLANK = "<blank>"
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -34,6 +38,26 @@ def own_state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
+
+
+@pytest.fixture(scope="session")
+def tiny_network() -> Callable[..., AVSR]:
+    """Makes the smallest network that does all that a large one does, with weights drawn by a
+    seed."""
+    import torch
+
+    from avsr.model.config import ModelConfig
+    from avsr.model.network import AVSR
+
+    small = {"dim": 16, "heads": 2, "video_width": 4, "audio_width": 4}
+    small |= {"stream_layers": 1, "joint_layers": 1}
+
+    def make(tokens: Iterable[str] = (BLANK, " ", "a"), seed: int = 1, **changes: Any) -> AVSR:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return AVSR(ModelConfig(tokens=tuple(tokens), **(small | changes))).eval()
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -137,7 +137,7 @@ class Result:
         """What the page shows."""
         segments = []
         for part in self.transcript.segments:
-            words = [{**_word(word), "colour": colour(word).name} for word in part.words]
+            words = [word_fields(word) for word in part.words]
             kept = {"speaker": part.speaker, "start_s": part.start_s, "end_s": part.end_s}
             segments.append({**kept, "in_domain": part.in_domain, "words": words})
         return {
@@ -176,11 +176,12 @@ def _of_words(segment: Segment, words: list[Word]) -> Segment:
     return replace(segment, words=words, text=join(words))
 
 
-def _word(word: Word) -> dict[str, Any]:
-    fields = asdict(word)
+def word_fields(word: Word) -> dict[str, Any]:
+    """A word as the page shows it."""
+    found = asdict(word)
     for name in ("letters", "source"):
-        del fields[name]
-    return fields
+        del found[name]
+    return {**found, "colour": colour(word).name}
 
 
 class Shelf:

@@ -5,21 +5,18 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from avsr.app.shelf import Shelf
+from avsr.app.shelf import Shelf, word_fields
 from avsr.app.work import Models
 from avsr.base.console import one_line
 from avsr.base.errors import AvsrError, MediaError
-from avsr.decoding.words import Word
 from avsr.live.captions import Caption
 from avsr.live.session import Latency, live
 from avsr.preprocessing.media import arriving, copies
 from avsr.recognisers.base import Recogniser
 from avsr.recognisers.protocol import stream_for
-from avsr.transcribing.captions.colours import colour
 
 ABANDONED_S = 20.0  # without a byte: whoever recorded is gone
 END_S = 30.0  # that the last captions may take
@@ -201,14 +198,8 @@ def _indexed(raw: Path, whole: Path) -> None:
 
 def _fields(caption: Caption) -> dict[str, Any]:
     return {
-        "final": [_word(word) for word in caption.final],
-        "partial": [_word(word) for word in caption.partial],
+        "final": [word_fields(word) for word in caption.final],
+        "partial": [word_fields(word) for word in caption.partial],
         "ended": caption.ended,
         "heard_s": caption.heard_s,
     }
-
-
-def _word(word: Word) -> dict[str, Any]:
-    fields = asdict(word)
-    del fields["letters"], fields["source"]
-    return {**fields, "colour": colour(word).name}

@@ -160,9 +160,6 @@ def measure(
         run.step = config.optim.steps // 2  # all losses take part
         step(first)
         network_s = seconds(steps, device)[1]
-        kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
-        with profile(activities=kinds) as profiled:
-            steps()
         clips = sum(len(batch.ids) for batch in rest)
         frames = sum(int(batch.lens.sum()) for batch in rest)
         return TrainingSpeed(
@@ -177,7 +174,7 @@ def measure(
             frames / FPS / clips,
             flops(steps) / clips / 1e9,
             peak_gflops(device, PRECISIONS[config.optim.precision]),
-            shares_by_kind(profiled, device.type == "cuda"),
+            shares_by_kind(steps, device),
         )
 
 
@@ -242,8 +239,13 @@ def peak_gflops(device: torch.device, precision: torch.dtype) -> float:
     return max(2 * size**3 / seconds(lambda: a @ b, device)[1] / 1e9 for _ in range(10))
 
 
-def shares_by_kind(profiled: profile, cuda: bool) -> dict[str, float]:
+def shares_by_kind(work: Callable[[], object], device: torch.device) -> dict[str, float]:
     """Shares of the time that operations took themselves, by kind."""
+    cuda = device.type == "cuda"
+    with profile(
+        activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
+    ) as profiled:
+        work()
     times: dict[str, float] = defaultdict(float)
     for event in profiled.key_averages():
         if event.device_type != DeviceType.CPU:

@@ -698,27 +698,14 @@ def test_control_c_is_one_line():
     assert err == "avsr: interrupted\n"
 
 
-def test_real_clip_puts_only_the_transcript_on_standard_output(shared: Path, tmp_path: Path):
+def test_real_clip_puts_only_the_transcript_on_standard_output(
+    shared: Path, tmp_path: Path, tiny_network
+):
     """mediapipe and its libraries log from C++; none of it may land among the results, nor a
     progress bar in a log."""
-    import torch
-
     from avsr.model import checkpoint
-    from avsr.model.config import ModelConfig
-    from avsr.model.network import AVSR
 
-    config = ModelConfig(
-        tokens=("<blank>", " ", "a"),
-        dim=16,
-        heads=2,
-        video_width=4,
-        audio_width=4,
-        stream_layers=1,
-        joint_layers=1,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        checkpoint.save(tmp_path / "tiny.safetensors", AVSR(config), {})
+    checkpoint.save(tmp_path / "tiny.safetensors", tiny_network(), {})
     clips = sorted((shared / "data" / "grid" / "s1").glob("*.mp4"))[:1]
     environment = {**os.environ, "AVSR_FACE_MODEL": str(shared / "models" / "face_landmarker.task")}
     arguments = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,26 +15,14 @@ from safetensors.torch import load_file, save_file
 
 from avsr.base.errors import AvsrError
 from avsr.model import checkpoint
-from avsr.model.config import ModelConfig
 from avsr.model.network import AVSR
 
 INFO = {"data": "made from nothing", "wer": {"av": 0.5}, "name": "ünï"}
 
 
 @pytest.fixture(scope="module")
-def model() -> AVSR:
-    config = ModelConfig(
-        tokens=("<blank>", " ", "a", "b"),
-        dim=16,
-        heads=2,
-        video_width=4,
-        audio_width=4,
-        stream_layers=1,
-        joint_layers=1,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        return AVSR(config).eval()
+def model(tiny_network: Callable[..., AVSR]) -> AVSR:
+    return tiny_network(("<blank>", " ", "a", "b"), seed=3)
 
 
 @pytest.fixture

@@ -22,8 +22,6 @@ from avsr.decoding.confidence import FEATURES, logit
 from avsr.decoding.language import load
 from avsr.decoding.words import Word
 from avsr.model.batches import batches_by_length, collate
-from avsr.model.config import ModelConfig
-from avsr.model.network import AVSR
 from avsr.preprocessing.clip import CROP_SIZE, FPS, SAMPLES_PER_FRAME, Clip
 from avsr.recognisers.ours import NetworkRecogniser
 from avsr.transcribing.engine import Listener
@@ -258,19 +256,10 @@ def test_padding_is_absent():
     assert not audio[1, SAMPLES_PER_FRAME:].any()
 
 
-def test_clip_alone_and_in_a_batch_give_the_same_words_from_a_real_network():
-    config = ModelConfig(
-        tokens=TOKENS,
-        dim=16,
-        heads=2,
-        video_width=4,
-        audio_width=4,
-        stream_layers=1,
-        joint_layers=1,
-    )
+def test_clip_alone_and_in_a_batch_give_the_same_words_from_a_real_network(tiny_network):
+    model = tiny_network(TOKENS, seed=5)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
-        model = AVSR(config).eval()
         torch.nn.init.normal_(model.head.weight, std=2.0)
     network = NetworkRecogniser(model, "random", {}, torch.device("cpu"))
     rng = np.random.default_rng(0)
@@ -459,22 +448,11 @@ def test_devices():
 
 
 @pytest.fixture
-def tiny(tmp_path: Path) -> Path:
+def tiny(tmp_path: Path, tiny_network) -> Path:
     """A model file with random weights."""
     from avsr.model import checkpoint
 
-    config = ModelConfig(
-        tokens=TOKENS,
-        dim=16,
-        heads=2,
-        video_width=4,
-        audio_width=4,
-        stream_layers=1,
-        joint_layers=1,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        checkpoint.save(tmp_path / "tiny.safetensors", AVSR(config), {"knows": "nothing"})
+    checkpoint.save(tmp_path / "tiny.safetensors", tiny_network(TOKENS), {"knows": "nothing"})
     return tmp_path / "tiny.safetensors"
 
 

@@ -37,8 +37,6 @@ from avsr.eval.metrics.trust.reliability import (
     to_markdown,
 )
 from avsr.model import checkpoint
-from avsr.model.config import ModelConfig
-from avsr.model.network import AVSR
 from avsr.preprocessing.clip import CROP_SIZE, SAMPLES_PER_FRAME, Clip
 from avsr.preprocessing.shards import ShardIndex
 from avsr.recognisers.ours import NetworkRecogniser
@@ -262,18 +260,9 @@ def test_a_split_without_texts_is_one_line(reader: NetworkRecogniser):
         observe(reader, index, "test", calibration.REPORT_ROWS)
 
 
-def test_the_file_keeps_its_weights_and_gains_the_map(tmp_path: Path):
-    config = ModelConfig(
-        tokens=TOKENS,
-        dim=16,
-        heads=2,
-        video_width=4,
-        audio_width=4,
-        stream_layers=1,
-        joint_layers=1,
-    )
+def test_the_file_keeps_its_weights_and_gains_the_map(tmp_path: Path, tiny_network):
     source, target = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
-    checkpoint.save(source, AVSR(config), {"knows": "nothing"}, dtype=torch.float16)
+    checkpoint.save(source, tiny_network(TOKENS), {"knows": "nothing"}, dtype=torch.float16)
     before = load_model(source, "cpu")
     fitted = Calibration((1.0, 0.5, -0.5, 0.25), logit(0.3))
     info = {"calibration": fitted.to_info(), "word_times": Timing(4, 0).to_info(), "window_s": 7}
