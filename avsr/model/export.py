@@ -104,22 +104,29 @@ def export(
         frames: T, for a graph of one clip of this length; None for any batch of any length.
 
     Raises:
-        AvsrError: onnx is not installed, or the file cannot be written.
+        AvsrError: onnx is not installed, this PyTorch cannot make the graph, or the file cannot be
+            written.
     """
     _require("onnx", "onnxscript")
     names = ["mel" if name == "audio" and mel == "beside" else name for name in INPUTS]
     batch, length = (1, frames) if frames else TRACED
-    with _quiet():
-        program = torch.onnx.export(
-            Dense(model, mel).eval(),
-            _example(model, batch, length, mel),
-            dynamo=True,
-            dynamic_shapes=None if frames else _any_size(mel),
-            input_names=names,
-            output_names=list(OUTPUTS),
-            opset_version=OPSET,
-            external_data=False,
-        )
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                Dense(model, mel).eval(),
+                _example(model, batch, length, mel),
+                dynamo=True,
+                dynamic_shapes=None if frames else _any_size(mel),
+                input_names=names,
+                output_names=list(OUTPUTS),
+                opset_version=OPSET,
+                external_data=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        way = "install a newer PyTorch" + ("" if frames else ", or set --frames for a fixed length")
+        raise AvsrError(
+            f"PyTorch {torch.__version__} cannot make a graph of this network (2.13 does): {way}"
+        ) from error
     assert program is not None  # so it is with dynamo
     about = {"config": model.config.model_dump(mode="json"), "info": info}
     program.model.metadata_props[KEY] = json.dumps({**about, "mel": mel, "frames": frames})

@@ -12,7 +12,8 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -28,6 +29,8 @@ WAIT_FOR_NODES_S = 50
 OPEN = ("NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
 # what their variables begin with
 LAUNCHERS = ("TORCHELASTIC_", "SLURM_", "LSB_", "OMPI_", "PMI_", "PMIX_", "HYDRA_")
+# what gloo and NCCL say where the other side of a connection is no more
+LOST = ("Connection closed by peer", "Connection reset by peer", "NCCL", "Broken pipe")
 Say = Callable[[str], object]
 
 
@@ -60,7 +63,8 @@ def run_together(work: Callable[..., object], config: TrainConfig, say: Say) -> 
             f"(torchrun, srun, ...): devices times nodes must be as many"
         )
     if count == 1 or started > 1:
-        work(say=say)
+        with _losses_told(others=started > 1):
+            work(say=say)
         return rank == 0
     if config.nodes > 1 and any(name not in os.environ for name in OPEN):
         raise AvsrError(
@@ -252,13 +256,42 @@ def _worker(work: Callable[..., object], mail: Any, environment: dict[str, str])
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.update(environment)
     try:
-        work(
-            say=lambda line: mail.put(("say", line)),
-            connected=lambda: mail.put(("connected", None)),
-        )
+        with _losses_told(others=False):  # of them the process that started this one tells
+            work(
+                say=lambda line: mail.put(("say", line)),
+                connected=lambda: mail.put(("connected", None)),
+            )
     except Exception as error:
         mail.put(("error", (int(environment["LOCAL_RANK"]), _portable(error))))
         raise SystemExit(1) from None
+
+
+@contextmanager
+def _losses_told(*, others: bool) -> Iterator[None]:
+    """What the loss of another process does to this one, as one line.
+
+    Args:
+        others: whether that of another rank is told, too.
+
+    Raises:
+        AvsrError: a loader process of this one was lost, or another rank.
+    """
+    try:
+        yield
+    except (RuntimeError, OSError, EOFError) as error:
+        said = str(error)
+        # the loader's own words, and what happens to who reads from a process that is no more
+        if "DataLoader worker" in said or isinstance(error, (ConnectionResetError, EOFError)):
+            raise AvsrError(
+                "a process that reads clips was ended (memory may have run out: less "
+                "data.cache_gb, data.shuffle_frames or data.workers); go on with --resume"
+            ) from error
+        if others and isinstance(error, RuntimeError) and any(words in said for words in LOST):
+            raise AvsrError(
+                "another process of this run has ended, so this one does, too; that one says why, "
+                "unless it was killed; go on with --resume"
+            ) from error
+        raise
 
 
 def _end_with_parent() -> None:

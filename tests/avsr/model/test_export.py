@@ -24,6 +24,7 @@ from avsr.model.batches import collate, compute
 from avsr.model.config import ModelConfig
 from avsr.model.export import KEY, Dense, OnnxNetwork, export, mel_of, quantise
 from avsr.model.network import AVSR
+from avsr.model.tokenizer import BLANK
 from avsr.preprocessing.clip import Clip
 from avsr.preprocessing.shards import ShardWriter
 
@@ -215,3 +216,15 @@ def test_int8_keeps_the_filters_of_the_log_mel(file: Path, tmp_path: Path):
     assert filters == onnx.TensorProto.FLOAT
     assert onnx.TensorProto.INT8 in types.values()
     OnnxNetwork(tmp_path / "int8.onnx")
+
+
+def test_a_pytorch_that_cannot_make_the_graph_is_one_line(tmp_path, monkeypatch):
+    """As 2.9 cannot, for clips of any length."""
+
+    def cannot(*_: object, **__: object) -> None:
+        raise torch.onnx.OnnxExporterError("guards\nand more guards")
+
+    monkeypatch.setattr(torch.onnx, "export", cannot)
+    model = AVSR(ModelConfig(tokens=(BLANK, "a"), dim=32, heads=2))
+    with pytest.raises(AvsrError, match=r"^PyTorch .* cannot make a graph .* --frames for a fixed"):
+        export(model, tmp_path / "a.onnx", {})

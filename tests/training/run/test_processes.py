@@ -21,6 +21,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, Dataset
 from toy import TEXTS, make_clip
 
 from avsr.base.errors import AvsrError
@@ -258,6 +259,41 @@ def test_as_many_processes_as_torchrun_started(monkeypatch: pytest.MonkeyPatch) 
         run_together(never, TrainConfig(devices=2), print)
     # this one helps another
     assert not run_together(lambda say: None, TrainConfig(devices=3), print)
+
+
+class _EndsItsReader(Dataset):
+    """Its first item kills the process that reads it."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, i: int) -> int:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return i
+
+
+def reads(say: Callable[[str], object]) -> None:
+    list(DataLoader(_EndsItsReader(), num_workers=1))
+
+
+def loses_another(say: Callable[[str], object]) -> None:
+    raise RuntimeError("[/third_party/gloo/pair.cc:553] Connection closed by peer [127.0.0.1]:1")
+
+
+def test_a_reading_process_that_is_killed_is_one_line() -> None:
+    with pytest.raises(AvsrError, match=r"^a process that reads clips was ended .*--resume$"):
+        run_together(reads, TrainConfig(), print)
+
+
+def test_a_rank_that_torchrun_started_says_that_it_lost_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(RuntimeError, match="gloo"):
+        run_together(loses_another, TrainConfig(), print)  # alone, that is something else
+    for name, value in {"TORCHELASTIC_RUN_ID": "x", "RANK": "0", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(AvsrError, match=r"^another process of this run has ended.*--resume$"):
+        run_together(loses_another, TrainConfig(devices=2), print)
 
 
 # ---------------------------------------------------------------------------------- a run of theirs
