@@ -49,9 +49,6 @@ class Partial:
         """That of a recording whose results are written to a target."""
         return cls(target.with_name(f".{source.name}.partial.jsonl"), source, asked)
 
-    def __contains__(self, kind: str) -> bool:
-        return next(self.entries(kind), None) is not None
-
     def entries(self, kind: str) -> Iterator[dict[str, Any]]:
         """The results of a kind in their order, a line at a time; none where they are of another
         recording."""

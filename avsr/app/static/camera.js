@@ -30,8 +30,9 @@ class Camera extends HTMLElement {
     this.told.setAttribute("role", "status");
     const buttons = make("div", "buttons", this.start, this.stop, this.again);
     this.choices = make("div", "choices", this.seen.label, this.heard.label, label);
-    const captions = make("div", "captions", this.certain, this.open);
-    this.append(make("section", "avsr-camera", this.picture, captions, this.choices, buttons, this.told));
+    this.captions = make("div", "captions", this.certain, this.open);
+    this.captions.hidden = true; // until there may be some
+    this.append(make("section", "avsr-camera", this.picture, this.captions, this.choices, buttons, this.told));
     this.fill();
   }
 
@@ -75,6 +76,7 @@ class Camera extends HTMLElement {
     }
     this.picture.srcObject = this.devices;
     this.picture.hidden = !wanted.video;
+    this.captions.hidden = false;
     this.certain.replaceChildren();
     this.open.textContent = "";
     this.delays = [];
@@ -92,6 +94,7 @@ class Camera extends HTMLElement {
     const type = (video ? KINDS : SOUND).find((kind) => MediaRecorder.isTypeSupported(kind));
     this.recorder = new MediaRecorder(this.devices, { mimeType: type });
     this.sent = Promise.resolve();
+    this.tell("Starting to record.");
     this.recorder.ondataavailable = (event) => {
       // one after the other: the server takes them for one stream
       this.sent = this.sent.then(() => this.send(event.data));
