@@ -11,6 +11,7 @@ import soundfile
 
 from avsr import cli
 from avsr.decoding.words import Hypothesis, Word
+from avsr.live import session
 from avsr.preprocessing.media import arriving
 from avsr.recognisers.base import Recogniser
 
@@ -65,3 +66,33 @@ def test_a_machine_without_devices_says_so_in_one_line(
 def test_a_file_and_a_device_are_not_both(sound: Path, capsys: pytest.CaptureFixture[str]):
     assert cli.main(["live", str(sound), "--camera", "0"]) == 2
     assert "not both" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_the_usual_end_and_tells_the_latency_too(
+    sound: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    captioned = session.live
+
+    def stopped(*asked):
+        for caption in captioned(*asked):
+            yield caption
+            if caption.final:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(session, "live", stopped)
+    assert cli.main(["live", str(sound), "--step", "0.2"]) == 130
+    latency, interrupted = capsys.readouterr().err.splitlines()
+    assert "after they were said" in latency
+    assert interrupted == "avsr: interrupted"
+
+
+def test_an_adapter_goes_with_the_model(sound: Path, monkeypatch: pytest.MonkeyPatch):
+    loaded = []
+
+    def load_model(name, device):
+        loaded.append(name)
+        return Parrot()
+
+    monkeypatch.setattr("avsr.transcribing.transcribe.load_model", load_model)
+    assert cli.main(["live", str(sound), "--adapter", "ann a.safetensors"]) == 0
+    assert loaded == ["default?adapter=ann%20a.safetensors"]
