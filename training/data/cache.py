@@ -86,7 +86,7 @@ class ClipCache:
     def _join(self, descriptor: int, token: int) -> None:
         """Uses another process's memory, if the descriptor is it."""
         own = self._descriptor
-        if os.fstat(descriptor).st_size == self._size():
+        if os.fstat(descriptor).st_size == self.size:
             self._open(descriptor)
             if self._token[0] == token:
                 descriptor = own
@@ -97,13 +97,13 @@ class ClipCache:
     def _begin(self) -> None:
         """A new memory, all of it zero and none of it taken yet."""
         descriptor = _nameless_file()
-        os.ftruncate(descriptor, self._size())
+        os.ftruncate(descriptor, self.size)
         self._open(descriptor)
         self._token[0] = secrets.randbits(62)
 
     def _open(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._memory = mmap.mmap(descriptor, self._size())
+        self._memory = mmap.mmap(descriptor, self.size)
         self._places = self._layout()
         self._token = np.ndarray((1,), np.int64, self._memory)
         self._state = np.ndarray((len(self._frames),), np.uint8, self._memory, TOKEN_BYTES)
@@ -115,7 +115,9 @@ class ClipCache:
         blocks = np.concatenate([[TOKEN_BYTES + len(clips)], clips])
         return np.cumsum(-(-blocks // ALIGN) * ALIGN)
 
-    def _size(self) -> int:
+    @property
+    def size(self) -> int:
+        """Bytes, when every clip is there."""
         return int(self._layout()[-1])
 
     def _views(self, i: int, timed: bool) -> Arrays:

@@ -93,6 +93,12 @@ class ClipStore(Selection):
     def total_frames(self) -> int:
         return sum(entry.frames for _, _, entry in self.entries)
 
+    @property
+    def cache_bytes(self) -> int:
+        """What all clips will take in memory, once for all processes of a machine; 0 where none are
+        kept."""
+        return self._cache.size if self._cache is not None else 0
+
     def fingerprint(self) -> str:
         """See ``Selection``."""
         clips = [[entry.id, entry.frames] for _, _, entry in self.entries]

@@ -43,6 +43,8 @@ class Estimate:
         largest: clips and padded frames of the largest batch of the first epoch.
         memory_gb: peak with that batch: of the device, or of the process on a CPU.
         memory_of_gb: what a GPU has.
+        clips_gb: memory for decoded clips, once for all processes of a machine; 0 where none are
+            kept.
         step_s: seconds of a step.
         waiting: share of them in which the device waited for the loader.
         frames_per_s: lip frames a second, of one device.
@@ -61,6 +63,7 @@ class Estimate:
     largest: tuple[int, int]
     memory_gb: float
     memory_of_gb: float | None
+    clips_gb: float
     step_s: float
     waiting: float
     frames_per_s: float
@@ -79,6 +82,7 @@ class Estimate:
     def __str__(self) -> str:
         clips, frames = self.largest
         of = f" of {self.memory_of_gb:.0f}" if self.memory_of_gb else " in the process"
+        kept = f", besides {self.clips_gb:.2g} GB for the decoded clips" if self.clips_gb else ""
         others = f", taken {self.devices} times side by side" if self.devices > 1 else ""
         return "\n".join(
             [
@@ -86,7 +90,7 @@ class Estimate:
                 f"data: {self.clips} clips, {self.hours:.2f} h; {self.steps} steps of "
                 f"{self.frames_a_step:,.0f} frames are {self.epochs:.1f} epochs",
                 f"largest batch: {clips} clips, {frames:,} frames with padding, "
-                f"{self.memory_gb:.1f} GB{of}",
+                f"{self.memory_gb:.1f} GB{of}{kept}",
                 f"speed: {self.step_s:.2f} s a step, {self.frames_per_s:,.0f} lip frames a second "
                 f"on a device, {self.waiting:.0%} of the time waiting for the loader",
                 f"besides: {self.validations} validations of {self.validation_s:.1f} s, "
@@ -161,6 +165,7 @@ def _told(
         largest=largest,
         memory_gb=memory_gb,
         memory_of_gb=gpu.total_memory / 1e9 if gpu else None,
+        clips_gb=run.store.cache_bytes / 1e9 if isinstance(run.store, ClipStore) else 0.0,
         step_s=step_s,
         waiting=waiting,
         frames_per_s=frames / step_s,

@@ -1,4 +1,9 @@
-"""A queue worked off by the actors of a Ray cluster, as `pool.work_off` does it by processes."""
+"""A queue worked off by the actors of a Ray cluster, as `pool.work_off` does it by processes.
+
+The actors are those of Ray itself, each with one job at a time. Ray Data (2.60) would not do: its
+actors are begun again for ever when a job kills them, or the whole data set ends with the first
+one, and blocks that it may leave out are those of exceptions alone, without their names.
+"""
 
 from __future__ import annotations
 

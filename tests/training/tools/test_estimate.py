@@ -10,6 +10,7 @@ from toy import TEXTS, make_clip
 from typer.testing import CliRunner
 
 from avsr.cli.program import app
+from avsr.training.data.cache import FRAME_BYTES
 from avsr.training.tools.estimate import estimate
 
 TINY = ["model.dim=32", "model.heads=2", "model.video_width=4", "model.audio_width=4"]
@@ -33,6 +34,7 @@ def test_the_largest_batch_the_speed_and_the_hours(
     assert found.validation_s > 0
     assert found.total_s > 1000 * found.step_s
     assert found.memory_gb > 0.1
+    assert found.clips_gb == pytest.approx(sum([70, *[16] * 6]) * FRAME_BYTES / 1e9, rel=0.01)
     text = str(found)
     assert "largest batch: 1 clips, 70 frames" in text
     assert "estimate:" in text
