@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
@@ -61,8 +61,6 @@ def transcribe_many(
     Raises:
         AvsrError: as there.
     """
-    import torch
-
     from avsr.preprocessing.faces.persons import check_rule
 
     if isinstance(paths, str | bytes | os.PathLike) or not isinstance(paths, Iterable):
@@ -78,8 +76,20 @@ def transcribe_many(
             yield shared.transcribe_here(one, progress=progress, **options)
         return
     check_rule(face)
+    yield from _side_by_side(shared, iter(paths), progress, reader, options)
+
+
+def _side_by_side(
+    shared: _Shared,
+    waiting: Iterator[str | Path],
+    progress: Progress | None,
+    reader: ClipReader | None,
+    options: dict[str, Any],
+) -> Generator[Transcript | Exception]:
+    """What came of each file, in their order: short ones in threads, longer ones in this one."""
+    import torch
+
     ahead: deque[tuple[str | Path, Future[Transcript | None]]] = deque()
-    waiting = iter(paths)
     begun = next(waiting, None) if reader is not None else None
     pool = ThreadPoolExecutor(MOST_FILES, "avsr-file", begin_with, (torch.get_num_threads(),))
     try:
