@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -19,6 +20,8 @@ from avsr.decoding.words import Hypothesis, Word
 from avsr.preprocessing.clip import Clip
 
 KIND = "heard"
+
+log = logging.getLogger(__name__)
 
 Hear = Callable[[Sequence[Clip], str, bool], Sequence[Hypothesis]]
 """As `Recogniser.recognise_part`."""
@@ -36,6 +39,8 @@ def remembering(hear: Hear, partial: Partial | None, duration_s: float) -> Hear:
     if partial is None or not asked:
         return hear
     known = {entry["key"]: entry["said"] for entry in partial.entries(KIND)}
+    if known:
+        log.warning("%s: goes on where an earlier call was stopped", partial.source)
 
     def remembered(clips: Sequence[Clip], modality: str, closed: bool) -> list[Hypothesis]:
         key = _key(asked, clips, modality, closed)

@@ -67,8 +67,8 @@ SHAPE = (
 VIEW = 16  # pixels a side of the small picture of a face's surroundings by which a cut is seen
 SEARCH_EVERY = 6  # looked-at frames between two searches for small faces: about a second
 # Looks after which MediaPipe's graph begins anew, so that a search that was stopped can go on from
-# there as if it had not been. Anew after every 100 of 400 looks at joined GRID clips no landmark
-# changed.
+# there as if it had not been. Anew after every 20 looks at a film of two people (150 looks), or
+# every 100 at one of many shots (400), no landmark changed.
 AFRESH = 500
 # set in the environment by a program that owns its standard error, as ours does
 QUIET = "AVSR_QUIET_MEDIAPIPE"

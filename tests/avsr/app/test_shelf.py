@@ -7,6 +7,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -201,3 +202,17 @@ def test_what_nobody_waits_for_any_more_is_not_made(bench, monkeypatch: pytest.M
 def test_browsers_choose_among_the_models_that_are_there():
     with pytest.raises(AvsrError, match="choose one from the list"):
         Models("cpu", "default").load("command:touch found")
+
+
+def test_a_model_with_an_adapter_is_listed_by_its_own_name(monkeypatch: pytest.MonkeyPatch):
+    from avsr.transcribing import transcribe
+
+    loaded = SimpleNamespace(name="default for ann")
+    monkeypatch.setattr(transcribe, "load_model", lambda name, device: loaded)
+    models = Models("cpu", "default?adapter=ann.safetensors")
+    shown = models.choices
+    assert shown[:2] == [
+        ("default for ann", "default?adapter=ann.safetensors"),
+        ("default", "default"),
+    ]
+    assert models.load(shown[0][1]) is loaded
