@@ -5,8 +5,6 @@ avsr train RECIPE --data DIR --dry-run
 
 from __future__ import annotations
 
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +14,7 @@ from pathlib import Path
 import torch
 
 from avsr.base.errors import AvsrError
-from avsr.base.processes.machine import cores
+from avsr.base.processes.machine import cores, peak_memory_mb
 from avsr.preprocessing.clip import FPS
 from avsr.training.config import TrainConfig, load_recipe
 from avsr.training.data.batch import Batch, collate
@@ -41,7 +39,7 @@ class Estimate:
         epochs: of the run.
         frames_a_step: of all devices, padding included.
         largest: clips and padded frames of the largest batch of the first epoch.
-        memory_gb: peak with that batch: of the device, or of the process on a CPU.
+        memory_gb: peak of all that was measured: of the device, or of the process on a CPU.
         memory_of_gb: what a GPU has.
         clips_gb: memory for decoded clips, once for all processes of a machine; 0 where none are
             kept.
@@ -89,8 +87,8 @@ class Estimate:
                 f"{self.model} on {self.device}{others}",
                 f"data: {self.clips} clips, {self.hours:.2f} h; {self.steps} steps of "
                 f"{self.frames_a_step:,.0f} frames are {self.epochs:.1f} epochs",
-                f"largest batch: {clips} clips, {frames:,} frames with padding, "
-                f"{self.memory_gb:.1f} GB{of}{kept}",
+                f"largest batch: {clips} clips, {frames:,} frames with padding",
+                f"memory: {self.memory_gb:.1f} GB{of}{kept}",
                 f"speed: {self.step_s:.2f} s a step, {self.frames_per_s:,.0f} lip frames a second "
                 f"on a device, {self.waiting:.0%} of the time waiting for the loader",
                 f"besides: {self.validations} validations of {self.validation_s:.1f} s, "
@@ -132,10 +130,11 @@ def estimate(
         run = Run(alone, list(data), Path(scratch), say)
         run._start_log()
         run.step = config.optim.steps - 1  # all losses take part
-        largest, memory_gb = _largest(run)
+        largest = _largest(run)
         step_s, waiting, frames = _speed(run, steps)
         validation_s = _took(run._error_rates) if run.val else 0.0
         saving_s = _took(run._save)
+        memory_gb = _peak_gb(run.fabric.device)
     return _told(config, run, largest, memory_gb, step_s, waiting, frames, validation_s, saving_s)
 
 
@@ -177,19 +176,21 @@ def _told(
     )
 
 
-def _largest(run: Run) -> tuple[tuple[int, int], float]:
-    """Clips and padded frames of the first epoch's largest batch, and the memory of its step."""
+def _largest(run: Run) -> tuple[int, int]:
+    """Clips and padded frames of the first epoch's largest batch, of which a step is taken."""
     made, device = _largest_items(run), run.fabric.device
     batch = collate(made)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     _step(run, [batch.to(device)] * run.config.optim.accumulate)
+    return len(made), batch.lips.shape[0] * batch.lips.shape[1]
+
+
+def _peak_gb(device: torch.device) -> float:
+    """The most memory so far."""
     if device.type == "cuda":
-        memory = torch.cuda.max_memory_reserved(device)
-    else:  # kilobytes, but on macOS
-        unit = 1 if sys.platform == "darwin" else 1024
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return (len(made), batch.lips.shape[0] * batch.lips.shape[1]), memory / 1e9
+        return torch.cuda.max_memory_reserved(device) / 1e9
+    return peak_memory_mb() * 2**20 / 1e9
 
 
 def _largest_items(run: Run) -> list[dict]:
