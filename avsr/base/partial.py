@@ -1,10 +1,10 @@
 """What was found of a long recording so far, kept in a file: a call that was killed half-way goes
 on from there.
 
-The file has a line for each result, appended as soon as it is there. A line that was cut off is
-left out. The first line says of which recording the results are, and by which versions: where that
-does not fit, the file is begun anew. Nothing depends on the file. Where it cannot be written, there
-is none.
+The file has a line for each result with its checksum, appended as soon as it is there. A line
+that was cut off or damaged is left out. The first line says of which recording the results are, and
+by which versions: where that does not fit, the file is begun anew. Nothing depends on the file.
+Where it cannot be written, there is none.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import os
 import stat
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib.metadata import version
@@ -71,7 +72,8 @@ class Partial:
             kind: a word.
             entry: what JSON can hold; arrays and their numbers as Python has them.
         """
-        line = f"{kind}\t{json.dumps(entry, default=lambda value: value.item())}\n".encode()
+        body = json.dumps(entry, default=lambda value: value.item()).encode()
+        line = b"%s\t%s\t%s\n" % (kind.encode(), _checksum(body), body)
         with self._lock, suppress(OSError):  # on a full disk the result is not kept, that is all
             if not self._begun:
                 self._begin()
@@ -131,9 +133,11 @@ class Partial:
 
 
 def _read(line: bytes) -> dict[str, Any] | None:
-    """What a line holds; None where it was cut off."""
-    try:
-        found = json.loads(line) if line.endswith(b"\n") else None
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None
+    """What a line holds behind its kind; None where it was cut off or damaged."""
+    told, _, body = line.removesuffix(b"\n").partition(b"\t")
+    whole = line.endswith(b"\n") and told == _checksum(body)
+    return json.loads(body) if whole else None
+
+
+def _checksum(body: bytes) -> bytes:
+    return b"%08x" % zlib.crc32(body)

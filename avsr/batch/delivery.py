@@ -44,6 +44,7 @@ class Delivery:
         overwrite: other people's files may be replaced.
         others: the further files that may be written for a recording.
         make: makes them; is given what was found on the way as well.
+        folders: where what is found of a recording is kept until all that is written.
     """
 
     formats: Sequence[str]
@@ -53,6 +54,7 @@ class Delivery:
     overwrite: bool
     others: Callable[[Path], Sequence[Path]]
     make: Callable[[Path, Transcript, Recogniser, Partial | None], None]
+    folders: Mapping[Path, Path]
 
     def __call__(self, file: Path, found: Transcript, recogniser: Recogniser) -> None:
         """Does it for one recording.
@@ -87,8 +89,8 @@ class Delivery:
             file: the recording.
             asked: as in `Partial`.
         """
-        own = self.targets.get(file)
-        return Partial.beside(own[0], file, asked) if own else None
+        folder = self.folders.get(file)
+        return Partial.beside(folder / file.name, file, asked) if folder is not None else None
 
     def all_of(self, file: Path) -> list[Path]:
         """Every file that may be written for a recording."""

@@ -43,7 +43,7 @@ def transcribed(
         stack.pop_all()  # closed by the call that it is given to
     note(f"model {recogniser.name} on {recogniser.device}")
     options = asked.options | {"reader": begun}
-    if finish.targets:
+    if finish.folders:
         options["partial"] = partial(finish.partial, asked=mark)
     for file, found in _told(recogniser, files, bar, options):
         yield file, _finished(file, found, recogniser, finish, bar)

@@ -284,9 +284,8 @@ def _delivery(
     inputs = [*plan.files, *read]
     extras.check(plan.files)
     plan = plan.with_also(extras.lacking)
-    delivery = Delivery(
-        names, plan.targets, extras.style, inputs, overwrite, extras.targets, extras.make
-    )
+    written = names, plan.targets, extras.style, inputs, overwrite
+    delivery = Delivery(*written, extras.targets, extras.make, plan.folders)
     targets = [target for file in plan.todo for target in delivery.all_of(file)]
     outputs.refuse(targets, inputs, overwrite=overwrite)
     if extras.out is not None:

@@ -53,6 +53,18 @@ def test_cut_off_anywhere_the_whole_lines_count_and_more_can_be_added(film: Path
         assert numbers(kept(film)) == [*left, 9]
 
 
+def test_a_line_that_is_damaged_anywhere_does_not_count(film: Path):
+    for n in range(3):
+        kept(film).add("one", {"n": n})
+    path = kept(film).path
+    lines = path.read_bytes().splitlines(keepends=True)
+    for at in range(len(lines[2])):
+        changed = bytearray(lines[2])
+        changed[at] ^= 1  # may well be JSON with another number
+        path.write_bytes(b"".join([*lines[:2], changed, lines[3]]))
+        assert numbers(kept(film)) in ([0, 2], [0])  # what ends a line joins two
+
+
 def test_of_another_film_or_version_nothing_counts(film: Path, monkeypatch: pytest.MonkeyPatch):
     kept(film).add("one", {"n": 1})
     film.write_bytes(b"another film")

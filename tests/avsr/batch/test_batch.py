@@ -351,6 +351,16 @@ def test_what_was_kept_serves_the_same_recording_and_recogniser_alone(avsr, lect
     assert _stopped(avsr, lecture, 99, "out") == (0, SAID)
 
 
+def test_a_page_that_was_not_made_goes_on_with_what_was_kept_too(avsr, lecture: Path):
+    assert _stopped(avsr, lecture, 3, "out")[0] == 130
+    Path("out/lecture.json").write_text("corrected by hand")
+    more = ("--skip-existing", "--explain", "pages")
+    assert _stopped(avsr, lecture, 99, "out", *more) == (0, SAID - 3)
+    assert [path.name for path in Path("out").iterdir()] == ["lecture.json"]
+    assert Path("out/lecture.json").read_text() == "corrected by hand"
+    assert Path("pages/lecture.html").is_file()
+
+
 @pytest.mark.slow
 def test_within_a_long_recording_it_goes_on_after_its_process_was_killed(
     avsr, lecture: Path, monkeypatch: pytest.MonkeyPatch
