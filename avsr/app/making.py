@@ -74,7 +74,8 @@ class Makings:
             raise AvsrError(f"{kind!r} cannot be made of this recording")
         self._asked_s[key] = time.monotonic()
         with self._lock:
-            if result.made(kind) is None and key not in self._running:
+            task = self._running.get(key)
+            if result.made(kind) is None and (task is None or task.over):
                 self._running[key] = self._tasks.begin(self._work(result, key))
         return self.news(name, kind)
 

@@ -131,7 +131,10 @@ class Result:
             replace(part, speaker=new) if part.speaker == old else part
             for part in self.transcript.segments
         ]
-        self.transcript = replace(self.transcript, segments=segments)
+        faces = dict(self.transcript.faces)
+        if old in faces:  # of two with one name the lips of who had it first count
+            faces.setdefault(new, faces.pop(old))
+        self.transcript = replace(self.transcript, segments=segments, faces=faces)
 
     def fields(self) -> dict[str, Any]:
         """What the page shows."""

@@ -53,6 +53,11 @@ class Task(Generic[Found]):
         self._cancelled.set()
 
     @property
+    def over(self) -> bool:
+        """Whether it has ended, or was cancelled and will."""
+        return self._ended.is_set() or self._cancelled.is_set()
+
+    @property
     def error(self) -> BaseException | None:
         """What it raised, once it has ended."""
         return self._error

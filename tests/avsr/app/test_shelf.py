@@ -50,8 +50,12 @@ def test_a_correction_that_makes_no_sense_changes_nothing(segment: int, word: in
 
 def test_a_speaker_gets_a_name():
     found = result()
+    found.transcript = replace(found.transcript, faces={"A": 3, "B": 1})
     found.name_speaker("A", "Ada")
     assert [part["speaker"] for part in found.fields()["segments"]] == ["Ada", "B"]
+    assert found.transcript.faces == {"Ada": 3, "B": 1}  # whose lips a page shows
+    found.name_speaker("B", "Ada")
+    assert found.transcript.faces == {"Ada": 3}
     with pytest.raises(AvsrError, match="1 to"):
         found.name_speaker("B", "  ")
 
@@ -191,12 +195,19 @@ def test_making_can_be_cancelled_and_fails_in_one_line_without_paths(bench):
         makings.begin(name, "sculpture")
 
 
+def test_what_was_cancelled_is_made_when_it_is_asked_for_again(bench):
+    makings, _, name, go_on, _ = bench
+    makings.begin(name, "page")
+    makings.cancel(name, "page")  # by a browser that was closed then
+    go_on.set()
+    assert _ended(makings, name, again=True)["done"]
+
+
 def test_what_nobody_waits_for_any_more_is_not_made(bench, monkeypatch: pytest.MonkeyPatch):
     makings, _, name, _, _ = bench
     monkeypatch.setattr(making, "ABANDONED_S", -1.0)
-    makings.begin(name, "page")
     with pytest.raises(AvsrError, match="cancelled"):
-        _ended(makings, name)
+        _ended(makings, name, again=True)
 
 
 def test_browsers_choose_among_the_models_that_are_there():
