@@ -178,9 +178,14 @@ def _spelling_of(model: str | None) -> Callable[[str], str]:
     """How a model writes; as it is written where none is named."""
     if model is None:
         return str
+    from avsr.imported import store
+    from avsr.imported.units import UnitsTokenizer
     from avsr.model import checkpoint
-    from avsr.training.data.spelling import speller
+    from avsr.training.data.spelling import speller, speller_of
 
+    if store.is_one(model):
+        about = store.description_of(model)
+        return speller_of(UnitsTokenizer(about.pieces, about.piece_scores), "en")
     return speller(checkpoint.load(model)[0].config)
 
 

@@ -13,6 +13,7 @@ from toy import TEXTS, make_clip
 from typer.testing import CliRunner
 
 from avsr.base.errors import AvsrError
+from avsr.cli.prepare import _spelling_of
 from avsr.cli.program import app
 from avsr.imported import store
 from avsr.imported.autoavsr import AutoAVSR, AutoAVSRConfig
@@ -219,6 +220,11 @@ def test_clips_that_it_cannot_learn_are_named(tmp_path: Path) -> None:
     assert "16.0 s are too long for this network, which takes 15 s" in (
         tmp_path / "run" / "dropped.txt"
     ).read_text("utf-8")
+
+
+def test_texts_of_other_recognisers_are_written_as_it_writes() -> None:
+    spell = _spelling_of(install("audio"))
+    assert [spell(text) for text in ("BIN LAY", "Set 9.")] == ["BIN LAY", "set nine"]
 
 
 def test_folders_of_two_crop_styles_are_refused(data: Path, tmp_path: Path) -> None:

@@ -17,7 +17,11 @@ def speller(config: ModelConfig) -> Callable[[str], str]:
     """How texts are written for a model: as they are where it can write them, else in small letters
     without punctuation, in English with digits in words if it has none."""
     tokenizer = Tokenizer.of(config.tokens, config.piece_scores)
-    language = config.language or "en"
+    return speller_of(tokenizer, config.language or "en")
+
+
+def speller_of(tokenizer: Tokenizer, language: str) -> Callable[[str], str]:
+    """The same for what a model writes with, and the language whose spelling it has."""
 
     def spell(text: str) -> str:
         plain = spelt(text, language)
