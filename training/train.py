@@ -147,6 +147,7 @@ class Run:
         self.say: Say = say if self.first else lambda _: None
         torch.manual_seed(config.seed)
         self.start = start = start_of(config, data)
+        self.config = config = start.config
         self.store = open_clips(data, config.data, start.tokenizer, start.reads, start.use)
         if self.first:
             tell_dropped(self.store.dropped, out / "dropped.txt", say)

@@ -165,6 +165,8 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(data: Path, tmp_path:
     with pytest.raises(KeyboardInterrupt):
         train("finetune", [data], stopped, False, settings, stop)
     train("finetune", [data], stopped, True, settings, lambda _: None)
+    with pytest.raises(AvsrError, match="trained with another recipe: freeze = "):
+        train("finetune", [data], stopped, True, [*settings, "freeze=[]"], lambda _: None)
     first, second = (load_file(folder / "model.safetensors") for folder in (whole, stopped))
     assert all(torch.equal(first[key], second[key]) for key in first)
 

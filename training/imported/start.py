@@ -46,6 +46,7 @@ class ImportedStart:
     """The imported network that ``init`` names; like ``Start``, for networks that are not ours.
 
     Attributes:
+        config: the recipe, with what is frozen where it does not say.
         tokenizer: its vocabulary.
         reads: what it says of the clips.
         use: which modalities a clip must have.
@@ -56,6 +57,9 @@ class ImportedStart:
         self.config, self.init = config, str(config.init)
         _refuse_settings(config, self.init)
         self.description, self.source = store.read(self.init)
+        if "freeze" not in config.model_fields_set:  # few clips say little about pictures
+            front_ends = cast("AutoAVSR | USR", self.source).front_ends
+            self.config = config.model_copy(update={"freeze": tuple(front_ends)})
         self.modalities = self._modalities()
         self.use = self._use()
         about = self.description
@@ -105,8 +109,7 @@ class ImportedStart:
             parameter.data = parameter.data.clone()
         network.train().requires_grad_(True)
         keep_statistics(network)
-        chosen = "freeze" in self.config.model_fields_set
-        for name in self.config.freeze if chosen else network.front_ends:
+        for name in self.config.freeze:
             part(network, name).requires_grad_(False).eval()
         frozen = sum(p.numel() for p in network.parameters() if not p.requires_grad)
         say(f"{frozen / 1e6:.1f} M parameters are frozen" if frozen else "nothing is frozen")
