@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+NEAR = 10  # recordings: what failed among so few still stands just above
 MOST_FAILURES = 20  # that are named once more at the end
 
 
@@ -40,7 +41,7 @@ class Summary:
         self.media_s += media_s
 
     def lines(self) -> list[str]:
-        """A line with all counts, and one for each failure."""
+        """A line with all counts, and among many recordings one for each failure, once more."""
         took_s = time.monotonic() - self._began
         counts = {"done": self.done, "skipped": self.skipped, "failed": len(self.failures)}
         told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
@@ -48,6 +49,8 @@ class Summary:
         if self.media_s > 0:
             speed += f", real-time factor {took_s / self.media_s:.2f}"
         lines = [told + (speed if self.done else "")]
+        if sum(counts.values()) <= NEAR:
+            return lines
         lines += [f"failed: {reason}" for _, reason in self.failures[:MOST_FAILURES]]
         if len(self.failures) > MOST_FAILURES:
             lines.append(f"failed: {len(self.failures) - MOST_FAILURES} more, named above")

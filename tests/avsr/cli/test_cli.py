@@ -201,10 +201,18 @@ def test_what_fails_is_named_and_the_rest_is_done(avsr, recogniser, tmp_path: Pa
     assert (status, out) == (1, "")
     assert sorted(os.listdir(tmp_path)) == ["a.txt", "b.txt"]
     bug = "bug.mp4: unexpected RuntimeError: two lines (set AVSR_DEBUG=1 for the traceback)"
-    told, summary, *failed = err.split("avsr: ")[1:3], *err.splitlines()[2:]
-    assert told == ["missing.mp4: no such file\n", f"{bug}\n"]
+    *told, summary = err.splitlines()
+    assert told == ["avsr: missing.mp4: no such file", f"avsr: {bug}"]
     assert summary.startswith("avsr: 2 done, 2 failed; 2.0 s of media in ")
-    assert failed == ["avsr: failed: missing.mp4: no such file", f"avsr: failed: {bug}"]
+
+
+def test_what_failed_among_many_is_named_once_more_at_the_end(avsr, recogniser, tmp_path: Path):
+    files = [f"{number}.mp4" for number in range(9)]
+    err = avsr("transcribe", "missing.mp4", *files, "bug.mp4", "-o", tmp_path)[2]
+    *_, summary, first, second = err.splitlines()
+    assert summary.startswith("avsr: 9 done, 2 failed; ")
+    assert first == "avsr: failed: missing.mp4: no such file"
+    assert second.startswith("avsr: failed: bug.mp4: ")
 
 
 def test_a_first_file_that_cannot_be_opened_does_not_stop_the_rest(avsr, recogniser):
