@@ -341,5 +341,5 @@ class OptimConfig(Section):
     )
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
     compile: Literal["off", "on"] = Field(
-        "off", description="torch.compile of the blocks: takes minutes at the start"
+        "off", description="torch.compile of the blocks: slower on a CPU, and anew for each length"
     )
