@@ -214,6 +214,8 @@ class Media:
             _close(*self._opened.values())
             self._opened = _open_tracks(self.path, self._audio_track)
         tracks = {kind: self._opened.pop(kind) for kind in wanted if wanted[kind]}
+        _close(*self._opened.values())  # an index of two hours takes 25 MB
+        self._opened.clear()
         self._read |= tracks
         start_s, end_s = self._span
         if start_s > RUN_UP_S:

@@ -31,7 +31,7 @@ BROADCAST_RETURN_S = 1.0
 # FFmpeg's flags AV_DISPOSITION_DEFAULT, AV_DISPOSITION_ATTACHED_PIC (cover art) and
 # AVFMT_TS_DISCONT
 DEFAULT, ATTACHED_PICTURE, CLOCK_RESTARTS = 0x1, 0x400, 0x200
-MOST_IDLE = 1 << 29  # bytes without a packet; a picture of MOST_PIXELS that is not coded has 2^28
+MOST_IDLE = 1 << 28  # bytes without a packet; a picture of MOST_PIXELS that is not coded has 2e8
 LOSSLESS = 0x4  # AV_CODEC_PROP_LOSSLESS
 INDEXED = {"mov", "mp4", "matroska", "webm"}  # formats in which seeking is sure to arrive
 # Formats that only say where sound and picture are, or that draw text

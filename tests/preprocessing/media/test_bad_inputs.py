@@ -25,7 +25,7 @@ class Asr:
         return ["words" for _ in clips]
 """
 # generous: the machine may be busy
-LIMITS = ("--jobs", "2", "--timeout", "300", "--max-memory", "1500")
+LIMITS = ("--jobs", "2", "--timeout", "600", "--max-memory", "1500")
 UNEXPECTED = re.compile(
     rb"Traceback|unexpected|took longer than|took more than|process ended|ended before"
 )
