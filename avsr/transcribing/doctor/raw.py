@@ -23,6 +23,7 @@ NEAR_STEPS = 2  # samples within 0.2 dB of a level count as at it
 LOOK_S = 0.2  # from one picture whose light is measured to the next
 SMALL = 32, 18  # pixels to which it is shrunk for that
 BLACK, BLACK_S = 20.0, 1.0  # grey level up to which, and seconds from which, it shows nothing
+ALL_BUT = 0.98  # of the picture must be as dark; a face in the dark is above
 TINY = 1e-12  # power below every 24-bit step
 
 
@@ -90,7 +91,7 @@ class Blackness:
         if start_s < self._next_s:
             return
         self._next_s = start_s + LOOK_S
-        if _grey(frame) <= BLACK:
+        if _brightest(frame) <= BLACK:
             self._since_s = start_s if self._since_s is None else self._since_s
         else:
             self._spans += self._open(start_s)
@@ -108,10 +109,10 @@ class Blackness:
         return [(self._since_s, end_s)]
 
 
-def _grey(frame: Any) -> float:
-    """The mean grey level of a picture, 0 to 255."""
+def _brightest(frame: Any) -> float:
+    """The grey level, 0 to 255, that hardly any part of a picture is above."""
     small = frame.reformat(width=SMALL[0], height=SMALL[1], format="gray")
-    return float(small.to_ndarray().mean())
+    return float(np.quantile(small.to_ndarray(), ALL_BUT))
 
 
 class Channels:

@@ -207,8 +207,9 @@ def test_a_mouth_that_rests_while_a_voice_is_heard_is_told() -> None:
 def test_black_pictures_are_found_where_they_are() -> None:
     black = Blackness()
     for number in range(250):
-        grey = 16 if 100 <= number < 200 or number in (20, 21) else 120
+        grey = 16 if 100 <= number < 200 or number < 50 else 120
         picture = np.full((36, 64), grey, np.uint8)
+        picture[12:24, 24:40] += 30 * (number < 40)  # a face in the dark
         black(number / FPS, 1 / FPS, av.VideoFrame.from_ndarray(picture, format="gray"))
     ((first_s, end_s),) = black.spans
     assert first_s == pytest.approx(4, abs=0.2)
