@@ -174,27 +174,31 @@ def grid_clips(shared: Path, count: int) -> list[Clip]:
     return [load_clip(root / f"{name}.mp4") for name in names[:: max(1, len(names) // count)]]
 
 
+@pytest.fixture(scope="module")
+def sentences(shared: Path) -> list[Clip]:
+    folder = shared / "data" / "grid" / "s1"
+    names = ("bbaf2n", "bbal7s", "bbas1s", "bbaszn", "bbaf3s")
+    return [load_clip(folder / f"{name}.mp4") for name in names]
+
+
 @pytest.mark.parametrize("seconds", [1, 2, 3])
-def test_a_pause_without_sound_is_no_word(model: NetworkRecogniser, shared: Path, seconds: float):
+def test_a_pause_without_sound_is_no_word(
+    model: NetworkRecogniser, sentences: list[Clip], seconds: float
+):
     """Pauses of editors, noise gates and black screens: zeros, without lips or with the last
     picture."""
-    folder = shared / "data" / "grid" / "s1"
-    clips = [
-        load_clip(folder / f"{name}.mp4")
-        for name in ("bbaf2n", "bbal7s", "bbas1s", "bbaszn", "bbaf3s")
-    ]
     frames = round(25 * seconds)
     for modality in ("audio", "av"):
+        apart = [hypothesis.text for hypothesis in model.recognise(sentences, modality)]
         for standing in (False, True):
             parts = []
-            for clip in clips:
+            for clip in sentences:
                 lips = np.repeat(clip.lips[-1:], frames, 0)
                 there = np.full(frames, standing)
                 pause = np.zeros(frames * SAMPLES_PER_FRAME, np.float32)
                 parts += [clip, Clip("pause", pause, lips, np.ones(frames, bool), there)]
             listener = Listener(model, modality, model.recognise_part)
             found = listener.read(parts, lambda searched_s, done_s: None)[0]
-            apart = [hypothesis.text for hypothesis in model.recognise(clips, modality)]
             assert " ".join(word.word for word in found) == " ".join(apart)
 
 
