@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from avsr.base.errors import UsageError
+
 MANY = "Many recordings"  # a part of the help
 
 
@@ -177,9 +179,19 @@ MemoryOption = Annotated[
 
 
 def adapted(model: str, adapter: Path | None) -> str:
-    """A model with what `avsr adapt` learnt for it; itself where there is none."""
+    """A model with what `avsr adapt` learnt for it; itself where there is none.
+
+    Raises:
+        UsageError: it is no network of ours.
+    """
     if adapter is None:
         return model
     from avsr.recognisers.ours import with_adapter
+    from avsr.recognisers.registry import takes_adapter
 
+    if not takes_adapter(model):
+        raise UsageError(
+            f"--adapter {adapter}: is for a network that avsr adapt can adapt, and model "
+            f"{model!r} is none: leave one of the two out"
+        )
     return with_adapter(model, adapter)

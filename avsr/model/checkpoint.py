@@ -43,6 +43,7 @@ DIGESTS = {
 MOST_MB = 100_000  # no model is larger
 LARGEST_WEIGHT = 1e4  # of a network that was trained; noise in place of weights has larger ones
 RETRAIN = "use a .safetensors file written by avsr train"
+BY_NAME = "an imported model by its name alone"
 
 
 @dataclass(frozen=True)
@@ -215,7 +216,7 @@ def resolve(name: str | Path, others: Callable[[], Iterable[str]] = list) -> Pat
         return known[text][0]
     try:
         if path.is_dir():
-            raise AvsrError(f"{path}: is a folder: name the {SUFFIX} file in it")
+            raise AvsrError(f"{path}: is a folder: name the {SUFFIX} file in it, or {BY_NAME}")
         refuse_endless(path, "model", MOST_MB)
         if path.is_file():
             return path
@@ -299,7 +300,7 @@ def _read_about(path: Path) -> dict[str, Any]:
     if KEY not in metadata:
         raise AvsrError(
             f"{path}: a .safetensors file of another program, without avsr's configuration: "
-            f"{RETRAIN}"
+            f"{RETRAIN}, or name {BY_NAME}"
         )
     try:
         about = json.loads(metadata[KEY])

@@ -82,6 +82,15 @@ def load(spec: str | Path, device: str | torch.device = "auto") -> Recogniser:
     raise UsageError(f"recogniser {named!r}: {kind!r} is unknown; give {forms()}")
 
 
+def takes_adapter(spec: str) -> bool:
+    """Whether a specification is that of one network of ours, which alone `avsr adapt` adapts."""
+    name, mark, options = spec.partition("?")
+    if name == DEFAULT:
+        spec = (settings.default_model() or DEFAULT) + mark + options
+    claiming = (name for name in FAMILIES if import_module(name).claims(spec))
+    return next(claiming, "") == FAMILIES[-1]
+
+
 def known() -> list[str]:
     """The names of all recognisers on this machine."""
     from avsr.imported import store

@@ -212,6 +212,19 @@ def test_what_an_imported_network_cannot_do_is_one_line(
     assert not (tmp_path / "run" / "model.safetensors").exists()
 
 
+def test_a_network_that_is_not_there_or_named_by_its_place_is_told_by_name(
+    data: Path, tmp_path: Path
+) -> None:
+    name = install("audio")
+    for init, told in (
+        ("small-audoi", f"there are .*{name}"),
+        (store.data_folder() / name, "imported model by its name alone"),
+        (store.data_folder() / name / store.WEIGHTS, "imported model by its name alone"),
+    ):
+        with pytest.raises(AvsrError, match=told):
+            run(str(init), data, tmp_path / "run")
+
+
 def test_clips_that_it_cannot_learn_are_named(tmp_path: Path) -> None:
     clips = [make_clip(0, "bin e\u0301te"), make_clip(1, "bin a", frames=400)]
     data = shards(tmp_path / "data", clips)

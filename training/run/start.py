@@ -15,6 +15,7 @@ from avsr.base import outputs
 from avsr.base.errors import AvsrError
 from avsr.decoding.ctc import greedy
 from avsr.eval.metrics.wer import count_errors
+from avsr.imported.store import list_installed
 from avsr.model import checkpoint
 from avsr.model.batches import batches_by_length, compute, mask
 from avsr.model.network import AVSR
@@ -114,7 +115,9 @@ class Start:
         self.source: AVSR | None = None
         info: dict[str, Any] = {}
         if config.init:
-            self.source, info = checkpoint.load(str(config.init))
+            imported = (entry.name for entry in list_installed())
+            path = checkpoint.resolve(config.init, lambda: imported)
+            self.source, info = checkpoint.load(path)
         self.lineage: dict[str, Any] = {key: info[key] for key in LINEAGE if key in info}
         self.shape = self.source.config if self.source else None
         self.new: list[str] = []

@@ -96,3 +96,11 @@ def test_an_adapter_goes_with_the_model(sound: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("avsr.transcribing.transcribe.load_model", load_model)
     assert cli.main(["live", str(sound), "--adapter", "ann a.safetensors"]) == 0
     assert loaded == ["default?adapter=ann%20a.safetensors"]
+
+
+@pytest.mark.parametrize("model", ["whisper-base", "default+whisper-base", "python:mine:Asr"])
+def test_an_adapter_of_no_network_of_ours_is_one_line(
+    sound: Path, model: str, capsys: pytest.CaptureFixture[str]
+):
+    assert cli.main(["live", str(sound), "--model", model, "--adapter", "a.safetensors"]) == 2
+    assert f"model {model!r} is none: leave one of the two out" in capsys.readouterr().err
