@@ -93,6 +93,16 @@ def room() -> int:
     return int(size * 1e9)
 
 
+def no_index(location: str, name: str, error: Exception) -> AvsrError:
+    """The error where the index of shards cannot be read: what is not there is not written yet."""
+    missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+    why = in_one_line(str(getattr(error, "strerror", None) or error))
+    advice = "`avsr prepare` writes it last, so run that to its end"
+    if not missing:
+        advice = "see that the place is right and can be read from here"
+    return AvsrError(f"{location}: no {name} to read ({why}); {advice}")
+
+
 class FetchedFolder:
     """The files of a folder behind a URL; can be pickled into worker processes.
 

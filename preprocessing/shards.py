@@ -35,7 +35,7 @@ from avsr.preprocessing.members import (
     shard_key,
     tar_fragment,
 )
-from avsr.preprocessing.remote import FetchedFolder, is_url, local
+from avsr.preprocessing.remote import FetchedFolder, is_url, local, no_index
 
 INDEX = "index.json"
 SHARD_CLIPS = 256  # clips a shard: about 25 MB of three-second clips
@@ -267,10 +267,7 @@ class ShardIndex:
         try:
             content = self._index()
         except OSError as error:
-            raise AvsrError(
-                f"{self.location}: no {INDEX} to read ({error.strerror or error}); "
-                "`avsr prepare` writes it last, so run that to its end"
-            ) from error
+            raise no_index(self.location, INDEX, error) from error
         self.info, self.entries = parse_index(content, f"{self.location}/{INDEX}")
 
     def __len__(self) -> int:

@@ -25,7 +25,15 @@ from avsr.preprocessing.clip import Clip
 from avsr.preprocessing.faces.crop_styles import OWN
 from avsr.preprocessing.index import MEMBERS, ShardEntry, in_one_line, parse_lines
 from avsr.preprocessing.members import decode_clip
-from avsr.preprocessing.remote import CHUNK, TRIES, WAIT_S, is_url, open_file, open_filesystem
+from avsr.preprocessing.remote import (
+    CHUNK,
+    TRIES,
+    WAIT_S,
+    is_url,
+    no_index,
+    open_file,
+    open_filesystem,
+)
 from avsr.preprocessing.shards import INDEX, SHARD_TROUBLE
 
 Members = Mapping[str, bytes]  # contents of a clip's members by extension
@@ -79,10 +87,7 @@ class ShardFolder:
             raise
         # each file system has errors of its own
         except Exception as error:
-            raise AvsrError(
-                f"{self.location}: no {INDEX} to read ({in_one_line(str(error))}); "
-                "`avsr prepare` writes it last, so run that to its end"
-            ) from error
+            raise no_index(self.location, INDEX, error) from error
         return info, _shard_by_shard(entries, name)
 
     def _lines(self, name: str) -> Iterator[bytes]:

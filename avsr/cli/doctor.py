@@ -51,6 +51,7 @@ def doctor(
 
     if contact_sheet is not None:
         outputs.refuse([contact_sheet], files, overwrite=overwrite)
+        outputs.make_folder(contact_sheet.parent, "choose another --contact-sheet")
     limits, there = Limits(timeout, max_memory), registry.for_advice()
     failed, pictured = False, []
     with progress("examining") as bar:

@@ -131,3 +131,4 @@ def test_a_server_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(AvsrError, match=r"no index\.json to read .*Cannot connect") as caught:
         ShardIndex("http://127.0.0.1:9/mine")
     assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith("see that the place is right and can be read from here")

@@ -355,6 +355,15 @@ def test_one_bad_file_stops_no_other(avsr, tmp_path: Path, film: Path, ffmpeg: s
     assert "would replace the input" in err
 
 
+def test_where_no_contact_sheet_can_be_written_is_told_before_work(avsr, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    sheet = tmp_path / "file" / "sheet.png"
+    status, out, err = avsr("doctor", tmp_path / "not-there.mp4", "--contact-sheet", sheet)
+    assert (status, out) == (1, "")
+    assert f"avsr: {sheet.parent}: cannot be written to" in err
+    assert "not-there" not in err
+
+
 def test_the_report_is_for_people(avsr, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "hush.wav", np.zeros(2 * SAMPLE_RATE), SAMPLE_RATE)
     sheet = tmp_path / "sheet.png"
