@@ -10,12 +10,14 @@ from statistics import median, quantiles
 from typing import Protocol
 
 from avsr.base.ahead import Ahead
+from avsr.base.errors import AvsrError
 from avsr.live.captions import STEP_S, Caption, Captioner
 from avsr.live.mouths import live_clips
 from avsr.preprocessing.clip import FPS
 from avsr.preprocessing.media.streams import Piece, open_media
 from avsr.recognisers.base import Recogniser
 from avsr.recognisers.protocol import stream_for
+from avsr.transcribing.engine import insist
 
 PIECE_FRAMES = 4  # of a file that is played
 # that pictures may come late before no more of them are looked at, until all is caught up: a slow
@@ -47,11 +49,18 @@ class Played:
 
     Raises:
         MediaError: the file cannot be read.
+        AvsrError: what the modality insists on is not there.
     """
 
     def __init__(self, path: Path, modality: str = "auto") -> None:
         self.began_s = time.monotonic()
         self._media, self._closed = open_media(path), False
+        info = self._media.info
+        try:
+            insist(path, modality, sound=info.has_audio, picture=info.has_video)
+        except AvsrError:
+            self._media.close()
+            raise
         self._wanted = {"video": modality != "audio", "audio": modality != "video"}
 
     def __iter__(self) -> Iterator[Piece]:

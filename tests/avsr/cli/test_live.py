@@ -86,6 +86,13 @@ def test_ctrl_c_is_the_usual_end_and_tells_the_latency_too(
     assert interrupted == "avsr: interrupted"
 
 
+def test_a_file_without_what_is_asked_for_is_one_line(
+    sound: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert cli.main(["live", str(sound), "--modality", "video"]) == 1
+    assert "a.wav: no picture, which modality 'video' needs" in capsys.readouterr().err
+
+
 def test_an_adapter_goes_with_the_model(sound: Path, monkeypatch: pytest.MonkeyPatch):
     loaded = []
 
