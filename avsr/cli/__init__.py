@@ -16,8 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0 all well, 1 some input failed (the others are done), 2 wrong usage, 128
-            and the number of the
-        signal that stopped it.
+            and the number of the signal that stopped it.
     """
     with watched(for_good=arguments is None):  # imports take the longest, and may be interrupted
         from avsr.cli import program

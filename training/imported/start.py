@@ -19,7 +19,7 @@ from avsr.imported.model import LONGEST_S, ImportedModel
 from avsr.imported.units import UnitsTokenizer
 from avsr.imported.usr import USR
 from avsr.preprocessing.clip import FPS, Clip
-from avsr.preprocessing.faces.crop_styles import RESEARCH
+from avsr.preprocessing.faces.crop_styles import OWN, RESEARCH
 from avsr.preprocessing.streaming import ShardFolder
 from avsr.preprocessing.text import spelt
 from avsr.training.config import FROM_INIT, TrainConfig
@@ -173,7 +173,7 @@ def _crops_of(data: Sequence[str | Path]) -> str:
     """
     found: dict[str, str] = {}
     for location in data:
-        style = str(ShardFolder.of(location).index()[0].get("crops", "own"))
+        style = str(ShardFolder.of(location).index()[0].get("crops", OWN.name))
         found.setdefault(style, str(location))
     if len(found) > 1:
         places = " and ".join(f"{style!r} in {place}" for style, place in found.items())

@@ -71,9 +71,8 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
         cause = error if isinstance(error, OSError) else error.__context__
         why = getattr(cause, "strerror", None) or str(error).splitlines()[0]
         raise AvsrError(
-            f"{path.parent}: cannot save step {state['step']} ({why}): free "
-            "some space, then "
-            f"continue from the last saved state with --resume"
+            f"{path.parent}: cannot save step {state['step']} ({why}): free some space, then "
+            "continue from the last saved state with --resume"
         ) from error
 
 

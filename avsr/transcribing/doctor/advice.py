@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from avsr.model import checkpoint
 from avsr.preprocessing.faces.lips import MIN_MOUTH
 from avsr.sync import HARMLESS_FRAMES, is_certain
-from avsr.transcribing.doctor.examine import Examination, Faces, Picture, Sound, Spans
+from avsr.transcribing.doctor.examine import LONG_S, Examination, Faces, Picture, Sound, Spans
 from avsr.transcribing.doctor.talk import Talk
 
 # Steps between pictures that differ; one lost picture in two seconds is no varying rate.
@@ -30,7 +30,6 @@ NOISY_DB, LOUD_NOISE_DB = 10.0, 3.0
 CLIPPED = 0.003
 DEAD_DB = 50.0  # below the loudest channel: a channel that carries nothing but its own noise
 INVERTED = -0.8  # correlation below which the usual mix cancels, as in media.sound
-LONG_S = 1.0  # of silence, from which it is worth a line, as for lips that are lost
 # Sharpness of a crop (see examine.crop_measures). In clips of eight people it is 0.14 at least,
 # 0.06 at least when blurred by 2.4 pixels, and 0.043 at most when blurred by 5.5, which takes
 # errors from lips alone from 4.7 to 7.2 %.

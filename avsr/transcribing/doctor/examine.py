@@ -47,10 +47,10 @@ Language = Callable[[Clip], tuple[str, float] | None]
 told."""
 
 WINDOW_S = 20.0  # looked at together
-LONG_S = 1.0  # of lips that are lost, from which it is told
-
+LONG_S = 1.0  # of lips that are lost, of silence or of a voice off screen, from which it is told
 
 Spans = tuple[tuple[float, float], ...]
+"""(first second, end) of each stretch."""
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from avsr.preprocessing.faces.mouths import Crops
 
 FIT_FRAMES = 9  # over which the cosine of sound and lips is averaged
-STILL = 0.05  # as activity.MOTION; a mouth that moves less says nothing, though it may look like it
+# in the unit of `activity.MOTION`, and lower; a mouth that moves less says nothing, though it may
+# look like it
+STILL = 0.05
 LOOKS = 3  # stretches in which it is looked whether sound and lips are synchronised
 
 
