@@ -238,7 +238,7 @@ def _speech(of: Examination) -> Iterator[Finding]:
         yield Finding("still-lips", "note", text)
     elif speech.mouthed is not None and speech.mouthed < MOUTHED:
         text = f"the mouth moves in only {speech.mouthed:.0%} of the time that a voice is heard"
-        also = ": something covers it, or others speak as well"
+        also = ": perhaps something covers it, or others speak as well"
         yield Finding("covered", "note", text + also)
     yield from _offset(of)
     if speech.own_language is True:
