@@ -358,7 +358,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(
             "total": torch.tensor(torch.nan, requires_grad=True),
         }
 
-    monkeypatch.setattr(module.Objective, "forward", broken)
+    monkeypatch.setattr(Objective, "forward", broken)
     with pytest.raises(AvsrError, match=r"step 0: loss not finite \(both, total\)"):
         train(recipe, [corpus()], tmp_path / "run", say=quiet)
     saved = load_file(tmp_path / "run" / "bad_batch.safetensors")

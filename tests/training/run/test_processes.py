@@ -19,6 +19,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+import toy
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
@@ -186,8 +187,9 @@ def test_one_processs_error_ends_all_and_is_told_once(
 
 
 def test_nobody_goes_on_when_the_one_who_started_them_is_killed() -> None:
+    folders = [str(Path(module).parent) for module in (__file__, toy.__file__)]
     code = (
-        f"import sys, functools; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        f"import sys, functools; sys.path[:0] = {folders!r}\n"
         "from test_processes import fails_in, TrainConfig, run_together\n"
         "say = functools.partial(print, flush=True)\n"
         "if __name__ == '__main__':\n"
