@@ -156,9 +156,12 @@ def test_captions_come_live_and_the_recording_is_transcribed(page: Any, film: An
     captions = page.get_by_role("log", name="Captions")
     captions.get_by_text("again").first.wait_for()
     page.get_by_text(re.compile(r"certain \d+\.\d s after they were said")).wait_for()
-    said = captions.inner_text().split()
-    # on a busy machine the camera drops pictures, and words with them
-    assert len(set(film.text.split()) & set(said)) >= 3
+    known = set(film.text.split())
+    for _ in range(60):  # the camera begins anywhere in the film, and shows it again and again
+        if len(known & set(captions.inner_text().split())) >= 4:
+            break
+        page.wait_for_timeout(500)
+    assert len(known & set(captions.inner_text().split())) >= 4
     page.get_by_role("button", name="Stop").click()
     page.get_by_role("button", name="Transcribe the recording").click()
     page.locator("avsr-player button.word").first.wait_for()
