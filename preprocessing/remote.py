@@ -110,10 +110,11 @@ class FetchedFolder:
         location: the URL, without the name of a file.
 
     Raises:
-        AvsrError: fsspec does not know such a URL.
+        AvsrError: fsspec does not know such a URL, or the environment names no `room`.
     """
 
     def __init__(self, location: str) -> None:
+        room()  # told at once, and not after the connection was tried again and again
         self.location = location
         self._files, self._root = open_filesystem(location)
         self._version = ""

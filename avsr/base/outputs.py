@@ -94,6 +94,20 @@ def refuse_twins(targets: Iterable[tuple[Path, Path]], fold: bool = False) -> No
             )
 
 
+def check_place(folder: Path, advice: str) -> None:
+    """Sees that a folder could be made and written to, and makes none.
+
+    Args:
+        folder: may be there already.
+        advice: what to do where that fails.
+
+    Raises:
+        AvsrError: not even the nearest folder above it that is there takes a file.
+    """
+    nearest = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    _try(folder, nearest, advice)
+
+
 def make_folder(folder: Path, advice: str) -> None:
     """Makes a folder, and sees that files can be written there, before the work that they are for.
 
@@ -106,10 +120,26 @@ def make_folder(folder: Path, advice: str) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+    except OSError as error:
+        raise _not_written(folder, error, advice) from error
+    _try(folder, folder, advice)
+
+
+def _try(folder: Path, where: Path, advice: str) -> None:
+    """Writes a file that is gone at once.
+
+    Raises:
+        AvsrError: about the folder, where that fails.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=where):
             pass
     except OSError as error:
-        raise AvsrError(f"{folder}: cannot be written to ({error.strerror}): {advice}") from error
+        raise _not_written(folder, error, advice) from error
+
+
+def _not_written(folder: Path, error: OSError, advice: str) -> AvsrError:
+    return AvsrError(f"{folder}: cannot be written to ({error.strerror}): {advice}")
 
 
 def write(path: str | Path, chunks: Iterable[bytes]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from avsr.base.console import Bar, Lines, log
 from avsr.base.processes.crew import Crew, Limits, Tell
@@ -22,7 +22,16 @@ from avsr.batch.work import Outcome
 if TYPE_CHECKING:
     from avsr.transcribing.transcript import Transcript
 
-Found = TypeVar("Found")
+
+class Timed(Protocol):
+    """What comes of a recording."""
+
+    @property
+    def duration_s(self) -> float: ...
+
+
+Found = TypeVar("Found", bound=Timed)
+Thing = TypeVar("Thing")
 
 TELL_S = 0.5  # how often a process says how far it is
 
@@ -50,33 +59,46 @@ def transcribed_in_processes(
     """
     if not files:
         return
-    size = min(jobs, len(files))
-    shown = Shown(bar, len(files))
-    crew: Crew[Path] = Crew(
-        size,
-        max(1, cores() // size),
-        partial(prepare, asked, finish),
-        limits,
-        shown.told,
-        shown.said,
-        finish.clean_up,
-    )
-
-    def outcomes() -> Generator[Outcome]:
-        with closing(crew.work(deque(files))) as results:
-            for file, found in results:
-                shown.done(file, 0.0 if isinstance(found, Exception) else found.duration_s)
-                yield file, found
-
-    with closing(outcomes()) as made:
+    begin = partial(prepare, asked, finish)
+    outcomes = in_processes(files, begin, bar, jobs=jobs, limits=limits, on_lost=finish.clean_up)
+    with closing(outcomes) as made:
         yield from ordered(files, made) if in_order else made
 
 
+def in_processes(
+    files: Sequence[Path],
+    begin: Callable[[], Callable[[Path, Tell], Found]],
+    bar: Bar,
+    *,
+    jobs: int,
+    limits: Limits,
+    on_lost: Callable[[Path, int], None],
+) -> Generator[tuple[Path, Found | Exception]]:
+    """What comes of each file, as it is ready, in processes that share the cores.
+
+    Args:
+        files: at least one.
+        begin: called in each process; gives what does a file there.
+        bar: told how far all are.
+        jobs: processes.
+        limits: of each file.
+        on_lost: told of a file and the process that ended over it.
+    """
+    size = min(jobs, len(files))
+    shown = Shown(bar, len(files))
+    threads = max(1, cores() // size)
+    crew: Crew[Path] = Crew(size, threads, begin, limits, shown.told, shown.said, on_lost)
+    with closing(crew.work(deque(files))) as results:
+        for file, found in results:
+            shown.done(file, 0.0 if isinstance(found, Exception) else found.duration_s)
+            yield file, found
+
+
 def ordered(
-    files: Sequence[Path], outcomes: Iterable[tuple[Path, Found]]
-) -> Iterator[tuple[Path, Found]]:
+    files: Sequence[Path], outcomes: Iterable[tuple[Path, Thing]]
+) -> Iterator[tuple[Path, Thing]]:
     """What came of files in the order of the files: what is ready early waits."""
-    waiting: dict[Path, Found] = {}
+    waiting: dict[Path, Thing] = {}
     expected = iter(files)
     awaited = next(expected, None)
     for file, found in outcomes:
@@ -122,8 +144,7 @@ class Shown:
 
 def prepare(asked: Asked, finish: Delivery) -> Callable[[Path, Tell], Transcript]:
     """In a process: loads the recogniser; returns what does a recording."""
-    os.environ["AVSR_QUIET_MEDIAPIPE"] = "1"  # as in the command line
-    logging.getLogger("avsr").addHandler(Lines(logging.WARNING))
+    speak_in_lines()
     recogniser, mark = asked.recogniser()
 
     def transcribe(file: Path, tell: Tell) -> Transcript:
@@ -133,6 +154,12 @@ def prepare(asked: Asked, finish: Delivery) -> Callable[[Path, Tell], Transcript
         return found
 
     return transcribe
+
+
+def speak_in_lines() -> None:
+    """In a process: warnings are lines and libraries are silent, as in the command line."""
+    os.environ["AVSR_QUIET_MEDIAPIPE"] = "1"
+    logging.getLogger("avsr").addHandler(Lines(logging.WARNING))
 
 
 def seldom(tell: Tell) -> Callable[[float, float], None]:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-import os
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avsr.base.console import Bar, Lines
-from avsr.base.processes.crew import Crew, Limits, Tell
-from avsr.base.processes.machine import cores
-from avsr.batch.children import Shown, ordered, seldom
+from avsr.base.console import Bar
+from avsr.base.processes.crew import Limits, Tell
+from avsr.batch.children import in_processes, ordered, seldom, speak_in_lines
 
 if TYPE_CHECKING:
     from avsr.transcribing.doctor.examine import Examination
@@ -58,32 +54,19 @@ def examined_in_processes(
     Raises:
         AvsrError: as there.
     """
-    size = min(jobs, len(files))
-    shown = Shown(bar, len(files))
-    crew: Crew[Path] = Crew(
-        size,
-        max(1, cores() // size),
-        partial(_in_process, device),
-        limits,
-        shown.told,
-        shown.said,
-        lambda file, number: None,  # nothing lies half-written anywhere
-    )
-
-    def outcomes() -> Generator[Found]:
-        with closing(crew.work(deque(files))) as results:
-            for file, found in results:
-                shown.done(file, 0.0 if isinstance(found, Exception) else found.duration_s)
-                yield file, found
-
-    with closing(outcomes()) as made:
+    begin = partial(_in_process, device)
+    outcomes = in_processes(files, begin, bar, jobs=jobs, limits=limits, on_lost=_nothing)
+    with closing(outcomes) as made:
         yield from ordered(files, made)
+
+
+def _nothing(file: Path, number: int) -> None:
+    """Nothing lies half-written anywhere."""
 
 
 def _in_process(device: str) -> Callable[[Path, Tell], Examination]:
     """In a process: loads the bundled model; returns what examines a recording."""
-    os.environ["AVSR_QUIET_MEDIAPIPE"] = "1"  # as in the command line
-    logging.getLogger("avsr").addHandler(Lines(logging.WARNING))
+    speak_in_lines()
     examine = _prepared(device)
     return lambda file, tell: examine(file, seldom(tell))
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from avsr.training.data.labels import Label
 
 ADAPTER, LABELS = "adapter.safetensors", "labels.tsv"
+ELSEWHERE = "choose another with --out"
 
 VideosArgument = Annotated[
     list[Path],
@@ -70,6 +71,7 @@ def adapt(
 
     target = out / ADAPTER
     outputs.refuse([target, out / LABELS], [checkpoint.resolve(model)], overwrite=overwrite)
+    outputs.check_place(out, ELSEWHERE)
     base = ours.load(model, device)
 
     @cache
@@ -89,7 +91,7 @@ def adapt(
                 tell=tell,
             )
         log(f"{material.clips} clips, {material.seconds:.0f} s{_told(material.labels)}")
-        outputs.make_folder(out, "choose another with --out")
+        outputs.make_folder(out, ELSEWHERE)
         settings = Settings(steps=steps, rank=rank, lr=lr, seed=seed)
         with progress("adapting", unit="steps") as tell:
             changes = run(base.model, [shards], settings, tell, log)

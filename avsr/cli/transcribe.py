@@ -246,7 +246,7 @@ def transcribe(
     names = writers.formats(format.value)
     style = _style(layout, names, highlight=highlight)
     plan = planned(files, out, names, keep_tree=keep_tree, skip_existing=skip_existing)
-    # a film is synchronised and explained as a whole, whoever speaks
+    # synchronised by the main face; whose lips a page shows, the transcript tells
     seen = {"face": "main" if face == SPEAKING else asked.face, "audio_track": audio_track}
     extras = Extras(out, fix_sync, burn, explain, style, modality.value, device, seen, plan.folders)
     plan, delivery = _delivery(plan, names, asked.files, extras, overwrite=overwrite)

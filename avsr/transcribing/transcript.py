@@ -41,7 +41,8 @@ class Segment:
 class Transcript:
     """What one file says. `warnings` tell what was missing, for people; they are not part of the
     JSON, and neither are `faces`: the person, by number, whose lips each speaker's words were read
-    from. in_domain is false where most of its speech is not of the model's language."""
+    from, under "" that of a speaker without a name. in_domain is false where most of its speech
+    is not of the model's language."""
 
     file: str
     model: str

@@ -78,11 +78,13 @@ def test_a_model_with_an_adapter_and_without(model, corpus, tmp_path, capsys):
 def test_a_place_that_cannot_be_written_is_told_before_work(
     model, corpus, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr("avsr.training.adapt.adapt", lambda *_: pytest.fail("adapts"))
+    read = "avsr.training.data.material.collect"
+    monkeypatch.setattr(read, lambda *_, **__: pytest.fail("reads"))
     (tmp_path / "taken").touch()
-    command = ["adapt", model, corpus(), "--out", tmp_path / "taken"]
-    assert cli.main([str(word) for word in command]) == 1
-    assert "taken: cannot be written to (" in capsys.readouterr().err
+    for out in (tmp_path / "taken", tmp_path / "taken" / "below", Path("/proc/no/such")):
+        command = ["adapt", model, corpus(), "--out", out]
+        assert cli.main([str(word) for word in command]) == 1
+        assert f"{out}: cannot be written to (" in capsys.readouterr().err
 
 
 def test_an_adapter_of_another_model_is_refused(model, corpus, tmp_path):

@@ -3,13 +3,13 @@ work with it."""
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from typing import TypeVar
 
+from avsr.base.console import log
 from avsr.base.processes.crew import Crew, Limits, Tell
 from avsr.base.processes.machine import cores
 
@@ -74,7 +74,7 @@ def _lost(
     def on_lost(job: Job, process: int) -> None:
         lost.append(job)
 
-    crew: Crew[Job] = Crew(workers, 1, partial(_doing, task), Limits(), _ignore, _say, on_lost)
+    crew: Crew[Job] = Crew(workers, 1, partial(_doing, task), Limits(), _ignore, log, on_lost)
     with closing(crew.work(todo)) as results:
         for job, result in results:
             if lost and lost[-1] is job:
@@ -95,7 +95,3 @@ def _doing(task: Callable[[Job], Result]) -> Callable[[Job, Tell], Result]:
 
 
 def _ignore(job: object, told: object) -> None: ...
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)

@@ -73,12 +73,15 @@ def transcribe(
         return _of_everybody(recogniser, path, *asked)
     if is_speaking(face) and stream_for(recogniser, modality) == "audio":
         face = "main"  # nobody's lips are read
+    faces = {}
     if is_speaking(face):
-        reader = _reader_of_speaker(recogniser, path, modality, audio_track, partial)
+        reader, person = _reader_of_speaker(recogniser, path, modality, audio_track, partial)
         face = "main"
-    return engine.transcribe(
+        faces = {} if person is None else {"": person.id}
+    found = engine.transcribe(
         recogniser, path, modality, face, progress, reader, audio_track, hear, partial
     )
+    return replace(found, faces=faces)
 
 
 def is_speaking(face: object) -> bool:
@@ -255,18 +258,18 @@ def _reader_of_speaker(
     modality: str,
     audio_track: int | None,
     partial: Partial | None,
-) -> ClipReader:
-    """A reader of the lips of who speaks most in a film; of the main face where nobody is heard."""
+) -> tuple[ClipReader, Person | None]:
+    """A reader of the lips of who speaks most in a film, of the main face where nobody is heard;
+    and that person, None where there is nobody."""
     from avsr.preprocessing.faces.persons import choose_person
 
     reader = engine.open_reader(path, modality, "main", audio_track, recogniser.crops)
     with Everybody(path, audio_track, partial=partial) as film:
         spoken = find_turns(_looked_at(recogniser, film, _Told(None, 0.0))).spoken
-    if len(spoken) and spoken.max() >= LEAST:
-        reader.take(film.persons, film.persons[int(spoken.argmax())], film.pictured)
-    else:
-        reader.take(film.persons, choose_person(film.persons), film.pictured)
-    return reader
+    heard = len(spoken) > 0 and spoken.max() >= LEAST
+    person = film.persons[int(spoken.argmax())] if heard else choose_person(film.persons)
+    reader.take(film.persons, person, film.pictured)
+    return reader, person
 
 
 def told(speakers: Sequence[Speaker], turns: Turns, names: Sequence[str]) -> list[str]:

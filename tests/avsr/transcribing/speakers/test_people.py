@@ -15,6 +15,7 @@ from avsr.preprocessing.clip import SAMPLE_RATE, Clip
 from avsr.preprocessing.media.mp4 import write_video
 from avsr.preprocessing.media.streams import read
 from avsr.recognisers.base import Recogniser
+from avsr.transcribing.explain.gather import whose_lips
 from avsr.transcribing.speakers import people
 from avsr.transcribing.speakers.people import OFF_SCREEN, names_of, told
 from avsr.transcribing.speakers.turns import Turns
@@ -76,6 +77,9 @@ def test_the_face_that_speaks_is_read_alone(film: Path):
     found = Counter().transcribe(film, face="speaking")
     assert {segment.speaker for segment in found.segments} == {None}
     assert any("the lips of" in line for line in found.warnings)
+    # a page that explains it shows these lips from the beginning to the end
+    assert set(whose_lips(found, frames=225)) == set(found.faces.values())
+    assert list(found.faces) == [""]
 
 
 def test_nobody_is_looked_for_where_no_lips_are_read(
