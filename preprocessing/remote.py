@@ -18,7 +18,7 @@ from typing import IO, Any, TypeVar, cast
 
 from avsr.base.errors import AvsrError
 from avsr.base.inputs import install
-from avsr.base.outputs import write_file
+from avsr.base.outputs import is_unfinished, write_file
 from avsr.preprocessing.index import in_one_line
 
 T = TypeVar("T")
@@ -75,6 +75,15 @@ def open_file(filesystem: Any, path: str) -> IO[bytes]:
     patient = {"timeout": ClientTimeout(total=None, sock_read=SILENCE_S)}
     filesystem = type(filesystem)(client_kwargs=patient)
     return cast(IO[bytes], filesystem.open(path, "rb", block_size=0))
+
+
+def tries() -> Iterator[int]:
+    """Numbers of the tries to read over a network, with an ever longer pause before each but the
+    first."""
+    for number in range(TRIES):
+        if number:
+            time.sleep(WAIT_S * 2 ** (number - 1))
+        yield number
 
 
 def room() -> int:
@@ -156,7 +165,7 @@ class FetchedFolder:
     def _fetch(self, name: str, kept: Path) -> None:
         path = f"{self._root}/{name}"
         size = self._files.info(path).get("size")
-        _make_room(size or 0)
+        _make_room(size or 0, kept.parent)
         with open_file(self._files, path) as file:
             write_file(kept, _chunks(file, size))
 
@@ -166,9 +175,7 @@ class FetchedFolder:
         Raises:
             OSError: it always does, the file is not there, or this machine's disk is full.
         """
-        for attempt in range(TRIES):
-            if attempt:
-                time.sleep(WAIT_S * 2 ** (attempt - 1))
+        for _ in tries():
             try:
                 return work()
             except FileNotFoundError as error:
@@ -201,8 +208,13 @@ def shard_cache() -> Path:
     return user_cache_path("avsr") / "shards"
 
 
-def _make_room(size: int) -> None:
-    """Removes the shards that were not used for longest, until so many bytes more may be kept."""
+def _make_room(size: int, fetching: Path) -> None:
+    """Removes the shards that were not used for longest, until so many bytes more may be kept.
+
+    Args:
+        size: in bytes.
+        fetching: the folder whose lock this process holds.
+    """
     there = []
     for path in shard_cache().glob("*/*"):
         with suppress(FileNotFoundError):  # another process was quicker
@@ -213,5 +225,18 @@ def _make_room(size: int) -> None:
         if taken + size <= room():
             return
         with suppress(OSError):  # gone, or in use where files in use cannot be removed
-            path.unlink()
+            if is_unfinished(path) and path.parent != fetching:
+                _remove_abandoned(path)
+            else:
+                path.unlink()
             taken -= bytes_
+
+
+def _remove_abandoned(part: Path) -> None:
+    """Removes what a process that is no more left of a shard; raises OSError where one is still
+    fetching it."""
+    from filelock import FileLock
+
+    # raises Timeout, an OSError, where somebody holds it
+    with FileLock(part.parent.with_suffix(".lock"), timeout=0):
+        part.unlink()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import random
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,12 +26,11 @@ from avsr.preprocessing.index import MEMBERS, ShardEntry, in_one_line, parse_lin
 from avsr.preprocessing.members import decode_clip
 from avsr.preprocessing.remote import (
     CHUNK,
-    TRIES,
-    WAIT_S,
     is_url,
     no_index,
     open_file,
     open_filesystem,
+    tries,
 )
 from avsr.preprocessing.shards import INDEX, SHARD_TROUBLE
 
@@ -111,9 +109,7 @@ class ShardFolder:
                 after TRIES, of which each goes on behind the last whole clip.
         """
         done = 0
-        for attempt in range(TRIES if self.remote else 1):
-            if attempt:
-                time.sleep(WAIT_S * 2 ** (attempt - 1))
+        for _ in tries() if self.remote else range(1):
             try:
                 with self.open(shard) as file:
                     for number, members in enumerate(_members(file, shard)):

@@ -185,6 +185,11 @@ def unfinished(path: Path, process: int) -> Path:
     return path.with_name(f"{path.name}.{process}.tmp")
 
 
+def is_unfinished(path: Path) -> bool:
+    """Whether a name is that of what is being written, or was left by a process that was killed."""
+    return path.suffix == ".tmp"
+
+
 def identity(path: Path) -> tuple[int, int] | None:
     """What a file system tells a file by; None where there is none."""
     try:

@@ -13,9 +13,10 @@ from avsr.cli.options import OverwriteOption
 
 def ngram(
     texts: Annotated[
-        Path,
+        str,
         typer.Argument(
-            metavar="TEXTS", help="A text file with a sentence a line, or a folder of shards."
+            metavar="TEXTS",
+            help="A text file with a sentence a line, or shards: a folder or a URL.",
         ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The .arpa file to write.")],

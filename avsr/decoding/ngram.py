@@ -23,6 +23,7 @@ from avsr.base import outputs
 from avsr.base.errors import AvsrError
 from avsr.base.inputs import path_of, refuse_endless
 from avsr.decoding.ctc import beam_search
+from avsr.preprocessing.remote import is_url, local
 from avsr.preprocessing.shards import ShardIndex
 from avsr.preprocessing.text import canonical
 
@@ -354,12 +355,16 @@ def write_arpa(path: str | Path, model: Arpa) -> None:
 def texts_of(source: str | Path, split: str | None = "train") -> list[str]:
     """Sentences of a text file (one a line), or those of a split of prepared shards.
 
+    Args:
+        source: the file, or the folder or URL of the shards.
+        split: None for all of the shards.
+
     Raises:
         AvsrError: cannot be read, or no text in the split.
     """
-    path = Path(source)
-    if path.is_dir():
-        index = ShardIndex(path)
+    path = Path(local(source))
+    if is_url(source) or path.is_dir():
+        index = ShardIndex(source)
         found = [index.entries[i].text for i in index.select(split, text=True)]
         return [text for text in found if text]
     try:

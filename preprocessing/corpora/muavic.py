@@ -12,12 +12,17 @@ one language alone:
     SRC/mtedx/video/fr/train/TALK.mp4                also valid and test
     SRC/mtedx/fr-fr/data/train/txt/segments          `TALK_0000 TALK 14.5 17.1` a line, seconds
     SRC/mtedx/fr-fr/data/train/txt/train.fr          what is said in each, a line a segment
+    SRC/mtedx/fr-fr/data/train/wav/TALK.flac         the sound of the talk, for want of its video
 
 Each segment is a clip of its talk, found by its times, with the talk's own sound. The mouth crops
 in SRC/muavic are not taken: training and transcribing must cut mouths alike. While slides or the
 audience are shown a clip has sound alone.
 
-Splits: the folders; valid is "val". Talks that YouTube no longer has are named, each segment.
+So have the segments of talks whose video YouTube no longer has: OpenSLR's sound is taken, and the
+record notes it. They train the audio encoder; --min-face leaves them out, as error rates of lips
+need it. Where the sound is gone as well, each segment is named.
+
+Splits: the folders; valid is "val".
 
 The transcripts keep what their writers noted, such as (Applaudissements). Who speaks is not told;
 the talk counts as the speaker.
@@ -26,6 +31,7 @@ the talk counts as the speaker.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from avsr.base.errors import AvsrError
@@ -91,15 +97,33 @@ def _segments(texts: Path, videos: Path, language: str) -> list[Item]:
             raise AvsrError(
                 f"{texts / 'segments'}: {line!r} is not `SEGMENT TALK START END`; fetch it again"
             ) from error
-        path = videos / f"{talk}.mp4"
-        problem = None
-        if not path.is_file():
-            problem = f"its talk is not there: looked for video/{language}/{part}/{talk}.mp4"
-        id = plain(f"{language}/{part}/{name}")
-        items.append(
-            Item(id, path, text.strip(), talk, split=SPLITS[part], problem=problem, span=span)
+        item = Item(
+            id=plain(f"{language}/{part}/{name}"),
+            path=videos / f"{talk}.mp4",
+            text=text.strip(),
+            speaker=talk,
+            split=SPLITS[part],
+            span=span,
         )
+        items.append(_heard_alone(item, texts.parent / "wav"))
     return items
+
+
+def _heard_alone(item: Item, sounds: Path) -> Item:
+    """A segment of a talk whose video is gone, with the talk's sound in its place; others as they
+    are.
+
+    Args:
+        item: of the video.
+        sounds: the folder of the FLAC files of the split.
+    """
+    if item.path.is_file():
+        return item
+    sound = sounds / f"{item.path.stem}.flac"
+    if sound.is_file():
+        return replace(item, path=sound, note="its talk has no video: sound alone")
+    looked = f"looked for video/{item.id.rpartition('/')[0]}/{item.path.name} and wav/{sound.name}"
+    return replace(item, problem=f"its talk is not there: {looked}")
 
 
 def _lines(path: Path) -> list[str]:

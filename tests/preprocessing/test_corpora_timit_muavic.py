@@ -5,13 +5,18 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from avsr.base.errors import AvsrError
 from avsr.preprocessing.corpora import Item, muavic, tcdtimit
 from avsr.preprocessing.prepare import prepare
+from avsr.preprocessing.preparing.quality import Limits
 from avsr.preprocessing.shards import ShardIndex
 from avsr.preprocessing.synthetic.corpus import make_clip
+
+SEGMENTS = "t_0 t 0.2 0.8\nt_1 t 0.8 1.4\n"
 
 
 def put(path: Path, content: str = "") -> Path:
@@ -95,9 +100,28 @@ def test_muavic_segments_are_clips_of_their_talks(tmp_path: Path) -> None:
         "it/test/c_0000": ("test", "Sì", (0.0, 1.0)),
     }
     problem = items["fr/valid/gone_0000"].problem or ""
-    assert problem == "its talk is not there: looked for video/fr/valid/gone.mp4"
+    looked = "looked for video/fr/valid/gone.mp4 and wav/gone.flac"
+    assert problem == f"its talk is not there: {looked}"
     alone = muavic.list_items(tmp_path / "mtedx" / "fr-fr")
     assert [item.id for item in alone] == list(items)[:3]
+
+
+def test_muavic_talks_without_their_video_are_heard_alone(tmp_path: Path) -> None:
+    folder = talks(tmp_path / "ted", "fr", "train", SEGMENTS, "un\ndeux\n")
+    sound = np.random.default_rng(0).normal(0, 0.1, 2 * 16_000)
+    (folder.parent / "wav").mkdir()
+    soundfile.write(folder.parent / "wav" / "t.flac", sound, 16_000)
+    prepare("muavic", tmp_path / "ted", tmp_path / "all", workers=0)
+    index = ShardIndex(tmp_path / "all")
+    assert [entry.text for entry in index.entries] == ["un", "deux"]
+    clip = index.load(1)
+    assert clip.audio_present.all()
+    assert not clip.video_present.any()
+    np.testing.assert_allclose(clip.audio, sound[20 * 640 : 35 * 640], atol=1e-4)
+    assert index.meta(1)["note"] == "its talk has no video: sound alone"
+    limits = Limits(face_share=0.5)
+    prepare("muavic", tmp_path / "ted", tmp_path / "seen", workers=0, limits=limits, max_loss=1)
+    assert ShardIndex(tmp_path / "seen").entries == []
 
 
 def test_muavic_lists_that_do_not_fit_are_refused(tmp_path: Path) -> None:
@@ -125,7 +149,7 @@ def test_both_are_prepared_from_a_synthetic_head(
     clip = timit_clip(tmp_path / "tcd", "volunteers/55F", "sa1")
     shutil.copy(head, clip)
     put(clip.with_suffix(".txt"), text)
-    talks(tmp_path / "ted", "fr", "train", "t_0 t 0.2 0.8\nt_1 t 0.8 1.4\n", "un\ndeux\n")
+    talks(tmp_path / "ted", "fr", "train", SEGMENTS, "un\ndeux\n")
     talk = put(tmp_path / "ted" / "mtedx" / "video" / "fr" / "train" / "t.mp4")
     shutil.copy(head, talk)
     prepare("tcdtimit", tmp_path / "tcd", tmp_path / "a", workers=0)

@@ -101,6 +101,23 @@ def test_no_more_is_kept_than_there_is_room_for(
         index.load(5)
 
 
+def test_what_another_process_is_fetching_stays_and_what_a_killed_one_left_goes(
+    folder: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filelock = pytest.importorskip("filelock")
+    monkeypatch.setenv("AVSR_SHARDS_GB", "0")
+    cache = folder.parent / "cache"
+    fetching, left = (cache / name / "shard-00000.tar.123.tmp" for name in ("other", "dead"))
+    for part in (fetching, left):
+        part.parent.mkdir(parents=True)
+        part.write_bytes(b"half")
+    with filelock.FileLock(cache / "other.lock"):
+        assert ShardIndex(url).load(0).id == "anna/0"
+        assert (fetching.exists(), left.exists()) == (True, False)
+    assert ShardIndex(url).load(2).id == "anna/2"
+    assert not fetching.exists()
+
+
 def test_shards_that_changed_are_fetched_anew(folder: Path, url: str) -> None:
     assert ShardIndex(url).load(0).text == "hello"
     for path in folder.iterdir():

@@ -15,7 +15,7 @@ import pytest
 from torch.utils.data import DataLoader
 
 from avsr.base.errors import AvsrError
-from avsr.preprocessing import streaming
+from avsr.preprocessing import remote
 from avsr.preprocessing.clip import Clip
 from avsr.preprocessing.shards import ShardIndex, ShardWriter
 from avsr.preprocessing.streaming import ShardDataset, ShardFolder
@@ -118,7 +118,7 @@ def test_a_web_server_and_object_storage_serve_as_well_as_a_disk(folder, serve):
 
 
 def test_a_connection_that_breaks_is_taken_up_again(folder, serve, monkeypatch):
-    monkeypatch.setattr(streaming, "WAIT_S", 0.01)
+    monkeypatch.setattr(remote, "WAIT_S", 0.01)
     _Breaking.answers.clear()
     assert ids(ShardDataset(serve(folder, _Breaking))) == [f"anna/{i}" for i in range(CLIPS)]
     assert _Breaking.answers["/shard-00000.tar"] == 2

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from avsr import cli
-from avsr.base.download import TRIES, download
+from avsr.base.download import TRIES, download, read_url
 from avsr.base.errors import AvsrError, UsageError
 from avsr.preprocessing.corpora import grid
 
@@ -115,6 +115,23 @@ def test_what_came_is_kept_for_the_next_run(tmp_path: Path, archive: Archive) ->
     assert (tmp_path / "a").read_bytes() == CONTENT
 
 
+def test_a_full_disk_is_no_lost_connection(tmp_path: Path, archive: Archive) -> None:
+    """It is told at once, and what came is gone on with."""
+    resource = pytest.importorskip("resource")
+    file = _swapped(archive.add("a", CONTENT), tmp_path / "a")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            download(*file, pause_s=60)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (tmp_path / "a.part").stat().st_size == 50_000
+    archive.asked.clear()
+    download(*file)
+    assert archive.asked == [("/a", "bytes=50000-")]
+
+
 def test_a_server_that_only_starts_anew_is_read_from_the_start(
     tmp_path: Path, archive: Archive
 ) -> None:
@@ -202,7 +219,22 @@ def test_what_cannot_be_fetched_is_one_line(
     assert "lrs3 cannot be fetched" in capsys.readouterr().err
 
 
+def test_a_record_is_asked_for_again_where_the_connection_drops(
+    tmp_path: Path, zenodo: Archive
+) -> None:
+    record, zenodo.most = zenodo.files["/record"], 10
+
+    def patient(handler: BaseHTTPRequestHandler, answer=zenodo.answer) -> None:
+        zenodo.most = 10 if len(zenodo.asked) < 2 else 1 << 30
+        answer(handler)
+
+    zenodo.answer = patient  # type: ignore[method-assign]
+    assert read_url(f"{zenodo.url}/record") == record
+    assert len(zenodo.asked) == 3
+
+
 def test_no_network_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("avsr.base.download.time.sleep", lambda _: None)
     monkeypatch.setenv("AVSR_GRID_RECORD", "http://127.0.0.1:9/record")
     with pytest.raises(AvsrError, match=r"cannot be fetched .*is there a network"):
         grid.fetch(tmp_path, ["s1"])

@@ -7,6 +7,7 @@ import gzip
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -23,7 +24,8 @@ from avsr.decoding.ngram import (
     read_arpa,
     write_arpa,
 )
-from avsr.preprocessing.shards import write_index
+from avsr.preprocessing.clip import Clip
+from avsr.preprocessing.shards import ShardWriter, write_index
 
 ARPA = """some header
 
@@ -295,6 +297,20 @@ def test_command_makes_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str
         assert captured.err.startswith("avsr: ")
         assert message in captured.err
         assert captured.err.count("\n") == 1
+
+
+def test_texts_of_shards_behind_a_url(tmp_path: Path, serve, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("fsspec")
+    monkeypatch.setattr("avsr.preprocessing.remote.WAIT_S", 0.0)
+    there = np.ones(2, bool)
+    with ShardWriter(tmp_path / "mine") as writer:
+        sound, lips = np.zeros(1280, np.float32), np.zeros((2, 96, 96), np.uint8)
+        writer.add(Clip("a", sound, lips, there, there, text="hi"))
+    out = tmp_path / "o.arpa"
+    for shards in (serve(tmp_path / "mine"), f"file://{tmp_path / 'mine'}"):
+        assert main(["ngram", shards, str(out)]) == 0
+        assert ("hi",) in read_arpa(out).grams
+        out.unlink()
 
 
 def test_a_model_of_another_alphabet_is_one_line():
