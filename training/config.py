@@ -19,6 +19,7 @@ from avsr.training.sections import (
     MOST,
     AugmentConfig,
     DataConfig,
+    LocalPath,
     LossConfig,
     OptimConfig,
     Section,
@@ -75,7 +76,7 @@ class TrainConfig(Section):
     keep: int = Field(
         1, ge=1, le=1000, description="models of the last savings that are kept; the best besides"
     )
-    init: Path | None = Field(None, description="checkpoint whose weights the run starts from")
+    init: LocalPath | None = Field(None, description="checkpoint whose weights the run starts from")
     init_parts: tuple[str, ...] = Field(
         (), description="parts of the network taken from init; all by default"
     )

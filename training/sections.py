@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
 
+from avsr.base.inputs import refuse_url
 from avsr.preprocessing.text import LANGUAGES
 
 MOST = 10**9  # of anything that is counted
 HEAVIEST = 1000.0  # weight of a loss
+
+
+def _on_this_machine(value: Any, info: ValidationInfo) -> Any:
+    refuse_url(value, info.field_name or "path")
+    return value
+
+
+LocalPath = Annotated[Path, BeforeValidator(_on_this_machine)]
 
 
 class Section(BaseModel):
@@ -131,12 +147,14 @@ class AugmentConfig(Section):
     )
     snr_low_db: float = Field(-10.0, ge=-30, le=60)
     snr_high_db: float = Field(20.0, ge=-30, le=60)
-    noise_dir: Path | None = Field(None, description="folder of noise recordings, 16 kHz wav")
-    voices_dir: Path | None = Field(
+    noise_dir: LocalPath | None = Field(None, description="folder of noise recordings, 16 kHz wav")
+    voices_dir: LocalPath | None = Field(
         None,
         description="folder of recordings of people who speak: half of all other voices",
     )
-    rir_dir: Path | None = Field(None, description="folder of room impulse responses, 16 kHz wav")
+    rir_dir: LocalPath | None = Field(
+        None, description="folder of room impulse responses, 16 kHz wav"
+    )
     room: float = Field(
         0.2, ge=0, le=1, description="probability of a room, where rir_dir is given"
     )

@@ -92,10 +92,10 @@ def _work(
     connected: Callable[[], object] = int,
 ) -> None:
     """The whole run, in each of its processes."""
-    run = Run(config, data, out, say, connected)
+    run = Run(config, data, out, say, connected, started)
     if resume and not started:
         run.say(f"{out} holds no saved state to resume from: the run begins at step 0")
-    run.go(started)
+    run.go()
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -139,6 +139,7 @@ class Run:
         out: Path,
         say: Say,
         connected: Callable[[], object] = int,
+        resume: bool = False,
     ) -> None:
         self.config, self.folders, self.out = config, data, out
         self.fabric = connect(config)
@@ -148,6 +149,8 @@ class Run:
         torch.manual_seed(config.seed)
         self.start = start = start_of(config, data)
         self.config = config = start.config
+        # before the clips, which another recipe may not be able to use
+        self.kept = self._kept_state() if resume else None
         self.store = open_clips(data, config.data, start.tokenizer, start.reads, start.use)
         if self.first:
             tell_dropped(self.store.dropped, out / "dropped.txt", say)
@@ -169,11 +172,12 @@ class Run:
         self.val = validation_clips(data, config)
         self.step = self.batches = 0  # done; batches by all processes
 
-    def go(self, resume: bool) -> Path:
+    def go(self) -> Path:
         """Trains to the last step, saves the averaged model and returns its path."""
         config, fabric = self.config, self.fabric
-        if resume:
-            self._load_state()
+        if self.kept is not None:
+            self._go_on_from(self.kept)
+            self.kept = None  # it is as large as all that is trained
         self._start_log()
         self.store.share(fabric)
         began, clips = time.monotonic(), 0
@@ -363,15 +367,24 @@ class Run:
         recipe = self.config.model_dump(mode="json")
         return {"recipe": recipe, "step": self.step, "clips": len(self.store), **self.start.lineage}
 
-    def _load_state(self) -> None:
+    def _kept_state(self) -> dict[str, Any]:
+        """The saved state; says what the recipe has changed since.
+
+        Raises:
+            AvsrError: it is not one, or not of this recipe.
+        """
+        kept = state.read_state(self.out / STATE)
+        for line in state.changes(kept["config"], self.config, kept["step"], self.out):
+            self.say(line)
+        return kept
+
+    def _go_on_from(self, kept: dict[str, Any]) -> None:
         """Goes on from the saved state, in all processes.
 
         Raises:
-            AvsrError: it is not one, or not of this recipe and these clips.
+            AvsrError: it is not of this network and these clips.
         """
-        kept, config, out = state.read_state(self.out / STATE), self.config, self.out
-        for line in state.changes(kept["config"], config, kept["step"], out):
-            self.say(line)
+        config, out = self.config, self.out
         if kept["data"] != self.store.fingerprint():
             raise AvsrError(
                 f"{out} was trained on other clips: resume it with the same --data, or go on from "

@@ -57,6 +57,17 @@ def path_of(value: Any, what: str = "file") -> Path:
     return Path(text)
 
 
+def refuse_url(value: Any, what: str) -> None:
+    """Says so where a path of this machine is wanted and text is a URL, before it is a path: that
+    would be shown with one slash less.
+
+    Raises:
+        AvsrError: it is one.
+    """
+    if isinstance(value, str) and "://" in value:
+        raise AvsrError(f"{what} {value}: a URL: fetch it, and give its place on this machine")
+
+
 def whole_number(value: Any, what: str, wanted: str) -> int:
     """A number of any library's type as Python's own.
 

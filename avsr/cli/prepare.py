@@ -200,7 +200,7 @@ def _label(
     source.require_crops(recogniser.crops, recogniser.name)
     with progress(f"labels of {recogniser.name}", unit="clips") as tell:
         told = relabel(source, Path(dst), recogniser, least, spell, tell)
-    print(printable(f"{told}; in {dst}"))
+    print(printable(f"{told}; in {dst}"), *told.comparison(), sep="\n")
 
 
 def _report(dst: str) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from avsr.base import outputs, settings
 from avsr.base.device import pick_device
 from avsr.base.errors import AvsrError
-from avsr.base.inputs import path_of, refuse_endless
+from avsr.base.inputs import path_of, refuse_endless, refuse_url
 from avsr.base.settings import data_folder
 
 if TYPE_CHECKING:
@@ -207,6 +207,7 @@ def resolve(name: str | Path, others: Callable[[], Iterable[str]] = list) -> Pat
     Raises:
         AvsrError: there is no such file.
     """
+    refuse_url(name, "model")
     known = _known()
     path = path_of(name, "model")
     text = str(path)

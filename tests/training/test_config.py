@@ -90,6 +90,8 @@ def test_values_from_the_command_line_win(tmp_path: Path) -> None:
         ("devices=0", "devices = 0: "),
         ("nodes=1000000", "nodes = 1000000: "),
         ("log_every=0", "log_every = 0: "),
+        ("init=http://a/b.safetensors", r"init http://a/b\.safetensors: a URL: fetch it"),
+        ("augment.noise_dir=s3://a/b", "noise_dir s3://a/b: a URL"),
         ("nonsense", "nonsense"),
         ("seed.x=1", "seed"),
     ],

@@ -171,6 +171,15 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(data: Path, tmp_path:
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
+def test_a_run_that_goes_on_from_another_network_is_told_of_it_first(
+    data: Path, tmp_path: Path
+) -> None:
+    """Not of the crops, which that one would not take."""
+    run(install("audio"), data, tmp_path / "run", "optim.steps=1", "save_every=1")
+    with pytest.raises(AvsrError, match=r"another recipe: .*init = \"default\" \(was \"small-au"):
+        run("default", data, tmp_path / "run", "optim.steps=1", "save_every=1", resume=True)
+
+
 def test_what_was_trained_is_scored_installed_and_trained_on_again(
     data: Path, tmp_path: Path
 ) -> None:
@@ -232,6 +241,8 @@ def test_clips_that_it_cannot_learn_are_named(tmp_path: Path) -> None:
         run(install("audio"), data, tmp_path / "run")
     assert "1 with characters that the model lacks (\u00e9)" in str(caught.value)
     assert "1 too long for this network (such as clip1)" in str(caught.value)
+    assert "prepare --label-for MODEL" in str(caught.value)
+    assert "init" not in str(caught.value)  # without it there is no network
     assert "16.0 s are too long for this network, which takes 15 s" in (
         tmp_path / "run" / "dropped.txt"
     ).read_text("utf-8")

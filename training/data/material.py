@@ -86,7 +86,10 @@ def collect(
                         add(found.clip)
             tell(number + 1, len(sources))
     if not seen:
-        why = "no text was sure enough" if labels and not used else "there are no lips in them"
+        why = "there are no lips in them"
+        if labels and not used:
+            surest = max(found.confidence for found in labels)
+            why = f"no text was sure enough (the surest is {surest:.2f})"
         raise AvsrError(
             f"nothing to adapt to in {len(sources)} recordings: {why}; give others, put texts "
             "beside them, or lower --min-confidence"

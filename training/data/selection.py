@@ -30,7 +30,10 @@ WANTS = {
 }
 LOSSES = {
     "without a text": "give them texts",
-    "with characters that the model lacks": "leave init out or spell the texts in its characters",
+    "with characters that the model lacks": (
+        "spell the texts in its characters, as avsr prepare --label-for MODEL does with those of a "
+        "recogniser"
+    ),
     "too short for their texts": (
         "look whether text and clip belong together, or set model.outputs_per_frame higher"
     ),

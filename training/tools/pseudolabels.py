@@ -3,7 +3,7 @@ believed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,41 +15,81 @@ from avsr.training.data.spelling import respelt
 
 BY = "labelled_by"  # in a clip's json and in the index: who gave it its text
 TAKEN = ("split", "source", "note")  # of a clip's json, what goes on with it
+LIMITS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # of the confidence, for comparison
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a recogniser made of a clip whose text is known.
+
+    Attributes:
+        confidence: of its least sure piece; 0 where nothing was heard.
+        text: what is said.
+        said: what the recogniser made of it.
+    """
+
+    confidence: float
+    text: str
+    said: str
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What became of the clips.
+    """What became of the clips, and what would have with another limit.
 
     Attributes:
         recogniser: its name.
         least: confidence from which on a text was kept.
-        known: clips that had a text; they keep it.
-        kept: clips, or pieces of long ones, whose text was sure enough.
-        tried: all of those without a known text.
-        believed: of the clips with a known text, those that would have been kept.
-        error: word error rate of the recogniser on these; None where there are none.
+        tried: confidence of each clip, or piece of a long one, that had no text; 0 where nothing
+            was heard.
+        known: the clips that had a text; they keep it.
     """
 
     recogniser: str
     least: float
-    known: int
-    kept: int
-    tried: int
-    believed: int
-    error: ErrorRate | None
+    tried: Sequence[float]
+    known: Sequence[Heard]
 
     def __str__(self) -> str:
-        share = f" ({self.kept / self.tried:.0%})" if self.tried else ""
-        text = f"{self.recogniser} is sure of {self.kept} of {self.tried} clips without text{share}"
-        if self.error is None or self.error.rate is None:
+        text = f"{self.recogniser} is sure of {self._kept(self.least, ' clips without text')}"
+        if not self.known:
             return f"{text}; no clip has a known text to tell how far to believe it"
-        assert self.error.low is not None
-        assert self.error.high is not None
-        return (
-            f"{text}; of {self.known} with a known text it would keep {self.believed}, at "
-            f"{self.error.rate:.1%} word errors [{self.error.low:.1%}, {self.error.high:.1%}]"
-        )
+        believed = self._believed(self.least)
+        return f"{text}; of {len(self.known)} with a known text it would keep {believed}"
+
+    def comparison(self) -> list[str]:
+        """What other limits would keep, a line each."""
+        lines = []
+        for least in LIMITS:
+            line = f"--min-confidence {least:g}: {self._kept(least)}"
+            if self.known:
+                line += f"; of {len(self.known)} with a known text {self._believed(least)}"
+            lines.append(line)
+        return lines
+
+    def _kept(self, least: float, what: str = "") -> str:
+        """How many of the clips without a known text are kept from a confidence on."""
+        kept = sum(_is_sure(confidence, least) for confidence in self.tried)
+        share = f" ({kept / len(self.tried):.0%})" if self.tried else ""
+        return f"{kept} of {len(self.tried)}{what}{share}"
+
+    def _believed(self, least: float) -> str:
+        """The same of the clips with a known text, and the word error rate on these."""
+        sure = [heard for heard in self.known if _is_sure(heard.confidence, least)]
+        if not sure:
+            return "0"
+        error = wer([heard.text for heard in sure], [heard.said for heard in sure])
+        return f"{len(sure)}{_told(error)}"
+
+
+def _is_sure(confidence: float, least: float) -> bool:
+    return bool(confidence) and confidence >= least
+
+
+def _told(error: ErrorRate) -> str:
+    if error.rate is None:
+        return ""
+    return f", at {error.rate:.1%} word errors [{error.low:.1%}, {error.high:.1%}]"
 
 
 def relabel(
@@ -76,8 +116,8 @@ def relabel(
     Raises:
         AvsrError: a clip cannot be read, or the folder holds shards already.
     """
-    pairs: list[tuple[str, str]] = []  # a known text, and what the recogniser is sure of
-    known = tried = kept = 0
+    known: list[Heard] = []
+    tried: list[float] = []
     skipped: list[dict[str, str]] = list(source.info.get("skipped", []))
     writer = ShardWriter(dst)
     for i in range(len(source)):
@@ -89,11 +129,11 @@ def relabel(
         ]
         if clip.text is not None:
             writer.add(clip, taken)
-            known += 1
-            if labels and all(found.kept for found in labels):
-                pairs.append((clip.text, " ".join(found.clip.text or "" for found in labels)))
+            said = " ".join(found.clip.text or "" for found in labels)
+            sure = min((found.confidence for found in labels), default=0.0)
+            known.append(Heard(sure, clip.text, said))
         for found in labels if clip.text is None else ():
-            tried, kept = tried + 1, kept + found.kept
+            tried.append(found.confidence)
             if found.kept:
                 by = {BY: recogniser.name, "confidence": round(found.confidence, 3)}
                 writer.add(replace(found.clip, start_s=clip.start_s), {**taken, **by})
@@ -101,8 +141,7 @@ def relabel(
                 why = f"{recogniser.name} is not sure of its text ({found.confidence:.2f})"
                 skipped.append({"source": found.clip.id, "reason": why})
         tell(i + 1, len(source))
-    error = wer(*map(list, zip(*pairs, strict=True))) if pairs else None
-    summary = Summary(recogniser.name, least, known, kept, tried, len(pairs), error)
+    summary = Summary(recogniser.name, least, tried, known)
     told = {"recogniser": recogniser.name, "sha256": recogniser.sha256, "summary": str(summary)}
     crops = {"crops": source.crops, "made_from": source.info.get("made_from")}
     writer.close(skipped, **crops, **{BY: told})

@@ -222,6 +222,8 @@ def test_missing_file_and_folder(tmp_path: Path, cache: Path):
         checkpoint.load(tmp_path / "none.safetensors")
     with pytest.raises(AvsrError, match="is a folder"):
         checkpoint.load(tmp_path)
+    with pytest.raises(AvsrError, match="model http://host/none: a URL: fetch it"):
+        checkpoint.load("http://host/none")
 
 
 def test_names(file: Path, cache: Path):

@@ -51,6 +51,10 @@ def test_shards_say_who_gave_their_texts(tmp_path):
         "namer is sure of 1 of 2 clips without text (50%); of 3 with a known text it would keep 2, "
         "at 50.0% word errors ["
     )
+    lines = summary.comparison()
+    assert lines[-1].startswith(
+        "--min-confidence 0.95: 1 of 2 (50%); of 3 with a known text 2, at 50.0% word errors ["
+    )
     index = ShardIndex(tmp_path / "dst")
     texts = {entry.id: entry.text for entry in index.entries}
     assert texts == {"blue-95": "blue", "green-99": "green", "white-97": "wide", "bin-10": "set"}
@@ -75,7 +79,9 @@ def test_a_folder_without_texts(tmp_path, monkeypatch, capsys):
     dst = tmp_path / "dst"
     command = ["prepare", "folder", str(tmp_path / "src"), str(dst), "--workers", "0"]
     assert cli.main([*command, "--label-with", "namer"]) == 0
-    assert "namer is sure of 1 of 2 clips without text (50%)" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "namer is sure of 1 of 2 clips without text (50%)" in out
+    assert "--min-confidence 0.5: 1 of 2 (50%); of 1 with a known text 1, at 0.0%" in out
     assert sorted(entry.text for entry in ShardIndex(dst).entries) == ["blue", "green"]
     assert cli.main([*command, "--label-with", "namer"]) == 2
     assert "holds shards already" in capsys.readouterr().err
