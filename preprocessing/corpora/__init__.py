@@ -105,12 +105,28 @@ def below(path: Path, root: Path) -> str:
 
 
 def contents(folder: Path, most: int = 6) -> str:
-    """What lies in a folder, in a few words (`main/, train.txt, ...`), for the line about one that
-    is laid out otherwise."""
-    visible = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    """What lies in a folder, in a few words (`main/, readme.txt, such as main/1/00001.mp4`), for
+    the line about one that is laid out otherwise."""
+    visible = _visible(folder)
     names = [plain(path.name) + ("/" if path.is_dir() else "") for path in visible]
     shown = names[:most] + (["..."] if len(names) > most else [])
+    deeper = next((file for path in visible if (file := _first_file(path))), None)
+    if deeper is not None:
+        shown.append(f"such as {plain(below(deeper, folder))}")
     return ", ".join(shown) if shown else "nothing"
+
+
+def _first_file(folder: Path) -> Path | None:
+    """The first file of a tree; None where there is none, and for a file."""
+    for top, folders, names in os.walk(folder):
+        folders.sort()
+        if visible := [name for name in sorted(names) if not name.startswith(".")]:
+            return Path(top, visible[0])
+    return None
+
+
+def _visible(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
 
 
 def plain(name: str) -> str:

@@ -10,9 +10,8 @@ Layout, as unpacked from its usual archives:
     SRC/align/s1/bbaf2n.align    or SRC/alignments/s1/, or SRC/s1/align/: start end word, 25000
                                  units a second
     SRC/train.txt, SRC/val.txt   optional (also test.txt): one `bbaf2n` or `s1/bbaf2n` a line; other
-    names of a
-                                 split (validation.txt, Dev.txt) and suffixes of clips (bbaf2n.mpg)
-                                 are understood
+                                 names of a split (validation.txt, Dev.txt) and suffixes of clips
+                                 (bbaf2n.mpg) are understood
 
 Splits: what the lists say, or those of Assael et al., LipNet (arXiv:1611.01599), by their names:
 

@@ -94,7 +94,7 @@ def _read_splits(root: Path, top: Path) -> dict[str, tuple[str, str | None]]:
         if path is None:
             raise AvsrError(
                 f"{root}: main holds clips of all splits; looked for the lists train.txt, val.txt "
-                f"and test.txt, found {contents(root)} without {split}.txt; put it there"
+                f"and test.txt, found no {split}.txt but {contents(root)}; put it there"
             )
         for name, tag in read_list(path).items():
             if name in found:

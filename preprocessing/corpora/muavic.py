@@ -82,6 +82,8 @@ def _segments(texts: Path, videos: Path, language: str) -> list[Item]:
     """
     part = texts.parent.name
     lines = _lines(texts / "segments")
+    if not lines:
+        raise AvsrError(f"{texts / 'segments'}: names no segment; fetch it again")
     said = _lines(texts / f"{part}.{language}")
     if len(lines) != len(said):
         raise AvsrError(
@@ -135,4 +137,5 @@ def _lines(path: Path) -> list[str]:
     try:
         return read_text(path).splitlines()
     except (ValueError, OSError) as error:
-        raise AvsrError(f"{path}: cannot be read ({error}); fetch it again") from error
+        why = getattr(error, "strerror", None) or error
+        raise AvsrError(f"{path}: cannot be read ({why}); fetch it again") from error

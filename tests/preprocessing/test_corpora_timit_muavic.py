@@ -132,6 +132,9 @@ def test_muavic_lists_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     put(folder / "segments", "a_0 a 0 1\na_1 a one 2\n")
     with pytest.raises(AvsrError, match="'a_1 a one 2' is not `SEGMENT TALK START END`"):
         muavic.list_items(tmp_path)
+    put(folder / "segments")
+    with pytest.raises(AvsrError, match="names no segment; fetch it again"):
+        muavic.list_items(tmp_path)
 
 
 def test_muavic_wrong_layout_says_what_was_looked_for_and_found(tmp_path: Path) -> None:
