@@ -1,10 +1,12 @@
 # Set-up and checks from a bare clone: `make demo` and `make test` need Python 3.11 or newer, make, and nothing else.
 #   make demo PYTHON=python3.12     another Python for the virtual environment
 #   make test ARGS="-k wer -x"      more arguments for pytest
+#   make test JOBS=4                in four processes; 0: in this one, for a debugger
 
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+JOBS ?= 2
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
@@ -13,7 +15,7 @@ STAMP := $(VENV)/.installed
 
 help:
 	@echo "make demo       set up, then make a talking-head clip and turn it into words"
-	@echo "make test       set up, then run the whole test suite"
+	@echo "make test       set up, then run the whole test suite, in two processes"
 	@echo "make install    set up only: virtual environment $(VENV), packages, avsr itself"
 	@echo "make lint       ruff: rules and formatting"
 	@echo "make typecheck  mypy"
@@ -25,7 +27,7 @@ demo: $(STAMP)
 	$(BIN)/avsr demo
 
 test: $(STAMP)
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

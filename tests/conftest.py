@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 BLANK = "<blank>"
 ROOT = Path(__file__).resolve().parent.parent
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # others test beside it: no threads that wait for cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
