@@ -11,12 +11,20 @@ import typer
 
 from avsr.base.console import log, printable, progress
 from avsr.base.errors import AvsrError
-from avsr.cli.options import DeviceOption, ModelArgument, OverwriteOption, SeedOption
+from avsr.cli.options import (
+    DeviceOption,
+    KeepOption,
+    ModelArgument,
+    OverwriteOption,
+    SeedOption,
+    least_of,
+)
 
 if TYPE_CHECKING:
     from avsr.recognisers.base import Recogniser
     from avsr.training.data.labels import Label
 
+LEAST = 0.8  # confidence of a text that is used
 ADAPTER, LABELS = "adapter.safetensors", "labels.tsv"
 ELSEWHERE = "choose another with --out"
 
@@ -37,8 +45,12 @@ LabelsOption = Annotated[
     ),
 ]
 ConfidenceOption = Annotated[
-    float,
-    typer.Option(min=0, max=1, help="What is less sure is left out, where texts are recognised."),
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        help=f"Where texts are recognised: what is less sure is left out; {LEAST} by default.",
+    ),
 ]
 StepsOption = Annotated[int, typer.Option(min=1, metavar="N", help="Of training.")]
 RankOption = Annotated[int, typer.Option(min=1, max=256, metavar="R", help="Size of the changes.")]
@@ -50,7 +62,8 @@ def adapt(
     videos: VideosArgument,
     out: OutOption,
     labels: LabelsOption = None,
-    min_confidence: ConfidenceOption = 0.8,
+    min_confidence: ConfidenceOption = None,
+    keep: KeepOption = None,
     steps: StepsOption = 60,
     rank: RankOption = 4,
     lr: RateOption = 2e-3,
@@ -69,7 +82,7 @@ def adapt(
     from avsr.training.data.material import collect
     from avsr.training.data.spelling import speller
 
-    target = out / ADAPTER
+    target, least = out / ADAPTER, least_of(min_confidence, keep, LEAST)
     outputs.refuse([target, out / LABELS], [checkpoint.resolve(model)], overwrite=overwrite)
     outputs.check_place(out, ELSEWHERE)
     base = ours.load(model, device)
@@ -85,9 +98,10 @@ def adapt(
                 videos,
                 shards,
                 labeller,
-                min_confidence,
+                least,
                 speller(base.config),
                 relabel=labels is not None,
+                share=keep,
                 tell=tell,
             )
         log(f"{material.clips} clips, {material.seconds:.0f} s{_told(material.labels)}")

@@ -131,6 +131,16 @@ LimitOption = Annotated[
 SeedOption = Annotated[
     int, typer.Option(min=0, metavar="S", help="Of draws and noise: same seed, same result.")
 ]
+KeepOption = Annotated[
+    float | None,
+    typer.Option(
+        "--keep",
+        min=0.01,
+        max=1,
+        metavar="SHARE",
+        help="In place of --min-confidence: this share of the recognised texts, the surest ones.",
+    ),
+]
 LayoutOption = Annotated[
     str,
     typer.Option(
@@ -176,6 +186,17 @@ MemoryOption = Annotated[
         rich_help_panel=MANY,
     ),
 ]
+
+
+def least_of(min_confidence: float | None, keep: float | None, usual: float) -> float:
+    """The confidence from which on texts are kept, where no share is asked for.
+
+    Raises:
+        UsageError: both are given.
+    """
+    if min_confidence is not None and keep is not None:
+        raise UsageError("--keep stands in place of --min-confidence: leave one of the two out")
+    return usual if min_confidence is None else min_confidence
 
 
 def adapted(model: str, adapter: Path | None) -> str:

@@ -11,11 +11,12 @@ import typer
 
 from avsr.base.console import note, printable, progress
 from avsr.base.errors import UsageError
-from avsr.cli.options import Corpus, Crops, Engine, EngineOption, Splits
+from avsr.cli.options import Corpus, Crops, Engine, EngineOption, KeepOption, Splits, least_of
 
 if TYPE_CHECKING:
     from avsr.recognisers.protocol import Recogniser
 
+LEAST = 0.9  # confidence of a text that is kept
 UNLABELLED = "unlabelled"  # in DST: the shards before a recogniser gave them texts
 
 CorpusArgument = Annotated[
@@ -87,8 +88,10 @@ SpellingOption = Annotated[
     ),
 ]
 ConfidenceOption = Annotated[
-    float,
-    typer.Option(min=0, max=1, help="With --label-with: what is less sure is left out."),
+    float | None,
+    typer.Option(
+        min=0, max=1, help=f"With --label-with: what is less sure is left out; {LEAST} by default."
+    ),
 ]
 MaxSkippedOption = Annotated[
     float,
@@ -113,7 +116,8 @@ def prepare(
     report: ReportOption = False,
     label_with: LabelOption = None,
     label_for: SpellingOption = None,
-    min_confidence: ConfidenceOption = 0.9,
+    min_confidence: ConfidenceOption = None,
+    keep: KeepOption = None,
     max_skipped: MaxSkippedOption = 0.2,
 ) -> None:
     """Cut a corpus into shards of lips and sound, ready to train on. Run it again to go on after a
@@ -128,6 +132,7 @@ def prepare(
     labelled, recogniser = dst, None
     if label_for is not None and label_with is None:
         raise UsageError("--label-for says how the texts of --label-with are written: give both")
+    least = least_of(min_confidence, keep, LEAST)
     spell = _spelling_of(label_for)
     if label_with is not None:
         recogniser = _recogniser_of_labels(corpus, dst, label_with)
@@ -157,7 +162,7 @@ def prepare(
         _report(dst)
     print(*map(printable, str(summary).splitlines()), sep="\n")
     if recogniser is not None:
-        _label(dst, labelled, recogniser, min_confidence, spell)
+        _label(dst, labelled, recogniser, least, keep, spell)
 
 
 def _recogniser_of_labels(corpus: Corpus, dst: str, name: str) -> Recogniser:
@@ -190,7 +195,12 @@ def _spelling_of(model: str | None) -> Callable[[str], str]:
 
 
 def _label(
-    src: str, dst: str, recogniser: Recogniser, least: float, spell: Callable[[str], str]
+    src: str,
+    dst: str,
+    recogniser: Recogniser,
+    least: float,
+    share: float | None,
+    spell: Callable[[str], str],
 ) -> None:
     """Gives texts to the clips in SRC that have none, as shards in DST."""
     from avsr.preprocessing.shards import ShardIndex
@@ -199,7 +209,7 @@ def _label(
     source = ShardIndex(src)
     source.require_crops(recogniser.crops, recogniser.name)
     with progress(f"labels of {recogniser.name}", unit="clips") as tell:
-        told = relabel(source, Path(dst), recogniser, least, spell, tell)
+        told = relabel(source, Path(dst), recogniser, least, spell, tell, share)
     print(printable(f"{told}; in {dst}"), *told.comparison(), sep="\n")
 
 

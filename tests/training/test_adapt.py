@@ -185,3 +185,6 @@ def test_nothing_to_adapt_to_is_one_line(model, tmp_path, capsys):
     assert cli.main([str(word) for word in command]) == 1
     assert "no text was sure enough (the surest is 0." in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
+    command = [*command[:-2], "--keep", "1", "--steps", "1"]  # whatever it is sure of
+    assert cli.main([str(word) for word in command]) == 0
+    assert "1 of 1 recognised texts" in capsys.readouterr().err

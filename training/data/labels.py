@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -32,6 +33,25 @@ class Label:
     confidence: float
     kept: bool
     known: str | None = None
+
+    def judged(self, least: float) -> Label:
+        """The same by another limit: what says nothing is never kept."""
+        return replace(self, kept=bool(self.clip.words) and self.confidence >= least)
+
+
+def limit_of(confidences: Sequence[float], least: float, share: float | None) -> float:
+    """The confidence from which on texts are kept.
+
+    Args:
+        confidences: of all texts that there are.
+        least: the limit where no share is asked for.
+        share: in (0, 1], of the texts that are kept, the surest ones: for a recogniser that is
+            seldom sure though it is right.
+    """
+    if share is None or not confidences:
+        return least
+    ranked = sorted(confidences, reverse=True)
+    return ranked[math.ceil(share * len(ranked)) - 1]
 
 
 def label(clips: Iterable[Clip], recogniser: Recogniser, least: float) -> Iterator[Label]:

@@ -14,7 +14,7 @@ from avsr.preprocessing.reader import load_clip, stream_clips
 from avsr.preprocessing.recordings import MEDIA_SUFFIXES, media_below
 from avsr.preprocessing.shards import INDEX, ShardIndex, ShardWriter
 from avsr.recognisers.protocol import Recogniser
-from avsr.training.data.labels import Label, label
+from avsr.training.data.labels import Label, label, limit_of
 from avsr.training.data.spelling import respelt
 
 LONGEST_S = 30.0  # of a video with one text
@@ -43,6 +43,7 @@ def collect(
     least: float,
     spell: Callable[[str], str],
     relabel: bool = False,
+    share: float | None = None,
     tell: Callable[[float, float], None] = lambda done, of: None,
 ) -> Material:
     """Writes the clips of one person as shards, each with a text.
@@ -54,6 +55,7 @@ def collect(
         least: its confidence from which on a text is kept.
         spell: how texts are written for the model that is adapted.
         relabel: it gives texts to clips that have one, too.
+        share: of the texts that it gives, what is kept in place of what ``least`` says.
         tell: told how many of the paths are done, and of how many.
 
     Raises:
@@ -61,7 +63,8 @@ def collect(
     """
     forget_listings()
     sources = [source for path in paths for source in _sources(path)]
-    used, seconds, seen, labels = 0, 0.0, 0, []
+    used, seconds, seen = 0, 0.0, 0
+    labels: list[Label] = []
     with ShardWriter(dst) as writer:
 
         def add(clip: Clip) -> None:
@@ -80,11 +83,13 @@ def collect(
                 else:
                     unknown.append(clip)
             if unknown:
-                for found in label(unknown, recogniser(), least):
-                    labels.append(found)
-                    if found.kept:
-                        add(found.clip)
+                labels += label(unknown, recogniser(), 0.0)
             tell(number + 1, len(sources))
+        least = limit_of([found.confidence for found in labels], least, share)
+        labels = [found.judged(least) for found in labels]
+        for found in labels:
+            if found.kept:
+                add(found.clip)
     if not seen:
         why = "there are no lips in them"
         if labels and not used:

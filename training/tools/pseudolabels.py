@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from avsr.eval.metrics.wer import ErrorRate, wer
+from avsr.preprocessing.clip import FPS, Clip, WordTimes
 from avsr.preprocessing.shards import ShardIndex, ShardWriter
 from avsr.recognisers.protocol import Recogniser
-from avsr.training.data.labels import label
+from avsr.training.data.labels import label, limit_of
 from avsr.training.data.spelling import respelt
 
 BY = "labelled_by"  # in a clip's json and in the index: who gave it its text
@@ -82,6 +83,31 @@ class Summary:
         return f"{len(sure)}{_told(error)}"
 
 
+@dataclass(frozen=True)
+class _Found:
+    """A label without its sound and lips, so that those of a whole corpus fit into memory."""
+
+    id: str
+    start_s: float
+    frames: int
+    confidence: float
+    text: str
+    words: WordTimes | None
+
+    @classmethod
+    def of(cls, clip: Clip, confidence: float, spell: Callable[[str], str]) -> _Found:
+        written = respelt(clip, spell)
+        text = written.text or ""
+        return cls(clip.id, clip.start_s, clip.frames, confidence, text, written.words)
+
+    def cut(self, clip: Clip) -> Clip:
+        """Its part of the clip that it was found in, with its text."""
+        first = round((self.start_s - clip.start_s) * FPS)
+        piece = clip.window(first, first + self.frames)
+        piece = replace(piece, start_s=clip.start_s)
+        return replace(piece, id=self.id, text=self.text, words=self.words)
+
+
 def _is_sure(confidence: float, least: float) -> bool:
     return bool(confidence) and confidence >= least
 
@@ -99,6 +125,7 @@ def relabel(
     least: float,
     spell: Callable[[str], str] = str,
     tell: Callable[[float, float], None] = lambda done, of: None,
+    share: float | None = None,
 ) -> Summary:
     """Writes prepared clips anew, with texts where they had none.
 
@@ -111,38 +138,40 @@ def relabel(
         recogniser: of any family.
         least: confidence in [0, 1] from which on its text is kept.
         spell: how its texts are written; as it writes them by default.
-        tell: told how many clips are done, and of how many.
+        tell: told how much is done, and of how much.
+        share: of the clips without a text, what is kept in place of what ``least`` says.
 
     Raises:
         AvsrError: a clip cannot be read, or the folder holds shards already.
     """
-    known: list[Heard] = []
-    tried: list[float] = []
-    skipped: list[dict[str, str]] = list(source.info.get("skipped", []))
     writer = ShardWriter(dst)
+    found, total = [], 2 * len(source)
     for i in range(len(source)):
+        labels = label([source.load(i)], recogniser, 0.0)
+        found.append([_Found.of(one.clip, one.confidence, spell) for one in labels])
+        tell(i + 1, total)
+    told = [entry.text is not None for entry in source.entries]
+    tried = [one.confidence for i, pieces in enumerate(found) if not told[i] for one in pieces]
+    least = limit_of(tried, least, share)
+    known: list[Heard] = []
+    skipped: list[dict[str, str]] = list(source.info.get("skipped", []))
+    for i, pieces in enumerate(found):
         clip, meta = source.load(i), source.meta(i)
         taken = {name: meta[name] for name in TAKEN if name in meta}
-        labels = [
-            replace(found, clip=respelt(found.clip, spell))
-            for found in label([clip], recogniser, least)
-        ]
         if clip.text is not None:
             writer.add(clip, taken)
-            said = " ".join(found.clip.text or "" for found in labels)
-            sure = min((found.confidence for found in labels), default=0.0)
-            known.append(Heard(sure, clip.text, said))
-        for found in labels if clip.text is None else ():
-            tried.append(found.confidence)
-            if found.kept:
-                by = {BY: recogniser.name, "confidence": round(found.confidence, 3)}
-                writer.add(replace(found.clip, start_s=clip.start_s), {**taken, **by})
+            sure = min((one.confidence for one in pieces), default=0.0)
+            known.append(Heard(sure, clip.text, " ".join(one.text for one in pieces)))
+        for one in pieces if clip.text is None else ():
+            if _is_sure(one.confidence, least):
+                by = {BY: recogniser.name, "confidence": round(one.confidence, 3)}
+                writer.add(one.cut(clip), {**taken, **by})
             else:
-                why = f"{recogniser.name} is not sure of its text ({found.confidence:.2f})"
-                skipped.append({"source": found.clip.id, "reason": why})
-        tell(i + 1, len(source))
+                why = f"{recogniser.name} is not sure of its text ({one.confidence:.2f})"
+                skipped.append({"source": one.id, "reason": why})
+        tell(len(source) + i + 1, total)
     summary = Summary(recogniser.name, least, tried, known)
-    told = {"recogniser": recogniser.name, "sha256": recogniser.sha256, "summary": str(summary)}
+    by_whom = {"recogniser": recogniser.name, "sha256": recogniser.sha256, "summary": str(summary)}
     crops = {"crops": source.crops, "made_from": source.info.get("made_from")}
-    writer.close(skipped, **crops, **{BY: told})
+    writer.close(skipped, **crops, **{BY: by_whom})
     return summary

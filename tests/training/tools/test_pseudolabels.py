@@ -87,6 +87,22 @@ def test_a_folder_without_texts(tmp_path, monkeypatch, capsys):
     assert "holds shards already" in capsys.readouterr().err
 
 
+def test_the_surest_share_is_kept_however_unsure_the_recogniser_is(tmp_path, capsys):
+    with ShardWriter(tmp_path / "src") as writer:
+        for id in ("blue-31", "red-12", "green-22", "white-35"):
+            writer.add(make(id))
+        writer.add(make("bin-99", "bin"))
+    summary = relabel(ShardIndex(tmp_path / "src"), tmp_path / "dst", Namer(), 0.9, share=0.5)
+    assert "of 2 of 4 clips without text (50%); of 1 with a known text it would" in str(summary)
+    index = ShardIndex(tmp_path / "dst")
+    assert {entry.text for entry in index.entries} == {"blue", "white", "bin"}
+    assert index.load(0).words == (("blue", 0.0, 0.2),)
+    command = ["prepare", "folder", str(tmp_path), str(tmp_path / "new"), "--label-with", "default"]
+    assert cli.main([*command, "--keep", "0.5", "--min-confidence", "0.5"]) == 2
+    assert "leave one of the two out" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
 def test_texts_are_written_as_the_model_writes_that_will_be_trained(tmp_path):
     with ShardWriter(tmp_path / "src") as writer:
         writer.add(make("F2.-95"))
