@@ -53,11 +53,13 @@ class Person:
         id: number in order of first appearance, from left to right where several appear at once.
         tracks: in order of time.
         guessed: those of them that were joined without evidence but that nobody else was there.
+        row: "top", "middle" or "bottom" where others are above or below them; else "".
     """
 
     id: int = -1
     tracks: list[FaceTrack] = field(default_factory=list)
     guessed: list[FaceTrack] = field(default_factory=list)
+    row: str = ""
 
     @cached_property
     def duration(self) -> int:
@@ -79,10 +81,15 @@ class Person:
         return self.duration * self.size
 
     @property
-    def side(self) -> str:
-        """Where in the picture they are: left, middle or right."""
+    def column(self) -> str:
+        """left, middle or right."""
         (width, _), x = self.tracks[0].picture, self.centre[0]
         return "left" if x < 0.4 * width else "right" if x > 0.6 * width else "middle"
+
+    @property
+    def side(self) -> str:
+        """Where in the picture they are, such as "left"; "top left" where somebody is below."""
+        return f"{self.row} {self.column}".strip()
 
 
 def _weight(track: FaceTrack) -> float:
@@ -127,7 +134,24 @@ def find_persons(tracks: Sequence[FaceTrack]) -> list[Person]:
         person.id = number
         person.guessed = _unproven(person) if person.guessed else []
         person.tracks.sort(key=lambda track: (track.first, track.id))
+    for person in persons:
+        person.row = _row(person, persons)
     return persons
+
+
+def _row(person: Person, persons: Sequence[Person]) -> str:
+    """Where somebody is among those who are over or under them at the same time."""
+    longest, above, below = max(person.tracks, key=_weight), False, False
+    for other in persons:
+        if other is person or other.column != person.column:
+            continue
+        lower = float(other.centre[1] - person.centre[1])
+        together = any(_overlap(longest, track) > OVERLAP for track in other.tracks)
+        above |= together and lower < -person.size
+        below |= together and lower > person.size
+    if above and below:
+        return "middle"
+    return "top" if below else "bottom" if above else ""
 
 
 def _unproven(person: Person) -> list[FaceTrack]:

@@ -110,7 +110,9 @@ def findings(of: Examination) -> list[Finding]:
     if of.talk is not None:
         found.append(_talk(of.talk))
     if of.sound is None:
-        found.append(Finding("no-sound", "problem", "no sound that can be read"))
+        there = any(stream.kind == "audio" for stream in of.streams)
+        text = "no sound that can be read" if there else "no sound track"
+        found.append(Finding("no-sound", "problem", text))
     else:
         found += _sound(of.sound, lips=of.faces is not None and of.faces.readable > 0)
     return [*found, *_speech(of)]
@@ -236,7 +238,7 @@ def _speech(of: Examination) -> Iterator[Finding]:
         if speech.voice:
             text += ": something covers it, or it is another who speaks"
         yield Finding("still-lips", "note", text)
-    elif speech.mouthed is not None and speech.mouthed < MOUTHED:
+    elif speech.mouthed is not None and speech.mouthed < MOUTHED and not _others_speak(of):
         text = f"the mouth moves in only {speech.mouthed:.0%} of the time that a voice is heard"
         also = ": perhaps something covers it, or others speak as well"
         yield Finding("covered", "note", text + also)
@@ -254,6 +256,13 @@ def _speech(of: Examination) -> Iterator[Finding]:
         yield Finding("language", kind, text)
 
 
+def _others_speak(of: Examination) -> bool:
+    """Whether voices are heard that are not those of the lips that are read: then no mouth moves
+    with all of them, and none need be covered."""
+    talk = of.talk
+    return talk is not None and (len(talk.talkers) > 1 or talk.off_screen_s >= LONG_S)
+
+
 def _offset(of: Examination) -> Iterator[Finding]:
     offset = of.speech.offset
     if offset is None:
@@ -261,7 +270,8 @@ def _offset(of: Examination) -> Iterator[Finding]:
     fit = f"cosine {offset.score:.2f}, {offset.confidence:.2f} above the other lags"
     if not is_certain(offset):
         text = f"whether sound and lips are synchronised cannot be told ({fit})"
-        text += ": something may cover the mouth, or another may speak"
+        if not _others_speak(of):
+            text += ": something may cover the mouth, or another may speak"
         yield Finding("offset-unsure", "note", text)
     elif abs(offset.frames) <= HARMLESS_FRAMES:
         text = f"sound and lips are synchronised to within 0.08 s ({fit})"
@@ -284,12 +294,12 @@ def advise(of: Examination, there: Models) -> Advice:
         seen = False  # the lips of others would only do harm
     modality = "av" if heard and seen else "audio" if heard else "video"
     why = {
-        "av": "a voice is heard and lips can be read: who uses both makes fewest errors",
-        "audio": "a voice is heard and no moving lips can be read",
-        "video": "lips move and no voice is heard",
+        "av": "sound and lips together: a voice is heard, and lips can be read",
+        "audio": "sound alone: a voice is heard, and no moving lips can be read",
+        "video": "lips alone: lips move, and no voice is heard",
     }[modality]
     if modality == "audio" and talk is not None:
-        why = "a voice is heard that fits the lips of nobody in the picture"
+        why = "sound alone: the voice fits the lips of nobody in the picture"
     insist = modality == "audio" and of.picture is not None
     insist |= modality == "video" and of.sound is not None
     tail = f" --modality {modality}" if insist else ""

@@ -171,6 +171,27 @@ def test_of_several_people_it_is_told_who_speaks(talk: Talk, option: str, told: 
     assert own == [f"avsr transcribe talk.mp4{option}"]
 
 
+def test_where_others_speak_no_mouth_is_said_to_be_covered() -> None:
+    speech = replace(GOOD.speech, mouthed=0.4, offset=offset(10, 0.3))
+    alone = replace(GOOD, speech=speech)
+    texts = {finding.code: finding.text for finding in findings(alone)}
+    assert "something may cover the mouth" in texts["offset-unsure"]
+    assert "covered" in texts
+    texts = {
+        finding.code: finding.text
+        for finding in findings(replace(alone, talk=Talk([RIGHT, LEFT], 0.0, 0.0)))
+    }
+    assert "cover" not in texts["offset-unsure"]
+    assert "covered" not in texts
+
+
+def test_a_film_without_a_sound_track_is_said_to_have_none() -> None:
+    silent = replace(GOOD, streams=(), sound=None, speech=replace(GOOD.speech, voice=0.0))
+    texts = {finding.code: finding.text for finding in findings(silent)}
+    assert texts["no-sound"] == "no sound track"
+    assert advise(silent, BUNDLED).why.startswith("lips alone")
+
+
 def test_the_language_is_given_to_a_model_that_knows_it() -> None:
     there = Models("grid-whisper", "whisper-tiny.en", None, polyglot="whisper-base")
     speech = replace(GOOD.speech, own_language=False, language=("de", 0.95))

@@ -52,12 +52,14 @@ def _track(
     *,
     height: float = 100,
     x: float = 500,
+    y: float = 0,
     shape: np.ndarray | None = ANNE,
 ) -> FaceTrack:
-    """A made-up track: a face of the given height, its mouth at x."""
+    """A made-up track: a face of the given height, its mouth at x, y."""
     points = np.zeros((1, len(POINTS), 2), np.float32)
     points[..., 0] = x
     points[:, face.CHIN, 1] = height
+    points[..., 1] += y
     frames = np.arange(first, last)
     yaw = np.zeros(len(frames), np.float32)
     return FaceTrack(
@@ -79,6 +81,17 @@ def test_one_person_over_cuts_is_one_person():
     (person,) = find_persons([_track(0, 0, 75), closer, _track(2, 150, 225)])
     assert [track.id for track in person.tracks] == [0, 1, 2]
     assert person.guessed == []
+
+
+def test_of_four_faces_each_is_told_by_its_row_and_column() -> None:
+    places = [(x, y) for y in (100, 600) for x in (200, 800)]
+    others = [_like(ANNE, 1.5 * OTHER) for _ in places]
+    four = [_track(n, 0, 75, x=x, y=y, shape=others[n]) for n, (x, y) in enumerate(places)]
+    sides = [person.side for person in find_persons(four)]
+    assert sides == ["top left", "top right", "bottom left", "bottom right"]
+    assert [person.side for person in find_persons(four[2:])] == ["left", "right"]
+    later = [four[0], _track(9, 100, 175, x=200, y=600, shape=NOBODY)]
+    assert [person.side for person in find_persons(later)] == ["left", "left"]  # another shot
 
 
 def test_a_doubtful_face_in_another_shot_is_taken_with_a_line():
