@@ -149,7 +149,11 @@ def prepare(asked: Asked, finish: Delivery) -> Callable[[Path, Tell], Transcript
 
     def transcribe(file: Path, tell: Tell) -> Transcript:
         options = asked.options | {"partial": finish.partial(file, mark)}
-        found = recogniser.transcribe(file, progress=seldom(tell), **options)
+        try:
+            found = recogniser.transcribe(file, progress=seldom(tell), **options)
+        except Exception as error:
+            finish.failed(file, error)
+            raise
         finish(file, found, recogniser)
         return found
 

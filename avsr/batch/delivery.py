@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from avsr.base import outputs
 from avsr.base.console import say, told
-from avsr.base.errors import AvsrError
+from avsr.base.errors import AvsrError, MediaError
 from avsr.base.partial import Partial
 from avsr.batch.plan import make_parent
 
@@ -77,8 +77,19 @@ class Delivery:
         try:
             self.make(file, found, recogniser, kept)
         except Exception as error:
+            self.failed(file, error)
             raise Unmade(told(error), found) from error
         if kept is not None:
+            kept.remove()
+
+    def failed(self, file: Path, error: Exception) -> None:
+        """Removes what was kept of a recording that has nothing in it for any further call.
+
+        All else may come right the next time, and what was kept is taken up then: a disk that was
+        full or away (the cause of the error says so), a limit, a recogniser that failed, an option.
+        """
+        kept = self.partial(file)
+        if kept is not None and isinstance(error, MediaError) and error.__cause__ is None:
             kept.remove()
 
     def partial(self, file: Path, asked: Callable[[], str] = str) -> Partial | None:

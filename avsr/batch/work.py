@@ -58,6 +58,7 @@ def _finished(
 ) -> Transcript | Exception:
     """The transcript, or the error that finishing ended in."""
     if isinstance(found, Exception):
+        finish.failed(file, found)
         return found
     try:
         with bar.aside():

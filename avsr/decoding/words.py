@@ -9,7 +9,7 @@ from typing import Protocol
 PAUSE_S = 1.0  # silence between two words, after which what follows stands for itself
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Word:
     """A word and when it was said, in seconds of its source; audio_weight 1 is heard, 0 is
     lip-read.

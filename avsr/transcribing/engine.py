@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from avsr.base.errors import AvsrError
+from avsr.base.errors import AvsrError, MediaError
 from avsr.base.inputs import path_of, whole_number
 from avsr.base.processes.machine import release_memory
 from avsr.decoding.words import Hypothesis, Word, join, mean
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from avsr.preprocessing.reader import ClipReader
 
 FACE_SHARE = 0.6  # of the time a video takes, for progress alone: that finding faces counts for
-TRIM_FRAMES = 60 * FPS  # after so much of a recording memory is given back
+TRIM_FRAMES = 15 * FPS  # after so much of a recording, a window or two, memory is given back
 
 Progress = Callable[[float, float], None]
 """Called with the seconds of media done and the seconds there are."""
@@ -93,7 +93,7 @@ def transcribe(
             _, present = listener.read(reader, tell)
     heard, seen = bool(present.audio.any()), bool(present.video.any())
     if only_reads and not seen:
-        raise AvsrError(f"{path}: no face found, and {recogniser.name} reads nothing else")
+        raise MediaError(f"{path}: no face found, and {recogniser.name} reads nothing else")
     # that there are no lips is no loss to who does not read them
     warnings = [] if only_hears else _missing(path, modality, media, heard=heard, seen=seen)
     warnings += [*reader.faults, *reader.remarks, *listener.remarks]

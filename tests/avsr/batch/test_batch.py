@@ -363,6 +363,62 @@ def test_a_page_that_was_not_made_goes_on_with_what_was_kept_too(avsr, lecture: 
     assert Path("pages/lecture.html").is_file()
 
 
+def _raises(error: Exception):
+    def call(*_: object, **__: object) -> None:
+        raise error
+
+    return call
+
+
+def test_what_was_kept_goes_where_nothing_can_be_used(avsr, lecture: Path, monkeypatch):
+    from avsr.base.errors import MediaError
+
+    monkeypatch.setattr("avsr.transcribing.engine.written", _raises(MediaError("no sound")))
+    assert _stopped(avsr, lecture, 99, "out") == (1, SAID)
+    assert not list(Path("out").iterdir())
+
+
+def test_so_it_does_in_a_process_of_its_own(avsr, lecture: Path, monkeypatch):
+    from avsr.base.errors import MediaError
+    from avsr.batch.asked import Asked
+    from avsr.batch.children import prepare
+    from avsr.batch.delivery import Delivery
+
+    assert _stopped(avsr, lecture, 3, "out")[0] == 130
+    monkeypatch.setenv("MOST", "99")
+    asked = Asked(model="python:counted_asr:Asr")
+    folders = {lecture: Path("out")}
+    finish = Delivery([], {}, None, [], False, lambda file: [], lambda *_: None, folders)
+    monkeypatch.setattr("avsr.transcribing.engine.written", _raises(MediaError("no sound")))
+    with pytest.raises(MediaError):
+        prepare(asked, finish)(lecture, lambda at: None)
+    assert not list(Path("out").iterdir())
+
+
+def _full() -> Exception:
+    from avsr.base.errors import MediaError
+
+    error = MediaError("cannot be copied")
+    error.__cause__ = OSError("disk full")
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "left"),
+    [(None, 0), (_full(), 1), (RuntimeError("no memory"), 1), (OSError("disk full"), 1)],
+)
+def test_what_was_kept_stays_for_a_page_that_may_be_made_another_time(
+    avsr, lecture: Path, monkeypatch, error, left
+):
+    from avsr.base.errors import MediaError
+
+    failing = _raises(error or MediaError("no picture"))
+    monkeypatch.setattr("avsr.transcribing.explain.page.explain", failing)
+    assert _stopped(avsr, lecture, 99, "out", "--explain", "pages") == (1, SAID)
+    assert len(list(Path("out").glob(".*.partial.jsonl"))) == left
+    assert Path("out/lecture.json").is_file()
+
+
 @pytest.mark.slow
 def test_within_a_long_recording_it_goes_on_after_its_process_was_killed(
     avsr, lecture: Path, monkeypatch: pytest.MonkeyPatch

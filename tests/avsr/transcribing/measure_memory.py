@@ -1,16 +1,16 @@
 """How much memory a film takes that lasts longer: clips joined one after the other.
 
-    python tests/avsr/transcribing/measure_memory.py CLIP... --minutes 5 120 --modality auto
+    python tests/avsr/transcribing/measure_memory.py CLIP... --minutes 5 120 --call 'transcribe'
 
-Prints the peak of each call of `avsr transcribe`, which runs in a process of its own. With --once
-the landmarks of each different picture are found once and then remembered, in every call alike: a
-busy machine is done sooner, and all that is kept of a film stays as it is.
+Prints the peak of each call of avsr, which runs in a process of its own. With --once the landmarks
+of each different picture are found once and then remembered, in every call alike: a busy machine is
+done sooner, and all that is kept of a film stays as it is.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -50,23 +50,23 @@ def remember_faces() -> None:
     face.Landmarker.__call__ = remembered  # type: ignore[method-assign]
 
 
-def transcribed(film: Path, modality: str, once: bool, told: Any) -> None:
-    """In a process: transcribes a film; tells the peak in MB, and how long that took."""
+def called(words: list[str], once: bool, told: Any) -> None:
+    """In a process: calls avsr; tells its exit status, the peak in MB, and how long that took."""
+    from avsr.base.processes.machine import peak_memory_mb
     from avsr.cli import main
 
     if once:
         remember_faces()
     began_s = time.monotonic()
-    main(["transcribe", str(film), "--modality", modality, "-o", str(film.parent), "--overwrite"])
-    peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    told.put((peak_kb / 1024, time.monotonic() - began_s))
+    status = main(words)
+    told.put((status, peak_memory_mb(), time.monotonic() - began_s))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("clips", type=Path, nargs="+")
     parser.add_argument("--minutes", type=float, nargs="+", default=[5.0, 120.0])
-    parser.add_argument("--modality", default="auto")
+    parser.add_argument("--call", type=shlex.split, default=["transcribe"])
     parser.add_argument("--once", action="store_true")
     asked = parser.parse_args(sys.argv[1:])
     context = get_context("spawn")
@@ -74,9 +74,9 @@ if __name__ == "__main__":
         for minutes in asked.minutes:
             film, told = Path(folder) / f"{minutes:g}.mp4", context.Queue()
             join(asked.clips, minutes, film)
-            arguments = film, asked.modality, asked.once, told
-            process = context.Process(target=transcribed, args=arguments)
+            words = [*asked.call, str(film)]
+            process = context.Process(target=called, args=(words, asked.once, told))
             process.start()
-            peak_mb, took_s = told.get()
+            status, peak_mb, took_s = told.get()
             process.join()
-            print(f"{minutes:g} min: {peak_mb:.0f} MB, {took_s:.0f} s", flush=True)
+            print(f"{minutes:g} min: {peak_mb:.0f} MB, {took_s:.0f} s, status {status}", flush=True)
