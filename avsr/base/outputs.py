@@ -166,7 +166,8 @@ def write_file(path: Path, chunks: Iterable[bytes]) -> None:
     whatever happens.
 
     Raises:
-        OSError: it cannot be written, for example on a full disk; nothing is left behind then.
+        OSError: it cannot be written, for example on a full disk; names the file. Nothing is left
+            behind then.
     """
     part = unfinished(path, os.getpid())
     try:
@@ -176,6 +177,11 @@ def write_file(path: Path, chunks: Iterable[bytes]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
+    except OSError as error:
+        # a full disk names no file, and nobody knows the one beside
+        if error.filename in (None, str(part)):
+            error.filename = str(path)
+        raise
     finally:
         part.unlink(missing_ok=True)
 

@@ -12,6 +12,7 @@ import typer
 from avsr.base.console import printable, progress, say
 from avsr.base.errors import AvsrError
 from avsr.cli.options import ModelArgument, OverwriteOption, SplitOption
+from avsr.cli.transcribe import AdapterOption
 
 if TYPE_CHECKING:
     from avsr.eval.metrics.cost.exported import Agreement
@@ -72,6 +73,7 @@ def export(
     mel: MelOption = Mel.inside,
     frames: FramesOption = None,
     int8: Int8Option = False,
+    adapter: AdapterOption = None,
     data: DataOption = None,
     split: SplitOption = None,
     limit: LimitOption = 20,
@@ -83,14 +85,18 @@ def export(
     from avsr.base import outputs
     from avsr.eval.metrics.cost.exported import agreement, to_markdown
     from avsr.model import checkpoint
+    from avsr.model.adapter import apply
     from avsr.model.export import OnnxNetwork, quantise
     from avsr.model.export import export as write
 
-    outputs.refuse([out], [checkpoint.resolve(model)], overwrite=overwrite)
+    source = checkpoint.resolve(model)
+    outputs.refuse([out], [source, *([adapter] if adapter else [])], overwrite=overwrite)
     if not out.resolve().parent.is_dir():
         raise AvsrError(f"{out}: its folder does not exist: make it, or name another file")
     outputs.make_folder(out.resolve().parent, "choose another with --out")
-    network, info = checkpoint.load(model)
+    network, info = checkpoint.load(source)
+    if adapter is not None:
+        info["adapter"] = apply(network, adapter, checkpoint.weights_sha256(source))
     clips = _clips(network, data, split, limit, frames)
     with TemporaryDirectory() as scratch:
         made = Path(scratch) / "float.onnx"
@@ -108,7 +114,7 @@ def export(
         except OSError as error:
             raise AvsrError(f"{out}: cannot be written ({error.strerror})") from error
     print(to_markdown(rows))
-    size, own = out.stat().st_size / 1e6, checkpoint.resolve(model).stat().st_size / 1e6
+    size, own = out.stat().st_size / 1e6, source.stat().st_size / 1e6
     print(f"{printable(str(out))}: {size:.1f} MB (the model's own file: {own:.1f} MB)")
 
 

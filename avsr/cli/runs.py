@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from avsr.base.console import printable
+from avsr.base.console import printable, say
 from avsr.cli.options import OverwriteOption
 
 
@@ -31,7 +31,7 @@ def runs(
 
     if plot is not None:
         outputs.refuse([plot], overwrite=overwrite)
-    found = find_runs(folders)
+    found = find_runs(folders, say)
     if plot is not None:
         outputs.write(plot, [drawn(found).encode()])
     for line in table(found).splitlines():

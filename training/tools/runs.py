@@ -6,7 +6,7 @@ avsr runs runs/ --plot runs.svg
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,19 +51,35 @@ class RunFound:
         return sum(value for _, value in self.curves.get("seconds", ()))
 
 
-def find_runs(folders: Sequence[Path]) -> list[RunFound]:
+def find_runs(
+    folders: Sequence[Path], tell: Callable[[str], object] = lambda _: None
+) -> list[RunFound]:
     """The runs in folders: each is one, or holds some.
+
+    Args:
+        folders: runs, or folders of runs.
+        tell: is told why a folder of a folder of runs is left out.
 
     Raises:
         AvsrError: a folder is none and holds none, or its recipe cannot be read or is none.
     """
     found = []
     for folder in folders:
-        own = [folder, *(sorted(folder.iterdir()) if folder.is_dir() else [])]
-        runs = [path for path in own if (path / CONFIG).is_file()]
+        runs = [_read(folder)] if (folder / CONFIG).is_file() else _runs_within(folder, tell)
         if not runs:
             raise AvsrError(f"{folder}: no run and no folder of runs (none has a {CONFIG})")
-        found += [_read(path) for path in runs]
+        found += runs
+    return found
+
+
+def _runs_within(folder: Path, tell: Callable[[str], object]) -> list[RunFound]:
+    found = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if (path / CONFIG).is_file():
+            try:
+                found.append(_read(path))
+            except AvsrError as error:  # of something else: many things have a config.json
+                tell(str(error))
     return found
 
 
@@ -116,9 +132,9 @@ def _read(folder: Path) -> RunFound:
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise AvsrError(f"{folder / CONFIG}: cannot be read ({error}): leave the run out") from None
+        raise AvsrError(f"{folder / CONFIG}: cannot be read ({error}): leave it out") from None
     if not (isinstance(config, dict) and isinstance(config.get("optim"), dict)):
-        raise AvsrError(f"{folder / CONFIG}: is no recipe of a run: leave the folder out")
+        raise AvsrError(f"{folder / CONFIG}: is no recipe of a run: leave it out")
     curves: dict[str, Curve] = {}
     if (folder / BOARD).is_dir():
         events = EventAccumulator(str(folder / BOARD), size_guidance={"scalars": 0})

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import tempfile
 import time
 from collections import defaultdict
@@ -242,6 +243,7 @@ def peak_gflops(device: torch.device, precision: torch.dtype) -> float:
 def shares_by_kind(work: Callable[[], object], device: torch.device) -> dict[str, float]:
     """Shares of the time that operations took themselves, by kind."""
     cuda = device.type == "cuda"
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler tells its stages otherwise
     with profile(
         activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
     ) as profiled:

@@ -19,7 +19,7 @@ import torch
 
 from avsr.base.errors import AvsrError
 from avsr.decoding.ctc import greedy
-from avsr.model import checkpoint
+from avsr.model import adapter, checkpoint
 from avsr.model.batches import collate, compute
 from avsr.model.config import ModelConfig
 from avsr.model.export import KEY, Dense, OnnxNetwork, export, mel_of, quantise
@@ -160,21 +160,38 @@ def saved(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def adapter_file(saved: Path, tmp_path: Path) -> Path:
+    """Of the saved network; changes its output."""
+    path, sha256 = tmp_path / "adapter.safetensors", checkpoint.weights_sha256(saved)
+    weight = network().get_parameter("head.weight")
+    change = adapter.LowRank(weight, 2, torch.Generator().manual_seed(0))
+    change.up.data[1] = 3.0
+    adapter.write(path, {"head.weight": change}, {"base": "tiny", "base_sha256": sha256})
+    return path
+
+
 def test_the_command_writes_a_file_and_tells_what_it_checked(
-    avsr, saved, shards, tmp_path, monkeypatch
+    avsr, saved, adapter_file, shards, tmp_path, monkeypatch
 ):
     out = tmp_path / "tiny.onnx"
     asked = ("export", saved, "--out", out, "--data", shards, "--frames", 10, "--mel", "beside")
+    asked += ("--adapter", adapter_file)
     status, told, errors = avsr(*asked)
     assert (status, errors) == (0, "")
     rows = [line.split("|")[1].strip() for line in told.splitlines() if line.startswith("|")]
     assert rows[2:] == ["av", "audio", "video"]
     assert f"{out}: " in told
 
-    exported = OnnxNetwork(out, made_by=network())
+    adapted, base = network(), network()
+    about = adapter.apply(adapted, adapter_file, checkpoint.weights_sha256(saved))
+    exported = OnnxNetwork(out, made_by=adapted)
     assert exported.session.get_inputs()[0].shape == [1, 40, 80]
+    metadata = exported.session.get_modelmeta().custom_metadata_map[KEY]
+    assert json.loads(metadata)["info"]["adapter"] == about
     for one in CLIPS[1:]:  # shorter ones are padded
-        assert difference(network(), exported, [one]) < 1e-3
+        assert difference(adapted, exported, [one]) < 1e-3
+    assert difference(base, exported, [CLIPS[1]]) > 0.1
     with pytest.raises(AvsrError, match="one clip of 10 frames"):
         compute(exported, [CLIPS[0]], torch.device("cpu"))
 

@@ -10,6 +10,7 @@ import pytest
 
 from avsr.base.errors import AvsrError
 from avsr.base.inputs import digest
+from avsr.cli import main
 from avsr.model import checkpoint
 from avsr.training.tools.runs import find_runs, plot, table
 from avsr.training.train import train
@@ -62,6 +63,28 @@ def test_runs_of_one_seed_are_one_run_and_are_told_beside_others(
     assert plot(found).startswith("<svg")
     with pytest.raises(AvsrError, match=r"no run and no folder of runs"):
         find_runs([data[0]])
+
+
+def test_what_is_beside_runs_is_told_and_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, config in (
+        ("a", '{"optim": {"steps": 9}}'),
+        ("b", '{"architectures": []}'),
+        ("c", ""),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(config)
+    (tmp_path / "a" / "tensorboard").mkdir()
+    (tmp_path / "a" / "tensorboard" / "events.out.tfevents.1.x").write_bytes(b"cut off" * 99)
+    (tmp_path / "empty").mkdir()
+    assert main(["runs", str(tmp_path)]) == 0
+    told = capsys.readouterr()
+    assert [line.split()[1] for line in told.out.splitlines()[2:]] == ["a"]
+    assert "b/config.json: is no recipe of a run: leave it out" in told.err
+    assert "c/config.json: cannot be read" in told.err
+    assert main(["runs", str(tmp_path / "a"), "--plot", str(tmp_path / "no" / "x.svg")]) == 1
+    assert f"avsr: {tmp_path}/no/x.svg: No such file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("config", ["{}", "[]", '{"optim": 3}'])
