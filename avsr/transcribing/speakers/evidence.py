@@ -5,9 +5,10 @@ P  persons        T  frames, 25 a second
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,8 @@ import numpy as np
 from avsr import sync
 from avsr.base.device import pick_device
 from avsr.model.batches import mask
-from avsr.preprocessing.clip import FPS
+from avsr.preprocessing.clip import FPS, Clip
+from avsr.transcribing.kept import Kept
 from avsr.transcribing.speakers.turns import Evidence
 from avsr.transcribing.voice.activity import (
     SILENCE,
@@ -39,6 +41,8 @@ FIT_FRAMES = 9  # over which the cosine of sound and lips is averaged
 # look like it
 STILL = 0.05
 LOOKS = 3  # stretches in which it is looked whether sound and lips are synchronised
+NAMES = ("fit", "spells", "moves", "voice", "mute")  # what is known of each frame
+KIND = "fit"  # of what is kept of a recording
 
 
 @dataclass
@@ -87,6 +91,7 @@ def weigh(
     scenes: Iterable[Crops],
     persons: Sequence[int],
     tell: Callable[[float], None],
+    kept: Kept | None = None,
 ) -> Evidence:
     """Sets the lips of everybody against the sound, stretch by stretch.
 
@@ -98,21 +103,46 @@ def weigh(
         scenes: the film in stretches that follow each other.
         persons: the numbers of those who are meant.
         tell: told the seconds that were looked at.
+        kept: what is known of stretches behind the first ones.
     """
-
-    def looked() -> Iterator[_Look]:
-        for scene in scenes:
-            yield _look(embedder, scene, persons)
-            tell(scene.end / FPS)
-
-    looks = looked()
-    first = list(islice(looks, LOOKS))
+    stretches = iter(scenes)
+    first = []
+    for scene in islice(stretches, LOOKS):
+        first.append(_look(embedder, *_clips(scene, persons)))
+        tell(scene.end / FPS)
     lag = _near(first, _lag(first))
     parts = [_nobody(len(persons), 0)]
-    parts += [_compared(look, len(persons), lag) for look in chain(first, looks)]
-    names = ("fit", "spells", "moves", "voice", "mute")
-    whole = {name: np.concatenate([getattr(p, name) for p in parts], axis=-1) for name in names}
+    parts += [_compared(look, len(persons), lag) for look in first]
+    known = kept or Kept(None, 0.0, KIND)
+
+    def compared(scene: Crops) -> Evidence:
+        sound, lips = _clips(scene, persons)
+        how = lag, len(persons), *lips
+
+        def find() -> dict[str, str]:
+            return _packed(_compared(_look(embedder, sound, lips), len(persons), lag))
+
+        packed = known.get([sound, *lips.values()], how, find)
+        return _unpacked(packed, len(persons), sound.frames)
+
+    for scene in stretches:
+        parts.append(compared(scene))
+        tell(scene.end / FPS)
+    whole = {name: np.concatenate([getattr(p, name) for p in parts], axis=-1) for name in NAMES}
     return Evidence(**whole, lag=lag)
+
+
+def _packed(found: Evidence) -> dict[str, str]:
+    """What a stretch says, as JSON can hold it."""
+    return {name: b64encode(getattr(found, name).tobytes()).decode() for name in NAMES}
+
+
+def _unpacked(packed: dict[str, str], persons: int, frames: int) -> Evidence:
+    arrays: dict[str, Any] = {}
+    for name in NAMES:
+        like = getattr(_nobody(persons, frames), name)
+        arrays[name] = np.frombuffer(b64decode(packed[name]), like.dtype).reshape(like.shape)
+    return Evidence(**arrays)
 
 
 def _nobody(persons: int, frames: int) -> Evidence:
@@ -132,16 +162,23 @@ def _compared(look: _Look, persons: int, lag: int) -> Evidence:
     return replace(found, voice=look.voice, mute=look.mute)
 
 
-def _look(embedder: sync.Recogniser, scene: Crops, persons: Sequence[int]) -> _Look:
-    sound = scene.clip([], id="")
-    there = [n for n, person in enumerate(persons) if person in scene.mouths]
-    lips = [mask(scene.clip([persons[n]], id=""), "video") for n in there]
+def _clips(scene: Crops, persons: Sequence[int]) -> tuple[Clip, dict[int, Clip]]:
+    """The sound of a stretch, and the lips of those who are there, by place."""
+    lips = {}
+    for n, person in enumerate(persons):
+        if person in scene.mouths:
+            lips[n] = mask(scene.clip([person], id=""), "video")
+    return scene.clip([], id=""), lips
+
+
+def _look(embedder: sync.Recogniser, sound: Clip, lips: dict[int, Clip]) -> _Look:
     (voice,) = sync.embed(embedder, [mask(sound, "audio")])
     seen: dict[int, sync.Embedding] = {}
     moves: dict[int, np.ndarray] = {}
-    for n, clip, found in zip(there, lips, sync.embed(embedder, lips), strict=True):
+    found = sync.embed(embedder, [*lips.values()])
+    for (n, clip), embedded in zip(lips.items(), found, strict=True):
         moves[n] = moving(clip, STILL)
-        seen[n] = replace(found, speaking=found.speaking & moves[n])
+        seen[n] = replace(embedded, speaking=embedded.speaking & moves[n])
     return _Look(voice, seen, moves, heard(sound), level(sound) <= SILENCE)
 
 

@@ -23,8 +23,8 @@ from avsr.preprocessing.everybody import Everybody
 from avsr.recognisers.protocol import Recogniser, stream_for
 from avsr.transcribing import engine
 from avsr.transcribing.engine import Hear, Listener, Progress
-from avsr.transcribing.kept import remembering
-from avsr.transcribing.speakers.evidence import embedder_for, shifted, weigh
+from avsr.transcribing.kept import Kept, remembering
+from avsr.transcribing.speakers.evidence import KIND, embedder_for, shifted, weigh
 from avsr.transcribing.speakers.turns import Evidence, Turns, find_turns
 from avsr.transcribing.transcript import Segment, Transcript
 from avsr.transcribing.voice.activity import runs
@@ -173,7 +173,7 @@ def _of_everybody(
     with Everybody(path, audio_track, partial=partial) as film:
         info, tell = film.info, _Told(progress, film.info.duration_s)
         engine.insist(path, modality, sound=info.has_audio, picture=info.has_video)
-        evidence = _looked_at(recogniser, film, tell)
+        evidence = _looked_at(recogniser, film, tell, partial)
         turns = find_turns(evidence)
         speakers = find_speakers(film.persons, evidence, turns, names)
         if not info.has_video:
@@ -201,13 +201,16 @@ def _of_everybody(
     return replace(engine.written(path, recogniser, found, present, warnings), faces=faces)
 
 
-def _looked_at(recogniser: Recogniser, film: Everybody, tell: _Told) -> Evidence:
+def _looked_at(
+    recogniser: Recogniser, film: Everybody, tell: _Told, partial: Partial | None
+) -> Evidence:
     """Finds the faces of a film, and how well the lips of each fit the sound."""
     film.search(lambda seconds: tell(0, seconds))
     embedder = embedder_for(recogniser)
     numbers = [person.id for person in film.persons]
     scenes = film.scenes(engine.size_s(recogniser))
-    return weigh(embedder, scenes, numbers, lambda seconds: tell(1, seconds))
+    kept = Kept(partial, film.info.duration_s, KIND)
+    return weigh(embedder, scenes, numbers, lambda seconds: tell(1, seconds), kept)
 
 
 def find_speakers(
@@ -265,7 +268,7 @@ def _reader_of_speaker(
 
     reader = engine.open_reader(path, modality, "main", audio_track, recogniser.crops)
     with Everybody(path, audio_track, partial=partial) as film:
-        spoken = find_turns(_looked_at(recogniser, film, _Told(None, 0.0))).spoken
+        spoken = find_turns(_looked_at(recogniser, film, _Told(None, 0.0), partial)).spoken
     heard = len(spoken) > 0 and spoken.max() >= LEAST
     person = film.persons[int(spoken.argmax())] if heard else choose_person(film.persons)
     reader.take(film.persons, person, film.pictured)
