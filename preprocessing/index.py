@@ -12,6 +12,7 @@ from array import array
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -124,6 +125,88 @@ class _Index(BaseModel):
         return self
 
 
+class Texts:
+    """Texts in one block, 8 bytes more for each. As objects they would take 50, and loader
+    processes would copy them all by and by, as Python counts who refers to each."""
+
+    def __init__(self) -> None:
+        self._block, self._ends = bytearray(), array("q", [0])
+
+    def append(self, text: str) -> None:
+        self._block += text.encode("utf-8", "surrogatepass")
+        self._ends.append(len(self._block))
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __iter__(self) -> Iterator[str]:
+        return map(self.__getitem__, range(len(self)))
+
+    def __getitem__(self, i: int) -> str:
+        place = range(len(self))[i]  # raises IndexError
+        stretch = self._block[self._ends[place] : self._ends[place + 1]]
+        return stretch.decode("utf-8", "surrogatepass")
+
+
+class Entries:
+    """The clips of an index in columns: about 100 bytes for each, its id and its text. As objects
+    they would take 3 KB. An entry is made anew each time that it is asked for.
+
+    Args:
+        entries: of the index.
+    """
+
+    def __init__(self, entries: Iterable[ShardEntry] = ()) -> None:
+        self._ids, self._texts, self._has_text = Texts(), Texts(), array("b")
+        self._names: list[str | None] = []  # of shards, speakers and splits, each once
+        self._codes = array("i")  # frames; which of the names are its shard, speaker and split
+        self._shares = array("d")  # audio_present, video_present
+        self._places = array("q")  # first byte and bytes of each member
+        numbers: dict[str | None, int] = {}
+        for entry in entries:
+            self._append(entry, numbers)
+        self._names += numbers
+
+    def _append(self, entry: ShardEntry, numbers: dict[str | None, int]) -> None:
+        self._ids.append(entry.id)
+        self._texts.append(entry.text or "")
+        self._has_text.append(entry.text is not None)
+        self._codes.append(entry.frames)
+        for name in (entry.shard, entry.speaker, entry.split):
+            self._codes.append(numbers.setdefault(name, len(numbers)))
+        self._shares.extend((entry.audio_present, entry.video_present))
+        for member in MEMBERS:
+            self._places.extend(entry.members[member])  # type: ignore[index]
+
+    def text(self, i: int) -> str | None:
+        """The text of entry i alone."""
+        return self._texts[i] if self._has_text[i] else None
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __iter__(self) -> Iterator[ShardEntry]:
+        return map(self.__getitem__, range(len(self)))
+
+    def __getitem__(self, i: int) -> ShardEntry:
+        place = range(len(self))[i]  # raises IndexError
+        frames, shard, speaker, split = self._codes[4 * place : 4 * place + 4]
+        audio_present, video_present = self._shares[2 * place : 2 * place + 2]
+        places = iter(self._places[6 * place : 6 * place + 6])
+        made: dict[str, Any] = dict(
+            id=self._ids[place],
+            shard=self._names[shard],
+            frames=frames,
+            text=self.text(place),
+            speaker=self._names[speaker],
+            split=self._names[split],
+            audio_present=audio_present,
+            video_present=video_present,
+            members=dict(zip(MEMBERS, zip(places, places, strict=True), strict=True)),
+        )
+        return ShardEntry.model_construct(**made)  # it was checked before
+
+
 AGAIN = "run `avsr prepare` again, or copy the shards again"
 
 
@@ -158,13 +241,16 @@ def parse_index(content: bytes, name: str) -> tuple[dict[str, Any], list[ShardEn
         raise AvsrError(f"{name}: {_first_problem(error)}; {again}") from error
 
 
-def parse_lines(lines: Iterable[bytes], name: str) -> tuple[dict[str, Any], Iterator[ShardEntry]]:
+def parse_lines(
+    lines: Iterable[bytes], name: str, *, skipped: bool = False
+) -> tuple[dict[str, Any], Iterator[ShardEntry]]:
     """The same line by line, as `shards.write_index` lays it out, so that memory does not grow
     with the corpus; an index laid out otherwise is read whole.
 
     Args:
         lines: of the file.
         name: of the file, for the message.
+        skipped: whether the clips left out are told, too.
 
     Returns:
         All that it holds but the skipped and the clips, and its clips, each checked as it comes.
@@ -178,9 +264,10 @@ def parse_lines(lines: Iterable[bytes], name: str) -> tuple[dict[str, Any], Iter
             info, _ = parse_index(b"".join(head) + b'"clips": []}', name)
             return info, _entries(lines, name)
         in_list = line.strip() == b'"skipped": [' or (in_list and not line.startswith(b"]"))
-        if not (in_list and line.startswith(b"{")):
+        if skipped or not (in_list and line.startswith(b"{")):
             head.append(line)
     info, entries = parse_index(b"".join(head), name)
+    info["clips"] = []
     return info, iter(entries)
 
 
@@ -194,7 +281,7 @@ def _entries(lines: Iterator[bytes], name: str) -> Iterator[ShardEntry]:
     for line in lines:
         text = line.strip().removesuffix(b",")
         if text == b"]":
-            if len(set(ids)) < len(ids):
+            if len(np.unique(ids)) < len(ids):
                 raise AvsrError(f"{name}: an id comes twice in its clips; {AGAIN}")
             return
         if not text:

@@ -10,6 +10,7 @@ the webdataset package read the same files front to back.
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import tarfile
@@ -26,7 +27,7 @@ from avsr.base.errors import AvsrError
 from avsr.base.outputs import write_file
 from avsr.preprocessing.clip import FPS, Clip
 from avsr.preprocessing.faces.crop_styles import OWN
-from avsr.preprocessing.index import MEMBERS, SCHEMA, ShardEntry, in_one_line, parse_index
+from avsr.preprocessing.index import MEMBERS, SCHEMA, Entries, ShardEntry, in_one_line, parse_lines
 from avsr.preprocessing.members import (
     TAR_END,
     decode_audio,
@@ -250,7 +251,12 @@ def shard_name(number: int) -> str:
 
 class ShardIndex:
     """The clips of a prepared corpus, any of them read alone. Can be pickled into worker
-    processes."""
+    processes.
+
+    Attributes:
+        info: all that its index says but the clips.
+        entries: its clips.
+    """
 
     def __init__(self, location: str | Path) -> None:
         """Reads the index.
@@ -265,10 +271,12 @@ class ShardIndex:
         self.location = folder or ("/" if str(location).startswith("/") else ".")
         self._fetched = FetchedFolder(self.location) if is_url(self.location) else None
         try:
-            content = self._index()
+            with self._index() as lines:
+                name = f"{self.location}/{INDEX}"
+                self.info, entries = parse_lines(lines, name, skipped=True)
+                self.entries = Entries(entries)
         except OSError as error:
             raise no_index(self.location, INDEX, error) from error
-        self.info, self.entries = parse_index(content, f"{self.location}/{INDEX}")
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -383,11 +391,10 @@ class ShardIndex:
                 "copy or prepare the shards again"
             ) from error
 
-    def _index(self) -> bytes:
+    def _index(self) -> IO[bytes]:
         if self._fetched is not None:
-            return self._fetched.index(INDEX)
-        with self._open(INDEX) as file:
-            return file.read()
+            return io.BytesIO(self._fetched.index(INDEX))
+        return self._open(INDEX)
 
     def _read(self, shard: str, first: int, size: int) -> bytes:
         """Bytes of a shard."""

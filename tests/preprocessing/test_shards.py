@@ -8,6 +8,7 @@ import pickle
 import shutil
 import subprocess
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from avsr.base.errors import AvsrError
 from avsr.preprocessing.clip import CROP_SIZE, SAMPLES_PER_FRAME, Clip
+from avsr.preprocessing.index import ShardEntry
 from avsr.preprocessing.members import from_runs, shard_key, to_runs
 from avsr.preprocessing.shards import ShardIndex, ShardWriter
 
@@ -341,3 +343,21 @@ def test_keys_have_no_dots_or_slashes_and_keep_ids_apart(one: str, other: str) -
     assert len(key) <= 80
     assert not set(key) & set("./\\ \0")
     assert (key == shard_key(other)) == (one == other)
+
+
+def test_an_index_takes_little_memory(folder: Path, tmp_path: Path) -> None:
+    """As objects its clips would take 3 KB each."""
+    lines = (folder / "index.json").read_text().splitlines()
+    first = lines.index('"clips": [') + 1
+    row = json.loads(lines[first].removesuffix(","))
+    rows = [json.dumps(row | {"id": f"clip-{i:07d}"}) for i in range(3000)]
+    (tmp_path / "index.json").write_text("\n".join([*lines[:first], ",\n".join(rows), "]", "}"]))
+    ShardIndex(folder)  # what is imported and made once
+    tracemalloc.start()
+    index = ShardIndex(tmp_path)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 300 * len(index)
+    assert [entry.id for entry in index.entries] == [f"clip-{i:07d}" for i in range(3000)]
+    whole = ShardEntry.model_validate(row)
+    assert index.entries[-1] == whole.model_copy(update={"id": "clip-0002999"})

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +24,51 @@ class Key(NamedTuple):
     turn: int = 0
 
 
-def plan_epoch(store: ClipStore, config: DataConfig, seed: int, epoch: int) -> list[list[Key]]:
+class Batches:
+    """The batches of an epoch in columns, 25 bytes a clip; as tuples they would take 130.
+
+    Attributes:
+        epoch: its number.
+        clips, turns: (K,) int32 of its keys.
+        followers: (F,) int32 of all of them, one after the other.
+        follow: (K + 1,) where in these those of a key begin.
+        order: (K,) int32, the places of the keys, one batch after the other.
+        begins: (batches + 1,) where in it a batch begins.
+        shuffled: (batches,) in the order in which they come.
+    """
+
+    def __init__(
+        self,
+        epoch: int,
+        clips: np.ndarray,
+        turns: np.ndarray,
+        followers: array[int],
+        follow: array[int],
+        order: np.ndarray,
+        begins: np.ndarray,
+        shuffled: np.ndarray,
+    ) -> None:
+        self.epoch, self.clips, self.turns = epoch, clips, turns
+        self.followers, self.follow = followers, follow
+        self.order, self.begins, self.shuffled = order, begins, shuffled
+
+    def __len__(self) -> int:
+        return len(self.shuffled)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        return map(self.__getitem__, range(len(self)))
+
+    def __getitem__(self, number: int) -> list[Key]:
+        batch = self.shuffled[number]
+        places = self.order[self.begins[batch] : self.begins[batch + 1]]
+        return [self._key(place) for place in places.tolist()]
+
+    def _key(self, place: int) -> Key:
+        followers = tuple(self.followers[self.follow[place] : self.follow[place + 1]])
+        return Key(self.epoch, int(self.clips[place]), followers, int(self.turns[place]))
+
+
+def plan_epoch(store: ClipStore, config: DataConfig, seed: int, epoch: int) -> Batches:
     """The batches of an epoch: every clip with video once, some with others after it, and a share
     without video.
 
@@ -33,27 +78,44 @@ def plan_epoch(store: ClipStore, config: DataConfig, seed: int, epoch: int) -> l
     index tell.
     """
     rng = default_rng([seed, epoch])
-    seen = [i for i in range(len(store)) if store.has_video(i)]
-    heard = [i for i in range(len(store)) if not store.has_video(i)]
-    if seen and heard:
+    seen, heard = np.flatnonzero(store.seen), np.flatnonzero(~store.seen)
+    if len(seen) and len(heard):
         wanted = round(len(seen) * config.audio_only_share / (1 - config.audio_only_share))
-        heard = [int(i) for i in rng.choice(heard, min(wanted, len(heard)), replace=False)]
-    keys = [
-        Key(epoch, i, _followers(store, i, config, rng), turn)
-        for i, turn in shown(store, seen, config.balance, rng) + [(i, 0) for i in heard]
-    ]
-    frames = [sum(map(store.frames, (key.clip, *key.followers))) for key in keys]
+        heard = rng.choice(heard, min(wanted, len(heard)), replace=False)
+    clips, turns = shown(store, seen, config.balance, rng)
+    clips = np.concatenate([clips, heard]).astype(np.int32)
+    turns = np.concatenate([turns, np.zeros(len(heard))]).astype(np.int32)
+    followers, follow = array("i"), array("q", [0])
+    frames = store.frames[clips].astype(np.int64)
+    for place, clip in enumerate(clips.tolist()):
+        for follower in _followers(store, clip, config, rng):
+            followers.append(follower)
+            frames[place] += store.frames[follower]
+        follow.append(len(followers))
     # A little noise on the lengths, so that the same clips do not always meet.
-    order = np.argsort(np.array(frames) * rng.uniform(0.85, 1.15, len(frames)))
-    batches: list[list[Key]] = [[]]
+    order = np.argsort(frames * rng.uniform(0.85, 1.15, len(frames))).astype(np.int32)
+    begins = _begins(frames[order], config.max_frames)
+    shuffled = rng.permutation(len(begins) - 1)
+    return Batches(epoch, clips, turns, followers, follow, order, begins, shuffled)
+
+
+def _begins(frames: np.ndarray, most: int) -> np.ndarray:
+    """Where batches of clips in this order begin, each as long as can be with ``most`` frames; and
+    where the last one ends.
+
+    Args:
+        frames: (K,) of the clips.
+        most: in a batch, padding included.
+    """
+    begins = [0]
     longest = 0
-    for place in order:
-        longest = max(longest, frames[place])
-        if batches[-1] and longest * (len(batches[-1]) + 1) > config.max_frames:
-            batches.append([])
-            longest = frames[place]
-        batches[-1].append(keys[place])
-    return [batches[int(i)] for i in rng.permutation(len(batches))]
+    for place, length in enumerate(frames.tolist()):
+        longest = max(longest, length)
+        count = place - begins[-1]
+        if count and longest * (count + 1) > most:
+            begins.append(place)
+            longest = length
+    return np.array([*begins, len(frames)])
 
 
 def _followers(store: ClipStore, i: int, config: DataConfig, rng: Generator) -> tuple[int, ...]:
@@ -62,18 +124,19 @@ def _followers(store: ClipStore, i: int, config: DataConfig, rng: Generator) -> 
     if not same:
         return ()
     count = int(rng.integers(1, config.join_most + 1)) if config.join_most > 1 else 1
-    return fitting(store.frames, i, rng.choice(same, count).tolist(), config.max_frames)
+    picks = rng.choice(same, count).tolist()
+    return fitting(store.frames, i, picks, config.max_frames)
 
 
 def fitting(
-    frames: Callable[[int], int], i: int, followers: Sequence[int], max_frames: int
+    frames: np.ndarray, i: int, followers: Sequence[int], max_frames: int
 ) -> tuple[int, ...]:
     """As many of the clips that are to follow clip i as leave room for two such clips in a
-    batch, one at least."""
-    room = max_frames // 2 - frames(i)
+    batch, one at least; frames of all clips are (clips,) int32."""
+    room = max_frames // 2 - int(frames[i])
     kept: list[int] = []
     for j in followers:
-        room -= frames(j)
+        room -= int(frames[j])
         if kept and room < 0:
             break
         kept.append(j)
@@ -81,25 +144,25 @@ def fitting(
 
 
 def shown(
-    store: ClipStore, clips: Sequence[int], balance: float, rng: Generator
-) -> list[tuple[int, int]]:
+    store: ClipStore, clips: np.ndarray, balance: float, rng: Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Clips and their turns, as many as there are clips.
 
     A speaker's share is proportional to the number of its clips to the power ``1 - balance``.
     """
-    if not balance:
-        return [(i, 0) for i in clips]
+    if not balance or not len(clips):
+        return clips, np.zeros(len(clips))
     speakers: dict[str | None, list[int]] = defaultdict(list)
-    for i in clips:
+    for i in clips.tolist():
         speakers[store.speaker(i)].append(i)
     shares = np.array([len(own) ** (1 - balance) for own in speakers.values()])
     wanted = np.round(len(clips) * shares / shares.sum()).astype(int)
-    out = []
+    picked, turns = [], []
     for own, count in zip(speakers.values(), wanted.tolist(), strict=True):
-        turns, rest = divmod(count, len(own))
-        out += [(i, turn) for turn in range(turns) for i in own]
-        out += [(int(i), turns) for i in rng.choice(own, rest, replace=False)]
-    return out
+        whole, rest = divmod(count, len(own))
+        picked += [np.tile(own, whole), rng.choice(own, rest, replace=False)]
+        turns += [np.repeat(np.arange(whole), len(own)), np.full(rest, whole)]
+    return np.concatenate(picked), np.concatenate(turns)
 
 
 class Plan:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import unicodedata
+from array import array
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol
@@ -21,6 +22,7 @@ from avsr.preprocessing.text import spelt
 from avsr.training.data.augmentation.augment import Sample
 
 Use = Literal["both", "audio", "video", "paired"]  # paired: sound and lips, never one alone
+NO_GROUP = -1
 # Why a clip is dropped, and what to do about it; ASKED is what the recipe wants.
 ASKED = "without the modality that data.use asks for"
 WANTS = {
@@ -111,7 +113,8 @@ def others(clips: Clips, i: int) -> list[int]:
 
 
 class Selection:
-    """Tells of each clip whether it can be trained on, and keeps account of those that cannot.
+    """The clips of several corpora that can be trained on, numbered in the order of the indexes: 13
+    bytes for each. Keeps account of those that cannot.
 
     Args:
         split: clips of this split are used; clips without any split count as ``train``.
@@ -128,7 +131,19 @@ class Selection:
         dropped: (clip, reason) of every clip that cannot be trained on.
         losses: the names of those dropped for a reason that nobody asked for, by kind of reason.
         unknown: characters that the vocabulary lacks.
+        frames: (clips,) int32.
+        seen: (clips,) bool, those with lips.
+        speakers: (clips,) int32 numbers of their corpora and speakers, unknown ones among them.
+        groups: (clips,) int32, equal for clips with lips of one speaker that have as many words;
+            NO_GROUP for all others.
+        group_words: number of words of each group.
+        seen_words: all words of the clips with lips.
     """
+
+    frames: np.ndarray
+    seen: np.ndarray
+    speakers: np.ndarray
+    groups: np.ndarray
 
     def __init__(
         self,
@@ -145,6 +160,44 @@ class Selection:
         self.dropped: list[tuple[str, str]] = []
         self.losses: dict[str, list[str]] = defaultdict(list)
         self.unknown: set[str] = set()
+        self.group_words: list[int] = []
+        self.seen_words: set[str] = set()
+        self._speakers: dict[tuple[str, str | None], int] = {}
+        self._groups: dict[tuple[int, int], int] = {}
+        self._columns = [array("i"), array("b"), array("i"), array("i")]
+
+    def _take(self, location: str, entry: ShardEntry) -> str | None:
+        """Takes a clip of a corpus, if it can be trained on; its text as it is learnt."""
+        text = self.usable(entry)
+        if text is None:
+            return None
+        words, seen = text.split(), entry.video_present > 0
+        key = location, entry.speaker
+        speaker = self._speakers.setdefault(key, len(self._speakers))
+        group = NO_GROUP
+        if seen:
+            self.seen_words.update(words)
+        if seen and entry.speaker:
+            group = self._groups.setdefault((speaker, len(words)), len(self._groups))
+            if group == len(self.group_words):
+                self.group_words.append(len(words))
+        for column, value in zip(self._columns, (entry.frames, seen, speaker, group), strict=True):
+            column.append(value)
+        return text
+
+    def _taken(self) -> None:
+        """All clips are taken."""
+        self.frames, seen, self.speakers, self.groups = map(np.array, self._columns)
+        self.seen = seen.astype(bool)
+        self._columns, self._groups = [], {}
+
+    def __len__(self) -> int:
+        """How many can be trained on."""
+        return len(self._columns[0]) if self._columns else len(self.frames)
+
+    @property
+    def total_frames(self) -> int:
+        return int(self.frames.sum())
 
     def usable(self, entry: ShardEntry) -> str | None:
         """The text of a clip of an index as it is learnt; None where the clip is of another split
@@ -224,14 +277,6 @@ class Selection:
         if kind != NO_CHARACTER:
             return f"such as {self.losses[kind][0]}"
         return shown(sorted(self.unknown))
-
-    def __len__(self) -> int:
-        """How many can be trained on."""
-        raise NotImplementedError
-
-    @property
-    def total_frames(self) -> int:
-        raise NotImplementedError
 
     def fingerprint(self) -> str:
         """What the data are, as far as the order of clips and the vocabulary depend on them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from array import array
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,11 +17,12 @@ from numpy.random import Generator
 from avsr.model.tokenizer import Tokenizer
 from avsr.preprocessing.clip import Clip
 from avsr.preprocessing.faces.crop_styles import OWN
+from avsr.preprocessing.index import Texts
 from avsr.preprocessing.shards import ShardEntry, ShardIndex
 from avsr.preprocessing.text import spelt
 from avsr.training.data.augmentation.augment import Sample
 from avsr.training.data.cache import FRAME_BYTES, Arrays, ClipCache
-from avsr.training.data.selection import Selection, Use, others
+from avsr.training.data.selection import NO_GROUP, Selection, Use, others
 
 
 class ClipStore(Selection):
@@ -31,14 +33,6 @@ class ClipStore(Selection):
         folders: prepared corpora.
         split, tokenizer, use, per_frame, language, crops, longest: see ``Selection``.
         cache_gb: clips are kept decoded if all of them fit into this size.
-
-    Attributes:
-        entries: (index, place in it, entry) of every clip that can be trained on.
-        texts: what each says, as it is learnt.
-        seen: numbers of the clips with lips.
-        group: for a clip that may be spliced, all clips of its speaker that it may be spliced
-            with, itself among them.
-        by_words: such groups by their clips' number of words.
     """
 
     def __init__(
@@ -54,44 +48,46 @@ class ClipStore(Selection):
         longest: int | None = None,
     ) -> None:
         super().__init__(split, tokenizer, use, per_frame, language, crops, longest)
-        self.entries: list[tuple[ShardIndex, int, ShardEntry]] = []
-        self.texts: list[str] = []
-        for folder in folders:
-            self._add(ShardIndex(folder))
-        self.seen = [i for i, (_, _, entry) in enumerate(self.entries) if entry.video_present]
-        self.group, self.by_words = self._groups()
+        # what each says, as it is learnt; none where the indexes spell all of them so
+        self._texts: Texts | None = Texts()
+        self._indexes = [ShardIndex(folder) for folder in folders]
+        self._places = array("i")  # of each clip, which index it is of, and its place there
+        for number, index in enumerate(self._indexes):
+            self._add(number, index, self._texts)
+        self._taken()
+        if all(text == self._written(i) for i, text in enumerate(self._texts)):
+            self._texts = None
+        self._with_lips = np.flatnonzero(self.seen).astype(np.int32)
+        # the clips of each group, one group after the other, and where each begins
+        self._grouped = np.argsort(self.groups, kind="stable").astype(np.int32)
+        ends = np.arange(len(self.group_words) + 1)
+        self._begins = np.searchsorted(self.groups[self._grouped], ends)
+        self._by_words: dict[int, list[int]] = defaultdict(list)  # groups by their number of words
+        for group, words in enumerate(self.group_words):
+            self._by_words[words].append(group)
         self._cache: ClipCache | None = None
-        frames = [entry.frames for _, _, entry in self.entries]
-        if sum(frames) * FRAME_BYTES <= cache_gb * 1e9:
-            self._cache = ClipCache(frames, [len(text.split()) for text in self.texts])
+        if self.total_frames * FRAME_BYTES <= cache_gb * 1e9:
+            counts = [len(self.text(i).split()) for i in range(len(self))]
+            self._cache = ClipCache(self.frames.tolist(), counts)
 
-    def _add(self, index: ShardIndex) -> None:
-        """Takes the clips of a corpus that can be used."""
+    def _add(self, number: int, index: ShardIndex, texts: Texts) -> None:
+        """Takes the clips of a corpus that can be used, and what they say."""
         index.require_crops(self.crops, "training")
-        for i, entry in enumerate(index.entries):
-            text = self.usable(entry)
+        for place, entry in enumerate(index.entries):
+            text = self._take(index.location, entry)
             if text is not None:
-                self.entries.append((index, i, entry))
-                self.texts.append(text)
+                texts.append(text)
+                self._places.extend((number, place))
 
-    def _groups(self) -> tuple[dict[int, list[int]], dict[int, list[list[int]]]]:
-        """Clips with lips of one corpus and speaker and with as many words; by clip and by number
-        of words."""
-        by_speaker: dict[tuple, list[int]] = defaultdict(list)
-        for i, (index, _, entry) in enumerate(self.entries):
-            if entry.video_present and entry.speaker:
-                by_speaker[index.location, entry.speaker, len(self.texts[i].split())].append(i)
-        by_words: dict[int, list[list[int]]] = defaultdict(list)
-        for (_, _, words), members in by_speaker.items():
-            by_words[words].append(members)
-        return {i: members for members in by_speaker.values() for i in members}, dict(by_words)
+    def _place(self, i: int) -> tuple[ShardIndex, int]:
+        """Where clip i is."""
+        number, place = self._places[2 * i : 2 * i + 2]
+        return self._indexes[number], place
 
-    def __len__(self) -> int:
-        return len(self.entries)
-
-    @property
-    def total_frames(self) -> int:
-        return sum(entry.frames for _, _, entry in self.entries)
+    def entry(self, i: int) -> ShardEntry:
+        """What the index says of clip i."""
+        index, place = self._place(i)
+        return index.entries[place]
 
     @property
     def cache_bytes(self) -> int:
@@ -101,32 +97,43 @@ class ClipStore(Selection):
 
     def fingerprint(self) -> str:
         """See ``Selection``."""
-        clips = [[entry.id, entry.frames] for _, _, entry in self.entries]
-        return hashlib.sha256(json.dumps([self.tokenizer.tokens, clips]).encode()).hexdigest()
-
-    def frames(self, i: int) -> int:
-        return self.entries[i][2].frames
+        digest = hashlib.sha256(f"[{json.dumps(self.tokenizer.tokens)}, [".encode())
+        for i in range(len(self)):
+            entry = self.entry(i)
+            digest.update(
+                (", " if i else "").encode() + json.dumps([entry.id, entry.frames]).encode()
+            )
+        digest.update(b"]]")
+        return digest.hexdigest()
 
     def text(self, i: int) -> str:
-        return self.texts[i]
+        return self._written(i) if self._texts is None else self._texts[i]
+
+    def _written(self, i: int) -> str:
+        """What clip i says, as its index spells it."""
+        index, place = self._place(i)
+        return index.entries.text(place) or ""
 
     def speaker(self, i: int) -> str | None:
-        return self.entries[i][2].speaker
-
-    def has_video(self, i: int) -> bool:
-        return self.entries[i][2].video_present > 0
+        return self.entry(i).speaker
 
     def alike(self, i: int) -> list[int]:
         """See ``Clips``."""
-        return self.group.get(i, [])
+        group = int(self.groups[i])
+        return [] if group == NO_GROUP else self._members(group).tolist()
+
+    def _members(self, group: int) -> np.ndarray:
+        """(clips,) int32 of a group."""
+        return self._grouped[self._begins[group] : self._begins[group + 1]]
 
     def of_other_speakers(self, i: int, count: int, rng: Generator) -> list[int]:
         """See ``Clips``."""
-        groups = self.by_words.get(len(self.text(i).split()), [])
-        speakers = [clips for clips in groups if i not in clips]
-        if not speakers or not self.has_video(i):
+        alike = self._by_words.get(len(self.text(i).split()), [])
+        groups = [group for group in alike if group != self.groups[i]]
+        if not groups or not self.seen[i]:
             return []
-        return [int(rng.choice(speakers[int(rng.integers(len(speakers)))])) for _ in range(count)]
+        picked = (self._members(groups[int(rng.integers(len(groups)))]) for _ in range(count))
+        return [int(rng.choice(members)) for members in picked]
 
     def saying(self, i: int, place: int, words: set[str]) -> list[int]:
         """See ``Clips``."""
@@ -138,14 +145,15 @@ class ClipStore(Selection):
 
     def other_seen(self, i: int, rng: Generator) -> int | None:
         """See ``Clips``."""
-        seen = self.seen
+        seen = self._with_lips
         if len(seen) < 2:
             return None
-        return seen[(seen.index(i) + int(rng.integers(1, len(seen)))) % len(seen)]
+        place = int(np.searchsorted(seen, i)) + int(rng.integers(1, len(seen)))
+        return int(seen[place % len(seen)])
 
     def words_seen(self) -> set[str]:
         """See ``Clips``."""
-        return {word for i in self.seen for word in self.text(i).split()}
+        return self.seen_words
 
     def share(self, fabric: Any) -> None:
         """Lets the ranks of one machine share the clips that any of them has decoded. All ranks
@@ -159,7 +167,7 @@ class ClipStore(Selection):
         Raises:
             AvsrError: it cannot be read.
         """
-        entry, text = self.entries[i][2], self.texts[i]
+        entry, text = self.entry(i), self.text(i)
         arrays = self._cache.get(i) if self._cache is not None else None
         if arrays is None:
             arrays = self._read(i)
@@ -176,13 +184,13 @@ class ClipStore(Selection):
         arrays = self._cache.get(i) if self._cache is not None else None
         if arrays is not None:
             return arrays[1]
-        index, position, _ = self.entries[i]
-        return index.audio(position)
+        index, place = self._place(i)
+        return index.audio(place)
 
     def _read(self, i: int) -> Arrays:
         """The arrays of clip i."""
-        index, position, _ = self.entries[i]
-        return arrays_of(index.load(position), self.texts[i], self.language)
+        index, place = self._place(i)
+        return arrays_of(index.load(place), self.text(i), self.language)
 
 
 def arrays_of(clip: Clip, text: str, language: str) -> Arrays:

@@ -201,7 +201,7 @@ def _largest_items(run: Run) -> list[dict]:
         return max(few, key=lambda batch: len(batch) * max(len(item["lips"]) for item in batch))
 
     def padded(keys: list[Key]) -> int:
-        lengths = [sum(store.frames(i) for i in (key.clip, *key.followers)) for key in keys]
+        lengths = [int(store.frames[[key.clip, *key.followers]].sum()) for key in keys]
         return max(lengths) * len(keys)
 
     keys = max(plan_epoch(store, config.data, config.seed, 0), key=padded)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,6 @@ from avsr.preprocessing.shards import ShardEntry
 from avsr.preprocessing.streaming import ShardFolder, ShardPart, parts
 from avsr.training.config import DataConfig
 from avsr.training.data.selection import Selection, Use
-
-NO_GROUP = -1
 
 
 @dataclass(frozen=True)
@@ -43,8 +40,7 @@ class Shard:
 
 
 class Catalogue(Selection):
-    """The clips of several corpora that can be trained on, numbered in the order of the indexes, as
-    in ``ClipStore``: 17 bytes for each.
+    """What is known of the clips of a stream before any of them is read.
 
     Args:
         locations: prepared corpora, folders or URLs.
@@ -52,13 +48,6 @@ class Catalogue(Selection):
 
     Attributes:
         shards: those with such clips.
-        frames: (clips,) int32.
-        seen: (clips,) bool, those with lips.
-        speakers: (clips,) int32 numbers of their corpora and speakers, unknown ones among them.
-        groups: (clips,) int32, equal for clips with lips of one speaker that have as many words;
-            NO_GROUP for all others.
-        group_words: number of words of each group.
-        seen_words: all words of the clips with lips.
     """
 
     def __init__(
@@ -74,21 +63,14 @@ class Catalogue(Selection):
     ) -> None:
         super().__init__(split, tokenizer, use, per_frame, language, crops, longest)
         self.shards: list[Shard] = []
-        self.group_words: list[int] = []
-        self.seen_words: set[str] = set()
         self._digest = hashlib.sha256(json.dumps(tokenizer.tokens).encode())
-        self._speakers: dict[tuple[str, str | None], int] = {}
-        self._groups: dict[tuple[int, int], int] = {}
-        self._columns = [array("i"), array("b"), array("i"), array("i")]
         for location in locations:
             self._add(ShardFolder.of(location))
-        self.frames, seen, self.speakers, self.groups = map(np.array, self._columns)
-        self.seen = seen.astype(bool)
-        del self._columns, self._groups
+        self._taken()
 
     def _add(self, folder: ShardFolder) -> None:
         """Takes the clips of a corpus."""
-        info, found = parts(folder, functools.partial(self._take, folder))
+        info, found = parts(folder, functools.partial(self._wanted, folder))
         crops = info.get("crops", OWN.name)
         if crops != self.crops:
             raise AvsrError(
@@ -98,32 +80,12 @@ class Catalogue(Selection):
         for part in found:
             self.shards.append(Shard(part, len(self) - len(part.places)))
 
-    def _take(self, folder: ShardFolder, entry: ShardEntry) -> bool:
+    def _wanted(self, folder: ShardFolder, entry: ShardEntry) -> bool:
         """Takes a clip, if it can be trained on."""
-        text = self.usable(entry)
-        if text is None:
-            return False
-        words, seen = text.split(), entry.video_present > 0
-        key = folder.location, entry.speaker
-        speaker = self._speakers.setdefault(key, len(self._speakers))
-        group = NO_GROUP
-        if seen:
-            self.seen_words.update(words)
-        if seen and entry.speaker:
-            group = self._groups.setdefault((speaker, len(words)), len(self._groups))
-            if group == len(self.group_words):
-                self.group_words.append(len(words))
-        for column, value in zip(self._columns, (entry.frames, seen, speaker, group), strict=True):
-            column.append(value)
-        self._digest.update(json.dumps([entry.id, entry.frames]).encode())
-        return True
-
-    def __len__(self) -> int:
-        return len(self._columns[0]) if hasattr(self, "_columns") else len(self.frames)
-
-    @property
-    def total_frames(self) -> int:
-        return int(self.frames.sum())
+        taken = self._take(folder.location, entry) is not None
+        if taken:
+            self._digest.update(json.dumps([entry.id, entry.frames]).encode())
+        return taken
 
     def fingerprint(self) -> str:
         """See ``Selection``."""

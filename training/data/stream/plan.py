@@ -18,7 +18,8 @@ from numpy.random import Generator, default_rng
 from avsr.base.errors import AvsrError
 from avsr.training.config import DataConfig
 from avsr.training.data.plan import Key, fitting
-from avsr.training.data.stream.catalogue import NO_GROUP, Catalogue, Shard
+from avsr.training.data.selection import NO_GROUP
+from avsr.training.data.stream.catalogue import Catalogue, Shard
 
 TURNS, POOL = 2**31, 2**31 + 1  # what a generator is for; no clip has such a number
 
@@ -180,7 +181,7 @@ class StreamPlan:
         if not same:
             return ()
         picks = rng.choice(same, waiting.followers).tolist()
-        return fitting(lambda i: int(frames[i]), waiting.clip, picks, self.config.max_frames)
+        return fitting(frames, waiting.clip, picks, self.config.max_frames)
 
 
 def _account(held: dict[int, list[Shard]], draw: Draw) -> None:

@@ -20,9 +20,9 @@ from avsr.preprocessing.streaming import Members, decode
 from avsr.preprocessing.text import spelt
 from avsr.training.data.augmentation.augment import Sample
 from avsr.training.data.dataset import TrainSet
-from avsr.training.data.selection import others
+from avsr.training.data.selection import NO_GROUP, others
 from avsr.training.data.store import arrays_of, sample_of
-from avsr.training.data.stream.catalogue import NO_GROUP, Catalogue, Shard
+from avsr.training.data.stream.catalogue import Catalogue, Shard
 from avsr.training.data.stream.plan import Draw, StreamPlan
 
 
