@@ -12,7 +12,7 @@ import gradio as gr
 from avsr.app.routes import PREFIX, STATIC
 from avsr.app.shelf import Result, Shelf
 from avsr.app.streams import Streams
-from avsr.app.work import Cancelled, Models, Tasks
+from avsr.app.work import Cancelled, Models, Task, Tasks
 from avsr.base.console import one_line
 from avsr.base.errors import AvsrError, MediaError
 from avsr.preprocessing.media.streams import probe
@@ -51,6 +51,7 @@ class Workshop:
         models, tasks, shelf, streams: those of the server.
         model: chosen when the page is opened.
         most_minutes: that a recording may last.
+        most_megabytes: that it may have.
     """
 
     models: Models
@@ -59,6 +60,7 @@ class Workshop:
     streams: Streams
     model: str
     most_minutes: float
+    most_megabytes: float
 
     def transcribe(
         self, file: str | None, model: str, modality: str, speakers: bool, request: gr.Request
@@ -100,7 +102,7 @@ class Workshop:
             with self.tasks.run(_who(request), work) as task:
                 yield _working("waiting", None, clear=True)
                 while not task.wait(POLL_S):
-                    yield _working("transcribing", task.share)
+                    yield _working("transcribing", task)
                 transcript = task.result
         except Exception as error:
             yield _ended_by(error, path, name)
@@ -127,7 +129,7 @@ class Workshop:
             with self.tasks.run(_who(request), work) as task:
                 yield _working("waiting", None, clear=True)
                 while not task.wait(POLL_S):
-                    yield _working("examining", task.share)
+                    yield _working("examining", task)
                 report = self._report(replace(task.result, file=path.name))
         except Exception as error:
             yield _ended_by(error, path, path.name)
@@ -178,7 +180,7 @@ def page(shop: Workshop) -> gr.Blocks:
         gr.Markdown("# Who said what\nHears, reads lips, and stays on this machine.")
         with gr.Tabs():
             with gr.Tab("A file"):
-                file = gr.File(label="Video or sound file", height=150, elem_id="avsr-file")
+                file = gr.File(label=_label(shop), height=150, elem_id="avsr-file")
                 with gr.Row():
                     start = gr.Button("Transcribe", variant="primary", elem_id="avsr-start")
                     ask = gr.Button("What is wrong with it?", elem_id="avsr-ask")
@@ -229,6 +231,11 @@ def _leaver(shop: Workshop) -> Callable[[gr.Request], None]:
     return leave
 
 
+def _label(shop: Workshop) -> str:
+    limits = f"{shop.most_megabytes:g} MB and {shop.most_minutes:g} minutes"
+    return f"Video or sound file, up to {limits}"
+
+
 def _template(name: str) -> str:
     return (STATIC / name).read_text(encoding="utf-8")
 
@@ -246,16 +253,26 @@ def _idle() -> tuple[Any, ...]:
     return gr.Button(interactive=True), gr.Button(interactive=True), gr.Button(visible=False)
 
 
-def _working(what: str, share: float | None, *, clear: bool = False) -> tuple[Any, ...]:
+def _working(what: str, task: Task[Any] | None, *, clear: bool = False) -> tuple[Any, ...]:
     """While something runs; clear: what stood there goes."""
+    share, left_s = (None, None) if task is None else (task.share, task.left_s)
     buttons = (
         (gr.Button(interactive=False), gr.Button(interactive=False), gr.Button(visible=True))
         if clear
         else (gr.update(), gr.update(), gr.update())
     )
     shown = gr.HTML(visible=False) if clear else gr.update()
-    text = what if share is None else f"{what}: {share:.0%}"
+    text = "waiting" if share is None else f"{what}: {share:.0%}{_left(left_s)}"
     return (*_status(text, "" if share is None else f"{share:.3f}"), shown, shown, *buttons)
+
+
+def _left(seconds: float | None) -> str:
+    """How long something will take, as exactly as that can be known."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f", about {5 * max(1, round(seconds / 5))} s left"
+    return f", about {round(seconds / 60)} min left"
 
 
 def _done(result: str, text: str) -> tuple[Any, ...]:

@@ -93,7 +93,7 @@ def _put_together(
     models.load(model)  # one that is not there is told at once
     streams = Streams(models, shelf, limits.live, most_bytes)
     tasks = Tasks(limits.jobs)
-    shop = page.Workshop(models, tasks, shelf, streams, model, limits.minutes)
+    shop = page.Workshop(models, tasks, shelf, streams, model, limits.minutes, limits.megabytes)
     blocks = page.page(shop)
     blocks.queue(max_size=limits.queue, default_concurrency_limit=limits.jobs, api_open=False)
     server = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)

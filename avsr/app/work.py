@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from avsr.transcribing.engine import Progress
 
 Found = TypeVar("Found")
 MOST_MODELS = 2  # that are kept loaded
+GUESS_S = 3.0  # seconds of work after which the time left is told
 
 
 class Cancelled(AvsrError):
@@ -38,6 +40,7 @@ class Task(Generic[Found]):
 
     def __init__(self, work: Callable[[Progress], Found], turns: threading.Semaphore) -> None:
         self.share: float | None = None
+        self._began_s = 0.0
         self._work, self._turns = work, turns
         self._cancelled, self._ended = threading.Event(), threading.Event()
         self._found: Found | None = None
@@ -51,6 +54,14 @@ class Task(Generic[Found]):
     def cancel(self) -> None:
         """Ends it as soon as it tells how far it is."""
         self._cancelled.set()
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds that the rest will take if it goes on like this; None while that is a guess."""
+        passed_s = time.monotonic() - self._began_s
+        if not self.share or passed_s < GUESS_S:
+            return None
+        return passed_s * (1 - self.share) / self.share
 
     @property
     def over(self) -> bool:
@@ -82,6 +93,8 @@ class Task(Generic[Found]):
     def _tell(self, done: float, of: float) -> None:
         if self._cancelled.is_set():
             raise Cancelled
+        if done == 0:
+            self._began_s = time.monotonic()  # not before its turn, nor while a model is loaded
         self.share = min(1.0, done / of) if of > 0 else 0.0
 
 

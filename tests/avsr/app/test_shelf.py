@@ -11,11 +11,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from avsr.app import making
+from avsr.app import making, work
 from avsr.app.making import Makings
 from avsr.app.shelf import LONGEST_WORD, Result, Shelf
 from avsr.app.work import Cancelled, Models, Tasks
 from avsr.base.errors import AvsrError
+from avsr.transcribing.engine import Progress
 from avsr.transcribing.transcript import Segment, Transcript, Word
 
 
@@ -109,6 +110,28 @@ def test_work_that_nobody_waits_for_ends_and_makes_room():
     with tasks.run("you", lambda tell: 7) as task:
         assert task.wait(10)
         assert task.result == 7
+
+
+def test_the_time_left_is_told_once_it_can_be_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s, told, go_on = [0.0], threading.Event(), threading.Event()
+    clock = SimpleNamespace(monotonic=lambda: now_s[0])
+    monkeypatch.setattr(work, "time", clock)
+
+    def slow(tell: Progress) -> None:
+        now_s[0] = 7.0  # a model was loaded
+        tell(0, 100)
+        now_s[0] += 10.0
+        tell(25, 100)
+        told.set()
+        go_on.wait(10)
+
+    with Tasks(1).run("ann", slow) as task:
+        assert told.wait(10)
+        assert task.left_s == pytest.approx(30.0)
+        now_s[0] = 8.0
+        assert task.left_s is None  # too early to tell
+        go_on.set()
+        assert task.wait(10)
 
 
 def test_one_after_the_other():
