@@ -29,6 +29,7 @@ from avsr.base.errors import UsageError
 from avsr.preprocessing.clip import FPS
 from avsr.preprocessing.streaming import decode
 from avsr.training.config import load_recipe
+from avsr.training.data.augmentation.pictures import change_pictures
 from avsr.training.data.batch import Batch, collate
 from avsr.training.data.loading import clips_of, items, plan_of
 from avsr.training.data.selection import Selection
@@ -36,6 +37,7 @@ from avsr.training.data.stream.catalogue import Catalogue
 from avsr.training.train import Run, hash_seed
 
 T = TypeVar("T")
+CROP = 88  # pixels that networks see whose configuration names no other size
 PRECISIONS = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 # Kinds of operations, by what their names hold; the first that fits.
 KINDS = {
@@ -77,6 +79,7 @@ class TrainingSpeed:
             fit the cache), network (forward, backward, update).
         frames_per_cpu_s: lip frames of the input pipeline alone, in a second of one core: with
             reading, where the corpus is streamed or does not fit the cache.
+        shown_per_cpu_s: the same with what the model's device does to pixels, done by the core.
         seconds_per_clip: of media, on average.
         gflop: of one clip, forward and backward.
         peak_gflops: of a large matrix product in the recipe's precision.
@@ -87,6 +90,7 @@ class TrainingSpeed:
     recipe: str
     clips_per_s: dict[str, float]
     frames_per_cpu_s: float
+    shown_per_cpu_s: float
     seconds_per_clip: float
     gflop: float
     peak_gflops: float
@@ -106,7 +110,9 @@ class TrainingSpeed:
         lines = [
             f"{self.recipe} on {self.machine}, clips of {self.seconds_per_clip:.1f} s",
             *speeds,
-            f"input pipeline alone: {self.frames_per_cpu_s:,.0f} lip frames a second of one core",
+            f"input pipeline alone: {self.frames_per_cpu_s:,.0f} lip frames a second of one core; "
+            f"{self.shown_per_cpu_s:,.0f} if",
+            "it also did what the model's device does to pixels",
             f"{self.gflop:.1f} GFLOP a clip, forward and backward; products of matrices reach "
             f"{self.peak_gflops:,.0f}",
             f"GFLOP/s here, which would allow {self.floor:,.0f} clips/s: the network runs at "
@@ -144,10 +150,13 @@ def measure(
         made = list(items(run.dataset, plan))
         flat = sum(map(len, made))
         read_s = seconds(lambda: read(store, flat), device)[1]
-        busy = time.process_time()
-        made, change_s = seconds(lambda: list(items(run.dataset, plan)), device)
-        busy = time.process_time() - busy
-        first, *rest = (collate(batch).to(device) for batch in made)
+        (made, busy_s), change_s = seconds(
+            lambda: cpu_seconds(lambda: list(items(run.dataset, plan))), device
+        )
+        frames_made = sum(len(item["lips"]) for batch in made for item in batch)
+        collated = [collate(batch) for batch in made]
+        _, shown_s = cpu_seconds(lambda: show(collated, getattr(run.model.config, "crop", CROP)))
+        first, *rest = (batch.to(device) for batch in collated)
 
         def step(batch: Batch) -> None:
             torch.manual_seed(hash_seed(config.seed, run.step))
@@ -171,7 +180,8 @@ def measure(
                 "augmentation": flat / change_s,
                 "network": clips / network_s,
             },
-            sum(len(item["lips"]) for batch in made for item in batch) / busy,
+            frames_made / busy_s,
+            frames_made / (busy_s + shown_s),
             frames / FPS / clips,
             flops(steps) / clips / 1e9,
             peak_gflops(device, PRECISIONS[config.optim.precision]),
@@ -190,6 +200,19 @@ def read(store: Selection, count: int) -> None:
         clips = clips_of(store)
         for i in range(min(count, len(store))):
             clips.sample(i)
+
+
+def show(batches: Sequence[Batch], size: int) -> None:
+    """Changes the pixels of batches as a network would see them."""
+    for batch in batches:
+        change_pictures(batch.lips, batch.video_present, batch.looks, size)
+
+
+def cpu_seconds(work: Callable[[], T]) -> tuple[T, float]:
+    """What the work gives, and how long the processor worked on it, whoever else wants it."""
+    begin = time.process_time()
+    result = work()
+    return result, time.process_time() - begin
 
 
 def seconds(work: Callable[[], T], device: torch.device) -> tuple[T, float]:
