@@ -1,7 +1,8 @@
 """How much `avsr adapt` helps a person, and what it costs everybody else.
 
     python tests/training/measure_adapting.py MODEL SHARDS [--split train] [--speakers s5,s31]
-        [--clips 10] [--swap] [--teachers texts,own,whisper-base] [--steps N] [--rank N] [--lr X]
+        [--clips 10] [--swap] [--teachers texts,own,whisper-base] [--keep SHARE] [--steps N]
+        [--rank N] [--lr X] [--draw N] [--seed N]
 
 Of each speaker some prepared clips are adapted to and the others are the test; with --swap then the
 other way round. Everybody else in SHARDS shows what is forgotten, four clips each.
@@ -86,7 +87,7 @@ def main() -> None:
                 for tested in clips[:OTHERS]
             ]
             for known, test in halves:
-                one(base, teacher, speaker, known, test, others, settings, totals)
+                one(base, teacher, speaker, known, test, others, settings, args.keep, totals)
         for name, errors in totals.items():
             print(f"{teacher} ALL {name}: {errors}", flush=True)
 
@@ -99,13 +100,15 @@ def one(
     test: Sequence[Tested],
     others: Sequence[Tested],
     settings: Settings,
+    keep: float | None,
     totals: dict[str, Errors],
 ) -> None:
     """Adapts to some clips of one speaker; says and adds up what is wrong before and after."""
     begin = time.process_time()
     score(base, test, others, (before := Errors()), totals["before"])
     with TemporaryDirectory() as scratch:
-        labels = learn(base, teacher, [tested.clean for tested in known], Path(scratch), settings)
+        clips = [tested.clean for tested in known]
+        labels = learn(base, teacher, clips, Path(scratch), settings, keep)
         spent = time.process_time() - begin
         score(base, test, others, (after := Errors()), totals["after"])
         forget(base)
@@ -119,6 +122,7 @@ def learn(
     clips: Sequence[Clip],
     scratch: Path,
     settings: Settings,
+    keep: float | None,
 ) -> str:
     """Adapts the model in place, as avsr adapt does it; returns how good the texts were."""
 
@@ -130,7 +134,8 @@ def learn(
         for clip in clips:
             writer.add(clip if teacher == TEXTS else replace(clip, text=None, words=None))
     spell = speller(base.config)
-    material = collect([scratch / "known"], scratch / "clips", labeller, LEAST, spell)
+    folders = [scratch / "known"]
+    material = collect(folders, scratch / "clips", labeller, LEAST, spell, share=keep)
     changes = adapt(base.model, [scratch / "clips"], settings, say=print)
     trained = {name: change.state_dict() for name, change in changes.items()}
     parts = sorted({name.split(".")[0] for name in trained})
@@ -186,6 +191,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--clips", type=int, default=10)
     parser.add_argument("--swap", action="store_true")
     parser.add_argument("--teachers", default=f"{TEXTS},{OWN},whisper-base")
+    parser.add_argument("--keep", type=float, help="share of the texts, as in avsr adapt")
     parser.add_argument("--draw", type=int, default=0, help="which clips are adapted to")
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--rank", type=int, default=4)
