@@ -36,9 +36,13 @@ DECLARING = {
     "wav",
     "wv",
 }
+# Those whose duration counts from zero, also where the first packet comes later.
+FROM_ZERO = {"matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2"}
 
 
-def cut_off(path: Path, form: str, declared_s: float, there_s: float) -> str | None:
+def cut_off(
+    path: Path, form: str, declared_s: float, there_s: float, start_s: float = 0.0
+) -> str | None:
     """One line about what is missing at the end of a file; None where nothing is known to be, or
     the file is gone.
 
@@ -46,8 +50,11 @@ def cut_off(path: Path, form: str, declared_s: float, there_s: float) -> str | N
         path: the file.
         form: FFmpeg's name of its format.
         declared_s: its duration as FFmpeg has it; 0 where it has none.
-        there_s: seconds up to the end of the last packet.
+        there_s: seconds from the first packet to the end of the last.
+        start_s: time of the first packet.
     """
+    if form in FROM_ZERO:
+        declared_s -= max(0.0, start_s)
     try:
         with open(path, "rb") as file:
             return _cut_off(file, form, declared_s, there_s)

@@ -158,7 +158,9 @@ class Media:
         """One line about what a file that was cut off lacks; complete when the pieces are."""
         ended = [track for track in self._read.values() if track.ended]
         there_s = max([track.passed_s - self._start_s for track in ended], default=0.0)
-        return cut_off(self.path, self.format, self._declared_s, there_s) if ended else None
+        if not ended:
+            return None
+        return cut_off(self.path, self.format, self._declared_s, there_s, self._start_s)
 
     @property
     def warnings(self) -> list[str]:

@@ -114,6 +114,20 @@ def test_a_stream_may_end_before_the_other(ffmpeg: str, tmp_path: Path, name: st
     assert told(path, audio=False) == (pytest.approx(SECONDS, abs=0.1), [])
 
 
+@pytest.mark.parametrize("name", ["late.mkv", "late.mp4"])
+def test_a_recording_that_begins_late_is_whole(
+    make, ffmpeg: str, tmp_path: Path, name: str
+) -> None:
+    whole, late = make("film.mkv"), tmp_path / name
+    shifted = ["-itsoffset", "2", "-i", whole, "-c", "copy", "-avoid_negative_ts", "disabled"]
+    subprocess.run([ffmpeg, "-v", "error", *map(str, shifted), late], check=True)
+    assert told(late) == (pytest.approx(SECONDS, abs=0.2), [])
+    data = late.read_bytes()
+    late.write_bytes(data[: len(data) // 2])
+    if name.endswith("mkv"):  # a cut-off MP4 has lost its index
+        assert told(late)[1]
+
+
 def test_a_recording_written_to_a_pipe_promises_nothing(ffmpeg: str, tmp_path: Path) -> None:
     for form in ("wav", "flac", "matroska", "mp3"):
         path = tmp_path / f"piped.{form}"
