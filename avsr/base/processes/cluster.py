@@ -23,6 +23,7 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 ENGINES = ("local", "ray")
+LOOK_S = 10.0  # how long results are waited for until it is looked whether the cluster is there
 
 
 def check_engine(engine: str) -> None:
@@ -62,7 +63,7 @@ def work_off(
         on_crash: told of a job given up.
 
     Raises:
-        AvsrError: Ray is not installed, or workers is 0.
+        AvsrError: Ray is not installed, or workers is 0, or the cluster ends.
         Exception: whatever the task raises; the jobs not yet done are then left undone.
     """
     for job, found in results(todo, task, workers):
@@ -176,11 +177,12 @@ def _drain(
         while len(running) < count and todo:
             give(make(task, folder))
         while running:
-            (ready, *_), _ = ray.wait(list(running), num_returns=1)
+            ready = _first_done(ray, list(running))
             actor, job, died = running.pop(ready)
             try:
                 yield job, ray.get(ready)
             except ray.exceptions.RayActorError:
+                _check_there(ray)
                 actor = make(task, folder)
                 if died + 1 < TRIES:
                     again.append((job, died + 1))
@@ -193,6 +195,28 @@ def _drain(
     finally:  # also where nobody wants the rest
         for actor, _, _ in running.values():
             ray.kill(actor)
+
+
+def _first_done(ray: Any, running: list[Any]) -> Any:
+    """The first of these results that is ready.
+
+    Raises:
+        AvsrError: no machine of the cluster is left. New actors would be waited for for ever.
+    """
+    while True:
+        ready, _ = ray.wait(running, num_returns=1, timeout=LOOK_S)
+        if ready:
+            return ready[0]
+        _check_there(ray)
+
+
+def _check_there(ray: Any) -> None:
+    """Raises AvsrError where no machine of the cluster is left."""
+    if not any(node["Alive"] for node in ray.nodes()):
+        raise AvsrError(
+            "Ray has ended, killed or out of memory; what is done so far is kept: run the same "
+            "command again"
+        )
 
 
 class _Actor:
