@@ -33,7 +33,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 
-def network(frontend: str = "convolution") -> AVSR:
+def network(frontend: str = "convolution", **more: object) -> AVSR:
     config = ModelConfig(
         tokens=("<blank>", " ", "a", "b"),
         dim=16,
@@ -45,6 +45,7 @@ def network(frontend: str = "convolution") -> AVSR:
         audio_layers=1,
         stream_layers=1,
         joint_layers=1,
+        **more,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
@@ -52,6 +53,9 @@ def network(frontend: str = "convolution") -> AVSR:
         for parameter in model.parameters():  # branches start at zero
             parameter += 0.05 * torch.randn_like(parameter)
         return model
+
+
+WITH_DECODER = {"fusion": "early", "decoder_layers": 1, "decoder_ff": 16}
 
 
 def clip(frames: int, heard: slice = slice(None), seen: slice = slice(None)) -> Clip:
@@ -124,8 +128,9 @@ def test_the_example_in_the_documents_runs(model: AVSR, file: Path, tmp_path, mo
 
 
 def test_computing_absent_frames_changes_nothing():
-    for frontend in ("convolution", "whisper"):
-        model = network(frontend)
+    kinds = ({}, {"frontend": "whisper"}, {"fusion": "late"}, WITH_DECODER)
+    for kind in kinds:
+        model = network(**kind)
         audio, *rest = collate(CLIPS)
         mel = mel_of(model, audio, rest[1])
         with torch.inference_mode():
@@ -156,7 +161,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.safetensors"
-    checkpoint.save(path, network(), {})
+    checkpoint.save(path, network(**WITH_DECODER), {})
     return path
 
 
@@ -164,7 +169,7 @@ def saved(tmp_path: Path) -> Path:
 def adapter_file(saved: Path, tmp_path: Path) -> Path:
     """Of the saved network; changes its output."""
     path, sha256 = tmp_path / "adapter.safetensors", checkpoint.weights_sha256(saved)
-    weight = network().get_parameter("head.weight")
+    weight = network(**WITH_DECODER).get_parameter("head.weight")
     change = adapter.LowRank(weight, 2, torch.Generator().manual_seed(0))
     change.up.data[1] = 3.0
     adapter.write(path, {"head.weight": change}, {"base": "tiny", "base_sha256": sha256})
@@ -183,7 +188,7 @@ def test_the_command_writes_a_file_and_tells_what_it_checked(
     assert rows[2:] == ["av", "audio", "video"]
     assert f"{out}: " in told
 
-    adapted, base = network(), network()
+    adapted, base = network(**WITH_DECODER), network(**WITH_DECODER)
     about = adapter.apply(adapted, adapter_file, checkpoint.weights_sha256(saved))
     exported = OnnxNetwork(out, made_by=adapted)
     assert exported.session.get_inputs()[0].shape == [1, 40, 80]
