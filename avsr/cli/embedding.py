@@ -40,11 +40,11 @@ def embedding(
 
     if out is not None:
         outputs.refuse([out], [model], overwrite=overwrite)
+        outputs.make_folder(out.absolute().parent, "choose another with --out")
     recogniser = ours.load(model, device)
     with progress(f"{recogniser.name} on {data}", unit="clips") as tell:
         results = measure(recogniser, data, split=split, limit=limit, seed=seed, progress=tell)
     if out is not None:
         body = json.dumps(results, ensure_ascii=False, indent=1, allow_nan=False)
-        out.parent.mkdir(parents=True, exist_ok=True)
         outputs.write(out, [body.encode(), b"\n"])
     print(to_markdown(results), end="")

@@ -180,6 +180,8 @@ def test_from_the_command_line(
         ([str(tmp_path / "untrained.safetensors"), *common], "no trained embedding"),
         ([str(tmp_path / "none.safetensors"), *common], "none.safetensors"),
         ([trained, str(tmp_path / "nowhere"), *common[1:]], "nowhere: no index.json"),
+        # told before anything is read
+        (["none", "nowhere", "--out", f"{trained}/a.json"], "trained.safetensors: cannot be"),
     ):
         assert main(["embedding", *arguments]) == 1
         shown = capsys.readouterr()
