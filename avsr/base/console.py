@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 HIDDEN = {"Cc", "Cf", "Cs"}  # Unicode's control, format and surrogate characters
 
+# Set in the environment by a program that owns its standard error, as ours does.
+QUIET_MEDIAPIPE = "AVSR_QUIET_MEDIAPIPE"
+
 
 def usage(error: Exception) -> int:
     """One line about wrong usage, with where to look it up."""

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from avsr.base.console import Bar, Lines, log
+from avsr.base.console import QUIET_MEDIAPIPE, Bar, Lines, log
 from avsr.base.processes.crew import Crew, Limits, Tell
 from avsr.base.processes.machine import cores
 from avsr.batch.asked import Asked
@@ -162,7 +162,7 @@ def prepare(asked: Asked, finish: Delivery) -> Callable[[Path, Tell], Transcript
 
 def speak_in_lines() -> None:
     """In a process: warnings are lines and libraries are silent, as in the command line."""
-    os.environ["AVSR_QUIET_MEDIAPIPE"] = "1"
+    os.environ[QUIET_MEDIAPIPE] = "1"
     logging.getLogger("avsr").addHandler(Lines(logging.WARNING))
 
 

@@ -14,6 +14,7 @@ import typer
 
 from avsr.base.console import (
     INTERRUPTED,
+    QUIET_MEDIAPIPE,
     Lines,
     drop_unwritten,
     interrupted,
@@ -101,9 +102,8 @@ def main(arguments: Sequence[str] | None) -> int:
     set_up_streams()
     library, lines = logging.getLogger("avsr"), Lines(logging.WARNING)
     library.addHandler(lines)
-    loud = "AVSR_QUIET_MEDIAPIPE" not in os.environ
-    # preprocessing.face.QUIET: standard error is ours, and our workers'
-    os.environ["AVSR_QUIET_MEDIAPIPE"] = "1"
+    loud = QUIET_MEDIAPIPE not in os.environ
+    os.environ[QUIET_MEDIAPIPE] = "1"  # standard error is ours, and our workers'
     try:
         status = app(args=arguments, prog_name="avsr", standalone_mode=False)
         sys.stdout.flush()
@@ -125,4 +125,4 @@ def main(arguments: Sequence[str] | None) -> int:
         drop_unwritten()
         library.removeHandler(lines)
         if loud:
-            del os.environ["AVSR_QUIET_MEDIAPIPE"]
+            del os.environ[QUIET_MEDIAPIPE]

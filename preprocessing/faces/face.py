@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from avsr.base.console import QUIET_MEDIAPIPE
 from avsr.preprocessing.faces.face_model import face_model
 
 # Indices into the mesh; "left" is left in the picture of a person who faces the camera.
@@ -70,8 +71,6 @@ SEARCH_EVERY = 6  # looked-at frames between two searches for small faces: about
 # there as if it had not been. Anew after every 20 looks at a film of two people (150 looks), or
 # every 100 at one of many shots (400), no landmark changed.
 AFRESH = 500
-# set in the environment by a program that owns its standard error, as ours does
-QUIET = "AVSR_QUIET_MEDIAPIPE"
 
 
 @dataclass(frozen=True)
@@ -299,9 +298,9 @@ def _starting() -> contextlib.AbstractContextManager[None]:
     switch.
 
     A library does not touch the standard error of the process it runs in. Our own program asks for
-    silence (QUIET).
+    silence (QUIET_MEDIAPIPE).
     """
-    return _quiet_mediapipe() if os.environ.get(QUIET) else contextlib.nullcontext()
+    return _quiet_mediapipe() if os.environ.get(QUIET_MEDIAPIPE) else contextlib.nullcontext()
 
 
 @contextlib.contextmanager

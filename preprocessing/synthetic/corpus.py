@@ -59,7 +59,7 @@ SHARES = {
     "formant": 0.15,
     "pico": 0.1,
     "kokoro": 0.5,
-    "strangers": 0.5,
+    "held-out": 0.5,
 }
 """Engine -> share of the utterances that `make_voices` gives it, in proportion to the others that
 are asked for."""
@@ -74,7 +74,7 @@ _INSTALL = {
     "festival": "apt-get install festival festvox-kallpc16k",
     "pico": install("ttspico"),
     "kokoro": kokoro.INSTALL,
-    "strangers": kokoro.INSTALL,
+    "held-out": kokoro.INSTALL,
 }
 
 

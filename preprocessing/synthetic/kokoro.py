@@ -55,7 +55,7 @@ ENGLISH = (
 )
 """Voices for training; a woman's or man's, American (a) or British (b)."""
 
-STRANGERS = ("af_nova", "am_eric", "bf_lily", "bm_fable")
+HELD_OUT = ("af_nova", "am_eric", "bf_lily", "bm_fable")
 """Voices that training never hears, also not in part, to measure with."""
 
 
@@ -80,7 +80,7 @@ def say(text: str, voice: str, rng: np.random.Generator) -> np.ndarray:
 
     Args:
         text: lower-case words as espeak-ng should read them.
-        voice: one of ENGLISH or STRANGERS.
+        voice: one of ENGLISH or HELD_OUT.
         rng: the same state gives the same words, speaker and tempo; the network adds a little noise
             of its own.
 
@@ -95,9 +95,9 @@ def say(text: str, voice: str, rng: np.random.Generator) -> np.ndarray:
     engine = _load(str(folder()))
     speed = float(np.exp(rng.uniform(np.log(0.8), np.log(1.3))))
     style = engine.voices[voice]
-    if voice not in STRANGERS and rng.random() < 0.5:
+    if voice not in HELD_OUT and rng.random() < 0.5:
         # also those who learnt another language
-        others = [name for name in engine.voices if name not in STRANGERS]
+        others = [name for name in engine.voices if name not in HELD_OUT]
         share = rng.uniform(0.2, 0.5)
         style = (1 - share) * style + share * engine.voices[others[rng.integers(len(others))]]
     accent = "en-gb" if voice.startswith("b") else "en-us"
@@ -118,7 +118,7 @@ def _load(where: str) -> Kokoro:
         )
         engine = Kokoro.from_session(session, f"{where}/{VOICES}")
         engine.voices = dict(engine.voices)  # read the archive once
-        missing = sorted({*ENGLISH, *STRANGERS} - engine.voices.keys())
+        missing = sorted({*ENGLISH, *HELD_OUT} - engine.voices.keys())
     except Exception as error:  # each library has exceptions of its own for a damaged file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise AvsrError(

@@ -26,7 +26,7 @@ from avsr.preprocessing.synthetic import festival, formant, kokoro
 from avsr.preprocessing.synthetic.festival import SILENCE
 from avsr.preprocessing.synthetic.formant import PRONUNCIATIONS, Span
 
-ENGINES = ("auto", "espeak", "flite", "festival", "pico", "kokoro", "strangers", "formant")
+ENGINES = ("auto", "espeak", "flite", "festival", "pico", "kokoro", "held-out", "formant")
 
 _ESPEAK_VOICES = [
     f"{accent}+{variant}"
@@ -150,7 +150,7 @@ def voices(engine: str = "auto") -> list[str]:
 
     Args:
         engine: one of `ENGINES`; "auto" is espeak where it is there, the formant synthesiser
-            otherwise; "strangers" are those voices of kokoro's that are kept out of training.
+            otherwise; "held-out" are those voices of kokoro's that are kept out of training.
 
     Raises:
         AvsrError: no engine of that name.
@@ -168,8 +168,8 @@ def voices(engine: str = "auto") -> list[str]:
         names = sorted(path.name for path in found if path.is_dir())
     elif engine == "pico":
         names = _PICO_VOICES if importlib.util.find_spec("ttspico") else []
-    elif engine in ("kokoro", "strangers"):
-        chosen = kokoro.ENGLISH if engine == "kokoro" else kokoro.STRANGERS
+    elif engine in ("kokoro", "held-out"):
+        chosen = kokoro.ENGLISH if engine == "kokoro" else kokoro.HELD_OUT
         names = list(chosen) if kokoro.available() else []
     else:
         names = list(_FORMANT_SPEAKERS)
@@ -399,5 +399,5 @@ _SPEAKERS = {
     "festival": _speak_festival,
     "pico": _speak_pico,
     "kokoro": _speak_kokoro,
-    "strangers": _speak_kokoro,
+    "held-out": _speak_kokoro,
 }

@@ -31,8 +31,9 @@ from avsr.training.run.log import BOARD
 from avsr.training.run.record import BEST, RECORD
 from avsr.training.run.state import MODEL, STATE
 
+AUDIO_ENCODER = "audio_encoder", "ear"  # whose it is; files of before say the latter
 # of a model's info, what holds for every model that is trained on from it
-LINEAGE = ("ear", "license")
+LINEAGE = (*AUDIO_ENCODER, "license")
 # by a run
 WRITTEN = (
     "config.json",
@@ -227,7 +228,8 @@ class Start:
                     f"the size {config.size}, or leave {name} out of freeze"
                 )
         if not of_part(taken, "audio_frontend.encoder"):
-            self.lineage.pop("ear", None)
+            for key in AUDIO_ENCODER:
+                self.lineage.pop(key, None)
 
 
 def part(model: nn.Module, name: str) -> nn.Module:

@@ -126,8 +126,8 @@ def encoder_weights(arrays: dict[str, np.ndarray], layers: int) -> dict[str, Ten
     return weights
 
 
-def with_ear(model: AVSR, arrays: dict[str, np.ndarray]) -> AVSR:
-    """The model with Whisper's ear in place of its own: a grid-tiny becomes a grid-whisper.
+def with_whisper_encoder(model: AVSR, arrays: dict[str, np.ndarray]) -> AVSR:
+    """The model with Whisper's audio encoder in place of its own: from grid-tiny to grid-whisper.
 
     What joins the two, the projection behind the encoder, starts anew.
     """
@@ -136,8 +136,8 @@ def with_ear(model: AVSR, arrays: dict[str, np.ndarray]) -> AVSR:
             f"the model has {model.config.n_mels} mel bins and Whisper {MELS}: start from another "
             "one"
         )
-    ear = {key: SIZES[SIZE][key] for key in ("audio_frontend", "audio_width", "audio_layers")}
-    config = model.config.model_copy(update={**ear, "name": SIZE})
+    shape = {key: SIZES[SIZE][key] for key in ("audio_frontend", "audio_width", "audio_layers")}
+    config = model.config.model_copy(update={**shape, "name": SIZE})
     if config != ModelConfig(tokens=config.tokens, name=SIZE, **SIZES[SIZE]):
         config = config.model_copy(update={"name": f"{model.config.name[:52]}+whisper"})
     network = AVSR(config)
@@ -179,6 +179,6 @@ def start_from(
     else:
         tokens = vocabulary([Path(folder) for folder in data], "train").tokens
         model = AVSR(ModelConfig(tokens=tokens, **SIZES[SIZE]))
-    info = {"ear": "encoder of Whisper, MIT licence, OpenAI", "from": init}
+    info = {"audio_encoder": "encoder of Whisper, MIT licence, OpenAI", "from": init}
     info |= {"license": about["license"]} if "license" in about else {}
-    return with_ear(model, arrays), info
+    return with_whisper_encoder(model, arrays), info

@@ -1,4 +1,4 @@
-"""Kokoro's voices: strangers are kept out of training, also in part; the rest is the engine's own
+"""Kokoro's voices: held-out ones stay out of training, also in part; the rest is the engine's own
 work."""
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from avsr.base.errors import AvsrError
 from avsr.preprocessing.synthetic import kokoro
 from avsr.preprocessing.synthetic.voice import speak, voices
 
-NAMES = [*kokoro.ENGLISH, *kokoro.STRANGERS, "jf_alpha"]
+NAMES = [*kokoro.ENGLISH, *kokoro.HELD_OUT, "jf_alpha"]
 
 
 class Engine:
@@ -65,19 +65,19 @@ def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]
     return Engine.said
 
 
-def test_strangers_are_heard_alone_and_never_in_training(said: list[dict[str, Any]]) -> None:
-    assert not set(kokoro.ENGLISH) & set(kokoro.STRANGERS)
-    for engine, names in (("kokoro", kokoro.ENGLISH), ("strangers", kokoro.STRANGERS)):
+def test_held_out_voices_are_heard_alone_and_never_in_training(said: list[dict[str, Any]]) -> None:
+    assert not set(kokoro.ENGLISH) & set(kokoro.HELD_OUT)
+    for engine, names in (("kokoro", kokoro.ENGLISH), ("held-out", kokoro.HELD_OUT)):
         said.clear()
         for seed in range(200):
             speak("set white", np.random.default_rng(seed), engine=engine)
         heard = {name for line in said for name in line["shares"]}
         assert all(sum(line["shares"].values()) == pytest.approx(1) for line in said)
-        if engine == "strangers":
+        if engine == "held-out":
             assert heard == set(names)
             assert all(len(line["shares"]) == 1 for line in said)
         else:
-            assert not heard & set(kokoro.STRANGERS)
+            assert not heard & set(kokoro.HELD_OUT)
             assert "jf_alpha" in heard  # only ever as a part
             mixed = [line for line in said if len(line["shares"]) == 2]
             assert 70 < len(mixed) < 130
@@ -89,7 +89,7 @@ def test_strangers_are_heard_alone_and_never_in_training(said: list[dict[str, An
 
 
 def test_letters_and_accents(said: list[dict[str, Any]]) -> None:
-    for voice in ("strangers:bf_lily", "kokoro:am_adam"):
+    for voice in ("held-out:bf_lily", "kokoro:am_adam"):
         found = speak("set white by a zero please", np.random.default_rng(0), voice=voice)
         assert (found.words, found.phones, found.voice) == (None, None, voice)
         assert 1.4 <= found.duration_s <= 2.0  # one second and the silence around it
@@ -100,9 +100,9 @@ def test_letters_and_accents(said: list[dict[str, Any]]) -> None:
 @pytest.mark.parametrize("missing", [kokoro.MODEL, kokoro.VOICES])
 def test_without_its_files_there_are_no_voices(said: list[dict[str, Any]], missing: str) -> None:
     assert len(voices("kokoro")) == 24
-    assert len(voices("strangers")) == 4
+    assert len(voices("held-out")) == 4
     (kokoro.folder() / missing).unlink()
-    assert voices("kokoro") == voices("strangers") == []
+    assert voices("kokoro") == voices("held-out") == []
     with pytest.raises(AvsrError, match="'kokoro' is not on this machine"):
         speak("set white", np.random.default_rng(0), engine="kokoro")
 

@@ -1,4 +1,4 @@
-"""The ear of Whisper: its weights are read as they were written, and nothing else of the network is
+"""Whisper's encoder: its weights are read as they were written, and nothing else of the network is
 touched."""
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from avsr.model.config import SIZES, ModelConfig
 from avsr.model.layers.frontends import WhisperEncoder, sinusoids
 from avsr.model.network import AVSR
 from avsr.model.tokenizer import BLANK
-from avsr.training.tools.whisper import encoder_weights, read_ctranslate2, with_ear
+from avsr.training.tools.whisper import encoder_weights, read_ctranslate2, with_whisper_encoder
 
 TINY = {"mels": 80, "width": 384, "layers": 4}
 
@@ -79,7 +79,7 @@ def plain() -> AVSR:
 
 
 def test_the_ear_hears_what_whispers_does(folder: Path, plain: AVSR) -> None:
-    model = with_ear(plain, read_ctranslate2(folder / "model.bin")).eval()
+    model = with_whisper_encoder(plain, read_ctranslate2(folder / "model.bin")).eval()
     mel, present = torch.randn(1, 48, 80), torch.ones(1, 12, dtype=torch.bool)
     with torch.inference_mode():
         expected = encoder()(mel, present, present)
@@ -101,7 +101,7 @@ def test_a_grid_tiny_becomes_a_grid_whisper(folder: Path) -> None:
     arrays = read_ctranslate2(folder / "model.bin")
     for size, name in (("grid-tiny", "grid-whisper"), ("grid", "grid+whisper")):
         model = AVSR(ModelConfig(name=size, tokens=(BLANK, "a"), **SIZES[size]))
-        assert with_ear(model, arrays).config.name == name
+        assert with_whisper_encoder(model, arrays).config.name == name
 
 
 def test_the_encoder_is_a_pre_norm_transformer() -> None:
@@ -198,7 +198,7 @@ def test_the_command_writes_a_model_to_start_from(
     )
     assert capsys.readouterr().out == f"{out}\n"
     model, info = checkpoint.load(out)
-    assert "Whisper" in info["ear"]
+    assert "Whisper" in info["audio_encoder"]
     assert info["license"] == "CC0"
     assert "step" not in info
     torch.testing.assert_close(
@@ -219,7 +219,7 @@ def test_what_is_no_whisper_tiny_is_told_in_one_line(tmp_path: Path, plain: AVSR
         with pytest.raises(AvsrError, match=message):
             read_ctranslate2(path)
     with pytest.raises(AvsrError, match="not shaped as Whisper tiny"):
-        with_ear(plain, arrays)
+        with_whisper_encoder(plain, arrays)
     broken = {**arrays, "encoder/conv1/weight": np.full((64, 80, 3), np.nan, np.float16)}
     with pytest.raises(AvsrError, match="encoder/conv1: holds values that are not finite"):
         encoder_weights(broken, 4)
