@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avsr.base.inputs import content, digest
+from avsr.base.processes.machine import steady_memory
 
 if TYPE_CHECKING:
     from avsr.base.partial import Partial
@@ -64,6 +65,7 @@ class Asked:
         from avsr.decoding.language import load
         from avsr.transcribing.transcribe import load_model
 
+        steady_memory()
         spoken = load(self.lm, grammar=self.grammar, lm_weight=self.lm_weight)
         loaded = found = load_model(self.model, self.device)
         if self.no_lexicon:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from avsr.base.console import Bar
 from avsr.base.processes.crew import Limits, Tell
+from avsr.base.processes.machine import steady_memory
 from avsr.batch.children import in_processes, ordered, seldom, speak_in_lines
 
 if TYPE_CHECKING:
@@ -76,5 +77,6 @@ def _prepared(device: str) -> Callable[[Path, Progress], Examination]:
     from avsr.recognisers import ours, registry
     from avsr.transcribing.doctor.examine import examine
 
+    steady_memory()
     recogniser = ours.load(checkpoint.DEFAULT, device)
     return lambda file, progress: examine(file, recogniser, progress, registry.language_of)

@@ -10,6 +10,9 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+LARGE_BLOCK = 2**20  # bytes, see steady_memory
+_MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of malloc.h
+
 
 def cores() -> int:
     """CPU cores that this process may use."""
@@ -42,21 +45,29 @@ def peak_memory_mb() -> float:
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
-def release_memory() -> None:
-    """Gives memory that is free back to the system, where the C library can be told to.
+def steady_memory() -> None:
+    """Has the C library give large blocks of memory back at once, where it can be told to.
 
-    glibc keeps what was freed, in holes into which later blocks do not fit: a process that
-    transcribes for two hours grew by a sixth.
+    glibc takes freed blocks of up to 32 MB for its heap as it learns their size. Small ones come to
+    lie between them, and a process that transcribes grows for hours though it holds no more.
     """
-    trim = _trim()
+    set_option = _of_c_library("mallopt")
+    if set_option is not None:
+        set_option(_MMAP_THRESHOLD, LARGE_BLOCK)
+
+
+def release_memory() -> None:
+    """Gives memory that is free back to the system, where the C library can be told to: glibc keeps
+    what was freed, in holes into which later blocks do not fit."""
+    trim = _of_c_library("malloc_trim")
     if trim is not None:
         trim(0)
 
 
 @cache
-def _trim() -> Callable[[int], int] | None:
-    """The C library's malloc_trim; None where it has none, as on macOS and Windows."""
+def _of_c_library(name: str) -> Callable[..., int] | None:
+    """A function of glibc; None where the C library has none, as on macOS and Windows."""
     try:
-        return ctypes.CDLL(None).malloc_trim  # type: ignore[no-any-return]
+        return getattr(ctypes.CDLL(None), name)  # type: ignore[no-any-return]
     except (AttributeError, OSError, TypeError):
         return None
