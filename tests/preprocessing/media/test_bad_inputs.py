@@ -30,6 +30,7 @@ UNEXPECTED = re.compile(
     rb"Traceback|unexpected|took longer than|took more than|process ended|ended before"
 )
 EVERY = 15
+PARTS = 10  # that all of them are tried in
 whole = pytest.mark.skipif(
     os.environ.get("AVSR_BAD_INPUTS") != "all", reason="takes minutes: set AVSR_BAD_INPUTS=all"
 )
@@ -133,7 +134,8 @@ def test_some_bad_inputs_do_no_harm(inputs, listener, tmp_path: Path, look):
 
 @pytest.mark.slow
 @whole
+@pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("look", [transcribed, examined])
-def test_all_bad_inputs_do_no_harm(inputs, listener, tmp_path: Path, look):
+def test_all_bad_inputs_do_no_harm(inputs, listener, tmp_path: Path, look, part: int):
     root, paths = inputs
-    look(paths, root, tmp_path / "here", listener)
+    look(paths[part::PARTS], root, tmp_path / "here", listener)
