@@ -40,6 +40,7 @@ PLAYER = '<avsr-player result="${value}"></avsr-player>'
 # gradio hands what a custom element says on to Python
 RECORDED = """
 element.addEventListener('recorded', event => trigger('submit', {recording: event.detail}));
+element.addEventListener('began', () => trigger('start_recording'));
 """
 
 
@@ -219,6 +220,7 @@ def page(shop: Workshop) -> gr.Blocks:
             camera.submit(shop.transcribe_recording, about, outputs, **quiet),
             ask.click(shop.examine, [file], outputs, **quiet),
         ]
+        camera.start_recording(_cleared, None, outputs, queue=False, **quiet)
         stop.click(shop.cancel, None, outputs, cancels=runs, queue=False, **quiet)
         blocks.unload(_leaver(shop))
     return blocks
@@ -273,6 +275,12 @@ def _left(seconds: float | None) -> str:
     if seconds < 60:
         return f", about {5 * max(1, round(seconds / 5))} s left"
     return f", about {round(seconds / 60)} min left"
+
+
+def _cleared() -> tuple[Any, ...]:
+    """What an earlier call left goes; buttons stay as they are."""
+    hidden = gr.HTML(visible=False)
+    return (*_status(""), hidden, hidden, gr.update(), gr.update(), gr.update())
 
 
 def _done(result: str, text: str) -> tuple[Any, ...]:

@@ -68,6 +68,11 @@ class Delivery:
         for warning in found.warnings:
             say(f"{file}: {warning}")
         own = self.targets.get(file, ())
+        if not own and file in self.folders:
+            say(
+                f"{file}: its transcript was there and stays as it is; what is made now shows the "
+                "words as they were recognised now"
+            )
         # once more: a long call leaves time for new files
         outputs.refuse(self.all_of(file), self.inputs, overwrite=self.overwrite)
         for name, target in zip(self.formats, own, strict=bool(own)):

@@ -22,6 +22,7 @@ from avsr.base.console import (
     set_up_streams,
     usage,
 )
+from avsr.base.errors import AvsrError
 from avsr.base.processes.signals import stop
 from avsr.cli import models
 from avsr.cli.adapt import adapt
@@ -105,6 +106,7 @@ def main(arguments: Sequence[str] | None) -> int:
     loud = QUIET_MEDIAPIPE not in os.environ
     os.environ[QUIET_MEDIAPIPE] = "1"  # standard error is ours, and our workers'
     try:
+        _refuse_no_folder()
         status = app(args=arguments, prog_name="avsr", standalone_mode=False)
         sys.stdout.flush()
         # newer typer catches it itself, older raises Abort
@@ -126,3 +128,15 @@ def main(arguments: Sequence[str] | None) -> int:
         library.removeHandler(lines)
         if loud:
             del os.environ[QUIET_MEDIAPIPE]
+
+
+def _refuse_no_folder() -> None:
+    """Refuses to work where libraries and relative paths would lead nowhere.
+
+    Raises:
+        AvsrError: the current folder was removed.
+    """
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise AvsrError("the current folder is gone: go to another, with cd") from error

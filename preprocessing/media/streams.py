@@ -24,6 +24,7 @@ from avsr.preprocessing.media.cutoff import cut_off
 from avsr.preprocessing.media.ticks import Picture, Shape, picture_ticks, resampled, sound_ticks
 from avsr.preprocessing.media.tracks import (
     LEAP_S,
+    MOST_PIXELS,
     Track,
     Watch,
     confined,
@@ -118,7 +119,9 @@ class Media:
         self.path, self._audio_track = path, audio_track
         self._span = span or (0.0, None)
         # not read yet but for their first frames
-        self._opened: dict[str, Track] = _open_tracks(path, audio_track)
+        self._opened: dict[str, Track]
+        self._opened, self._faults = _open_tracks(path, audio_track)
+        self._missed: list[str] = []  # of these, what was asked for
         self._read: dict[str, Track] = {}  # the last that were read of either kind
         self.info = self._info()
         container = next(iter(self._opened.values())).container
@@ -166,7 +169,7 @@ class Media:
     def warnings(self) -> list[str]:
         """What was wrong with the streams that were read, a line each; complete when the pieces
         are."""
-        found = []
+        found = list(self._missed)
         sound = self._read.get("audio")
         if sound and sound.others and self._audio_track is None:
             told = ", ".join(sound.others[:MOST_TOLD])
@@ -211,10 +214,12 @@ class Media:
         """
         if piece_frames < 1:
             raise ValueError(f"piece_frames is {piece_frames}, must be at least 1")
+        asked = {"video": video, "audio": audio}
+        self._missed = [fault for kind, fault in self._faults.items() if asked[kind]]
         wanted = {"video": video and self.info.has_video, "audio": audio and self.info.has_audio}
         if any(wanted[kind] and kind not in self._opened for kind in wanted):
             _close(*self._opened.values())
-            self._opened = _open_tracks(self.path, self._audio_track)
+            self._opened, _ = _open_tracks(self.path, self._audio_track)
         tracks = {kind: self._opened.pop(kind) for kind in wanted if wanted[kind]}
         _close(*self._opened.values())  # an index of two hours takes 25 MB
         self._opened.clear()
@@ -370,8 +375,9 @@ def read_lips(source: bytes | str | os.PathLike[str]) -> np.ndarray:
         ) from error
 
 
-def _open_tracks(path: Path, audio_track: int | None) -> dict[str, Track]:
-    """The picture and the sound of a file by kind, on one clock; only those that can be used."""
+def _open_tracks(path: Path, audio_track: int | None) -> tuple[dict[str, Track], dict[str, str]]:
+    """The picture and the sound of a file by kind, on one clock; only those that can be used, and
+    why others cannot."""
     tracks: dict[str, Track] = {}
     try:
         for kind in ("video", "audio"):
@@ -382,23 +388,44 @@ def _open_tracks(path: Path, audio_track: int | None) -> dict[str, Track]:
     if audio_track is not None and not tracks["audio"].number:
         _close(*tracks.values())
         raise MediaError(f"{path}: has no audio track {audio_track}: it has no sound")
-    reasons = [track.unusable for track in tracks.values() if track.unusable]
+    faults = {kind: fault for kind, track in tracks.items() if (fault := _fault(track))}
+    nothing = f"{path}: {'; '.join(faults.values()) or _nothing(tracks['audio'])}"
     for kind, track in list(tracks.items()):
         if track.unusable or track.first is None:
             tracks.pop(kind).close()
     if not tracks:
-        reasons.append(
-            "holds neither sound nor picture that can be decoded (cut off before its first frame, "
-            "or its streams are "
-            "empty); give a complete media file"
-        )
-        raise MediaError(f"{path}: {reasons[0]}")
+        raise MediaError(nothing)
     starts = [track.start_s for track in tracks.values()]
     # else the streams' clocks have nothing to do with each other
     related = max(starts) - min(starts) <= LEAP_S
     for track in tracks.values():
         track.origin_s = min(starts) if related else track.start_s
-    return tracks
+    return tracks, faults
+
+
+def _fault(track: Track) -> str:
+    """Why a stream is of no use; empty where it is of use, or nothing came of it."""
+    if track.unusable or track.first is not None or not track.number:
+        return track.unusable
+    if track.kind == "video" and track.stream.width * track.stream.height > MOST_PIXELS:
+        size = f"{track.stream.width} x {track.stream.height}"
+        most = f"{MOST_PIXELS / 1e6:.0f} million"
+        return f"its pictures have {size} pixels, at most {most} are decoded: make them smaller"
+    if not track.damaged:
+        return ""
+    what = "picture" if track.kind == "video" else "sound"
+    codec = track.stream.codec_context.name
+    return f"its {what} ({codec}) cannot be decoded: it is damaged, encrypted or too large"
+
+
+def _nothing(track: Track) -> str:
+    """What to say of a file of which nothing can be decoded."""
+    kinds = {stream.kind for stream in describe_streams(track.container)}
+    others = ", ".join(sorted(kinds - {"video", "audio"}))
+    held = f"there is only: {others}" if others else "cut off before its first frame, or empty"
+    return (
+        f"holds neither sound nor picture that can be decoded ({held}); give a complete media file"
+    )
 
 
 def _close(*tracks: Track | None) -> None:

@@ -1,5 +1,5 @@
 // <avsr-camera>: camera and microphone to the server of this page, captions back. What was recorded
-// can be transcribed afterwards: then the event "recorded" carries its name.
+// can be transcribed afterwards: then the event "recorded" carries its name. "began" comes before.
 
 import { ask, clock, make } from "./player.js";
 
@@ -81,6 +81,7 @@ class Camera extends HTMLElement {
     this.open.textContent = "";
     this.delays = [];
     this.again.hidden = true;
+    this.dispatchEvent(new CustomEvent("began", { bubbles: true })); // an older result goes
     try {
       const body = { model: this.model.value, modality: "auto" };
       this.path = `/avsr/live/${(await ask("/avsr/live", JSON.stringify(body))).name}`;

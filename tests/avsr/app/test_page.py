@@ -170,6 +170,9 @@ def test_captions_come_live_and_the_recording_is_transcribed(page: Any, film: An
         "video.addEventListener('loadedmetadata', () => tell(video.duration)))"
     )
     assert 2 < seconds < 90  # a recorder alone would leave it open
+    page.get_by_role("button", name="Start").click()
+    page.locator("avsr-player").wait_for(state="hidden")  # of the recording before
+    page.get_by_role("button", name="Stop").click()
 
 
 @pytest.mark.parametrize("tab", ["A file", "Camera and microphone"])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
 from avsr.base import outputs
+from avsr.base.console import told
 from avsr.base.errors import UsageError
 
 
@@ -91,3 +93,14 @@ def test_a_record_that_cannot_be_kept_is_no_error(tmp_path: Path, monkeypatch: p
     assert (tmp_path / "a.txt").read_bytes() == b"x"
     with pytest.raises(UsageError, match="--overwrite"):
         outputs.refuse([tmp_path / "a.txt"])
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path: Path, monkeypatch):
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space") as raised:
+        outputs.write(tmp_path / "sheet.png", [b"x"])
+    assert told(raised.value).startswith(f"{tmp_path / 'sheet.png'}: No space left on device")
+    assert not list(tmp_path.glob("sheet*"))

@@ -123,9 +123,10 @@ def test_skip_existing_goes_on_with_pages_that_were_not_made(avsr, recogniser, t
     Path("out/week 2").mkdir()
     Path("out/c.txt").rename("out/week 2/c.txt")
     Path("out/B.txt").write_text("corrected by hand")
-    avsr(*command, "--explain", "pages")
+    _, _, err = avsr(*command, "--explain", "pages")
     assert asked(recogniser) == ["talks/B.WAV"]
     assert Path("out/B.txt").read_text() == "corrected by hand"
+    assert "talks/B.WAV: its transcript was there and stays as it is" in err
 
 
 @pytest.mark.parametrize("many", [[], ["talks/B.WAV"]])

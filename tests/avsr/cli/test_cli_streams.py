@@ -152,3 +152,12 @@ def test_an_interrupt_that_a_library_swallows_ends_all_the_same(swallow: str):
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=8)
     assert (running.returncode, err) == (130, "avsr: interrupted\n")
+
+
+def test_a_current_folder_that_was_removed_is_one_line(tmp_path: Path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    start = f"cd '{gone}' && rmdir '{gone}' && exec '{sys.executable}' -m avsr transcribe a.mp4"
+    done = subprocess.run(["sh", "-c", start], capture_output=True, check=False, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "avsr: the current folder is gone: go to another, with cd\n"

@@ -7,6 +7,7 @@ network, no file read or written elsewhere. One in fifteen is tried always, all 
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import os
 import re
@@ -17,7 +18,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import av
 import pytest
+
+from avsr.base.errors import MediaError
+from avsr.preprocessing.media import streams
 
 ASR = """
 class Asr:
@@ -139,3 +144,32 @@ def test_some_bad_inputs_do_no_harm(inputs, listener, tmp_path: Path, look):
 def test_all_bad_inputs_do_no_harm(inputs, listener, tmp_path: Path, look, part: int):
     root, paths = inputs
     look(paths[part::PARTS], root, tmp_path / "here", listener)
+
+
+def test_a_stream_that_cannot_be_decoded_is_told_though_the_other_can(tmp_path: Path):
+    whole = io.BytesIO(generator("odd_inputs").film("matroska", "mpeg4"))
+    path = tmp_path / "locked.mkv"
+    with av.open(whole) as found, av.open(str(path), "w") as out:
+        kept = {stream.index: out.add_stream_from_template(stream) for stream in found.streams}
+        for packet in found.demux():
+            if packet.dts is None:
+                continue
+            locked = packet
+            if packet.stream.type == "video":
+                locked = av.Packet(bytes(byte ^ 0x5A for byte in bytes(packet)))
+                locked.pts, locked.dts, locked.time_base = packet.pts, packet.dts, packet.time_base
+            locked.stream = kept[packet.stream_index]
+            out.mux(locked)
+    with streams.open_media(path) as media:
+        assert (media.info.has_video, media.info.has_audio) == (False, True)
+        list(media.pieces())
+        assert "cannot be decoded: it is damaged, encrypted or too large" in media.warnings[0]
+        list(media.pieces(video=False))
+        assert not media.warnings  # nobody asked for it
+
+
+def test_a_file_of_other_streams_alone_says_so(tmp_path: Path):
+    path = tmp_path / "words.mkv"
+    path.write_bytes(generator("odd_inputs").subtitles())
+    with pytest.raises(MediaError, match="there is only: subtitle"):
+        streams.open_media(path)
