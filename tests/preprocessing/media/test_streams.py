@@ -771,7 +771,7 @@ def test_pictures_too_large_for_memory_are_not_decoded(tmp_path: Path):
     path = tmp_path / "huge.gif"
     head = b"GIF89a" + (16000).to_bytes(2, "little") * 2
     path.write_bytes(head + b"\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\1\0\1\0\0\2\2D\1\0;")
-    with pytest.raises(MediaError, match="cannot be decoded: .* too large"):
+    with pytest.raises(MediaError, match=r"cannot be decoded: .* too large"):
         streams.open_media(path)
 
 
