@@ -3,6 +3,7 @@ it goes on nothing is lost."""
 
 from __future__ import annotations
 
+import pickle
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -153,7 +154,9 @@ def test_loader_processes_give_what_one_process_gives(folder):
     clips = opened(folder, config)
     told = dataset(clips, noise=1.0, noise_warmup=0)
     here = loader(told, plan_of(clips, config, 3, 1, 9), 0)
-    there = loader(told, plan_of(clips, config, 3, 1, 9), 2)
+    # as processes that are spawned are handed them
+    handed = pickle.loads(pickle.dumps((told, plan_of(clips, config, 3, 1, 9))))
+    there = loader(*handed, 2)
     for one, other in zip(here, there, strict=True):
         assert one.ids == other.ids
         for (_, a), (_, b) in zip(one.tensors(), other.tensors(), strict=True):

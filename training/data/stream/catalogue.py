@@ -67,6 +67,8 @@ class Catalogue(Selection):
         for location in locations:
             self._add(ShardFolder.of(location))
         self._taken()
+        self._fingerprint = self._digest.hexdigest()
+        del self._digest  # cannot be pickled, as for loader processes that are spawned
 
     def _add(self, folder: ShardFolder) -> None:
         """Takes the clips of a corpus."""
@@ -89,7 +91,7 @@ class Catalogue(Selection):
 
     def fingerprint(self) -> str:
         """See ``Selection``."""
-        return self._digest.hexdigest()
+        return self._fingerprint
 
     def turns(self, config: DataConfig) -> tuple[np.ndarray, float]:
         """How often clips come in an epoch, on average.
