@@ -303,6 +303,7 @@ def test_the_wheel_holds_avsr_alone_and_all_of_it(wheel):
         for pattern in (
             "recipes/*.toml",
             "weights/*",
+            "*.safetensors",
             "*.schema.json",
             "*.html",
             "*.css",

@@ -220,15 +220,19 @@ class WhisperEncoder(nn.Module):
     def forward(self, mel: Tensor, present: Tensor, valid: Tensor) -> Tensor:
         """(B, S, M), (B, T) bool, (B, T) bool -> (B, 2 T, width); each clip must have a present
         frame."""
+        return self.norm(self.after(len(self.blocks), mel, present, valid))
+
+    def after(self, blocks: int, mel: Tensor, present: Tensor, valid: Tensor) -> Tensor:
+        """What so many blocks make of it; as `forward`, but not normalised."""
         # what lies past the end must not leak back in
         kept = valid.repeat_interleave(4, 1).unsqueeze(1)
         x = F.gelu(self.conv1(mel.transpose(1, 2) * kept)) * kept  # (B, width, S)
         x = F.gelu(self.conv2(x)).transpose(1, 2)  # (B, 2 T, width)
         x = x + sinusoids(x.shape[1], x.shape[2], x.device)
         present = present.repeat_interleave(2, 1)
-        for block in self.blocks:
+        for block in self.blocks[:blocks]:
             x = block(x, present)
-        return self.norm(x)
+        return x
 
 
 def sinusoids(frames: int, width: int, device: torch.device) -> Tensor:

@@ -41,7 +41,7 @@ FIT_FRAMES = 9  # over which the cosine of sound and lips is averaged
 # look like it
 STILL = 0.05
 LOOKS = 3  # stretches in which it is looked whether sound and lips are synchronised
-NAMES = ("fit", "spells", "moves", "voice", "mute")  # what is known of each frame
+NAMES = "fit", "spells", "moves", "voice", "mute", "several"  # what is known of each frame
 KIND = "fit"  # of what is kept of a recording
 
 
@@ -84,6 +84,7 @@ class _Look:
     moving: dict[int, np.ndarray]  # (T,) bool each
     voice: np.ndarray  # (T,) bool
     mute: np.ndarray  # (T,) bool
+    several: np.ndarray  # (T,) float32
 
 
 def weigh(
@@ -117,7 +118,7 @@ def weigh(
 
     def compared(scene: Crops) -> Evidence:
         sound, lips = _clips(scene, persons)
-        how = lag, len(persons), *lips
+        how = lag, len(persons), len(NAMES), *lips
 
         def find() -> dict[str, str]:
             return _packed(_compared(_look(embedder, sound, lips), len(persons), lag))
@@ -149,7 +150,8 @@ def _nobody(persons: int, frames: int) -> Evidence:
     """So many who are not in the picture, and no sound."""
     nobody, nothing = np.zeros((persons, frames), np.bool_), np.zeros(frames, np.bool_)
     fit = np.full((persons, frames), -1, np.float32)
-    return Evidence(fit, nobody, nobody.copy(), nothing, nothing)
+    alone = np.zeros(frames, np.float32)
+    return Evidence(fit, nobody, nobody.copy(), nothing, nothing, alone)
 
 
 def _compared(look: _Look, persons: int, lag: int) -> Evidence:
@@ -159,7 +161,7 @@ def _compared(look: _Look, persons: int, lag: int) -> Evidence:
         found.fit[n] = _fit(look.sound, lips, lag)
         found.spells[n] = shifted(lips.speaking, -lag)
         found.moves[n] = shifted(look.moving[n], -lag)
-    return replace(found, voice=look.voice, mute=look.mute)
+    return replace(found, voice=look.voice, mute=look.mute, several=look.several)
 
 
 def _clips(scene: Crops, persons: Sequence[int]) -> tuple[Clip, dict[int, Clip]]:
@@ -172,6 +174,8 @@ def _clips(scene: Crops, persons: Sequence[int]) -> tuple[Clip, dict[int, Clip]]
 
 
 def _look(embedder: sync.Recogniser, sound: Clip, lips: dict[int, Clip]) -> _Look:
+    from avsr.transcribing.voice.overlap import several
+
     (voice,) = sync.embed(embedder, [mask(sound, "audio")])
     seen: dict[int, sync.Embedding] = {}
     moves: dict[int, np.ndarray] = {}
@@ -179,7 +183,8 @@ def _look(embedder: sync.Recogniser, sound: Clip, lips: dict[int, Clip]) -> _Loo
     for (n, clip), embedded in zip(lips.items(), found, strict=True):
         moves[n] = moving(clip, STILL)
         seen[n] = replace(embedded, speaking=embedded.speaking & moves[n])
-    return _Look(voice, seen, moves, heard(sound), level(sound) <= SILENCE)
+    silent = level(sound) <= SILENCE
+    return _Look(voice, seen, moves, heard(sound), silent, several(sound, str(embedder.device)))
 
 
 def _lag(looks: Sequence[_Look]) -> int:

@@ -6,7 +6,11 @@ the sound better than FITS, and against one whose mouth is closed while a voice 
 from face to face costs little, since one of the two fits better; whether a voice is anybody's here
 depends on the threshold, so that change costs more. Where one mouth moves and no other, it need fit
 less: the embedding knows few sentences and few people, and a mouth that moves alone while a voice
-is heard mostly speaks. Whoever fits beside the one that the path names speaks as well.
+is heard mostly speaks.
+
+Whether two voices sound at once is told by the sound (`avsr.transcribing.voice.overlap`). Then
+whoever fits best of those who move their lips beside the one that the path names speaks as well, or
+else somebody off screen. Where one voice sounds, nobody speaks beside another.
 
 The numbers were set on films of GRID's s1, s2, s3, s26 and s30, and measured on others: see
 docs/results.md.
@@ -17,6 +21,7 @@ P  persons        T  frames, 25 a second
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -27,7 +32,11 @@ FITS = 0.35  # mean cosine of sound and lips from which the lips are those of th
 ALONE = 0.2  # the same where no other mouth moves
 SWITCH = 0.75  # cost of a change from one face to another, in frames times cosine
 LEAVE = 3.0  # the same between a face and a voice off screen
-SECOND = 6.0  # the same where somebody begins or ends to speak beside another
+SEVERAL = 0.75  # log odds from which two voices sound at once; babble reaches less ...
+CERTAIN = 4.0  # ... as far as a frame may count
+BEGIN = 20.0  # cost of a change from one voice to two, or back, in frames times log odds
+BESIDE = 0.0  # mean cosine from which lips that move are those of the second voice
+UNSEEN_FRAMES = FPS  # that two voices sound, from which on the second may be off screen
 RESTING = 0.15  # what a frame costs in which the lips of the speaker rest for a moment ...
 CLOSED = 0.5  # ... or are closed, or not to be seen, for longer
 REST_FRAMES = 10  # how far from the next letter lips only rest
@@ -45,6 +54,7 @@ class Evidence:
         moves: (P, T) bool, where the mouth moves.
         voice: (T,) bool, where a voice is heard.
         mute: (T,) bool, where there is no sound at all.
+        several: (T,) float32, how likely two or more voices sound.
         lag: frames by which the sound comes later than the lips; all of it is told by the sound.
     """
 
@@ -53,6 +63,7 @@ class Evidence:
     moves: np.ndarray
     voice: np.ndarray
     mute: np.ndarray
+    several: np.ndarray
     lag: int = 0
 
 
@@ -83,29 +94,50 @@ def find_turns(evidence: Evidence) -> Turns:
     path = _in_pauses(_best_path(scores, SWITCH, LEAVE), evidence.voice & ~mute)
     own = path == np.arange(count + 1)[:, None]
     voice = evidence.voice & ~mute
-    beside = np.zeros((count, frames), np.bool_)
-    for person in range(count):
-        possible = voice & ~own[person] & ~own[count]
-        beside[person] = _beside(scores[[person, count]], possible)
-    together = np.asarray(beside.any(axis=0))
-    persons = own[:count] | beside
-    spoken = (persons & voice).sum(axis=1)
-    return Turns(persons | mute, own[count] & ~mute, spoken, together)
+    second, together = _seconds(evidence, path, voice)
+    whose = own | second
+    spoken = (whose[:count] & voice).sum(axis=1)
+    return Turns(whose[:count] | mute, whose[count] & ~mute, spoken, together)
 
 
-def _beside(scores: np.ndarray, possible: np.ndarray) -> np.ndarray:
-    """(T,) bool: where somebody speaks beside another.
+def _seconds(
+    evidence: Evidence, path: np.ndarray, voice: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Who speaks beside another: (P + 1, T) bool, the last off screen; and (T,) bool, where."""
+    count, frames = evidence.fit.shape
+    second = np.zeros((count + 1, frames), np.bool_)
+    together = are_several(evidence.several) & voice
+    for first, last in _parts(together, path):
+        here = slice(first, last)
+        spells = evidence.spells[:, here]
+        fits = np.where(spells, evidence.fit[:, here] - BESIDE, 0).sum(axis=1)
+        fits[2 * spells.sum(axis=1) < last - first] = 0  # whose lips rest
+        fits[path[first] : path[first] + 1] = 0  # who speaks anyway
+        if fits.max(initial=0) > 0:
+            second[fits.argmax(), here] = True
+        elif last - first >= UNSEEN_FRAMES and path[first] < count:
+            second[count, here] = True
+        else:
+            together[here] = False
+    return second, together
 
-    Args:
-        scores: (2, T), of theirs and of nobody's.
-        possible: (T,) bool, where another speaks.
-    """
-    found = (_best_path(scores, SECOND, SECOND) == 0) & possible
-    for first, last in runs(found, gap=0):
-        # a path that only waits for the next turn of theirs says nothing
-        if scores[0, first:last].sum() <= 0:
-            found[first:last] = False
-    return found
+
+def are_several(likely: np.ndarray) -> np.ndarray:
+    """(T,) bool: where two voices sound at once, of how likely it is in each frame, (T,)."""
+    sure = likely.astype(np.float64).clip(1e-6, 1 - 1e-6)
+    odds = np.log(sure / (1 - sure)).clip(-CERTAIN, CERTAIN) - SEVERAL
+    path = _best_path(np.stack([odds, np.zeros(len(odds))]), BEGIN, BEGIN)
+    return np.asarray(path == 0)
+
+
+def _parts(flags: np.ndarray, path: np.ndarray) -> list[tuple[int, int]]:
+    """First frame and the one after the last of each run of true ones with one state of a path."""
+    changes = np.flatnonzero(np.diff(path, prepend=path[:1])).tolist()
+    parts: list[tuple[int, int]] = []
+    for first, last in runs(flags, gap=0):
+        edges = [first, *(change for change in changes if first < change < last), last]
+        parts += pairwise(edges)
+    return parts
 
 
 def _scores(evidence: Evidence) -> np.ndarray:

@@ -64,7 +64,7 @@ class Film:
     Attributes:
         lips: of each part, one for each person, (T, 96, 96) or None for nobody.
         speaker: of each part, (T,) the number of the person, OFF or NOBODY.
-        second: of each part, (T,) bool, where another one speaks as well.
+        second: of each part, (T,) who speaks as well, numbered alike.
     """
 
     lips: list[list[np.ndarray | None]] = field(default_factory=list)
@@ -78,13 +78,14 @@ class Film:
         heard: Clip,
         speaker: int,
         also: Clip | None = None,
+        beside: int = 1,
         noise: np.ndarray | None = None,
     ) -> None:
         sound, says = heard.audio.copy(), speech(heard)
-        second = np.zeros(heard.frames, np.bool_)
+        second = np.full(heard.frames, NOBODY)
         if also is not None:
             sound += also.audio * (rms(sound) / rms(also.audio))
-            second = says & speech(also)
+            second = np.where(says & speech(also), beside, NOBODY)
         if noise is not None:
             sound += noise[: len(sound)] * (rms(sound) / rms(noise))
         self.lips.append(lips)
@@ -214,6 +215,15 @@ def together(cast: Cast, film: Film, moving: bool = False) -> None:
     film.add([a[2].lips if moving else still(a[2]), b[2].lips], b[2], 1)
 
 
+def beside_off_screen(cast: Cast, film: Film) -> None:
+    """One, then they and a voice out of the picture at once and as loud, then the other; who does
+    not speak stands still."""
+    a, b, c = cast.draw(3)
+    film.add([a[0].lips, still(b[0])], a[0], 0)
+    film.add([a[1].lips, still(b[1])], a[1], 0, also=c[1], beside=OFF)
+    film.add([still(a[2]), b[2].lips], b[2], 1)
+
+
 KINDS: dict[str, Callable[[Cast, Film], None]] = {
     "both talk": both_talk,
     "both talk, babble 0 dB": lambda cast, film: both_talk(cast, film, babble=True),
@@ -232,6 +242,7 @@ KINDS: dict[str, Callable[[Cast, Film], None]] = {
     "shot and reverse shot": cut_away,
     "together": together,
     "together, both talk": lambda cast, film: together(cast, film, moving=True),
+    "beside a voice off screen": beside_off_screen,
 }
 
 
@@ -243,6 +254,8 @@ def counted(film: Film, embedder: ours.NetworkRecogniser) -> dict[str, int]:
     speaks = speaker != NOBODY
     whose = np.concatenate([turns.persons, turns.off_screen[None]])
     right = whose[speaker.clip(min=OFF), np.arange(len(speaker))] & speaks
+    beside = second != NOBODY
+    right_too = whose[second.clip(min=OFF), np.arange(len(second))] & beside
     edges = np.cumsum([0, *map(len, film.speaker)]).tolist()
     parts = [slice(first, last) for first, last in pairwise(edges)]
     return {
@@ -250,10 +263,11 @@ def counted(film: Film, embedder: ours.NetworkRecogniser) -> dict[str, int]:
         "right": int(right.sum()),
         "turns": len(parts),
         "turns_right": sum(int(2 * right[p].sum() > speaks[p].sum()) for p in parts),
-        "off_screen": int((turns.off_screen & speaks & (speaker != OFF)).sum()),
-        "second": int(second.sum()),
-        "second_found": int((turns.together & second).sum()),
-        "second_wrong": int((turns.together & speaks & ~second).sum()),
+        "off_screen": int((turns.off_screen & speaks & (speaker != OFF) & (second != OFF)).sum()),
+        "second": int(beside.sum()),
+        "second_found": int((turns.together & beside).sum()),
+        "second_right": int((turns.together & right_too & right).sum()),
+        "second_wrong": int((turns.together & speaks & ~beside).sum()),
     }
 
 

@@ -14,10 +14,14 @@ FRAMES = SECONDS * FPS
 
 
 def evidence(
-    *fits: str, spells: tuple[str, ...] = (), voice: str = "v" * SECONDS, mute: str = ""
+    *fits: str,
+    spells: tuple[str, ...] = (),
+    voice: str = "v" * SECONDS,
+    mute: str = "",
+    several: str = "",
 ) -> Evidence:
     """One letter a second: for a person + fits the sound, = hardly and - does not; for their lips
-    a dot is a closed mouth; v is a voice; m is no sound."""
+    a dot is a closed mouth; v is a voice, 2 two voices; m is no sound."""
     spells = spells or tuple("s" * SECONDS for _ in fits)
 
     def seconds(text: str, sign: str) -> np.ndarray:
@@ -32,6 +36,7 @@ def evidence(
         lips,
         seconds(voice, "v"),
         seconds(mute, "m"),
+        seconds(several, "2").astype(np.float32),
     )
 
 
@@ -80,11 +85,41 @@ def test_a_turn_ends_in_the_pause_between_two_voices():
     assert turns.persons[1, 146:].all()
 
 
-def test_two_who_fit_at_the_same_time_speak_together():
-    turns = find_turns(evidence("++++++++----", "----++++++++"))
+def test_where_two_voices_sound_the_two_whose_lips_fit_speak_together():
+    turns = find_turns(evidence("++++====----", "----++++++++", several="    2222    "))
     assert by_second(turns) == ["0"] * 4 + ["01"] * 4 + ["1"] * 4
     assert turns.together[4 * FPS + 5 : 8 * FPS - 5].all()
     assert not turns.together[: 4 * FPS - 5].any()
+
+
+def test_where_one_voice_sounds_nobody_speaks_beside_another_though_their_lips_fit_too():
+    turns = find_turns(evidence("++++++++----", "----++++++++"))
+    assert not turns.together.any()
+    assert not turns.persons.all(axis=0).any()
+
+
+def test_the_second_of_two_voices_is_of_those_who_move_their_lips_the_one_that_fits_best():
+    rests, talks = "." * SECONDS, "s" * SECONDS
+    fits = "+" * SECONDS, "=" * SECONDS, "-" * SECONDS, "=" * SECONDS
+    lips = talks, talks, talks, rests
+    found = evidence(*fits, spells=lips, several=" " * 4 + "2222")
+    assert by_second(find_turns(found)) == ["0"] * 4 + ["01"] * 4 + ["0"] * 4
+
+
+def test_the_second_voice_is_off_screen_where_only_one_mouth_moves():
+    still = "." * SECONDS
+    lips = "s" * SECONDS, still
+    found = evidence("+" * SECONDS, "-" * SECONDS, spells=lips, several=" " * 4 + "2222")
+    turns = find_turns(found)
+    assert by_second(turns) == ["0"] * 4 + ["0-"] * 4 + ["0"] * 4
+    assert turns.together.sum() == 4 * FPS
+
+
+def test_a_moment_of_two_voices_brings_nobody_from_off_screen():
+    found = evidence("+" * SECONDS, spells=("s" * SECONDS,))
+    found.several[100 : 100 + FPS // 2] = 1
+    turns = find_turns(found)
+    assert not turns.off_screen.any()
 
 
 def test_without_sound_the_lips_of_each_tell():
@@ -104,6 +139,7 @@ def test_short_films_and_films_of_nobody(frames):
             nobody.astype(bool),
             np.ones(frames, bool),
             np.zeros(frames, bool),
+            np.zeros(frames, np.float32),
         )
     )
     assert turns.off_screen.all()
