@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from avsr.transcribing.speakers import evidence
 from avsr.transcribing.speakers.evidence import KIND, LOOKS, NAMES, weigh
 
 FRAMES, PERSONS, SCENES = 50, (0, 4), LOOKS + 3
+EMBEDDER = SimpleNamespace(device="cpu")
 
 
 class Network:
@@ -59,10 +61,10 @@ def test_what_was_looked_at_before_is_not_looked_at_again(tmp_path: Path, monkey
         monkeypatch.setattr(sync, "embed", network)
         partial = Partial.beside(tmp_path / "film.txt", film, lambda: asked)
         kept = Kept(partial, LEAST_S + 1, KIND)
-        return weigh(None, scenes(), PERSONS, lambda seconds: None, kept)
+        return weigh(EMBEDDER, scenes(), PERSONS, lambda seconds: None, kept)
 
     monkeypatch.setattr(sync, "embed", Network())
-    whole = weigh(None, scenes(), PERSONS, lambda seconds: None)
+    whole = weigh(EMBEDDER, scenes(), PERSONS, lambda seconds: None)
     with pytest.raises(KeyboardInterrupt):
         found(Network(SCENES - 1))
     goes_on = Network()
