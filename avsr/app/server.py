@@ -96,6 +96,8 @@ def _put_together(
     shop = page.Workshop(models, tasks, shelf, streams, model, limits.minutes, limits.megabytes)
     blocks = page.page(shop)
     blocks.queue(max_size=limits.queue, default_concurrency_limit=limits.jobs, api_open=False)
+    # else gradio takes the path of any file of this machine for an upload: it checks after a launch
+    blocks.has_launched = True
     server = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     _guard(server, host)
     add_routes(server, shelf, streams, Makings(models, tasks, shelf), models)
