@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from avsr.preprocessing.faces.face import QUIET
+from avsr.base.console import QUIET_MEDIAPIPE
 from avsr.preprocessing.faces.face_model import MODEL_NAME
 from avsr.preprocessing.media import streams
 
@@ -33,7 +33,7 @@ print("after", file=sys.stderr)
 
 
 def _run(code: str, model: Path, **environment: str) -> tuple[str, str]:
-    clean = {name: value for name, value in os.environ.items() if name != QUIET}
+    clean = {name: value for name, value in os.environ.items() if name != QUIET_MEDIAPIPE}
     done = subprocess.run(
         [sys.executable, "-c", code, str(model)],
         capture_output=True,
@@ -50,11 +50,11 @@ def test_a_library_call_does_not_redirect_standard_error(shared: Path):
 
 
 def test_the_program_keeps_mediapipe_quiet(shared: Path):
-    out, err = _run(START, shared / "models" / MODEL_NAME, **{QUIET: "1"})
+    out, err = _run(START, shared / "models" / MODEL_NAME, **{QUIET_MEDIAPIPE: "1"})
     assert (out, err) == ("touched", "")
     clip = shared / "data" / "grid" / "s1" / "bbaf2n.mp4"
     code = f"from avsr.cli import main; raise SystemExit(main(['transcribe', {str(clip)!r}]))"
-    clean = {name: value for name, value in os.environ.items() if name != QUIET}
+    clean = {name: value for name, value in os.environ.items() if name != QUIET_MEDIAPIPE}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=clean)
     assert done.stdout == "bin blue at f two now\n"
     assert "0000" not in done.stderr
