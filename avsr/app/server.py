@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from avsr.base.errors import AvsrError
 from avsr.base.inputs import install
@@ -67,22 +68,37 @@ def app(model: str, device: str, limits: Limits, host: str = "127.0.0.1") -> Ite
     os.environ["GRADIO_TEMP_DIR"] = str(shelf.folder / "uploads")
     stop = threading.Event()
     try:
-        yield _put_together(model, device, limits, host, shelf, stop)
+        with _nothing_fetched():
+            yield _put_together(model, device, limits, host, shelf, stop)
     finally:
         stop.set()
         shelf.close()
 
 
-def _put_together(
-    model: str, device: str, limits: Limits, host: str, shelf: Any, stop: threading.Event
-) -> FastAPI:
+@contextmanager
+def _nothing_fetched() -> Iterator[None]:
+    """Whoever asks gradio for a URL, as an upload or as a file, gets an error and no connection."""
     try:
         import gradio as gr
-        from fastapi import FastAPI
+        import safehttpx  # all that gradio fetches for a request goes through it
     except ModuleNotFoundError as error:
         raise AvsrError(
             f"{error.name} is not installed: {install('gradio')} brings what the page needs"
         ) from error
+
+    async def refuse(*_: Any, **__: Any) -> Any:
+        raise gr.Error("a URL is not fetched: upload the file itself", print_exception=False)
+
+    with patch.multiple(safehttpx, get=refuse, async_validate_url=refuse):
+        yield
+
+
+def _put_together(
+    model: str, device: str, limits: Limits, host: str, shelf: Any, stop: threading.Event
+) -> FastAPI:
+    import gradio as gr
+    from fastapi import FastAPI
+
     from avsr.app import page
     from avsr.app.making import Makings
     from avsr.app.routes import add_routes
@@ -117,7 +133,7 @@ def _put_together(
         mcp_server=False,
         show_error=True,
         head=page.HEAD,
-        app_kwargs={"docs_url": None, "redoc_url": None},
+        app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
     )
 
 
