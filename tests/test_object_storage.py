@@ -9,26 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from toy import SHAPE
 
 from avsr import cli
 from avsr.preprocessing.remote import open_filesystem
 
 CLIPS = 12
 
-TINY = """
+RECIPE = """
 size = "grid-tiny"
 log_every = 1
 val_every = 2
 save_every = 1
 val_clips = 2
-[model]
-dim = 32
-heads = 2
-video_width = 4
-audio_width = 4
-crop = 32
-stream_layers = 1
-joint_layers = 1
 [data]
 use = "audio"
 max_frames = 200
@@ -38,7 +31,9 @@ workers = 0
 steps = 3
 warmup = 1
 precision = "32-true"
+[model]
 """
+RECIPE += "".join(f"{name} = {value}\n" for name, value in SHAPE.items())
 
 
 @pytest.fixture
@@ -78,7 +73,7 @@ def test_prepare_train_and_evaluate_in_a_bucket(
 ) -> None:
     url, run, out = f"{bucket}/mine", tmp_path / "run", tmp_path / "out"
     assert cli.main(["prepare", "folder", str(source), url]) == 0, capsys.readouterr().err
-    (tmp_path / "tiny.toml").write_text(TINY)
+    (tmp_path / "tiny.toml").write_text(RECIPE)
     train = ["train", str(tmp_path / "tiny.toml"), "--data", url, "--out", str(run)]
     assert cli.main([*train, "--set", "optim.steps=2"]) == 0, capsys.readouterr().err
     assert cli.main([*train, "--resume"]) == 0, capsys.readouterr().err

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-# test modules are not a package: lets them import toy
-sys.path.insert(0, str(Path(__file__).parent))
-
 from toy import TEXTS, make_clip
 
 from avsr.preprocessing.clip import Clip

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
-from toy import FRAMES, TEXTS, make_clip
+from toy import FRAMES, SHAPE, TEXTS, make_clip
 
 from avsr.base.errors import AvsrError
 from avsr.model.config import ModelConfig
@@ -24,17 +24,7 @@ from avsr.training.data.store import ClipStore
 from avsr.training.losses import Objective, blank_loss, contrastive_loss, ctc, distil, frame_loss
 
 TOKENIZER = Tokenizer.from_texts(TEXTS)
-MODEL = ModelConfig(
-    tokens=TOKENIZER.tokens,
-    crop=32,
-    dim=32,
-    heads=2,
-    video_width=4,
-    audio_width=4,
-    stream_layers=1,
-    joint_layers=1,
-    dropout=0,
-)
+MODEL = ModelConfig(tokens=TOKENIZER.tokens, dropout=0, **SHAPE)
 CALM = {
     "non_speech": 0,
     "speed": 0,

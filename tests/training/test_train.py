@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import pytest
 import torch
 from safetensors.torch import load_file
-from toy import TEXTS, make_clip
+from toy import SHAPE, TEXTS, make_clip
 
 from avsr.base.errors import AvsrError
 from avsr.decoding.ctc import greedy
@@ -33,19 +33,11 @@ from avsr.training.run.start import load_matching
 from avsr.training.run.state import write_state
 from avsr.training.train import Run, compile_blocks, learning_rate, parameter_groups, train
 
-TINY = """
+RECIPE = """
 size = "grid-tiny"
 log_every = 1
 val_every = 1000
 save_every = 3
-[model]
-dim = 32
-heads = 2
-video_width = 4
-audio_width = 4
-crop = 32
-stream_layers = 1
-joint_layers = 1
 [data]
 max_frames = 100
 workers = 0
@@ -54,13 +46,15 @@ cache_gb = 1
 steps = 10
 warmup = 2
 precision = "32-true"
+[model]
 """
+RECIPE += "".join(f"{name} = {value}\n" for name, value in SHAPE.items())
 
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> str:
     path = tmp_path / "tiny.toml"
-    path.write_text(TINY)
+    path.write_text(RECIPE)
     return str(path)
 
 
@@ -771,12 +765,12 @@ def test_the_recipes_for_large_corpora_at_the_size_of_a_toy(
 ) -> None:
     """From pieces and an attention decoder beside CTC to a model that goes on from there."""
     folder = corpus()
-    tiny = ["model.dim=32", "model.heads=2", "model.video_width=4", "model.audio_width=4"]
-    tiny += ["model.stream_layers=1", "model.joint_layers=1", "model.decoder_layers=1"]
-    tiny += ["model.crop=32", "tokens.size=20", "optim.accumulate=2", "loss.streams_first=0"]
     few = ["data.workers=0", "data.max_frames=75", "optim.steps=1", "log_every=1"]
+    tiny = [f"model.{name}={value}" for name, value in SHAPE.items()]
+    tiny += ["model.decoder_layers=1", "tokens.size=20", "optim.accumulate=2"]
     lines: list[str] = []
-    first = train("lrs", [folder], tmp_path / "a", False, [*tiny, *few], lines.append)
+    more = [*tiny, *few, "loss.streams_first=0"]
+    first = train("lrs", [folder], tmp_path / "a", False, more, lines.append)
     assert any(" attention " in line for line in lines)
     network = checkpoint.load(first)[0]
     assert network.config.language == "en"
@@ -848,15 +842,7 @@ def test_frozen_parts_keep_their_weights_and_their_statistics(
 def test_only_the_parts_that_are_named_are_taken() -> None:
     def model(seed: int, **changes: int) -> AVSR:
         torch.manual_seed(seed)
-        small = {
-            "dim": 32,
-            "heads": 2,
-            "video_width": 4,
-            "audio_width": 4,
-            "crop": 32,
-            "stream_layers": 1,
-        }
-        return AVSR(ModelConfig(tokens=(BLANK, "a"), **small | changes))
+        return AVSR(ModelConfig(tokens=(BLANK, "a"), **SHAPE | changes))
 
     source, fresh = model(1).state_dict(), model(2).state_dict()
     for parts in (("video_frontend",), ("audio_stream", "head"), ()):

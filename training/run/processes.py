@@ -22,7 +22,6 @@ import torch
 from avsr.base.errors import AvsrError
 from avsr.base.processes.machine import cores
 from avsr.training.config import TrainConfig
-from avsr.training.run import sharded
 
 WAIT_FOR_NODES_S = 50
 # how nodes find each other that are started by hand
@@ -106,6 +105,8 @@ def connect(config: TrainConfig) -> Any:
     several = config.devices * config.nodes > 1
     strategy: Any = "auto"
     if several and config.strategy == "fsdp":
+        from avsr.training.run import sharded  # takes a second to import
+
         strategy = sharded.strategy(config.devices * config.nodes)
     elif several:
         # A batch of sound alone leaves the picture network without gradients.

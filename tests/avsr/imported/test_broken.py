@@ -13,7 +13,7 @@ from pathlib import Path
 import networks
 import pytest
 import torch
-from test_importing import current, float32, prefixed, saved_as_before_1_6, units
+from checkpoints import current, float32, prefixed, saved_as_before_1_6, units
 
 from avsr.base.errors import AvsrError
 from avsr.imported import store

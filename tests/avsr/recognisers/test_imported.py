@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import networks
 import numpy as np
 import pytest
 
@@ -16,9 +16,6 @@ from avsr.imported import store
 from avsr.preprocessing.clip import SAMPLES_PER_FRAME, Clip
 from avsr.recognisers.imported import ImportedRecogniser
 from avsr.recognisers.registry import load
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "imported"))  # the small networks of its tests
-import networks
 
 FRAMES = 60
 PIECES = ("<blank>", *(f"\u2581w{number}" for number in range(1, 119)), "<eos>")

@@ -5,13 +5,11 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # test modules are not a package
-from conftest import CLIPS, RealRun
+from real_run import CLIPS, RealRun
 
 from avsr.eval.metrics.compare import compare_runs
 from avsr.eval.metrics.results import read_results, to_dict

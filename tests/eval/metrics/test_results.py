@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from sample_results import full_results, small_results
 
 from avsr.base.errors import AvsrError
 from avsr.eval.metrics.results import read_results, to_dict, to_json, without_times
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # test modules are not a package
-from sample_results import full_results, small_results
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:

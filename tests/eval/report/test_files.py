@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from sample_results import full_results
 
 from avsr import cli
 from avsr.base.inputs import install
@@ -16,9 +17,6 @@ from avsr.eval.metrics.results import to_json
 from avsr.eval.report import files
 from avsr.eval.report.files import save_report
 from avsr.eval.report.markdown import to_markdown
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # test modules are not a package
-from sample_results import full_results
 
 PLOTS = {"audio-missing.svg", "noise.svg", "trust.svg", "video-corrupted.svg", "video-missing.svg"}
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
+
+from sample_results import full_results, small_results
 
 from avsr.eval.metrics.results import Check, Measured, Predicate, Results, Summary
 from avsr.eval.metrics.text import Table, percent
 from avsr.eval.report.markdown import NAMED_CHECKS, to_markdown
 from avsr.eval.report.words import level_text, ordered_levels
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # test modules are not a package
-from sample_results import full_results, small_results
 
 
 def row(label: str, modality: str = "av", **changes: Any) -> Measured:

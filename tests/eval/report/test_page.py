@@ -6,7 +6,6 @@ from __future__ import annotations
 import base64
 import configparser
 import re
-import sys
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -14,8 +13,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # test modules are not a package
 from sample_results import PATTERNS, full_results, make_clip, make_examples, row, small_results
 
 from avsr.eval.metrics.results import Gain

@@ -5,13 +5,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # test modules are not a package
 from browser import PROGRAMS, Browser
 from sample_results import full_results, make_clip, make_examples, small_results
 

@@ -3,7 +3,6 @@ together."""
 
 from __future__ import annotations
 
-import atexit
 import functools
 import os
 import re
@@ -15,15 +14,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import failing
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-import toy
+from failing import fails_in
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
-from toy import TEXTS, make_clip
+from toy import SHAPE, TEXTS, TINY, make_clip
 
 from avsr.base.errors import AvsrError
 from avsr.model import checkpoint
@@ -50,15 +50,7 @@ def free_port() -> int:
 
 def objective() -> Objective:
     """Nothing is drawn in it, and nothing in it depends on which clips share a process."""
-    small = {
-        "crop": 32,
-        "dim": 32,
-        "heads": 2,
-        "video_width": 4,
-        "audio_width": 4,
-        "stream_layers": 1,
-    }
-    model = ModelConfig(tokens=TOKENIZER.tokens, joint_layers=1, dropout=0, **small)
+    model = ModelConfig(tokens=TOKENIZER.tokens, dropout=0, **SHAPE)
     torch.manual_seed(0)
     made = Objective(
         AVSR(model),
@@ -116,37 +108,6 @@ def test_gradients_of_two_processes_are_those_of_one_with_all_clips(
 # -------------------------------------------------------------------------------- they end together
 
 
-def meet() -> int:
-    """Joins the others; returns the rank."""
-    rank = int(os.environ["LOCAL_RANK"])
-    dist.init_process_group("gloo", rank=rank, world_size=2)
-    return rank
-
-
-def fails_in(
-    ranks: tuple[int, ...], how: str, say: Callable[[str], object], connected: Callable[[], object]
-) -> None:
-    """Says its process id, then some ranks fail while the others wait for them."""
-    rank = meet()
-    connected()
-    say(str(os.getpid()))
-    dist.barrier()
-    if rank not in ranks:
-        dist.all_reduce(torch.zeros(1))
-    elif how == "killed":
-        os.kill(os.getpid(), signal.SIGKILL)
-    elif how == "bug":
-        raise KeyError("no such thing")
-    elif how == "bug and abort":
-        atexit.register(os.abort)  # as a thread that still waits for the others does now and then
-        raise KeyError("no such thing")
-    elif how == "abort":
-        os.abort()
-    elif how == "sleeps":
-        time.sleep(600)
-    raise AvsrError("clip7 cannot be read: name another")
-
-
 def ended(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -187,10 +148,12 @@ def test_one_processs_error_ends_all_and_is_told_once(
 
 
 def test_nobody_goes_on_when_the_one_who_started_them_is_killed() -> None:
-    folders = [str(Path(module).parent) for module in (__file__, toy.__file__)]
+    folder = str(Path(failing.__file__).parent)
     code = (
-        f"import sys, functools; sys.path[:0] = {folders!r}\n"
-        "from test_processes import fails_in, TrainConfig, run_together\n"
+        f"import sys, functools; sys.path.insert(0, {folder!r})\n"
+        "from avsr.training.config import TrainConfig\n"
+        "from avsr.training.run.processes import run_together\n"
+        "from failing import fails_in\n"
         "say = functools.partial(print, flush=True)\n"
         "if __name__ == '__main__':\n"
         "    run_together(functools.partial(fails_in, (1,), 'sleeps'), TrainConfig(devices=2), "
@@ -301,27 +264,8 @@ def test_a_rank_that_torchrun_started_says_that_it_lost_another(
 # ---------------------------------------------------------------------------------- a run of theirs
 
 
-TINY = [
-    "model.dim=32",
-    "model.heads=2",
-    "model.video_width=4",
-    "model.audio_width=4",
-    "model.crop=32",
-]
-TINY += [
-    "model.stream_layers=1",
-    "model.joint_layers=1",
-    "optim.precision=32-true",
-    "optim.warmup=5",
-    "optim.lr=3e-3",
-]
-TINY += [
-    "data.workers=0",
-    "data.max_frames=75",
-    "log_every=10",
-    "save_every=100",
-    "loss.streams_first=0",
-]
+LEARN = [*TINY, "optim.warmup=5", "optim.lr=3e-3", "log_every=10", "save_every=100"]
+LEARN += ["loss.streams_first=0"]
 
 
 def losses_of(lines: list[str]) -> dict[int, float]:
@@ -338,7 +282,7 @@ def test_two_processes_learn_and_go_on_as_one_and_as_two_again(
 
     def go(steps: int, devices: int, resume: bool = True) -> list[str]:
         lines: list[str] = []
-        more = [*TINY, f"optim.steps={steps}", f"devices={devices}"]
+        more = [*LEARN, f"optim.steps={steps}", f"devices={devices}"]
         path = train("grid-tiny", [folder], out, resume=resume, overrides=more, say=lines.append)
         assert path == out / "model.safetensors"
         assert checkpoint.load(path)[1]["step"] == steps
@@ -367,7 +311,7 @@ def test_a_run_whose_weights_are_parted_is_the_run_in_which_each_process_has_the
 
     def go(name: str, steps: int, strategy: str, resume: bool = False) -> dict[int, float]:
         lines: list[str] = []
-        more = [*TINY, f"optim.steps={steps}", "devices=2", f"strategy={strategy}", "log_every=1"]
+        more = [*LEARN, f"optim.steps={steps}", "devices=2", f"strategy={strategy}", "log_every=1"]
         more += ["model.dropout=0", "optim.accumulate=2"]
         out = tmp_path / name
         train("grid-tiny", [folder], out, resume=resume, overrides=more, say=lines.append)
@@ -400,7 +344,7 @@ def test_two_devices_and_a_mistake_are_one_line(
         "--out",
         str(tmp_path / "a"),
     ]
-    more = [*TINY, "devices=2", "freeze=['ears']"]
+    more = [*LEARN, "devices=2", "freeze=['ears']"]
     done = subprocess.run(
         [*command, *(part for value in more for part in ("--set", value))],
         capture_output=True,

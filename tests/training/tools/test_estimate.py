@@ -6,17 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from toy import TEXTS, make_clip
+from toy import TEXTS, TINY, make_clip
 from typer.testing import CliRunner
 
 from avsr.cli.program import app
 from avsr.training.data.cache import FRAME_BYTES
 from avsr.training.tools.estimate import estimate
 
-TINY = ["model.dim=32", "model.heads=2", "model.video_width=4", "model.audio_width=4"]
-TINY += ["model.crop=32", "model.stream_layers=1", "model.joint_layers=1", "devices=1"]
-TINY += ["optim.precision=32-true", "data.workers=0", "data.max_frames=75", "data.join=0"]
-TINY += ["optim.steps=1000", "val_every=100", "save_every=300"]
+LONG = [*TINY, "devices=1", "data.join=0", "optim.steps=1000", "val_every=100", "save_every=300"]
 
 
 def test_the_largest_batch_the_speed_and_the_hours(
@@ -26,7 +23,7 @@ def test_the_largest_batch_the_speed_and_the_hours(
     clips = [make_clip(i, text) for i, text in enumerate(TEXTS)]
     folder = corpus([*clips, make_clip(9, "bin a", frames=70)])
     lines: list[str] = []
-    found = estimate("grid-tiny", [folder, corpus(split="val")], TINY, 1, lines.append)
+    found = estimate("grid-tiny", [folder, corpus(split="val")], LONG, 1, lines.append)
     assert (found.clips, found.steps, found.validations, found.savings) == (7, 1000, 10, 4)
     assert found.largest == (1, 70)
     assert found.step_s > 0

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from toy import TINY
 
 from avsr.base.errors import AvsrError
 from avsr.base.inputs import digest
@@ -15,10 +16,15 @@ from avsr.model import checkpoint
 from avsr.training.tools.runs import find_runs, plot, table
 from avsr.training.train import train
 
-TINY = ["model.dim=32", "model.heads=2", "model.video_width=4", "model.audio_width=4"]
-TINY += ["model.crop=32", "model.stream_layers=1", "model.joint_layers=1", "devices=1"]
-TINY += ["optim.precision=32-true", "data.workers=0", "data.max_frames=75", "log_every=1"]
-TINY += ["optim.steps=3", "save_every=1", "val_every=2", "keep=2"]
+SHORT = [
+    *TINY,
+    "devices=1",
+    "log_every=1",
+    "optim.steps=3",
+    "save_every=1",
+    "val_every=2",
+    "keep=2",
+]
 
 
 def test_runs_of_one_seed_are_one_run_and_are_told_beside_others(
@@ -28,7 +34,7 @@ def test_runs_of_one_seed_are_one_run_and_are_told_beside_others(
 
     def go(name: str, *more: str) -> list[str]:
         lines: list[str] = []
-        train("grid-tiny", data, tmp_path / "runs" / name, False, [*TINY, *more], lines.append)
+        train("grid-tiny", data, tmp_path / "runs" / name, False, [*SHORT, *more], lines.append)
         losses = [line.partition(" lr ")[0] for line in lines if line.startswith("step ")]
         assert len(losses) == 4  # one of error rates
         return losses

@@ -9,19 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from toy import TINY
 
 from avsr.cli import main
 from avsr.training.tools.speed import flops, measure
-
-SMALL = [
-    "model.crop=32",
-    "model.dim=32",
-    "model.heads=2",
-    "model.video_width=4",
-    "model.audio_width=4",
-    "data.max_frames=75",
-    "optim.precision=32-true",
-]
 
 
 def test_reading_augmentation_and_network_are_timed(
@@ -30,7 +21,7 @@ def test_reading_augmentation_and_network_are_timed(
     folder, scratch = corpus(), tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
-    found = measure("grid-tiny", [folder], SMALL, batches=3)  # a recipe for two processes
+    found = measure("grid-tiny", [folder], TINY, batches=3)  # a recipe for two processes
     assert not list(scratch.rglob("dropped.txt"))  # the first that a run writes
     assert "LOCAL_RANK" not in os.environ
     assert list(found.clips_per_s) == ["reading", "augmentation", "network"]
@@ -40,7 +31,7 @@ def test_reading_augmentation_and_network_are_timed(
         assert found.shares[kind] > 0
     assert found.shares["other arithmetic"] < 0.5
     assert found.seconds_per_clip == pytest.approx(16 / 25, rel=0.5)
-    wider = measure("grid-tiny", [folder], [*SMALL, "model.ff_mult=8"], batches=3)
+    wider = measure("grid-tiny", [folder], [*TINY, "model.ff_mult=8"], batches=3)
     assert wider.gflop > found.gflop
 
 
@@ -61,7 +52,7 @@ def test_operations_are_counted_as_by_hand() -> None:
 def test_the_command_prints_what_was_measured_once(
     corpus: Callable[..., Path], capfd: pytest.CaptureFixture
 ) -> None:
-    more = [part for value in SMALL for part in ("--set", value)]
+    more = [part for value in TINY for part in ("--set", value)]
     assert (
         main(["bench", "--recipe", "grid-tiny", "--data", str(corpus()), *more, "--batches", "2"])
         == 0

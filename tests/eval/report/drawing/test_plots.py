@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import re
-import sys
 from itertools import pairwise
-from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2]))  # test modules are not a package
 from sample_results import NOISES, PATTERNS, full_results, small_results
 
 from avsr.eval.metrics.text import percent

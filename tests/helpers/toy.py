@@ -1,5 +1,5 @@
 """Clips made from noise that is different for every text: all there is to learn is which noise says
-what."""
+what. And the small network that learns it, in a small run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from avsr.preprocessing.clip import Clip
 
 TEXTS = ["bin a", "set b", "lay c", "put d", "bin d", "set a"]
 FRAMES = 16
+SHAPE = {"crop": 32, "dim": 32, "heads": 2, "video_width": 4, "audio_width": 4}
+SHAPE |= {"stream_layers": 1, "joint_layers": 1}
+TINY = [f"model.{name}={value}" for name, value in SHAPE.items()]  # on top of a recipe
+TINY += ["data.workers=0", "data.max_frames=75", "optim.precision=32-true"]
 
 
 def make_clip(
