@@ -81,12 +81,24 @@ def read(grid: Sequence[Path], speech: Path, held_out: bool) -> Voices:
                 said = recording(speaker, index.load(place).audio)
                 found["grid"].setdefault(speaker, []).append(said)
     books = Recordings(speech)
+    chosen = readers(books.names, held_out)
     for place, name in enumerate(books.names):
-        if (place % READERS == 0) == held_out:
-            reader = name.split("-")[0]
+        reader = reader_of(name)
+        if reader in chosen:
             said = recording(reader, books.whole(place))
             found["books"].setdefault(reader, []).append(said)
     return found
+
+
+def reader_of(name: str) -> str:
+    """Who reads in a recording of LibriSpeech, by its file's name (`103-1240-0000.flac`)."""
+    return name.split("-")[0]
+
+
+def readers(names: Sequence[str], held_out: bool) -> set[str]:
+    """Every eighth reader, or all others: nobody is in both, however many recordings are theirs."""
+    everybody = sorted(set(map(reader_of, names)))
+    return {name for place, name in enumerate(everybody) if (place % READERS == 0) == held_out}
 
 
 def recording(speaker: str, audio: np.ndarray) -> Recording:
