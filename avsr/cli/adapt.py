@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,7 +21,7 @@ from avsr.cli.options import (
 
 if TYPE_CHECKING:
     from avsr.recognisers.base import Recogniser
-    from avsr.training.data.labels import Label
+    from avsr.training.data.material import Material
 
 LEAST = 0.8  # confidence of a text that is used
 ADAPTER, LABELS = "adapter.safetensors", "labels.tsv"
@@ -104,7 +103,7 @@ def adapt(
                 share=keep,
                 tell=tell,
             )
-        log(f"{material.clips} clips, {material.seconds:.0f} s{_told(material.labels)}")
+        log(f"{material.clips} clips, {material.seconds:.0f} s{_told(material)}")
         outputs.make_folder(out, ELSEWHERE)
         settings = Settings(steps=steps, rank=rank, lr=lr, seed=seed)
         with progress("adapting", unit="steps") as tell:
@@ -117,20 +116,20 @@ def adapt(
         "labels": labeller().name if material.labels else "texts",
         "settings": vars(settings),
     }
-    _write_labels(out, material.labels)
+    _write_labels(out, material)
     adapter.write(target, changes, about)
     print(printable(str(target)))
 
 
-def _told(labels: Sequence[Label]) -> str:
+def _told(material: Material) -> str:
     """How many of the texts that were recognised are used."""
-    if not labels:
+    if not material.labels:
         return ""
-    kept = sum(label.kept for label in labels)
-    return f"; {kept} of {len(labels)} recognised texts are sure enough ({LABELS})"
+    count = f"{len(material.kept)} of {len(material.labels)}"
+    return f"; {count} recognised texts are sure enough ({LABELS})"
 
 
-def _write_labels(out: Path, labels: Sequence[Label]) -> None:
+def _write_labels(out: Path, material: Material) -> None:
     """Lists what was recognised beside the adapter, if anything was.
 
     Raises:
@@ -139,16 +138,18 @@ def _write_labels(out: Path, labels: Sequence[Label]) -> None:
     from avsr.base import outputs
 
     try:
-        if labels:
-            outputs.write(out / LABELS, [_table(labels).encode()])
+        if material.labels:
+            outputs.write(out / LABELS, [_table(material).encode()])
     except OSError as error:
         raise AvsrError(f"{out}: cannot be written ({error.strerror}): choose another") from error
 
 
-def _table(labels: Sequence[Label]) -> str:
+def _table(material: Material) -> str:
     """What was recognised, a line each."""
+    from avsr.training.data.labels import is_sure
+
     lines = ["clip\tconfidence\tkept\ttext"]
-    for label in labels:
-        kept = "yes" if label.kept else "no"
+    for label in material.labels:
+        kept = "yes" if is_sure(label.confidence, material.least) else "no"
         lines.append(f"{label.clip.id}\t{label.confidence:.3f}\t{kept}\t{label.clip.text}")
     return "\n".join(lines) + "\n"

@@ -141,7 +141,7 @@ def learn(
     parts = sorted({name.split(".")[0] for name in trained})
     for name, change in attach(base.model, parts, settings.rank).items():
         change.load_state_dict(trained[name])
-    kept = [label for label in material.labels if label.kept]
+    kept = material.kept
     if not kept:
         return f"{material.clips} clips with texts"
     heard = [spell(label.clip.text or "") for label in kept]

@@ -23,7 +23,7 @@ from avsr.preprocessing.clip import Clip
 from avsr.preprocessing.shards import ShardIndex, ShardWriter
 from avsr.recognisers.base import Recogniser
 from avsr.training.adapt import PARTS
-from avsr.training.data.labels import label
+from avsr.training.data.labels import is_sure, label
 from avsr.training.data.material import collect
 from avsr.training.data.spelling import speller
 
@@ -156,21 +156,22 @@ def spoken(word: str, start_s: float, confidence: float = 0.9) -> Word:
 
 def test_what_is_sure_is_kept():
     clip = make_clip(1, "bin a")
-    (found,) = label([clip], Sure([spoken("bin", 0.0), spoken("b", 0.4, 0.5)]), 0.8)
-    assert (found.kept, found.known, found.clip.text) == (False, "bin a", "bin b")
-    (found,) = label([clip], Sure([spoken("bin", 0.0), spoken("b", 0.4, 0.8)]), 0.8)
-    assert found.kept
+    (found,) = label([clip], Sure([spoken("bin", 0.0), spoken("b", 0.4, 0.5)]))
+    assert not is_sure(found.confidence, 0.8)
+    assert found.clip.text == "bin b"
+    (found,) = label([clip], Sure([spoken("bin", 0.0), spoken("b", 0.4, 0.8)]))
+    assert is_sure(found.confidence, 0.8)
     assert found.clip.words == (("bin", 0.0, 0.4), ("b", 0.4, 0.64))  # not past the clip's end
-    (found,) = label([clip], Sure([]), 0.0)
-    assert not found.kept
+    (found,) = label([clip], Sure([]))
+    assert not is_sure(found.confidence, 0.0)
 
 
 def test_a_long_recording_is_cut_where_nobody_speaks():
     clip = replace(make_clip(1, "", frames=300), start_s=20.0)
     words = [spoken("bin", 21.0), spoken("a", 21.5), spoken("set", 25.0, 0.1), spoken("b", 30.0)]
-    pieces = list(label([clip], Sure(words), 0.8))
+    pieces = list(label([clip], Sure(words)))
     assert [piece.clip.text for piece in pieces] == ["bin a", "set", "b"]
-    assert [piece.kept for piece in pieces] == [True, False, True]
+    assert [is_sure(piece.confidence, 0.8) for piece in pieces] == [True, False, True]
     assert pieces[0].clip.start_s == pytest.approx(20.8)
     assert pieces[0].clip.words == (("bin", 0.2, 0.6), ("a", 0.7, 1.1))
     assert isinstance(pieces[0].clip, Clip)

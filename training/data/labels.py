@@ -25,18 +25,15 @@ class Label:
     Attributes:
         clip: with text and word times.
         confidence: mean over its words; 0 where nothing was said.
-        kept: it is as sure as was asked for, and says something.
-        known: the text that the clip had before, if it is whole.
     """
 
     clip: Clip
     confidence: float
-    kept: bool
-    known: str | None = None
 
-    def judged(self, least: float) -> Label:
-        """The same by another limit: what says nothing is never kept."""
-        return replace(self, kept=bool(self.clip.words) and self.confidence >= least)
+
+def is_sure(confidence: float, least: float) -> bool:
+    """Whether a text is kept where `least` is the limit: what says nothing never is."""
+    return confidence > 0 and confidence >= least
 
 
 def limit_of(confidences: Sequence[float], least: float, share: float | None) -> float:
@@ -54,7 +51,7 @@ def limit_of(confidences: Sequence[float], least: float, share: float | None) ->
     return ranked[math.ceil(share * len(ranked)) - 1]
 
 
-def label(clips: Iterable[Clip], recogniser: Recogniser, least: float) -> Iterator[Label]:
+def label(clips: Iterable[Clip], recogniser: Recogniser) -> Iterator[Label]:
     """What a recogniser makes of clips, with both modalities where it takes both.
 
     A model of a few known words says these alone.
@@ -62,7 +59,6 @@ def label(clips: Iterable[Clip], recogniser: Recogniser, least: float) -> Iterat
     Args:
         clips: of any length.
         recogniser: of any family.
-        least: confidence in [0, 1] from which on a text is kept.
 
     Yields:
         Each clip, or each piece of a long one, in order.
@@ -76,11 +72,7 @@ def label(clips: Iterable[Clip], recogniser: Recogniser, least: float) -> Iterat
         found = recogniser.recognise(batch, modality)
         for clip, hypothesis in zip(batch, found, strict=True):
             for piece, words in _pieces(clip, hypothesis.words):
-                sure = mean([word.confidence for word in words])
-                whole = piece.frames == clip.frames
-                yield Label(
-                    piece, sure, bool(words) and sure >= least, clip.text if whole else None
-                )
+                yield Label(piece, mean([word.confidence for word in words]))
 
 
 def _stretches(clip: Clip, longest_s: float) -> Iterator[Clip]:

@@ -14,7 +14,7 @@ from avsr.preprocessing.reader import load_clip, stream_clips
 from avsr.preprocessing.recordings import MEDIA_SUFFIXES, media_below
 from avsr.preprocessing.shards import INDEX, ShardIndex, ShardWriter
 from avsr.recognisers.protocol import Recogniser
-from avsr.training.data.labels import Label, label, limit_of
+from avsr.training.data.labels import Label, is_sure, label, limit_of
 from avsr.training.data.spelling import respelt
 
 LONGEST_S = 30.0  # of a video with one text
@@ -29,11 +29,18 @@ class Material:
         clips: how many there are, with texts, and how long they are in all.
         seconds: of media in them.
         labels: of those whose text a recogniser gave, the ones left out among them.
+        least: the confidence from which on these are used.
     """
 
     clips: int
     seconds: float
     labels: Sequence[Label]
+    least: float
+
+    @property
+    def kept(self) -> list[Label]:
+        """The labels that are used."""
+        return [found for found in self.labels if is_sure(found.confidence, self.least)]
 
 
 def collect(
@@ -83,12 +90,11 @@ def collect(
                 else:
                     unknown.append(clip)
             if unknown:
-                labels += label(unknown, recogniser(), 0.0)
+                labels += label(unknown, recogniser())
             tell(number + 1, len(sources))
         least = limit_of([found.confidence for found in labels], least, share)
-        labels = [found.judged(least) for found in labels]
         for found in labels:
-            if found.kept:
+            if is_sure(found.confidence, least):
                 add(found.clip)
     if not seen:
         why = "there are no lips in them"
@@ -99,7 +105,7 @@ def collect(
             f"nothing to adapt to in {len(sources)} recordings: {why}; give others, put texts "
             "beside them, or lower --min-confidence"
         )
-    return Material(used, seconds, labels)
+    return Material(used, seconds, labels, least)
 
 
 def _sources(path: Path) -> list[Path]:

@@ -11,7 +11,7 @@ from avsr.eval.metrics.wer import ErrorRate, wer
 from avsr.preprocessing.clip import FPS, Clip, WordTimes
 from avsr.preprocessing.shards import ShardIndex, ShardWriter
 from avsr.recognisers.protocol import Recogniser
-from avsr.training.data.labels import label, limit_of
+from avsr.training.data.labels import is_sure, label, limit_of
 from avsr.training.data.spelling import respelt
 
 BY = "labelled_by"  # in a clip's json and in the index: who gave it its text
@@ -70,13 +70,13 @@ class Summary:
 
     def _kept(self, least: float, what: str = "") -> str:
         """How many of the clips without a known text are kept from a confidence on."""
-        kept = sum(_is_sure(confidence, least) for confidence in self.tried)
+        kept = sum(is_sure(confidence, least) for confidence in self.tried)
         share = f" ({kept / len(self.tried):.0%})" if self.tried else ""
         return f"{kept} of {len(self.tried)}{what}{share}"
 
     def _believed(self, least: float) -> str:
         """The same of the clips with a known text, and the word error rate on these."""
-        sure = [heard for heard in self.known if _is_sure(heard.confidence, least)]
+        sure = [heard for heard in self.known if is_sure(heard.confidence, least)]
         if not sure:
             return "0"
         error = wer([heard.text for heard in sure], [heard.said for heard in sure])
@@ -106,10 +106,6 @@ class _Found:
         piece = clip.window(first, first + self.frames)
         piece = replace(piece, start_s=clip.start_s)
         return replace(piece, id=self.id, text=self.text, words=self.words)
-
-
-def _is_sure(confidence: float, least: float) -> bool:
-    return bool(confidence) and confidence >= least
 
 
 def _told(error: ErrorRate) -> str:
@@ -147,7 +143,7 @@ def relabel(
     writer = ShardWriter(dst)
     found, total = [], 2 * len(source)
     for i in range(len(source)):
-        labels = label([source.load(i)], recogniser, 0.0)
+        labels = label([source.load(i)], recogniser)
         found.append([_Found.of(one.clip, one.confidence, spell) for one in labels])
         tell(i + 1, total)
     told = [entry.text is not None for entry in source.entries]
@@ -163,7 +159,7 @@ def relabel(
             sure = min((one.confidence for one in pieces), default=0.0)
             known.append(Heard(sure, clip.text, " ".join(one.text for one in pieces)))
         for one in pieces if clip.text is None else ():
-            if _is_sure(one.confidence, least):
+            if is_sure(one.confidence, least):
                 by = {BY: recogniser.name, "confidence": round(one.confidence, 3)}
                 writer.add(one.cut(clip), {**taken, **by})
             else:
