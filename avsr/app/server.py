@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 from avsr.base.errors import AvsrError
 from avsr.base.inputs import install
@@ -21,6 +20,11 @@ TIDY_S = 30.0  # how often what nobody needs is removed
 POLICY = (
     "default-src 'self' blob: data:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
     "style-src 'self' 'unsafe-inline'; frame-ancestors 'self'; form-action 'self'"
+)
+# What gradio serves for programs. The page asks for none of it, and it answers a request that is
+# malformed with a traceback.
+FOR_PROGRAMS = tuple(
+    f"/gradio_api/{name}" for name in ("api/", "call/", "component_server", "openapi", "proxy")
 )
 HERE = ("localhost", "127.0.0.1", "[::1]", "testserver")
 
@@ -89,8 +93,12 @@ def _nothing_fetched() -> Iterator[None]:
     async def refuse(*_: Any, **__: Any) -> Any:
         raise gr.Error("a URL is not fetched: upload the file itself", print_exception=False)
 
-    with patch.multiple(safehttpx, get=refuse, async_validate_url=refuse):
+    before = safehttpx.get, safehttpx.async_validate_url
+    safehttpx.get = safehttpx.async_validate_url = refuse
+    try:
         yield
+    finally:
+        safehttpx.get, safehttpx.async_validate_url = before
 
 
 def _put_together(
@@ -138,15 +146,19 @@ def _put_together(
 
 
 def _guard(server: FastAPI, host: str) -> None:
-    """Headers that keep browsers from fetching things elsewhere; other hosts' names are refused."""
+    """Headers that keep browsers from fetching things elsewhere; other hosts' names are refused,
+    and so is what the page does not ask for."""
     from starlette.middleware.trustedhost import TrustedHostMiddleware
     from starlette.requests import Request
+    from starlette.responses import Response
 
     if host in HERE:
         server.add_middleware(TrustedHostMiddleware, allowed_hosts=[*HERE])
 
     @server.middleware("http")
     async def add_policy(request: Request, call_next: Any) -> Any:
+        if request.url.path.startswith(FOR_PROGRAMS):
+            return Response("not found", 404)
         response = await call_next(request)
         response.headers["Content-Security-Policy"] = POLICY
         response.headers["Referrer-Policy"] = "no-referrer"

@@ -63,8 +63,21 @@ def test_a_url_in_place_of_an_upload_is_not_fetched(
         assert client.post("/gradio_api/queue/join", json=join).status_code == 200
         told = client.get("/gradio_api/queue/data", params={"session_hash": "somebody"}).text
         assert client.get(f"/gradio_api/file={url}").status_code == 403
-        assert client.get(f"/gradio_api/proxy={url}").status_code == 400
-        assert client.get("/openapi.json").status_code == 404
     assert "a URL is not fetched" in told
     assert asked == []
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_what_is_meant_for_programs_is_not_served(capfd: Any) -> None:
+    pytest.importorskip("gradio", reason="needs gradio: the extra app")
+    from starlette.testclient import TestClient
+
+    from avsr.app.server import Limits, app
+
+    broken = {"data": [{"path": None, "url": "x", "meta": {"_type": "gradio.FileData"}}]}
+    with app("default", "cpu", Limits()) as built, TestClient(built) as client:
+        for path in ("call/transcribe", "call/v2/none", "api/predict"):
+            assert client.post(f"/gradio_api/{path}", json=broken).status_code == 404
+        for path in ("/openapi.json", "/docs", "/gradio_api/openapi.json", "/gradio_api/proxy=x"):
+            assert client.get(path).status_code == 404
     assert "Traceback" not in capfd.readouterr().err
