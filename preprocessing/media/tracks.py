@@ -4,6 +4,7 @@ opens media."""
 from __future__ import annotations
 
 import io
+import re
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ BROADCAST_RETURN_S = 1.0
 DEFAULT, ATTACHED_PICTURE, CLOCK_RESTARTS = 0x1, 0x400, 0x200
 MOST_IDLE = 1 << 28  # bytes without a packet; a picture of MOST_PIXELS that is not coded has 2e8
 LOSSLESS = 0x4  # AV_CODEC_PROP_LOSSLESS
+URL = re.compile(r"[a-z][a-z0-9]+:/", re.IGNORECASE)  # as a path: one slash is left of two
 INDEXED = {"mov", "mp4", "matroska", "webm"}  # formats in which seeking is sure to arrive
 # Formats that only say where sound and picture are, or that draw text
 NAME_OTHER_FILES = {
@@ -83,7 +85,10 @@ class LocalFile:
             # Any: FFmpeg and `cutoff` want no more of it than these four.
             file: Any = io.FileIO(path)
         except (FileNotFoundError, NotADirectoryError, ValueError) as error:
-            raise MediaError(f"{path}: no such file; check the name") from error
+            advice = "check the name"
+            if URL.match(str(path)):
+                advice = "a URL is not read: fetch it, and give its place on this machine"
+            raise MediaError(f"{path}: no such file; {advice}") from error
         except OSError as error:  # a name too long, no permission, links in a circle
             raise MediaError(
                 f"{path}: cannot be opened ({error.strerror}); check the name"

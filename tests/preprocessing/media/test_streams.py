@@ -641,7 +641,8 @@ def refused(path: Path) -> str:
 
 
 def test_missing_folder_empty_and_text(tmp_path: Path) -> None:
-    assert "no such file" in refused(tmp_path / "none.mp4")
+    assert "no such file; check the name" in refused(tmp_path / "none.mp4")
+    assert "no such file; a URL is not read: fetch it" in refused(Path("http://x.org/none.mp4"))
     assert "folder" in refused(tmp_path)
     assert "cannot be opened" in refused(tmp_path / f"{'long' * 100}.mp4")
     (tmp_path / "empty.mp4").touch()
