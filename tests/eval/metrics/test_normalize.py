@@ -99,6 +99,12 @@ def test_a_letter_is_a_word_where_the_script_has_no_spaces() -> None:
     assert cer([""], [heard]).insertions == 11
 
 
+def test_an_apostrophe_beside_a_letter_that_stands_alone_goes() -> None:
+    basic = get_normalizer("basic")
+    assert basic("0`\U00020000") == "0 \U00020000"
+    assert basic("don`t 天'气") == "don't 天 气"
+
+
 @pytest.mark.parametrize("name", NORMALIZERS)
 @given(text=st.text(max_size=40))
 def test_normalising_twice_changes_nothing(name: str, text: str) -> None:
