@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -95,3 +96,17 @@ def with_sound_of(clip: Clip, other: Clip) -> Clip:
     present = np.zeros(clip.frames, bool)
     present[:frames] = other.audio_present[:frames]
     return replace(clip, audio=audio, audio_present=present)
+
+
+def to_runs(mask: np.ndarray) -> list[list[int]]:
+    """The true stretches of a mask (T,) bool as [first, last + 1] frame numbers."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]])))
+    return edges.reshape(-1, 2).tolist()
+
+
+def from_runs(runs: Sequence[Sequence[int]], frames: int) -> np.ndarray:
+    """The mask (T,) bool whose true stretches are `runs`."""
+    mask = np.zeros(frames, bool)
+    for first, last in runs:
+        mask[first:last] = True
+    return mask

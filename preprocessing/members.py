@@ -7,13 +7,20 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from avsr.base.errors import AvsrError
-from avsr.preprocessing.clip import SAMPLE_RATE, SAMPLES_PER_FRAME, Clip, WordTimes
+from avsr.preprocessing.clip import (
+    SAMPLE_RATE,
+    SAMPLES_PER_FRAME,
+    Clip,
+    WordTimes,
+    from_runs,
+    to_runs,
+)
 from avsr.preprocessing.index import MEMBERS, SCHEMA
 
 MAX_KEY = 80  # characters; with the extension safely below the 100 of a plain tar name
@@ -33,20 +40,6 @@ def shard_key(id: str) -> str:
         if key == id and key
         else f"{key[: MAX_KEY - 9]}-{hashlib.sha256(id.encode()).hexdigest()[:8]}"
     )
-
-
-def to_runs(mask: np.ndarray) -> list[list[int]]:
-    """The true stretches of a mask (T,) bool as [first, last + 1] frame numbers."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]])))
-    return edges.reshape(-1, 2).tolist()
-
-
-def from_runs(runs: Sequence[Sequence[int]], frames: int) -> np.ndarray:
-    """The mask (T,) bool whose true stretches are `runs`."""
-    mask = np.zeros(frames, bool)
-    for first, last in runs:
-        mask[first:last] = True
-    return mask
 
 
 def encode_clip(clip: Clip, extra: Mapping[str, Any] | None = None) -> dict[str, bytes]:

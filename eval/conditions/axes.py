@@ -45,8 +45,7 @@ from avsr.eval.conditions.noise import (
 from avsr.eval.conditions.nonspeech import NonSpeech
 from avsr.eval.conditions.speakers import SPEAKERS, Speaker
 from avsr.eval.conditions.video import VIDEO_CORRUPTIONS, VideoCorruption
-from avsr.preprocessing.clip import FPS, Clip
-from avsr.preprocessing.members import to_runs
+from avsr.preprocessing.clip import FPS, Clip, to_runs
 
 JOINT_PATTERNS = ("complementary", "overlapping", "independent")
 RATES = (0.0, 0.1, 0.25, 0.3, 0.5, 0.75, 1.0)

@@ -27,7 +27,7 @@ from functools import cached_property
 import numpy as np
 
 from avsr.base.errors import AvsrError
-from avsr.preprocessing.clip import FPS
+from avsr.preprocessing.clip import FPS, to_runs
 from avsr.preprocessing.faces.face import LIP_SLICE
 from avsr.preprocessing.faces.face_tracks import FaceTrack, shape_distances
 
@@ -325,7 +325,7 @@ def remarks(
             f"lips at {_spans(spans)} may be somebody else's: another shot, and the faces differ"
         )
     lost = [
-        (first, end) for first, end in _runs(pictured & ~present) if end - first >= LONG_S * FPS
+        (first, end) for first, end in to_runs(pictured & ~present) if end - first >= LONG_S * FPS
     ]
     if lost:
         total = sum(end - first for first, end in lost) / FPS
@@ -333,12 +333,6 @@ def remarks(
             f"no lips to read for {total:.1f} of {len(pictured) / FPS:.1f} s: {_spans(lost)}"
         )
     return lines
-
-
-def _runs(mask: np.ndarray) -> list[tuple[int, int]]:
-    """(first, end) of each stretch of true frames."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]])))
-    return [(int(first), int(end)) for first, end in edges.reshape(-1, 2)]
 
 
 def _spans(spans: Sequence[tuple[int, int]]) -> str:

@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avsr.base.errors import AvsrError
-from avsr.preprocessing.clip import CROP_SIZE, SAMPLES_PER_FRAME, Clip
+from avsr.preprocessing.clip import CROP_SIZE, SAMPLES_PER_FRAME, Clip, from_runs, to_runs
 from avsr.preprocessing.index import ShardEntry
-from avsr.preprocessing.members import from_runs, shard_key, to_runs
+from avsr.preprocessing.members import shard_key
 from avsr.preprocessing.shards import ShardIndex, ShardWriter
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from avsr.preprocessing.clip import FPS, SAMPLES_PER_FRAME, Clip
+from avsr.preprocessing.clip import FPS, SAMPLES_PER_FRAME, Clip, to_runs
 
 if TYPE_CHECKING:
     from avsr.decoding.words import Word
@@ -167,9 +167,8 @@ def stretches(perceptible: np.ndarray, present: np.ndarray) -> Iterator[tuple[in
 def runs(flags: np.ndarray, gap: int = GAP) -> list[list[int]]:
     """First frame and the one after the last of each run of true ones, with no more than `gap`
     false ones in a row."""
-    edges = np.flatnonzero(np.diff(flags.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
     joined: list[list[int]] = []
-    for first, last in edges.tolist():
+    for first, last in to_runs(flags):
         if joined and first - joined[-1][1] <= gap:
             joined[-1][1] = last
         else:

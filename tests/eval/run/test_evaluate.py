@@ -31,8 +31,7 @@ from avsr.eval.metrics.results import read_results, without_times
 from avsr.eval.run import provenance
 from avsr.eval.run.evaluate import evaluate
 from avsr.eval.run.store import HypothesisStore
-from avsr.preprocessing.clip import SAMPLES_PER_FRAME, Clip
-from avsr.preprocessing.members import from_runs
+from avsr.preprocessing.clip import SAMPLES_PER_FRAME, Clip, from_runs
 from avsr.preprocessing.shards import ShardWriter
 from avsr.transcribing.transcribe import load_model
 
