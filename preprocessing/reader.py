@@ -322,6 +322,12 @@ class ClipReader:
     def _pieces(self) -> Generator[Clip | None]:
         return self._search() if self._mouth is None else self._known(0)
 
+    def _is_left(self) -> bool:
+        """Whether nobody waits any more for what is read ahead: a film in which nobody leads may be
+        searched to its end before there is a clip."""
+        begun = self._begun
+        return begun is not None and begun.stopped
+
     def _tell(self) -> None:
         if self.progress is not None and self._searched > self._told:
             self._told = self._searched
@@ -346,6 +352,8 @@ class ClipReader:
                     cut.append(lead.cut(tracker.tracks, settled, waiting.popleft()))
 
             for piece in self.media.pieces(piece_frames=PIECE_FRAMES, **self._wanted):
+                if self._is_left():
+                    return
                 for number, picture in enumerate(piece.pictures, piece.first_frame):
                     tracker.add(number, picture)
                 self._searched = piece.first_frame + len(piece)

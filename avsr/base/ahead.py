@@ -52,6 +52,11 @@ class Ahead(Generic[Item]):
         """Whether the next one is there already."""
         return not self._ready.empty()
 
+    @property
+    def stopped(self) -> bool:
+        """Whether nobody wants a further item; for whoever takes long to make one."""
+        return self._stop.is_set()
+
     def close(self) -> None:
         """Ends the thread, after the item in the making."""
         self._stop.set()

@@ -4,13 +4,15 @@ on from there.
 The file has a line for each result with its checksum, appended as soon as it is there. A line
 that was cut off or damaged is left out. The first line says of which recording the results are, and
 by which versions: where that does not fit, the file is begun anew. Nothing depends on the file.
-Where it cannot be written, there is none.
+Where it cannot be written, there is none. It never takes more of a disk than it leaves free: there
+must be room for the results themselves, those of other recordings too.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import threading
 import zlib
@@ -78,6 +80,8 @@ class Partial:
             if not self._begun:
                 self._begin()
                 self._begun = True
+            if shutil.disk_usage(self.path.parent).free <= self.path.stat().st_size:
+                return
             # a line is one write; a file that was taken away is not made again
             with open(os.open(self.path, os.O_WRONLY | os.O_APPEND), "ab", buffering=0) as file:
                 file.write(line)

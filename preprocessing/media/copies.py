@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -74,23 +75,55 @@ def film_at(source: Path, target: Path) -> Iterator[Any]:
 
     Raises:
         MediaError: what was put into it does not go there.
+        OSError: the target cannot be written; names it.
     """
     import av
 
     beside = outputs.unfinished(target, os.getpid())
     with ExitStack() as stack:
         stack.callback(beside.unlink, missing_ok=True)
-        file = stack.enter_context(beside.open("wb"))
+        on_disk = stack.enter_context(_OnDisk(beside, target))
+        file = io.BufferedWriter(on_disk)
         try:
             with av.open(file, mode="w", format=KEPT[target.suffix]) as container:
                 yield container
         except (av.FFmpegError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise MediaError(f"{source}: cannot be copied to {target.name} ({reason})") from error
+            if on_disk.failure is None:
+                reason = getattr(error, "strerror", None) or str(error)
+                told = f"{source}: cannot be copied to {target.name} ({reason})"
+                raise MediaError(told) from error
         file.flush()
+        if on_disk.failure is not None:
+            raise on_disk.failure
         os.fsync(file.fileno())
         os.replace(beside, target)
     outputs.remember(target)
+
+
+class _OnDisk(io.FileIO):
+    """A file to write, which remembers why that failed, and raises it once. PyAV, which calls it,
+    may say no more than that a callback failed, or nothing; a second error it would print.
+
+    Args:
+        beside: the file.
+        target: what it will be called.
+    """
+
+    failure: OSError | None = None
+
+    def __init__(self, beside: Path, target: Path) -> None:
+        super().__init__(beside, "wb")
+        self._target = target
+
+    def write(self, data: Any) -> int:
+        if self.failure is not None:
+            return len(data)
+        try:
+            return super().write(data)
+        except OSError as error:
+            error.filename = str(self._target)
+            self.failure = error
+            raise
 
 
 def streams_of(film: Any) -> list[Any]:

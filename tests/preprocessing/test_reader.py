@@ -4,6 +4,8 @@ nothing."""
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -15,6 +17,7 @@ from avsr.base.errors import AvsrError, MediaError
 from avsr.preprocessing import reader
 from avsr.preprocessing.faces.face_model import MODEL_NAME
 from avsr.preprocessing.media import mp4, streams
+from avsr.preprocessing.media.streams import Piece
 from avsr.preprocessing.reader import ClipReader, OtherFace, load_clip, stream_clips
 
 
@@ -270,6 +273,23 @@ def test_a_reader_that_is_left_early_ends_its_thread(grid):
         next(clips)
         clips.close()
     assert threading.active_count() == before
+
+
+def test_a_reader_that_is_left_before_the_first_clip_searches_no_further(grid, monkeypatch):
+    searched: list[int] = []
+
+    def pieces(**_: object) -> Iterator[Piece]:
+        for first in range(0, 24_000, 8):  # sixteen minutes in which nobody leads
+            searched.append(first)
+            time.sleep(0.001)
+            sound = np.zeros(8 * 640, np.float32), np.zeros(8, np.bool_)
+            yield Piece(first, [None] * 8, *sound)
+
+    film = ClipReader(grid / "bbaf2n.mp4", guess=False)
+    monkeypatch.setattr(film.media, "pieces", pieces)
+    film.begin()
+    film.close()
+    assert len(searched) < 1000
 
 
 def test_what_began_early_is_the_same_and_is_closed(grid):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -94,3 +95,22 @@ def test_what_cannot_be_written_is_not_kept_and_no_error(film: Path):
     path.parent.write_text("a file")
     kept(film).add("one", {"n": 1})
     assert numbers(kept(film)) == []
+
+
+def test_it_leaves_room_for_the_results_themselves(film: Path, monkeypatch: pytest.MonkeyPatch):
+    disk = 2_000  # bytes
+    path = kept(film).path
+
+    def usage(folder: Path) -> tuple[int, int, int]:
+        used = path.stat().st_size
+        return shutil._ntuple_diskusage(disk, used, disk - used)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    for n in range(100):
+        kept(film).add("one", {"n": n})
+    first = numbers(kept(film))
+    assert first == [*range(len(first))]
+    assert disk * 0.4 < path.stat().st_size < disk * 0.6
+    disk = 200_000  # somebody made room
+    kept(film).add("one", {"n": 100})
+    assert numbers(kept(film)) == [*first, 100]

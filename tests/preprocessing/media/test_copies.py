@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import av
@@ -14,6 +17,7 @@ from avsr.base.errors import MediaError
 from avsr.preprocessing.clip import SAMPLE_RATE
 from avsr.preprocessing.media import copies
 from avsr.preprocessing.media.mp4 import write_video
+from avsr.preprocessing.media.redrawn import redrawn
 from avsr.preprocessing.media.streams import probe
 
 
@@ -42,6 +46,28 @@ def gap_s(path: Path) -> float:
     """How much later the sound begins than the picture."""
     found = packets(path)
     return min(found["audio"])[0] - min(found["video"])[0]
+
+
+Make = Callable[[Path, Path], None]
+
+
+def shift(source: Path, copy: Path) -> None:
+    copies.shifted(source, copy, 0.2)
+
+
+def burn(source: Path, copy: Path) -> None:
+    redrawn(source, copy, lambda time_s, planes: None)
+
+
+@contextmanager
+def at_most(size: int) -> Iterator[None]:
+    """Files can be as large as this: what a full disk does to a process, for anybody who tests."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 KINDS = {
@@ -94,6 +120,22 @@ def test_what_cannot_be_copied_is_one_line_and_leaves_nothing(film, ffmpeg, tmp_
     with pytest.raises(MediaError, match="no such file"):
         copies.shifted(tmp_path / "none.mp4", tmp_path / "copy.mp4", 0.2)
     assert os.listdir(tmp_path) == ["raw.webm"]
+
+
+@pytest.mark.parametrize("make", [shift, burn])
+def test_a_full_disk_is_named_once_wherever_it_ends(film, tmp_path, capfd, make: Make):
+    copy = tmp_path / "copy.mp4"
+    make(film, copy)
+    size = copy.stat().st_size
+    copy.unlink()
+    for room in (0, 100, size // 2, size - 1_000, size - 1):
+        with at_most(room), pytest.raises(OSError, match="File too large") as failure:
+            make(film, copy)
+        assert failure.value.filename == str(copy)
+        assert os.listdir(tmp_path) == []
+    assert capfd.readouterr().err == ""  # PyAV prints what it does not raise
+    make(film, copy)
+    assert copy.stat().st_size == size
 
 
 def test_a_film_that_was_cut_off_is_copied_up_to_there(film, ffmpeg, tmp_path):
