@@ -21,6 +21,7 @@ import torch
 
 from avsr.base.errors import AvsrError
 from avsr.base.processes.machine import cores
+from avsr.base.processes.signals import kept_from_children
 from avsr.training.config import TrainConfig
 
 WAIT_FOR_NODES_S = 50
@@ -176,8 +177,9 @@ class _Workers:
                 f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
             )
         try:
-            for process in self.processes:
-                process.start()
+            with kept_from_children():
+                for process in self.processes:
+                    process.start()
             while not all(process.exitcode == 0 for process in self.processes):
                 running = [
                     process.sentinel for process in self.processes if process.exitcode is None

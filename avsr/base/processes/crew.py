@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from avsr.base.errors import AvsrError, UsageError
+from avsr.base.processes.signals import kept_from_children
 from avsr.base.processes.threads import limit_threads
 
 Job = TypeVar("Job")
@@ -162,7 +163,8 @@ class _Member(Generic[Job]):
         context = get_context("spawn")
         self.link, theirs = context.Pipe()
         self._process = context.Process(target=_live, args=(theirs, prepare, threads), daemon=True)
-        self._process.start()
+        with kept_from_children():
+            self._process.start()
         theirs.close()
         self.number = self._process.pid or 0
         self.ready = False

@@ -86,6 +86,23 @@ def watched(for_good: bool = False) -> Iterator[None]:
                 stop.stderr = 2
 
 
+@contextmanager
+def kept_from_children() -> Iterator[None]:
+    """Processes that are started meanwhile never hear Ctrl-C, which a keyboard sends to all.
+
+    They would end with a traceback each, until they are ready to ignore it. This process hears it
+    when the block ends. Windows knows no such thing.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _handle(number: int, receive: Callable[[int, FrameType | None], None]) -> Any:
     """Takes a signal over; returns who had it, None where it is left alone."""
     before = signal.getsignal(number)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,12 +52,13 @@ def crossing(model: AVSR, clip: Clip, device: torch.device) -> Crossing:
 def _watched(model: AVSR, *batch: Tensor) -> Crossing:
     """A forward pass with somebody at each cross-modal attention."""
     seen: dict[str, list[Tensor]] = {"audio": [], "video": []}
-    hooks = []
+    hooks, here = [], get_ident()
     for kind, blocks in (("audio", model.audio_cross), ("video", model.video_cross)):
         for block in blocks:
 
             def look(module: Any, inputs: Any, kind: str = kind) -> None:
-                seen[kind].append(module.weights(*inputs).mean(1))  # over the heads
+                if get_ident() == here:  # other threads may recognise other clips meanwhile
+                    seen[kind].append(module.weights(*inputs).mean(1))  # over the heads
 
             hooks.append(block.cross.register_forward_pre_hook(look))  # type: ignore[union-attr]
     try:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import time
 from collections import deque
 from functools import partial
 from multiprocessing import active_children
@@ -53,6 +55,26 @@ def test_a_job_takes_nothing_but_itself_along() -> None:
     assert (told, said) == (["half way"], ["a line"])
     assert sorted(lost) == sorted(job for job in jobs if "__import__" in job and "print" not in job)
     assert not active_children()
+
+
+class Slow:
+    """Takes a second to be received, as what must be imported for it does."""
+
+    def __reduce__(self) -> tuple[object, tuple[float]]:
+        return time.sleep, (1.0,)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of a keyboard")
+def test_ctrl_c_while_processes_start_is_not_theirs(capfd: pytest.CaptureFixture[str]) -> None:
+    says = partial(eval, "lambda job, tell: job", {"late": Slow()})
+    said: list[str] = []
+    ignored = Crew(1, 1, says, Limits(), print, said.append, print)
+    (child,) = active_children()
+    time.sleep(0.5)
+    os.kill(child.pid or 0, signal.SIGINT)
+    assert list(ignored.work(deque(["x"]))) == [("x", "x")]
+    assert (said, capfd.readouterr().err) == ([], "")
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 def test_who_cannot_get_ready_ends_it_all() -> None:

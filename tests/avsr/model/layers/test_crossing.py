@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
 
+from avsr.model.batches import compute
 from avsr.model.config import ModelConfig
 from avsr.model.layers.blocks import Attention
 from avsr.model.layers.crossing import crosses, crossing
@@ -60,6 +63,21 @@ def test_looking_changes_nothing():
     model, one = network(), clip()
     crossing(model, one, torch.device("cpu"))
     assert not any(block.cross._forward_pre_hooks for block in model.audio_cross)
+
+
+def test_other_clips_in_other_threads_are_not_seen():
+    model, cpu = network(), torch.device("cpu")
+    alone = crossing(model, clip(), cpu)
+
+    def meanwhile(*_: object) -> None:
+        hook.remove()
+        with ThreadPoolExecutor(1) as other:
+            other.submit(compute, model, [clip(33)], cpu).result()
+
+    hook = model.audio_cross[0].cross.register_forward_pre_hook(meanwhile)
+    found = crossing(model, clip(), cpu)
+    np.testing.assert_array_equal(found.of_audio, alone.of_audio)
+    np.testing.assert_array_equal(found.of_video, alone.of_video)
 
 
 @pytest.mark.parametrize(("fusion", "there"), [("cross", True), ("early", False), ("late", False)])
