@@ -15,8 +15,8 @@ import re
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,11 @@ SHAPE = (
 
 VIEW = 16  # pixels a side of the small picture of a face's surroundings by which a cut is seen
 SEARCH_EVERY = 6  # looked-at frames between two searches for small faces: about a second
+RARELY = 30  # the same, once several searches in a row have found nobody new
+LEAST_HEIGHT = 40  # source pixels of a face whose mouth may be read
+# of the picture's shorter side: the landmarks of a lower face jitter in the whole picture
+SMALL = 0.2
+MOST_SMALL = 8  # small faces that are followed
 # Looks after which MediaPipe's graph begins anew, so that a search that was stopped can go on from
 # there as if it had not been. Anew after every 20 looks at a film of two people (150 looks), or
 # every 100 at one of many shots (400), no landmark changed.
@@ -103,6 +108,23 @@ class Face:
         return self.points[LIP_SLICE].mean(axis=0)
 
 
+@dataclass(frozen=True)
+class Following:
+    """What a landmarker knows of small faces.
+
+    Attributes:
+        windows: those in which small faces are followed.
+        large: how many faces the whole picture showed that are not small.
+        wait: calls until the next search.
+        pause: calls from that to the one after it, where nobody new is found.
+    """
+
+    windows: list[tuple[int, int, int, int]] = field(default_factory=list)
+    large: int = 0
+    wait: int = 0
+    pause: int = SEARCH_EVERY
+
+
 class Landmarker:
     """MediaPipe's FaceLandmarker as a function from a frame to faces; a context manager that closes
     it.
@@ -111,14 +133,15 @@ class Landmarker:
     frames that were skipped at first are looked at later when the head turns out to have moved.
     With more than one face the graph applies no temporal filter, so nothing else depends on them.
 
-    The detector misses faces much smaller than a tenth of the picture. When a frame shows none,
-    overlapping tiles of it are searched too (at most about once a second), and faces found there
-    are followed in windows of their own until the whole picture shows one again.
+    The detector misses faces much smaller than a tenth of the picture. So overlapping tiles of it
+    are searched too, whether the whole picture shows a face or not: somebody may sit far behind, or
+    be shown in a small picture within the picture. That is done when somebody comes or goes, else
+    about once a second, and more rarely while nobody new is found. Small faces are followed in
+    windows of their own.
 
     Attributes:
         looks: frames that it was called with.
-        windows: those in which small faces are followed.
-        wait: calls until the next search for them.
+        state: what it goes on with, beside MediaPipe's graph.
     """
 
     def __init__(self, model_path: str | Path | None = None, max_faces: int = 4) -> None:
@@ -128,8 +151,7 @@ class Landmarker:
         self._single: Any = None  # image mode, for windows; made when first needed
         self._calls = 0
         self.looks = 0
-        self.windows: list[tuple[int, int, int, int]] = []
-        self.wait = 0
+        self.state = Following()
 
     def __enter__(self) -> Landmarker:
         self._begin()
@@ -171,21 +193,42 @@ class Landmarker:
         if self.looks % AFRESH == 0 and self.looks > 0:
             self._begin()
         self.looks += 1
-        self.wait -= 1
-        search = self.wait < 0
-        if search or not self.windows:
-            faces = self._detect_video(frame)
-            if faces:
-                self.windows = []
-                return faces
+        before = self.state
+        wait = before.wait - 1
+        whole: list[Face] = []
+        if before.large or wait < 0 or not before.windows:
+            whole = self._detect_video(frame)
+        height, width = frame.shape[:2]
+        limit = SMALL * min(height, width)
+        large = [face for face in whole if face.height >= limit]
+        search, pause = wait < 0 or len(large) != before.large, before.pause
+        windows = [*before.windows]
         if search:
-            self.wait = SEARCH_EVERY
-            self.windows += _tiles(*frame.shape[:2])
-        faces = _distinct(
-            face for window in self.windows for face in self._detect_window(frame, window)
-        )
-        self.windows = [_around(face, *frame.shape[:2]) for face in faces]
-        return faces
+            windows += _tiles(height, width, large)
+        windows += [_around(face, height, width) for face in whole if face.height < limit]
+        small = self._beside(large, frame, windows)
+        if search:
+            new = len(small) > len(before.windows) or not (large or small)
+            pause = SEARCH_EVERY if new else min(2 * pause, RARELY)
+            wait = pause
+        around = [_around(face, height, width) for face in small]
+        self.state = Following(around, len(large), wait, pause)
+        return [*large, *small]
+
+    def _beside(
+        self, large: list[Face], frame: np.ndarray, windows: list[tuple[int, int, int, int]]
+    ) -> list[Face]:
+        """Small faces in windows of a frame: no parts of large ones, and beside those none that is
+        too small to be read."""
+        found: list[Face] = []
+        for window in windows:
+            if any(_amid(window, face) for face in found):
+                continue  # what is there is known
+            for face in self._detect_window(frame, window):
+                known = any(_within(face, other) for other in [*large, *found])
+                if not known and (face.height >= LEAST_HEIGHT or not large):
+                    found.append(face)
+        return sorted(found, key=lambda face: -face.height)[:MOST_SMALL]
 
     def _detect_video(self, frame: np.ndarray) -> list[Face]:
         self._calls += 1
@@ -241,9 +284,15 @@ def _distinct(faces: Iterable[Face]) -> list[Face]:
     return kept
 
 
-def _tiles(height: int, width: int) -> list[tuple[int, int, int, int]]:
+def _within(face: Face, other: Face) -> bool:
+    """Whether a face is another one, or part of it: two heads are further apart."""
+    apart = np.linalg.norm(face.points.mean(axis=0) - other.points.mean(axis=0))
+    return bool(apart < 0.6 * max(face.height, other.height))
+
+
+def _tiles(height: int, width: int, known: Sequence[Face]) -> list[tuple[int, int, int, int]]:
     """Square windows (left, top, right, bottom), half as wide as the picture's short side and half
-    overlapping."""
+    overlapping; those amid a face that is known are left out."""
     side = min(height, width) // 2
     if side < 120:
         return []  # a face that the detector misses in so small a picture has no readable mouth
@@ -251,7 +300,15 @@ def _tiles(height: int, width: int) -> list[tuple[int, int, int, int]]:
         np.linspace(0, length - side, -(-2 * (length - side) // side) + 1)
         for length in (width, height)
     )
-    return [(int(x), int(y), int(x) + side, int(y) + side) for y in ys for x in xs]
+    tiles = [(int(x), int(y), int(x) + side, int(y) + side) for y in ys for x in xs]
+    return [tile for tile in tiles if not any(_amid(tile, face) for face in known)]
+
+
+def _amid(window: tuple[int, int, int, int], face: Face) -> bool:
+    """Whether the middle of a window lies in a face that takes a good part of it."""
+    left, top, right, bottom = window
+    apart = face.points.mean(axis=0) - np.array([left + right, top + bottom]) / 2
+    return bool(np.linalg.norm(apart) < face.height / 2 and 4 * face.height > right - left)
 
 
 def _around(face: Face, height: int, width: int) -> tuple[int, int, int, int]:

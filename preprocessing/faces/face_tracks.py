@@ -85,12 +85,7 @@ class FaceTrack:
     @cached_property
     def duration(self) -> int:
         """Frames the face was seen in, the ones between two looks included, longer absences not."""
-        steps = np.diff(self.frames)
-        return (
-            int(1 + steps[steps <= MAX_STRIDE].sum() + (steps > MAX_STRIDE).sum())
-            if len(self.frames)
-            else 0
-        )
+        return frames_seen(self.frames)
 
     @cached_property
     def size(self) -> float:
@@ -103,6 +98,14 @@ class FaceTrack:
     def centre(self) -> np.ndarray:
         """(2,) median position of the mouth, source pixels."""
         return np.median(self.points[:, LIP_SLICE].mean(axis=1), axis=0)
+
+
+def frames_seen(looks: np.ndarray) -> int:
+    """How many frames so many looks stand for, (n,) int64 and increasing: those between two looks
+    are counted, longer absences are not."""
+    steps = np.diff(looks)
+    few = steps <= MAX_STRIDE
+    return int(1 + steps[few].sum() + (~few).sum()) if len(looks) else 0
 
 
 class _Growing:

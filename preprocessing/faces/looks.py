@@ -5,16 +5,17 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from avsr.preprocessing.faces.face import AFRESH, POINTS, SHAPE, Face, Landmarker
+from avsr.preprocessing.faces.face import AFRESH, POINTS, SHAPE, Face, Following, Landmarker
 
 if TYPE_CHECKING:
     from avsr.base.partial import Partial
 
-KIND, END = "look", "looked"
+KIND, END = "seen", "looked"
 SIZES = len(POINTS) * 2, len(SHAPE) * 3  # numbers of a face
 
 
@@ -88,15 +89,14 @@ class Looks:
             self._landmarker = self._make()
             if self._before:
                 self._landmarker.looks = self._count
-                self._landmarker.windows = [tuple(window) for window in self._before["windows"]]
-                self._landmarker.wait = self._before["wait"]
+                self._landmarker.state = Following(**self._before["state"])
         return self._landmarker
 
     def _keep(self, number: int, faces: list[Face], landmarker: Landmarker) -> None:
         if self._partial is not None:
             look = {"look": self._count, "frame": number, "faces": [_text(face) for face in faces]}
             look |= {"yaw_deg": [face.yaw_deg for face in faces]}
-            look |= {"windows": landmarker.windows, "wait": landmarker.wait}
+            look |= {"state": asdict(landmarker.state)}
             self._partial.add(KIND, look)
         self._count += 1
 

@@ -6,8 +6,8 @@ resembles most, or begins a new one:
 
 - nobody is in two places at once: a track never joins a person who is seen elsewhere at that time
   (OVERLAP frames of a crossfade apart);
-- faces are compared by their shape in three dimensions (face_tracks.shape_distances). Under SAME
-  they are one person, over OTHER they are two;
+- faces are compared by their shape in three dimensions (face_tracks.shape_distances), with the
+  nearest of a person's best known tracks. Under SAME they are one person, over OTHER they are two;
 - between the two, the same place, size and surroundings speak for the same person, and so does that
   nobody else of any weight is in the picture at either time. The latter is a guess, and a line says
   so.
@@ -23,18 +23,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from heapq import nlargest
 
 import numpy as np
 
 from avsr.base.errors import AvsrError
 from avsr.preprocessing.clip import FPS, to_runs
 from avsr.preprocessing.faces.face import LIP_SLICE
-from avsr.preprocessing.faces.face_tracks import FaceTrack, shape_distances
+from avsr.preprocessing.faces.face_tracks import FaceTrack, frames_seen, shape_distances
 
 SAME = 0.025  # shape distance up to which two faces are one person ...
 OTHER = 0.032  # ... and from which they are two
 # correlation of two views (see face.view), minutes apart, that speaks for the same shot
 SAME_SHOT = 0.85
+BEST_KNOWN = 5  # tracks of a person that another face is compared to
 FEW_SHAPES = 5  # a mean of fewer shapes is too rough to tell anybody apart
 # the distance of a face whose shape is not known: neither the same nor another
 UNKNOWN = (SAME + OTHER) / 2
@@ -97,8 +99,11 @@ def _weight(track: FaceTrack) -> float:
 
 
 def _overlap(a: FaceTrack, b: FaceTrack) -> int:
-    """Frames in which both are there."""
-    return min(a.last, b.last) + 1 - max(a.first, b.first)
+    """Frames in which both are seen: a face that jitters may begin a track amid a gap of
+    another."""
+    if min(a.last, b.last) < max(a.first, b.first):
+        return 0
+    return frames_seen(np.intersect1d(a.frames, b.frames, assume_unique=True))
 
 
 def find_persons(tracks: Sequence[FaceTrack]) -> list[Person]:
@@ -114,10 +119,8 @@ def find_persons(tracks: Sequence[FaceTrack]) -> list[Person]:
     alone = _alone(tracks)
     for track in sorted(tracks, key=lambda track: (-_weight(track), track.id)):
         possible = [person for person in persons if _may_be(track, person)]
-        # Against the best known face of each, and whether it is in a place of theirs.
-        apart_from = _distances(
-            track, [max(person.tracks, key=lambda other: other.shapes) for person in possible]
-        )
+        # Against the best known faces of each, and whether it is in a place of theirs.
+        apart_from = [min(_distances(track, _best_known(person))) for person in possible]
         places = [any(_near(track, other) for other in person.tracks[-20:]) for person in possible]
         found = list(zip(apart_from, places, possible, strict=True))
         ranked = sorted(found, key=lambda entry: entry[0] - NEAR_BONUS * entry[1])
@@ -137,6 +140,12 @@ def find_persons(tracks: Sequence[FaceTrack]) -> list[Person]:
     for person in persons:
         person.row = _row(person, persons)
     return persons
+
+
+def _best_known(person: Person) -> list[FaceTrack]:
+    """The tracks of a person whose shapes are known best: each view of a face, large or small,
+    turned or not, has errors of its own, so the nearest of several tells more than one."""
+    return nlargest(BEST_KNOWN, person.tracks, key=lambda track: track.shapes)
 
 
 def _row(person: Person, persons: Sequence[Person]) -> str:

@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
+
 from avsr.base.console import QUIET_MEDIAPIPE
+from avsr.preprocessing.faces.face import RARELY, Landmarker
 from avsr.preprocessing.faces.face_model import MODEL_NAME
 from avsr.preprocessing.media import streams
 
@@ -78,7 +82,7 @@ with signals.watched(), face._quiet_mediapipe():
 
 
 def test_shapes_are_upright_and_in_three_dimensions(shared: Path):
-    from avsr.preprocessing.faces.face import SHAPE, Landmarker
+    from avsr.preprocessing.faces.face import SHAPE
 
     piece = next(streams.read(shared / "data" / "grid" / "s1" / "bbaf2n.mp4", audio=False))
     with Landmarker(shared / "models" / MODEL_NAME) as landmarker:
@@ -87,3 +91,41 @@ def test_shapes_are_upright_and_in_three_dimensions(shared: Path):
     assert left_eye[0] < tip[0] < right_eye[0]
     assert tip[1] > left_eye[1]
     assert tip[2] < left_eye[2]  # nearer to the camera
+
+
+def _picture(shared: Path, inset: int | None) -> np.ndarray:
+    """A talking head that fills the picture, and another one in a corner, so many pixels wide."""
+    large, small = (
+        next(streams.read(shared / "data" / clip, audio=False)).frames[0]
+        for clip in ("grid/s1/bbaf2n.mp4", "grid-others/s33/bbao8n.mp4")
+    )
+    picture = cv2.resize(large, (720, 576))
+    if inset is not None:
+        height = inset * 288 // 360
+        picture[-height - 20 : -20, -inset - 20 : -20] = cv2.resize(small, (inset, height))
+    return picture
+
+
+def test_a_small_face_is_found_beside_a_large_one(shared: Path):
+    """The picture within the picture of a call, or somebody who sits far behind: the detector alone
+    finds the large face."""
+    for inset in (160, 200, 240):
+        with Landmarker(shared / "models" / MODEL_NAME) as landmarker:
+            for _ in range(3):
+                heights = sorted(face.height for face in landmarker(_picture(shared, inset)))
+                assert len(heights) == 2
+                assert 0.3 * inset < heights[0] < 0.6 * inset < heights[1]
+
+
+def test_a_small_face_that_comes_later_is_found_and_none_is_made_up(shared: Path):
+    alone, both = _picture(shared, None), _picture(shared, 200)
+    with Landmarker(shared / "models" / MODEL_NAME) as landmarker:
+        assert {len(landmarker(alone)) for _ in range(40)} == {1}
+        seen = [len(landmarker(both)) for _ in range(RARELY + 1)]
+        assert seen[-1] == 2
+        assert len(landmarker(alone)) == 1
+
+
+def test_what_is_too_small_to_be_read_is_left_out_beside_a_large_face(shared: Path):
+    with Landmarker(shared / "models" / MODEL_NAME) as landmarker:
+        assert {len(landmarker(_picture(shared, 80))) for _ in range(3)} == {1}

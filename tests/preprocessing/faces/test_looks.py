@@ -22,6 +22,10 @@ class Forgetful(Landmarker):
 
     asked = 0
 
+    def __call__(self, frame: np.ndarray) -> list[Face]:
+        Forgetful.asked += 1
+        return super().__call__(frame)
+
     def _create(self, video: bool) -> SimpleNamespace:
         return SimpleNamespace(close=lambda: None, sum=0.1)
 
@@ -29,12 +33,19 @@ class Forgetful(Landmarker):
         self._video.sum = self._video.sum / 3 + float(frame.mean())
         if len(frame) == 64:  # the one that it begins with
             return []
-        Forgetful.asked += 1
         rng = np.random.default_rng(round(self._video.sum * 1e6))
-        points, shape = (
-            rng.normal(size=size).astype(np.float32) for size in ((len(POINTS), 2), (len(SHAPE), 3))
-        )
-        return [Face(points, float(rng.normal()), shape)] if rng.random() < 0.8 else []
+        return [_face(rng, size=rng.choice([0.1, 0.1, 1e3]))] if rng.random() < 0.8 else []
+
+    def _detect_window(self, frame: np.ndarray, window: tuple[int, int, int, int]) -> list[Face]:
+        rng = np.random.default_rng([int(frame.mean()), *(abs(edge) for edge in window)])
+        return [_face(rng, size=0.1)] if rng.random() < 0.8 else []
+
+
+def _face(rng: np.random.Generator, size: float) -> Face:
+    points, shape = (
+        rng.normal(size=shape).astype(np.float32) for shape in ((len(POINTS), 2), (len(SHAPE), 3))
+    )
+    return Face(points * np.float32(size), float(rng.normal()), shape)
 
 
 @pytest.fixture

@@ -83,6 +83,33 @@ def test_one_person_over_cuts_is_one_person():
     assert person.guessed == []
 
 
+def test_somebody_shown_amid_a_gap_of_their_own_track_is_one_person():
+    """Cut from a close shot to a wide one for less than a second and back: the track of the close
+    shot goes on, and in the middle of it lies another one."""
+    close, wide = _track(0, 0, 75, height=220), _track(1, 25, 50, height=100, x=200)
+    shots = (close.frames < 25) | (close.frames >= 50)
+    close = replace(
+        close, frames=close.frames[shots], points=close.points[shots], yaw_deg=close.yaw_deg[shots]
+    )
+    other = _track(2, 25, 50, x=800, shape=_like(ANNE, 1.5 * OTHER))
+    assert _ids([close, wide, other]) == [[0, 1], [2]]
+
+
+def test_a_face_is_compared_to_several_shots_of_a_person():
+    """Small and large, turned and not: each shot has errors of its own."""
+    bias = np.random.default_rng(6).normal(size=ANNE.shape)
+    step = bias * 0.8 * SAME / shape_distance(ANNE + 0.01 * bias, ANNE) * 0.01
+    shapes = [normal_shape(ANNE + n * step) for n in range(3)]
+    assert shape_distance(shapes[0], shapes[2]) > SAME
+    other = _like(ANNE, 1.5 * OTHER)  # somebody is there, so that nothing is guessed
+    shots = [
+        _track(n, 100 * n, 100 * n + 95 - 20 * n, height=200 - 50 * n, x=300 * n, shape=shapes[n])
+        for n in range(3)
+    ]
+    others = [_track(3 + n, 100 * n, 100 * n + 50, x=900, shape=other) for n in range(3)]
+    assert _ids([*shots, *others]) == [[0, 1, 2], [3, 4, 5]]
+
+
 def test_of_four_faces_each_is_told_by_its_row_and_column() -> None:
     places = [(x, y) for y in (100, 600) for x in (200, 800)]
     others = [_like(ANNE, 1.5 * OTHER) for _ in places]
