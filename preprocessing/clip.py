@@ -104,6 +104,14 @@ def to_runs(mask: np.ndarray) -> list[list[int]]:
     return edges.reshape(-1, 2).tolist()
 
 
+def in_seconds(runs: Sequence[Sequence[int]]) -> str:
+    """Stretches of frames for people, the five longest, as "9.0-30.0, 41.2-43.0 s"."""
+    longest = sorted(runs, key=lambda run: run[0] - run[1])[:5]
+    longest.sort(key=lambda run: run[0])
+    told = ", ".join(f"{first / FPS:.1f}-{last / FPS:.1f}" for first, last in longest)
+    return f"{told} s" + (f" and {len(runs) - 5} more" if len(runs) > 5 else "")
+
+
 def from_runs(runs: Sequence[Sequence[int]], frames: int) -> np.ndarray:
     """The mask (T,) bool whose true stretches are `runs`."""
     mask = np.zeros(frames, bool)

@@ -18,14 +18,14 @@ from avsr.base.inputs import path_of, whole_number
 from avsr.base.processes.machine import release_memory
 from avsr.decoding.words import Hypothesis, Word, join, mean
 from avsr.model.batches import mask
-from avsr.preprocessing.clip import FPS, Clip
+from avsr.preprocessing.clip import FPS, Clip, in_seconds, to_runs
 from avsr.preprocessing.faces.crop_styles import OWN
 from avsr.recognisers.protocol import Recogniser, stream_for
 from avsr.transcribing.domains import judged, told
 from avsr.transcribing.kept import Hear, remembering
 from avsr.transcribing.pauses import between_pauses
 from avsr.transcribing.transcript import Segment, Transcript, segments
-from avsr.transcribing.voice.activity import SURE, spoken, stretches
+from avsr.transcribing.voice.activity import SILENCE, SURE, level, spoken, stretches
 from avsr.transcribing.windows import in_windows, passages
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from avsr.preprocessing.reader import ClipReader
 
 FACE_SHARE = 0.6  # of the time a video takes, for progress alone: that finding faces counts for
+UNHEARD_S = 1.0  # a silence of so long is told where words were found in it
+SILENT_S = 10.0  # and of so long anywhere: a gate in a pause, or a cut, is mostly shorter
 TRIM_FRAMES = 15 * FPS  # after so much of a recording, a window or two, memory is given back
 
 Progress = Callable[[float, float], None]
@@ -122,6 +124,7 @@ def written(
     """The transcript of a file's segments, which are told whether they are of the model's
     language."""
     own = None
+    warnings += _silences(found, present)
     if not found:
         warnings.append("no words recognised")
     domain = recogniser.domain
@@ -130,6 +133,26 @@ def written(
         warnings += told(own, recogniser.name, domain.language)
     duration_s = present.frames / FPS
     return Transcript(str(path), recogniser.name, duration_s, found, warnings, own)
+
+
+def _silences(found: Sequence[Segment], present: Presence) -> list[str]:
+    """Where a file that has sound is silent, in a line for people: for long, or while words were
+    read from the lips."""
+    if not present.audio.any():  # is told of the whole file
+        return []
+    words = [word for segment in found for word in segment.words]
+    told, lips_alone = [], False
+    for first, last in to_runs(~present.sound):
+        first_s, last_s = first / FPS, last / FPS
+        said = any(first_s <= word.start_s and word.end_s <= last_s for word in words)
+        if last_s - first_s >= (UNHEARD_S if said else SILENT_S):
+            told.append((first, last))
+            lips_alone |= said
+    if not told:
+        return []
+    total_s = sum(last - first for first, last in told) / FPS
+    line = f"no sound for {total_s:.1f} of {present.frames / FPS:.1f} s: {in_seconds(told)}"
+    return [line + (": what is said there is read from the lips alone" if lips_alone else "")]
 
 
 def size_s(recogniser: Recogniser) -> float:
@@ -292,7 +315,7 @@ def within(words: Sequence[Word], clip: Clip) -> list[Word]:
 
 class Presence:
     """Which frames of a file have sound and which have lips, collected clip by clip, and in which
-    somebody seems to speak.
+    there is more than silence, or somebody seems to speak.
 
     Attributes:
         speaking: (T,) bool.
@@ -302,6 +325,7 @@ class Presence:
         self.speaking = np.zeros(0, np.bool_)
         self._start_s = 0.0
         self._audio: list[np.ndarray] = []
+        self._sound: list[np.ndarray] = []
         self._video: list[np.ndarray] = []
         self.frames = 0
 
@@ -309,6 +333,7 @@ class Presence:
         if not self._audio:
             self._start_s = clip.start_s
         self._audio.append(clip.audio_present.copy())  # a view would keep all of the clip
+        self._sound.append(level(clip) > SILENCE)
         self._video.append(clip.video_present.copy())
         self.frames += clip.frames
 
@@ -328,16 +353,22 @@ class Presence:
         """Takes what is there in another stream of the same frames as well."""
         both = [
             (self.audio, other.audio),
+            (self.sound, other.sound),
             (self.video, other.video),
             (self.speaking, other.speaking),
         ]
-        audio, video, self.speaking = (own | added for own, added in both)
-        self._audio, self._video = [audio], [video]
+        audio, sound, video, self.speaking = (own | added for own, added in both)
+        self._audio, self._sound, self._video = [audio], [sound], [video]
 
     @property
     def audio(self) -> np.ndarray:
         """(T,) bool."""
         return np.concatenate([np.zeros(0, np.bool_), *self._audio])
+
+    @property
+    def sound(self) -> np.ndarray:
+        """(T,) bool, where that is no silence."""
+        return np.concatenate([np.zeros(0, np.bool_), *self._sound])
 
     @property
     def video(self) -> np.ndarray:

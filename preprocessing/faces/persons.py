@@ -28,7 +28,7 @@ from heapq import nlargest
 import numpy as np
 
 from avsr.base.errors import AvsrError
-from avsr.preprocessing.clip import FPS, to_runs
+from avsr.preprocessing.clip import FPS, in_seconds, to_runs
 from avsr.preprocessing.faces.face import LIP_SLICE
 from avsr.preprocessing.faces.face_tracks import FaceTrack, frames_seen, shape_distances
 
@@ -329,23 +329,14 @@ def remarks(
         )
     doubtful = [track for track in chosen.guessed if track.duration >= LONG_S * FPS / 2]
     if doubtful:
-        spans = [(track.first, track.last + 1) for track in doubtful]
-        lines.append(
-            f"lips at {_spans(spans)} may be somebody else's: another shot, and the faces differ"
-        )
+        where = in_seconds([(track.first, track.last + 1) for track in doubtful])
+        lines.append(f"lips at {where} may be somebody else's: another shot, and the faces differ")
     lost = [
         (first, end) for first, end in to_runs(pictured & ~present) if end - first >= LONG_S * FPS
     ]
     if lost:
         total = sum(end - first for first, end in lost) / FPS
         lines.append(
-            f"no lips to read for {total:.1f} of {len(pictured) / FPS:.1f} s: {_spans(lost)}"
+            f"no lips to read for {total:.1f} of {len(pictured) / FPS:.1f} s: {in_seconds(lost)}"
         )
     return lines
-
-
-def _spans(spans: Sequence[tuple[int, int]]) -> str:
-    """Stretches of frames in seconds, the five longest."""
-    longest = sorted(sorted(spans, key=lambda span: span[0] - span[1])[:5])
-    told = ", ".join(f"{first / FPS:.1f}-{end / FPS:.1f}" for first, end in longest)
-    return f"{told} s" + (f" and {len(spans) - 5} more" if len(spans) > 5 else "")

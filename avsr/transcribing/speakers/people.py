@@ -18,7 +18,7 @@ import numpy as np
 
 from avsr.base.errors import UsageError
 from avsr.base.inputs import path_of
-from avsr.preprocessing.clip import FPS, Clip
+from avsr.preprocessing.clip import FPS, Clip, in_seconds
 from avsr.preprocessing.everybody import Everybody
 from avsr.recognisers.protocol import Recogniser, stream_for
 from avsr.transcribing import engine
@@ -285,9 +285,8 @@ def told(speakers: Sequence[Speaker], turns: Turns, names: Sequence[str]) -> lis
         lines.append(f"nobody else is seen to speak: names left over: {left}")
     spans = [span for span in runs(turns.together) if span[1] - span[0] >= TOGETHER_S * FPS]
     if spans:
-        where = ", ".join(f"{first / FPS:.1f}-{last / FPS:.1f}" for first, last in spans[:5])
-        more = f" and {len(spans) - 5} more" if len(spans) > 5 else ""
-        lines.append(f"two or more speak at once at {where} s{more}: words are less certain there")
+        where = in_seconds(spans)
+        lines.append(f"two or more speak at once at {where}: words are less certain there")
     return lines
 
 

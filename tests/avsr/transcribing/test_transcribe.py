@@ -405,6 +405,22 @@ def test_silence_is_reported(recogniser: NetworkRecogniser, play):
     assert transcript.warnings == ["no words recognised"]
 
 
+def test_a_stretch_without_sound_is_told_where_lips_are_read_in_it_or_where_it_is_long(
+    recogniser: NetworkRecogniser, play
+):
+    def told(text: str, first: int, last: int) -> list[str]:
+        clip = spelt(text)
+        clip.audio_present[first:last] = False
+        play(clip)
+        return recogniser.transcribe("film.mp4").warnings
+
+    pause = "-" * 25
+    middle = "no sound for 2.1 of 2.3 s: 0.1-2.2 s: what is said there is read from the lips alone"
+    assert told(f"ab {pause}cd{pause}ef", 3, 55) == [middle]
+    assert told(f"ab {pause}-{pause}ef", 3, 54) == []
+    assert told(f"ab {11 * pause}ef", 0, 0) == ["no sound for 11.0 of 11.2 s: 0.1-11.1 s"]
+
+
 @pytest.mark.parametrize(
     ("modality", "heard", "seen", "sound", "picture", "message"),
     [
