@@ -41,7 +41,7 @@ FIT_FRAMES = 9  # over which the cosine of sound and lips is averaged
 # look like it
 STILL = 0.05
 LOOKS = 3  # stretches in which it is looked whether sound and lips are synchronised
-NAMES = "fit", "spells", "moves", "voice", "mute", "several"  # what is known of each frame
+NAMES = "fit", "spells", "moves", "seen", "voice", "mute", "several"  # what is known of each frame
 KIND = "fit"  # of what is kept of a recording
 
 
@@ -151,7 +151,7 @@ def _nobody(persons: int, frames: int) -> Evidence:
     nobody, nothing = np.zeros((persons, frames), np.bool_), np.zeros(frames, np.bool_)
     fit = np.full((persons, frames), -1, np.float32)
     alone = np.zeros(frames, np.float32)
-    return Evidence(fit, nobody, nobody.copy(), nothing, nothing, alone)
+    return Evidence(fit, nobody, nobody.copy(), nobody.copy(), nothing, nothing, alone)
 
 
 def _compared(look: _Look, persons: int, lag: int) -> Evidence:
@@ -161,6 +161,7 @@ def _compared(look: _Look, persons: int, lag: int) -> Evidence:
         found.fit[n] = _fit(look.sound, lips, lag)
         found.spells[n] = shifted(lips.speaking, -lag)
         found.moves[n] = shifted(look.moving[n], -lag)
+        found.seen[n] = shifted(lips.video_present, -lag)
     return replace(found, voice=look.voice, mute=look.mute, several=look.several)
 
 

@@ -25,6 +25,7 @@ from avsr.transcribing import engine
 from avsr.transcribing.engine import Hear, Listener, Progress
 from avsr.transcribing.kept import Kept, remembering
 from avsr.transcribing.speakers.evidence import KIND, embedder_for, shifted, weigh
+from avsr.transcribing.speakers.seams import beyond, own_words
 from avsr.transcribing.speakers.turns import Evidence, Turns, find_turns
 from avsr.transcribing.transcript import Segment, Transcript
 from avsr.transcribing.voice.activity import runs
@@ -137,23 +138,26 @@ class Speaker:
         person: whose lips; None off screen.
         heard: (T,) bool, frames whose sound is theirs.
         lag: frames by which that comes later than their lips.
+        beyond: (T,) bool, others that are given to hear as well, see `seams`.
     """
 
     name: str | None
     person: Person | None
     heard: np.ndarray
     lag: int = 0
+    beyond: np.ndarray | None = None
 
     def clips(self, scenes: Iterable[Crops]) -> Iterator[Clip]:
         """A film as this speaker gives it: what is not theirs is marked absent."""
         tracks = [] if self.person is None else [self.person.id]
         seen = shifted(self.heard, self.lag)
+        given = self.heard if self.beyond is None else self.heard | self.beyond
         for scene in scenes:
             clip = scene.clip(tracks, id=self.name or "")
             here = slice(scene.first_frame, scene.end)
             yield replace(
                 clip,
-                audio_present=clip.audio_present & self.heard[here],
+                audio_present=clip.audio_present & given[here],
                 video_present=clip.video_present & seen[here],
             )
 
@@ -175,13 +179,21 @@ def _of_everybody(
         engine.insist(path, modality, sound=info.has_audio, picture=info.has_video)
         evidence = _looked_at(recogniser, film, tell, partial)
         turns = find_turns(evidence)
-        speakers = find_speakers(film.persons, evidence, turns, names)
+        voice = evidence.voice & ~turns.together
+        speakers = [
+            replace(speaker, beyond=beyond(speaker.heard, voice))
+            for speaker in find_speakers(film.persons, evidence, turns, names)
+        ]
         if not info.has_video:
             speakers = [replace(speaker, name=None) for speaker in speakers]
         ask = remembering(hear or recogniser.recognise_part, partial, info.duration_s)
         listeners = [Listener(recogniser, stream, ask) for _ in speakers]
         scenes = film.scenes(engine.size_s(recogniser), recogniser.crops)
         _listen(speakers, listeners, scenes, lambda seconds: tell(2, seconds))
+        heard = [speaker.heard for speaker in speakers]
+        said = own_words([listener.words for listener in listeners], heard, voice)
+        for listener, words in zip(listeners, said, strict=True):
+            listener.words = words
         warnings = [*film.media.warnings]
     found = [
         replace(segment, speaker=speaker.name, together=_share(turns.together, segment))

@@ -12,6 +12,9 @@ Whether two voices sound at once is told by the sound (`avsr.transcribing.voice.
 whoever fits best of those who move their lips beside the one that the path names speaks as well, or
 else somebody off screen. Where one voice sounds, nobody speaks beside another.
 
+Where somebody who speaks cannot be seen any more (they turn away, the camera cuts), the voice is
+theirs as long as it runs on, and so it is before they are seen.
+
 The numbers were set on films of GRID's s1, s2, s3, s26 and s30, and measured on others: see
 docs/results.md.
 
@@ -52,6 +55,7 @@ class Evidence:
         fit: (P, T) float32, mean cosine of the sound and the lips of each person around each frame.
         spells: (P, T) bool, where the lips spell something.
         moves: (P, T) bool, where the mouth moves.
+        seen: (P, T) bool, where the mouth can be seen.
         voice: (T,) bool, where a voice is heard.
         mute: (T,) bool, where there is no sound at all.
         several: (T,) float32, how likely two or more voices sound.
@@ -61,6 +65,7 @@ class Evidence:
     fit: np.ndarray
     spells: np.ndarray
     moves: np.ndarray
+    seen: np.ndarray
     voice: np.ndarray
     mute: np.ndarray
     several: np.ndarray
@@ -92,6 +97,7 @@ def find_turns(evidence: Evidence) -> Turns:
     scores = np.zeros((count + 1, frames), np.float32)  # the last is the voice off screen
     scores[:count] = _scores(evidence) * ~mute
     path = _in_pauses(_best_path(scores, SWITCH, LEAVE), evidence.voice & ~mute)
+    path = _run_on(path, evidence.voice & ~mute, evidence.seen)
     own = path == np.arange(count + 1)[:, None]
     voice = evidence.voice & ~mute
     second, together = _seconds(evidence, path, voice)
@@ -198,6 +204,21 @@ def _in_pauses(path: np.ndarray, voice: np.ndarray) -> np.ndarray:
         else:
             moved[change:middle] = path[change - 1]
     return moved
+
+
+def _run_on(path: np.ndarray, voice: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """A path whose voice off screen is that of whoever spoke just before, or speaks next, as long
+    as it does not pause and they cannot be seen."""
+    count, told = len(seen), path.copy()
+    hidden = np.append(~seen, [np.zeros(len(path), np.bool_)], axis=0)
+    for first, last in runs(voice, gap=0):
+        steps = range(first + 1, last), range(last - 2, first - 1, -1)
+        for forward, frames in zip((1, -1), steps, strict=True):
+            for frame in frames:
+                beside = told[frame - forward]
+                if told[frame] == count and hidden[beside, frame]:
+                    told[frame] = beside
+    return told
 
 
 def _long(mute: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
+import avsr
 from avsr.base.errors import UsageError
 from avsr.decoding.words import Hypothesis, Word, join
 from avsr.preprocessing.clip import SAMPLE_RATE, Clip
@@ -122,3 +123,16 @@ def test_names_that_nobody_bears_are_told():
     nowhere = np.zeros(0, bool)
     turns = Turns(np.zeros((0, 0), bool), nowhere, np.zeros(0, np.int64), nowhere)
     assert told([], turns, ["Ann", "Bo"])[1].endswith("names left over: Ann, Bo")
+
+
+def test_no_word_is_lost_where_somebody_turns_away_amid_a_sentence(shared: Path, tmp_path: Path):
+    """Their head is hidden for more than a second: the voice that runs on is theirs."""
+    pieces = list(read(shared / "data" / "grid-others" / "s33" / "bbac1s.mp4"))
+    pictures = [p.rgb().copy() for piece in pieces for p in piece.pictures if p]
+    for picture in pictures[28:60]:
+        picture[20:270, 80:280] = (40, 50, 60)
+    sound = np.concatenate([piece.audio for piece in pieces])
+    write_video(tmp_path / "away.mp4", iter(pictures), sound)
+    found = avsr.load_model().transcribe(tmp_path / "away.mp4", speakers=True)
+    assert found.text == "bin blue at c one soon"
+    assert {segment.speaker for segment in found.segments} == {"Speaker 1"}

@@ -21,7 +21,7 @@ def evidence(
     several: str = "",
 ) -> Evidence:
     """One letter a second: for a person + fits the sound, = hardly and - does not; for their lips
-    a dot is a closed mouth; v is a voice, 2 two voices; m is no sound."""
+    a dot is a closed mouth, _ one that cannot be seen; v is a voice, 2 two voices; m no sound."""
     spells = spells or tuple("s" * SECONDS for _ in fits)
 
     def seconds(text: str, sign: str) -> np.ndarray:
@@ -34,6 +34,7 @@ def evidence(
         fit.astype(np.float32).reshape(len(fits), FRAMES),
         lips,
         lips,
+        ~np.stack([seconds(text, "_") for text in spells]),
         seconds(voice, "v"),
         seconds(mute, "m"),
         seconds(several, "2").astype(np.float32),
@@ -52,6 +53,22 @@ def test_the_face_whose_lips_fit_speaks_though_both_mouths_move():
     assert by_second(turns) == list("000000111111")
     assert turns.spoken.tolist() == [6 * FPS, 6 * FPS]
     assert not turns.together.any()
+
+
+def test_a_voice_that_runs_on_while_its_face_is_hidden_is_the_same():
+    """Somebody turns away, or the camera shows who listens: up to the next pause."""
+    hidden, listens = "ss____ssssss", "............"
+    turns = find_turns(evidence("++----++++++", "------------", spells=(hidden, listens)))
+    assert by_second(turns) == list("000000000000")
+    pauses = evidence(
+        "++------++++", "------------", spells=("ss______ssss", listens), voice="vvvv v vvvvv"
+    )
+    assert by_second(find_turns(pauses))[:6] == list("0000--")
+
+
+def test_a_voice_off_screen_is_nobodys_who_is_seen():
+    turns = find_turns(evidence("++----++++++", "------------", spells=("ss....ssssss", "." * 12)))
+    assert by_second(turns) == list("00----000000")
 
 
 def test_a_voice_that_nobodys_lips_fit_is_off_screen():
@@ -135,6 +152,7 @@ def test_short_films_and_films_of_nobody(frames):
     turns = find_turns(
         Evidence(
             nobody.astype(np.float32),
+            nobody.astype(bool),
             nobody.astype(bool),
             nobody.astype(bool),
             np.ones(frames, bool),
