@@ -174,10 +174,22 @@ class Workshop:
         }
 
 
+class Blocks(gr.Blocks):
+    """gradio's, but for errors: what the functions of the page do not tell themselves comes of a
+    request that the page does not make, and whoever made it is told in a line. gradio would print a
+    traceback."""
+
+    async def process_api(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        try:
+            return await super().process_api(*args, **kwargs)
+        except Exception as error:
+            raise gr.Error(one_line(str(error)), print_exception=False) from None
+
+
 def page(shop: Workshop) -> gr.Blocks:
     """The page; it keeps nothing of its own."""
     own: dict[str, Any] = {"apply_default_css": False}  # these parts have styles of their own
-    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=False) as blocks:
+    with Blocks(title=TITLE, analytics_enabled=False, fill_width=False) as blocks:
         gr.Markdown("# Who said what\nHears, reads lips, and stays on this machine.")
         with gr.Tabs():
             with gr.Tab("A file"):

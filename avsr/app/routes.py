@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -44,7 +45,11 @@ def _results(shelf: Shelf) -> APIRouter:
 
     @router.get("/results/{name}/media")
     def media(name: str) -> FileResponse:
-        return FileResponse(shelf.get(name).media)
+        path = shelf.get(name).media
+        kind = mimetypes.guess_type(path.name)[0] or ""
+        # whatever its name says: no page, which could do what this page does
+        plays = kind.startswith(("audio/", "video/"))
+        return FileResponse(path, media_type=kind if plays else "application/octet-stream")
 
     @router.get("/results/{name}/copy")
     def copy(name: str) -> FileResponse:

@@ -16,17 +16,6 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 TIDY_S = 30.0  # how often what nobody needs is removed
-# Browsers themselves then let nothing out, whatever a library would like to fetch.
-POLICY = (
-    "default-src 'self' blob: data:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
-    "style-src 'self' 'unsafe-inline'; frame-ancestors 'self'; form-action 'self'"
-)
-# What gradio serves for programs. The page asks for none of it, and it answers a request that is
-# malformed with a traceback.
-FOR_PROGRAMS = tuple(
-    f"/gradio_api/{name}" for name in ("api/", "call/", "component_server", "openapi", "proxy")
-)
-HERE = ("localhost", "127.0.0.1", "[::1]", "testserver")
 
 
 @dataclass(frozen=True)
@@ -106,8 +95,10 @@ def _put_together(
 ) -> FastAPI:
     import gradio as gr
     from fastapi import FastAPI
+    from fastapi.exceptions import RequestValidationError
 
     from avsr.app import page
+    from avsr.app.guard import Guard, invalid
     from avsr.app.making import Makings
     from avsr.app.routes import add_routes
     from avsr.app.streams import Streams
@@ -122,8 +113,11 @@ def _put_together(
     blocks.queue(max_size=limits.queue, default_concurrency_limit=limits.jobs, api_open=False)
     # else gradio takes the path of any file of this machine for an upload: it checks after a launch
     blocks.has_launched = True
-    server = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    _guard(server, host)
+    plain: dict[str, Any] = {"docs_url": None, "redoc_url": None, "openapi_url": None}
+    plain["exception_handlers"] = {RequestValidationError: invalid}
+    server = FastAPI(**plain)
+    known: dict[str, Any] = {"functions": set(blocks.fns), "parts": set(blocks.blocks)}
+    server.add_middleware(Guard, host=host, most_bytes=most_bytes, **known)
     add_routes(server, shelf, streams, Makings(models, tasks, shelf), models)
     threading.Thread(
         target=_tidy, args=(shelf, streams, 60 * limits.keep_minutes, stop), daemon=True
@@ -141,28 +135,8 @@ def _put_together(
         mcp_server=False,
         show_error=True,
         head=page.HEAD,
-        app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
+        app_kwargs=plain,
     )
-
-
-def _guard(server: FastAPI, host: str) -> None:
-    """Headers that keep browsers from fetching things elsewhere; other hosts' names are refused,
-    and so is what the page does not ask for."""
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
-    from starlette.requests import Request
-    from starlette.responses import Response
-
-    if host in HERE:
-        server.add_middleware(TrustedHostMiddleware, allowed_hosts=[*HERE])
-
-    @server.middleware("http")
-    async def add_policy(request: Request, call_next: Any) -> Any:
-        if request.url.path.startswith(FOR_PROGRAMS):
-            return Response("not found", 404)
-        response = await call_next(request)
-        response.headers["Content-Security-Policy"] = POLICY
-        response.headers["Referrer-Policy"] = "no-referrer"
-        return response
 
 
 def _tidy(shelf: Any, streams: Any, keep_s: float, stop: threading.Event) -> None:
@@ -195,6 +169,7 @@ def serve(model: str, device: str, limits: Limits, host: str, port: int, told: A
                 f"port {port} of {host}: {error.strerror}; name another with --port, 0 for any"
             ) from error
         with app(model, device, limits, host) as built:
-            config = uvicorn.Config(built, log_level="warning", timeout_graceful_shutdown=3)
+            quiet: dict[str, Any] = {"log_level": "warning", "ws": "none"}
+            config = uvicorn.Config(built, timeout_graceful_shutdown=3, **quiet)
             told(f"http://{host}:{listening.getsockname()[1]}")
             uvicorn.Server(config).run(sockets=[listening])

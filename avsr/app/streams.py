@@ -61,9 +61,11 @@ class Stream:
         """Takes what was recorded since the last call.
 
         Raises:
-            AvsrError: the recording is too long.
+            AvsrError: the recording is too long, or has ended.
         """
         self.heard_s = time.monotonic()
+        if self._file.closed:
+            raise AvsrError("these live captions have ended: start again")
         if self._file.tell() + len(data) > self._most_bytes:
             raise AvsrError(f"the recording is larger than {self._most_bytes / 1e6:.0f} MB: stop")
         self._file.write(data)

@@ -167,13 +167,15 @@ class Models:
         """
         from avsr.transcribing.transcribe import load_model
 
-        if name not in self.names:
-            raise AvsrError(f"model {name!r} is none of those here: choose one from the list")
-
         with self._lock:
             if name not in self._loaded:
+                self._check(name)
                 self._loaded[name] = load_model(name, self._device)
             self._loaded.move_to_end(name)
             while len(self._loaded) > MOST_MODELS:
                 self._loaded.popitem(last=False)
             return self._loaded[name]
+
+    def _check(self, name: str) -> None:
+        if name not in self.names:
+            raise AvsrError(f"model {name!r} is none of those here: choose one from the list")

@@ -142,6 +142,9 @@ def shipped_weights() -> Iterator[Shipped]:
     parts: dict[str, Path] = {}
     settings: dict[str, list[Path]] = {}
     for distribution in importlib.metadata.distributions():
+        listed = distribution.read_text("RECORD")
+        if listed is not None and WEIGHTS not in listed:
+            continue  # hundreds of packages with a thousand files each: no path is made of those
         package = distribution.name
         for file in distribution.files or ():
             if file.name != WEIGHTS and not re.fullmatch(rf"{WEIGHTS}\.part\d+", file.name):

@@ -70,7 +70,8 @@ def package(folder: Path, name: str, **files: bytes) -> SimpleNamespace:
         path = data / file.replace("_", ".")
         path.write_bytes(body)
         listed.append(SimpleNamespace(name=path.name, locate=lambda path=path: path))
-    return SimpleNamespace(name=name, files=listed)
+    record = "".join(f"{name}/data/{file.name},sha256=x,1\n" for file in listed)
+    return SimpleNamespace(name=name, files=listed, read_text={"RECORD": record}.get)
 
 
 def test_weights_that_packages_ship_are_found_and_put_together(models: Path, tmp_path, monkeypatch):
