@@ -94,8 +94,13 @@ class Player extends HTMLElement {
 
   /** Everything that a correction may change. */
   show(result) {
-    this.words = [];
-    this.list.replaceChildren(...result.segments.map((segment, at) => this.segment(segment, at)));
+    const before = this.drawn ?? [];
+    this.drawn = result.segments.map((segment, at) => {
+      const from = JSON.stringify(segment);
+      return before[at]?.from === from ? before[at] : { from, ...this.segment(segment, at) };
+    });
+    this.words = this.drawn.flatMap((drawn) => drawn.words);
+    this.redraw(before);
     if (!this.words.length) this.list.append(make("li", "nothing", "No words were found."));
     this.setCurrent(this.words[0]);
     this.warnings.replaceChildren(...result.warnings.map((text) => make("li", "", text)));
@@ -103,6 +108,13 @@ class Player extends HTMLElement {
     const links = [...result.files, `${stem}.zip`].map((file) => this.link(file));
     const made = Object.entries(result.makes).map(([kind, file]) => this.maker(kind, file));
     this.files.replaceChildren(make("span", "", "Download:"), ...links, ...made);
+  }
+
+  /** Puts lines in the place of those before; in a long text most stay, and drawing takes long. */
+  redraw(before) {
+    const lines = this.drawn.map((drawn) => drawn.line);
+    if (before.length !== lines.length) this.list.replaceChildren(...lines);
+    else lines.forEach((line, at) => line !== before[at].line && before[at].line.replaceWith(line));
   }
 
   link(file) {
@@ -159,19 +171,20 @@ class Player extends HTMLElement {
 
   segment(segment, at) {
     const words = make("p", "words");
+    const said = [];
     segment.words.forEach((word, number) => {
       const button = make("button", `word ${word.colour}`, word.word);
       button.type = "button";
       button.tabIndex = -1;
       if (!word.glued && number) words.append(" ");
       words.append(button);
-      this.words.push({ ...word, segment: at, number, button });
+      said.push({ ...word, segment: at, number, button });
     });
     const line = make("li", segment.in_domain === false ? "foreign" : "");
     const head = make("div", "head", make("span", "time", clock(segment.start_s)));
     if (segment.speaker) head.append(this.speaker(segment.speaker));
     line.append(head, words);
-    return line;
+    return { line, words: said };
   }
 
   speaker(name) {
