@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from avsr.transcribing.captions.formats import Style
     from avsr.transcribing.transcript import Transcript
 
+# what Python raises of wrong code; a RuntimeError may be a device without memory
+FAULTS = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
+
 
 class Unmade(AvsrError):
     """Something that is made beside a transcript failed; the transcript is there."""
@@ -92,9 +95,11 @@ class Delivery:
 
         All else may come right the next time, and what was kept is taken up then: a disk that was
         full or away (the cause of the error says so), a limit, a recogniser that failed, an option.
+        A fault of the program is the same the next time.
         """
         kept = self.partial(file)
-        if kept is not None and isinstance(error, MediaError) and error.__cause__ is None:
+        unusable = isinstance(error, MediaError) and error.__cause__ is None
+        if kept is not None and (unusable or isinstance(error, FAULTS)):
             kept.remove()
 
     def partial(self, file: Path, asked: Callable[[], str] = str) -> Partial | None:

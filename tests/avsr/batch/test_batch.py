@@ -406,7 +406,13 @@ def _full() -> Exception:
 
 @pytest.mark.parametrize(
     ("error", "left"),
-    [(None, 0), (_full(), 1), (RuntimeError("no memory"), 1), (OSError("disk full"), 1)],
+    [
+        (None, 0),
+        (IndexError("a fault of the program"), 0),
+        (_full(), 1),
+        (RuntimeError("no memory"), 1),
+        (OSError("disk full"), 1),
+    ],
 )
 def test_what_was_kept_stays_for_a_page_that_may_be_made_another_time(
     avsr, lecture: Path, monkeypatch, error, left
