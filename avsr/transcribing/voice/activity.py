@@ -24,6 +24,7 @@ MOTION = 0.07
 SILENCE = 1e-4  # root mean square, -80 dB of full scale: nothing fainter is recognised
 # a word with this calibrated confidence was said; those found in noise and music reach 0.65
 SURE = 0.85
+AMID = 0.5  # of a word that is less sure, that must lie amid what was found
 HOLD = 12  # frames around what was found that count too: soft beginnings and ends
 # frames; a longer silence parts stretches: in one of half a second recognisers make up letters
 GAP = 5
@@ -127,14 +128,17 @@ def spoken(
     words: Sequence[Word], clip: Clip, speaking: np.ndarray, sure: float = SURE
 ) -> list[Word]:
     """The words that lie where somebody speaks; one that the recogniser is sure of says itself that
-    somebody does.
+    somebody does. One that it doubts needs more than to be near: in a pause amid quiet sound and
+    before a still mouth recognisers make up words, of which those at its edges would stay.
 
     Args:
         words: of the clip, in order.
         clip: where they were found.
         speaking: (T,) bool, as of `somebody`.
-        sure: confidence above which a word needs no other sign.
+        sure: confidence above which a word needs no other sign; 1 where none is worth believing.
     """
+    # without what `somebody` adds around what was found, but for short pauses
+    amid = mean_around(~speaking, 2 * HOLD + 1) == 0
     speaking = speaking.copy()
     at = []
     for word in words:
@@ -144,7 +148,13 @@ def spoken(
         at.append(slice(first, max(last, first + 1)))
         if word.confidence > sure:
             speaking[max(0, first - HOLD) : last + HOLD] = True
-    return [word for word, frames in zip(words, at, strict=True) if speaking[frames].any()]
+            amid[max(0, first - HOLD // 2) : last + HOLD // 2] = True
+    least = AMID if sure < 1 else 0.0
+    kept = []
+    for word, frames in zip(words, at, strict=True):
+        if speaking[frames].any() and amid[frames].mean() >= least:
+            kept.append(word)
+    return kept
 
 
 def stretches(perceptible: np.ndarray, present: np.ndarray) -> Iterator[tuple[int, int]]:

@@ -15,12 +15,20 @@ from hypothesis import strategies as st
 import avsr
 from avsr.decoding.language import load
 from avsr.decoding.words import Word
-from avsr.preprocessing.clip import CROP_SIZE, SAMPLE_RATE, SAMPLES_PER_FRAME, Clip
+from avsr.preprocessing.clip import CROP_SIZE, FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, Clip
 from avsr.preprocessing.reader import load_clip
 from avsr.preprocessing.synthetic.corpus import make_clip
 from avsr.recognisers.ours import NetworkRecogniser
 from avsr.transcribing.engine import Listener
-from avsr.transcribing.voice.activity import GAP, motion, somebody, spoken, stretches
+from avsr.transcribing.voice.activity import (
+    GAP,
+    HOLD,
+    mean_around,
+    motion,
+    somebody,
+    spoken,
+    stretches,
+)
 
 LENGTH_S = 10
 TIMES_S = np.arange(LENGTH_S * SAMPLE_RATE) / SAMPLE_RATE
@@ -282,17 +290,40 @@ def test_a_word_that_is_sure_is_believed_without_another_sign():
         start_s=100.0,
     )
     speaking = np.zeros(250, bool)
-    speaking[:30] = True
+    speaking[:45] = True
     words = [
         word(101, 0.1),
         word(103, 0.6),
-        word(105, 0.3),
+        word(105.15, 0.3),
         word(105.4, 0.99),
         word(109, 0.6),
         word(109.95, 0.2),
     ]
     assert spoken(words, clip, speaking) == [words[0], words[2], words[3]]
     assert spoken(words, clip, speaking, sure=1.0) == [words[0]]
+
+
+def test_a_doubted_word_needs_more_than_to_be_near():
+    """In a pause between two sentences, amid quiet sound and before a still mouth, recognisers make
+    up words; those at its edges lie in the half second that is added around what was found."""
+    frames = 5 * FPS
+    clip = Clip(
+        "x",
+        np.zeros(frames * SAMPLES_PER_FRAME, np.float32),
+        np.zeros((frames, CROP_SIZE, CROP_SIZE), np.uint8),
+        np.ones(frames, bool),
+        np.ones(frames, bool),
+    )
+    found = np.zeros(frames, bool)
+    found[25:50] = found[75:100] = True
+    speaking = mean_around(found, 2 * HOLD + 1) > 0
+    words = [Word(f"{at}", at, at + 0.3, 0.6, 1.0) for at in (0.6, 1.0, 1.6, 2.1, 2.6, 3.1, 4.1)]
+    kept = [word.word for word in spoken(words, clip, speaking)]
+    assert kept == ["1.0", "1.6", "3.1"]
+    # where no confidence is worth believing nothing is doubted
+    assert [word.word for word in spoken(words, clip, speaking, sure=1.0)] == [
+        word.word for word in words
+    ]
 
 
 def test_a_pause_is_recognised_with_what_lies_around_it():
