@@ -143,6 +143,14 @@ class _Growing:
             self._shape_sum += turned(shape, self._shape_sum) if self._shapes else shape
             self._shapes += 1
 
+    def end(self) -> None:
+        """Lets the room go that was kept for further looks: films have thousands of shots."""
+        looks = slice(0, self.count)
+        self._frames, self._points, self._yaw_deg = (
+            array[looks].copy() for array in (self._frames, self._points, self._yaw_deg)
+        )
+        self._frozen = None
+
     def track(self, picture: tuple[int, int]) -> FaceTrack:
         """The track so far."""
         if self._frozen is None or len(self._frozen.frames) < self.count:
@@ -281,7 +289,10 @@ class FaceTracker:
         return [replace(face, view=view(face, frame)) for face in self._look_at(number, frame)]
 
     def _follow(self, number: int, faces: list[Face]) -> None:
-        self._recent = [track for track in self._recent if number - track.frame <= TRACK_GAP + 1]
+        for track in list(self._recent):
+            if number - track.frame > TRACK_GAP + 1:
+                track.end()
+                self._recent.remove(track)
         for face in _left_over(self._recent, number, faces):
             track = _Growing(len(self._tracks))
             track.add(number, face)

@@ -21,9 +21,9 @@ import numpy as np
 
 from avsr.base.errors import MediaError
 from avsr.preprocessing.clip import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from avsr.preprocessing.media.container import confined
 from avsr.preprocessing.media.streams import Piece
 from avsr.preprocessing.media.ticks import HOLD_S, ROUNDING_S, Picture, Shape
-from avsr.preprocessing.media.tracks import confined
 
 PIECE_FRAMES = 8  # at most, so that whoever is late is so by little
 PATIENCE_S = 0.5  # that one stream waits for the other

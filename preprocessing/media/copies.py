@@ -12,7 +12,7 @@ from typing import Any
 
 from avsr.base import outputs
 from avsr.base.errors import MediaError
-from avsr.preprocessing.media.tracks import ATTACHED_PICTURE, LocalFile, open_container
+from avsr.preprocessing.media.container import ATTACHED_PICTURE, LocalFile, open_container
 
 # Containers that say when a stream begins; anything else is copied into Matroska, which takes all.
 KEPT = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}

@@ -107,7 +107,7 @@ class _Mixer:
         bad = ~(np.abs(sound) < BROKEN).all(axis=0)  # NaN compares as false
         if not bad.any():
             return False
-        self.track.damaged += sum(bool(bad[a:b].any()) for a, b in pairwise(edges))
+        self.track.count_damaged(sum(bool(bad[a:b].any()) for a, b in pairwise(edges)))
         sound[:, bad] = 0
         return True
 

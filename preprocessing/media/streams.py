@@ -1,8 +1,6 @@
 """Any media file as 25 pictures and 16 000 samples a second on one clock.
 
-Times come from the timestamps in the file, never from counting frames at a nominal rate. Sound and
-picture are read through a container each, so that a badly interleaved file needs no more memory
-than a well interleaved one.
+Times come from the timestamps in the file, never from counting frames at a nominal rate.
 """
 
 from __future__ import annotations
@@ -20,17 +18,15 @@ import numpy as np
 from avsr.base.errors import MediaError
 from avsr.base.inputs import whole_number
 from avsr.preprocessing.clip import CROP_SIZE, FPS, SAMPLES_PER_FRAME
-from avsr.preprocessing.media.cutoff import cut_off
-from avsr.preprocessing.media.ticks import Picture, Shape, picture_ticks, resampled, sound_ticks
-from avsr.preprocessing.media.tracks import (
-    LEAP_S,
+from avsr.preprocessing.media.container import (
     MOST_PIXELS,
-    Track,
-    Watch,
+    Demuxer,
     confined,
-    declared_s,
     describe_streams,
 )
+from avsr.preprocessing.media.cutoff import cut_off
+from avsr.preprocessing.media.ticks import Picture, Shape, picture_ticks, resampled, sound_ticks
+from avsr.preprocessing.media.tracks import LEAP_S, Track, Watch, declared_s
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +116,7 @@ class Media:
         self._span = span or (0.0, None)
         # not read yet but for their first frames
         self._opened: dict[str, Track]
-        self._opened, self._faults = _open_tracks(path, audio_track)
+        self._opened, self._faults = self._open()
         self._missed: list[str] = []  # of these, what was asked for
         self._read: dict[str, Track] = {}  # the last that were read of either kind
         self.info = self._info()
@@ -219,9 +215,9 @@ class Media:
         wanted = {"video": video and self.info.has_video, "audio": audio and self.info.has_audio}
         if any(wanted[kind] and kind not in self._opened for kind in wanted):
             _close(*self._opened.values())
-            self._opened, _ = _open_tracks(self.path, self._audio_track)
+            self._opened, _ = self._open()
         tracks = {kind: self._opened.pop(kind) for kind in wanted if wanted[kind]}
-        _close(*self._opened.values())  # an index of two hours takes 25 MB
+        _close(*self._opened.values())
         self._opened.clear()
         self._read |= tracks
         start_s, end_s = self._span
@@ -237,6 +233,12 @@ class Media:
         track = self._opened.pop(kind)
         self._read[kind] = track
         return track
+
+    def _open(self) -> tuple[dict[str, Track], dict[str, str]]:
+        """The tracks that can be used, and why others cannot."""
+        # each stream goes on at a place of its own where a stretch begins midway
+        apart = self._span[0] > RUN_UP_S
+        return _open_tracks(self.path, self._audio_track, apart)
 
     def _info(self) -> MediaInfo:
         pictures, sound = self._opened.get("video"), self._opened.get("audio")
@@ -375,15 +377,24 @@ def read_lips(source: bytes | str | os.PathLike[str]) -> np.ndarray:
         ) from error
 
 
-def _open_tracks(path: Path, audio_track: int | None) -> tuple[dict[str, Track], dict[str, str]]:
-    """The picture and the sound of a file by kind, on one clock; only those that can be used, and
-    why others cannot."""
-    tracks: dict[str, Track] = {}
+def _open_tracks(
+    path: Path, audio_track: int | None, apart: bool
+) -> tuple[dict[str, Track], dict[str, str]]:
+    """The picture and the sound of a file by kind, on one clock, and `apart` where either is read
+    in a container of its own; only those that can be used, and why others cannot."""
+    demuxers = [Demuxer(path)]
     try:
-        for kind in ("video", "audio"):
-            tracks[kind] = Track(path, kind, audio_track if kind == "audio" else None)
+        demuxers.append(Demuxer(path) if apart else demuxers[0])
+        numbers = {"video": None, "audio": audio_track}
+        tracks = {
+            kind: Track(demuxer, kind, numbers[kind])
+            for kind, demuxer in zip(numbers, demuxers, strict=True)
+        }
+        for track in tracks.values():
+            track.begin()
     except BaseException:
-        _close(*tracks.values())
+        for demuxer in demuxers:
+            demuxer.close()
         raise
     if audio_track is not None and not tracks["audio"].number:
         _close(*tracks.values())

@@ -144,7 +144,7 @@ def resampled(track: Track) -> Iterator[tuple[int, np.ndarray]]:
         try:
             samples = resampler.mono(frame)
         except av.FFmpegError:  # a damaged header names a layout that cannot be mixed
-            track.damaged += 1
+            track.count_damaged()
             resampler = kind = None
             continue
         yield position, samples

@@ -20,7 +20,7 @@ import numpy as np
 from avsr import sync
 from avsr.base.errors import MediaError
 from avsr.preprocessing.clip import FPS, Clip
-from avsr.preprocessing.media.tracks import StreamInfo
+from avsr.preprocessing.media.container import StreamInfo
 from avsr.transcribing.doctor.raw import Blackness, Channels, PictureTimes
 from avsr.transcribing.doctor.seen import Seen, snr_db
 from avsr.transcribing.doctor.talk import Talk, who_talks

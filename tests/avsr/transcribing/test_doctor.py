@@ -15,9 +15,9 @@ import soundfile
 
 from avsr.preprocessing.clip import FPS, SAMPLE_RATE
 from avsr.preprocessing.faces.sheet import COLUMNS
+from avsr.preprocessing.media.container import StreamInfo
 from avsr.preprocessing.media.mp4 import write_video
 from avsr.preprocessing.media.streams import open_media
-from avsr.preprocessing.media.tracks import StreamInfo
 from avsr.preprocessing.synthetic.corpus import make_clip
 from avsr.recognisers import ours
 from avsr.sync import Offset

@@ -21,7 +21,7 @@ import pytest
 
 from avsr.base.errors import AvsrError, MediaError
 from avsr.preprocessing.clip import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
-from avsr.preprocessing.media import streams, ticks, tracks
+from avsr.preprocessing.media import container, streams, ticks
 
 BLOCK = 16
 WIDTH, HEIGHT = 8 * BLOCK, 48
@@ -519,6 +519,30 @@ def test_memory_does_not_grow_with_length_even_when_badly_interleaved(film: Film
     assert resident[-1] - resident[len(resident) // 4] < 5e6
 
 
+@pytest.mark.parametrize("waiting", [None, 100_000])
+def test_a_film_is_opened_once_unless_its_streams_lie_far_apart(
+    film: Film, monkeypatch: pytest.MonkeyPatch, waiting: int | None
+) -> None:
+    codecs = ["-c:v", "libx264", "-c:a", "pcm_s16le"]
+    path = film.make("film.mkv", *codecs, frames=250, sound=beeps(10, [1.0, 8.0]))
+    apart = film.folder / "apart.mkv"  # FFmpeg itself reads MP4 in the order of time
+    sound_behind_pictures(path, apart)
+    opened: list[Path] = []
+    real = container.open_container
+    monkeypatch.setattr(
+        container, "open_container", lambda path, file: opened.append(path) or real(path, file)
+    )
+    if waiting is not None:
+        monkeypatch.setattr(container, "MOST_WAITING", waiting)
+    expected = load(path)
+    assert len(opened) == 1
+    opened.clear()
+    found = load(apart)
+    assert len(opened) == (1 if waiting is None else 2)
+    assert numbers(found) == numbers(expected)
+    assert np.array_equal(sound_of(found), sound_of(expected))
+
+
 def test_first_piece_of_a_long_file_comes_at_once(film: Film) -> None:
     path = film.make("film.mp4", "-c:v", "libx264", sound=beeps(2, [1.0]))
     pieces = streams.read(path)
@@ -784,7 +808,7 @@ def test_a_clock_that_runs_absurdly_does_not_make_a_film_of_years(tmp_path: Path
 
 
 def test_a_film_before_endless_nothing_ends_where_it_ends(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(tracks, "MOST_IDLE", 1 << 20)
+    monkeypatch.setattr(container, "MOST_IDLE", 1 << 20)
     path = tmp_path / "film.mkv"
     with av.open(str(path), "w") as out:
         stream = out.add_stream("pcm_s16le", rate=16000, layout="mono")
