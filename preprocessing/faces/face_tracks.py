@@ -143,13 +143,16 @@ class _Growing:
             self._shape_sum += turned(shape, self._shape_sum) if self._shapes else shape
             self._shapes += 1
 
-    def end(self) -> None:
-        """Lets the room go that was kept for further looks: films have thousands of shots."""
-        looks = slice(0, self.count)
-        self._frames, self._points, self._yaw_deg = (
-            array[looks].copy() for array in (self._frames, self._points, self._yaw_deg)
+    def ended(self, picture: tuple[int, int]) -> FaceTrack:
+        """All of it, without room for further looks; half precision is enough for views."""
+        whole = self.track(picture)
+        return replace(
+            whole,
+            frames=whole.frames.copy(),
+            points=whole.points.copy(),
+            yaw_deg=whole.yaw_deg.copy(),
+            views=tuple(view.astype(np.float16) for view in whole.views),
         )
-        self._frozen = None
 
     def track(self, picture: tuple[int, int]) -> FaceTrack:
         """The track so far."""
@@ -227,7 +230,8 @@ class FaceTracker:
         self._look_at = Looks(lambda: Landmarker(model_path, max_faces).__enter__(), partial)
         self._before: list[Face] | None = None
         self._held: list[tuple[int, Picture]] = []
-        self._tracks: list[_Growing] = []
+        # by id; a film has thousands of shots, and of those that are over only the outcome is kept
+        self._tracks: list[_Growing | FaceTrack] = []
         self._recent: list[_Growing] = []
 
     def __enter__(self) -> FaceTracker:
@@ -239,7 +243,10 @@ class FaceTracker:
     @property
     def tracks(self) -> list[FaceTrack]:
         """The tracks so far, in order of first appearance."""
-        return [track.track(self.picture) for track in self._tracks]
+        return [
+            track if isinstance(track, FaceTrack) else track.track(self.picture)
+            for track in self._tracks
+        ]
 
     def add(self, number: int, picture: Picture | None) -> None:
         """Takes the next frame; None where no picture is on screen."""
@@ -291,7 +298,7 @@ class FaceTracker:
     def _follow(self, number: int, faces: list[Face]) -> None:
         for track in list(self._recent):
             if number - track.frame > TRACK_GAP + 1:
-                track.end()
+                self._tracks[track.id] = track.ended(self.picture)
                 self._recent.remove(track)
         for face in _left_over(self._recent, number, faces):
             track = _Growing(len(self._tracks))

@@ -220,7 +220,7 @@ def _near(a: FaceTrack, b: FaceTrack) -> bool:
     if np.linalg.norm(a.centre - b.centre) >= b.size or not 0.67 < a.size / b.size < 1.5:
         return False
     return not (a.views and b.views) or any(
-        float(one @ two) >= SAME_SHOT for one in a.views for two in b.views
+        float(one.astype(np.float32) @ two) >= SAME_SHOT for one in a.views for two in b.views
     )
 
 

@@ -20,6 +20,7 @@ from avsr.preprocessing.clip import CROP_SIZE
 VIEW = 88  # pixels of the stored crop that the network sees, whatever its own resolution
 STEM_FRAMES = 5  # frames the spatio-temporal stem spans
 WHISPER_POSITIONS = 1500  # 30 s at 50 Hz
+FEW_FRAMES = 100  # 4 s
 PLANS = ("cuda",)  # devices that take long over a new number of frames, see ``even``
 
 
@@ -124,15 +125,23 @@ class VideoFrontend(nn.Module):
             return out.unflatten(0, present.shape)
         if x.device.type in PLANS:
             places = torch.cat([places, places[: even(count) - count]])
-        # The five frames are already last in memory: channels_last for free.
-        x = x.flatten(0, 1)[places].permute(0, 3, 1, 2)  # (frames, 5, H, H)
-        features = self.see(x.contiguous(memory_format=torch.channels_last))[:count]
+        x = x.flatten(0, 1)
+        # normalised over the batch in training; else what a few frames take is enough memory
+        few = len(places) if self.training or x.device.type in PLANS else FEW_FRAMES
+        features = torch.cat([self.see(_pictures(x, part)) for part in places.split(few)])[:count]
         out = out.to(features.dtype).index_copy(0, places[:count], features)
         return out.unflatten(0, present.shape)
 
     def see(self, frames: Tensor) -> Tensor:
         """(frames, 5, H, H) -> (frames, D)."""
         return self.project(self.stages(self.stem(frames)).mean((2, 3)))
+
+
+def _pictures(frames: Tensor, places: Tensor) -> Tensor:
+    """(frames, H, H, 5) -> (places, 5, H, H)."""
+    # the five are already last in memory: channels_last for free
+    pictures = frames[places].permute(0, 3, 1, 2)
+    return pictures.contiguous(memory_format=torch.channels_last)
 
 
 def windows(lips: Tensor) -> Tensor:

@@ -10,7 +10,9 @@ done sooner, and all that is kept of a film stays as it is.
 from __future__ import annotations
 
 import argparse
+import pickle
 import shlex
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -36,16 +38,23 @@ def join(clips: list[Path], minutes: float, film: Path) -> None:
 
 
 def remember_faces() -> None:
-    """Finds the landmarks of each different picture once."""
+    """Finds the landmarks of each different picture once; they are kept in a file, so that what is
+    remembered takes no memory."""
     from avsr.preprocessing.faces import face
 
-    find, known = face.Landmarker.__call__, {}
+    find = face.Landmarker.__call__
+    known = sqlite3.connect("", check_same_thread=False)
+    known.execute("create table known (picture integer primary key, faces blob)")
 
     def remembered(self: Any, frame: Any) -> list[face.Face]:
-        key = zlib.crc32(frame[::3, ::3].tobytes())
-        if key not in known:
-            known[key] = find(self, frame)
-        return list(known[key])
+        key = (zlib.crc32(frame[::3, ::3].tobytes()),)
+        row = known.execute("select faces from known where picture = ?", key).fetchone()
+        if row is not None:
+            return pickle.loads(row[0])  # type: ignore[no-any-return]
+        faces = find(self, frame)
+        known.execute("insert into known values (?, ?)", (*key, pickle.dumps(faces)))
+        known.commit()
+        return faces
 
     face.Landmarker.__call__ = remembered  # type: ignore[method-assign]
 
