@@ -78,16 +78,16 @@ class Everybody:
         """
         from avsr.preprocessing.faces.face_tracks import FaceTracker
 
-        pictured: list[np.ndarray] = []
+        pictured = bytearray(self.pictured.tobytes())
         with FaceTracker(model_path=self._model_path, partial=self._partial) as tracker:
             for piece in self.media.pieces(piece_frames=PIECE_FRAMES):
                 for number, picture in enumerate(piece.pictures, piece.first_frame):
                     tracker.add(number, picture)
-                pictured.append(piece.video_present)
+                pictured.extend(piece.video_present.tobytes())
                 tell((piece.first_frame + len(piece)) / FPS)
             tracker.finish()
             tracks = tracker.tracks
-        self.take(find_persons(tracks), np.concatenate([self.pictured, *pictured]))
+        self.take(find_persons(tracks), np.frombuffer(pictured, np.bool_))
 
     def take(self, persons: list[Person], pictured: np.ndarray) -> None:
         """Takes over what was found in the file before, in place of a search.

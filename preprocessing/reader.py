@@ -211,7 +211,7 @@ class ClipReader:
         self._told = 0
         self._begun: Ahead[Clip | None] | None = None
         self._mouth: Mouth | None = None if video else Mouth.nowhere()
-        self._pictured: list[np.ndarray] = []
+        self._pictured = bytearray()  # a truth value a frame
         self.persons: list[Person] = []
         self.chosen: Person | None = None
         self.media = open_media(path, audio_track=audio_track, span=span)
@@ -229,7 +229,7 @@ class ClipReader:
     @property
     def pictured(self) -> np.ndarray:
         """(T,) bool, frames with a picture, whatever it shows; complete once the file was read."""
-        return np.concatenate([np.zeros(0, np.bool_), *self._pictured])
+        return np.frombuffer(bytes(self._pictured), np.bool_)
 
     def log_faults(self) -> None:
         """For callers who return nothing that could carry them."""
@@ -255,7 +255,7 @@ class ClipReader:
         if self._window is not None:
             self.begin()
         parts = self._begun or self._pieces()
-        present: list[np.ndarray] = []
+        present = bytearray()  # likewise, where there are lips
 
         def counted() -> Iterator[Clip | None]:
             for part in parts:
@@ -263,7 +263,7 @@ class ClipReader:
                 if part is None:
                     present.clear()
                 else:
-                    present.append(part.video_present)
+                    present.extend(part.video_present.tobytes())
                 yield part
 
         anything = False
@@ -279,7 +279,7 @@ class ClipReader:
             self._begun = None
         self._tell()
         self.faults = self.media.warnings
-        if self._span is not None and not sum(map(len, present)):
+        if self._span is not None and not present:
             start_s = self._span[0]
             raise MediaError(f"{self._path}: ends too early for a stretch from {start_s:g} s on")
         if not anything and self._insist:
@@ -288,7 +288,7 @@ class ClipReader:
             from avsr.preprocessing.faces.persons import remarks
 
             self.remarks = remarks(
-                self.persons, self.chosen, self.pictured, np.concatenate(present)
+                self.persons, self.chosen, self.pictured, np.frombuffer(present, np.bool_)
             )
 
     def set_window(self, window_s: float | None) -> None:
@@ -309,7 +309,8 @@ class ClipReader:
             chosen: one of them; None for nobody.
             pictured: (T,) bool, where there is a picture.
         """
-        self.persons, self.chosen, self._pictured = persons, chosen, [pictured]
+        self.persons, self.chosen = persons, chosen
+        self._pictured[:] = pictured.tobytes()
         self._mouth = Mouth.of(chosen, len(pictured), self._style)
 
     def begin(self) -> None:
@@ -357,7 +358,7 @@ class ClipReader:
                 for number, picture in enumerate(piece.pictures, piece.first_frame):
                     tracker.add(number, picture)
                 self._searched = piece.first_frame + len(piece)
-                self._pictured.append(piece.video_present)
+                self._pictured.extend(piece.video_present.tobytes())
                 if not kept:
                     continue
                 waiting.append(piece)

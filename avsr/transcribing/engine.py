@@ -218,7 +218,8 @@ class Listener:
         self._spoken.clear()
         trimmed = 0
         for clip, hypothesis in self.parts(self._recogniser.synchronised(clips, self.remarks)):
-            self.words += hypothesis.words
+            # where their letters are was for the seams; it takes more memory than all else of them
+            self.words += [replace(word, letters=()) for word in hypothesis.words]
             self.present.add(clip)
             yield self.present.frames / FPS
             if self.present.frames >= trimmed + TRIM_FRAMES:

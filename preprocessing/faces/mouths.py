@@ -188,7 +188,7 @@ class Lead:
         # Comparing everybody takes longer the more tracks there are: a film of many cuts is asked
         # about less often.
         if self._asked[0] >= 0 and settled < self._asked[1] + min(
-            LEAD_EVERY * (1 + len(tracks) // 20), MOST_CROPS // 2
+            LEAD_EVERY * (1 + len(tracks) // 100), MOST_CROPS // 2
         ):
             return self._clear and len(tracks) == self._asked[0]
         self._asked = len(tracks), settled

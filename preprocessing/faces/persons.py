@@ -20,7 +20,7 @@ men) under SAME and taken for one person without a line.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from heapq import nlargest
@@ -116,9 +116,11 @@ def find_persons(tracks: Sequence[FaceTrack]) -> list[Person]:
         Persons in order of first appearance, numbered from 0.
     """
     persons: list[Person] = []
-    alone = _alone(tracks)
+    alone, elsewhere = _alone(tracks), _elsewhere(tracks)
+    owners: dict[int, Person] = {}  # by id of a track
     for track in sorted(tracks, key=lambda track: (-_weight(track), track.id)):
-        possible = [person for person in persons if _may_be(track, person)]
+        others = {id(owners[other]) for other in elsewhere[track.id] if other in owners}
+        possible = [person for person in persons if id(person) not in others]
         # Against the best known faces of each, and whether it is in a place of theirs.
         apart_from = [min(_distances(track, _best_known(person))) for person in possible]
         places = [any(_near(track, other) for other in person.tracks[-20:]) for person in possible]
@@ -130,6 +132,7 @@ def find_persons(tracks: Sequence[FaceTrack]) -> list[Person]:
             person, guess = Person(), False
             persons.append(person)
         person.tracks.append(track)
+        owners[track.id] = person
         if guess:
             person.guessed.append(track)  # what is proven by other tracks leaves the list below
     persons.sort(key=lambda person: min(track.id for track in person.tracks))
@@ -177,23 +180,31 @@ def _unproven(person: Person) -> list[FaceTrack]:
 def _alone(tracks: Sequence[FaceTrack]) -> dict[int, bool]:
     """By id of a track: whether nobody else of any weight is there for a good part of its time."""
     found = {track.id: True for track in tracks}
+    for one, two in _together(tracks):
+        if _overlap(one, two) > OVERLAP and _weight(two) >= CONSIDERABLE * _weight(one):
+            found[one.id] = False
+    return found
+
+
+def _elsewhere(tracks: Sequence[FaceTrack]) -> dict[int, set[int]]:
+    """By id of a track: the ids of those that are seen elsewhere while it lasts, and so are no
+    tracks of the same person."""
+    found: dict[int, set[int]] = {track.id: set() for track in tracks}
+    for one, two in _together(tracks):
+        if _overlap(one, two) > min(OVERLAP, (one.duration + 1) // 2):
+            found[one.id].add(two.id)
+    return found
+
+
+def _together(tracks: Sequence[FaceTrack]) -> Iterator[tuple[FaceTrack, FaceTrack]]:
+    """Pairs of tracks that are there at the same time, both ways round."""
     by_start = sorted(tracks, key=lambda track: track.first)
     for i, track in enumerate(by_start):
         for other in by_start[i + 1 :]:
             if other.first > track.last:
                 break
-            if _overlap(track, other) > OVERLAP:
-                for one, two in ((track, other), (other, track)):
-                    if _weight(two) >= CONSIDERABLE * _weight(one):
-                        found[one.id] = False
-    return found
-
-
-def _may_be(track: FaceTrack, person: Person) -> bool:
-    """Whether a person is nowhere else while a track lasts."""
-    return all(
-        _overlap(track, other) <= min(OVERLAP, (track.duration + 1) // 2) for other in person.tracks
-    )
+            yield track, other
+            yield other, track
 
 
 def _distances(track: FaceTrack, others: Sequence[FaceTrack]) -> list[float]:
