@@ -46,6 +46,7 @@ class MediaInfo:
         duration_s: seconds, as the file declares them (a file that was cut off may hold less).
         has_audio, has_video: whether at least one frame of sound, of picture could be decoded.
         width, height: pixels of the pictures: upright, square pixels, long side at most 1920.
+        stored: (width, height) of the pictures as the file has them, upright.
         rotation: degrees counter-clockwise that were applied to make the picture upright: 0, 90,
             180 or 270.
         fps: average pictures a second in the file; 0.0 without video.
@@ -58,6 +59,7 @@ class MediaInfo:
     has_video: bool
     width: int
     height: int
+    stored: tuple[int, int]
     rotation: int
     fps: float
     sample_rate: int
@@ -244,6 +246,7 @@ class Media:
         pictures, sound = self._opened.get("video"), self._opened.get("audio")
         shape = Shape.of(pictures.stream, pictures.first) if pictures else Shape(0, 0, 0)
         height, width = shape.upright
+        stored = (pictures.first.width, pictures.first.height) if pictures else (0, 0)
         whole_s = declared_s(self.path, [track for track in (pictures, sound) if track])
         start_s, end_s = self._span
         ends_s = whole_s if end_s is None else min(end_s, whole_s)
@@ -254,6 +257,7 @@ class Media:
             has_video=pictures is not None,
             width=width,
             height=height,
+            stored=stored[::-1] if shape.quarter_turns % 2 else stored,
             rotation=shape.quarter_turns * 90,
             fps=pictures.fps if pictures else 0.0,
             sample_rate=sound.first.sample_rate if sound else 0,

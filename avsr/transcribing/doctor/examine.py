@@ -58,7 +58,7 @@ class Picture:
     """The pictures of a file.
 
     Attributes:
-        width, height: upright, pixels.
+        width, height: as the file has them, upright; pixels.
         rotation: degrees by which they were turned.
         fps: pictures a second, from their timestamps.
         varying: share of the steps between two pictures that differ from the usual one.
@@ -231,7 +231,7 @@ def examine(
             reader, seen = _read_again(path, reader, reader.persons[talk.most])
     picture = sound = faces = None
     if info.has_video:
-        shape = (info.width, info.height, info.rotation)
+        shape = (*info.stored, info.rotation)
         picture = Picture(*shape, times.fps, times.varying, times.range_ms, black.spans)
         faces = _faces(reader, seen)
     if info.has_audio:

@@ -461,6 +461,7 @@ def test_non_square_pixels_odd_and_large_sizes(film: Film) -> None:
     )
     assert load(large)[0].frames[0].shape == (1080, 1920, 3)
     assert (streams.probe(large).width, streams.probe(large).height) == (1920, 1080)
+    assert streams.probe(large).stored == (3840, 2160)
 
 
 # -------------------------------------------------------------------------------- streaming, damage
