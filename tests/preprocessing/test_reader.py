@@ -16,7 +16,7 @@ import soundfile
 from avsr.base.errors import AvsrError, MediaError
 from avsr.preprocessing import reader
 from avsr.preprocessing.faces.face_model import MODEL_NAME
-from avsr.preprocessing.media import mp4, streams
+from avsr.preprocessing.media import container, mp4, streams
 from avsr.preprocessing.media.streams import Piece
 from avsr.preprocessing.reader import ClipReader, OtherFace, load_clip, stream_clips
 
@@ -91,16 +91,15 @@ def test_the_damaged_beginning_of_a_real_clip_is_absent(grid):
 
 
 def test_damage_is_told_once_though_the_pictures_are_read_twice(grid, monkeypatch, caplog):
-    packets = streams.Track._packets
+    hand = container.PacketReader.hand
 
-    def lossy(track: streams.Track):
-        for number, packet in enumerate(packets(track)):
-            if number == 40:
-                track.damaged += 1
-            else:
-                yield packet
+    def lossy(reader: container.PacketReader, packet: object) -> None:
+        if reader._handed == 40 and not reader.failures:
+            reader.failures += 1
+        else:
+            hand(reader, packet)
 
-    monkeypatch.setattr(streams.Track, "_packets", lossy)
+    monkeypatch.setattr(container.PacketReader, "hand", lossy)
     load_clip(grid / "bbaf2n.mp4")
     told = [record.getMessage().partition(": ")[2] for record in caplog.records]
     assert told == ["skipped 1 damaged video packets", "skipped 1 damaged audio packets"]
