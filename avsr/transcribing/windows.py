@@ -4,7 +4,8 @@ word.
 Each window begins some way before the seam, so that its words have been heard from their beginning.
 Two windows see the words around the seam whole, and the seam lies after one that both found. So the
 words of a file do not depend on where its windows fall: none is cut, lost or doubled because a time
-was rounded to a frame.
+was rounded to a frame. That holds for words no longer than what two windows share, a quarter of a
+window at most.
 
 Positions are frames (25 a second) from the beginning of the stream, with fractions: a word need not
 begin with one.
