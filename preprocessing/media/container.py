@@ -197,7 +197,7 @@ def describe_streams(container: Any) -> tuple[StreamInfo, ...]:
 class Demuxer:
     """A media file whose streams are read packet by packet, each by a reader of its own.
 
-    The index of a film of two hours takes 30 MB, so the file is opened once for all readers. What
+    The index of a film of two hours takes 20 MB, so the file is opened once for all readers. What
     one of them comes across for another waits there.
 
     Args:

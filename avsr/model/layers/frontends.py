@@ -20,7 +20,7 @@ from avsr.preprocessing.clip import CROP_SIZE
 VIEW = 88  # pixels of the stored crop that the network sees, whatever its own resolution
 STEM_FRAMES = 5  # frames the spatio-temporal stem spans
 WHISPER_POSITIONS = 1500  # 30 s at 50 Hz
-FEW_FRAMES = 100  # 4 s
+FEW_FRAMES = 100  # seen at a time where nothing is trained: more take memory and no less time
 PLANS = ("cuda",)  # devices that take long over a new number of frames, see ``even``
 
 

@@ -278,6 +278,20 @@ def test_numbers_of_frames_that_a_gpu_meets_are_few():
     assert all(count <= even(count) < count * 17 / 16 for count in range(1, 9000))
 
 
+def test_frames_are_seen_the_same_however_many_at_a_time(monkeypatch: pytest.MonkeyPatch):
+    torch.manual_seed(0)
+    frontend = VideoFrontend(4, 8).eval()
+    lips, present = torch.rand(2, 40, 32, 32), torch.rand(2, 40) < 0.8
+    seen: list[int] = []
+    frontend.stem.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    with torch.inference_mode():
+        whole = frontend(lips, present)
+        assert seen == [int(present.sum())]
+        monkeypatch.setattr(frontends, "FEW_FRAMES", 7)
+        torch.testing.assert_close(frontend(lips, present), whole)
+    assert max(seen[1:]) == 7
+
+
 def test_frames_shown_once_more_change_nothing(monkeypatch):
     """As on a GPU: 35 frames are there, 36 are computed."""
     frontend = VideoFrontend(4, 8).eval()
