@@ -23,7 +23,7 @@ from avsr.base.console import (
     usage,
 )
 from avsr.base.errors import AvsrError
-from avsr.base.processes.signals import stop
+from avsr.base.processes.signals import interruptible, stop
 from avsr.cli import models
 from avsr.cli.adapt import adapt
 from avsr.cli.app import app as app_command
@@ -106,12 +106,13 @@ def main(arguments: Sequence[str] | None) -> int:
     loud = QUIET_MEDIAPIPE not in os.environ
     os.environ[QUIET_MEDIAPIPE] = "1"  # standard error is ours, and our workers'
     try:
-        _refuse_no_folder()
-        status = app(args=arguments, prog_name="avsr", standalone_mode=False)
-        sys.stdout.flush()
+        with interruptible():
+            _refuse_no_folder()
+            status = app(args=arguments, prog_name="avsr", standalone_mode=False)
+            sys.stdout.flush()
         # newer typer catches it itself, older raises Abort
         if stop.number is not None or status == INTERRUPTED:
-            raise KeyboardInterrupt
+            return interrupted()
         return status if isinstance(status, int) else 0
     except (KeyboardInterrupt, typer.Abort):
         return interrupted()

@@ -23,10 +23,12 @@ class Stop:
         number: of the signal.
         stderr: a descriptor of standard error of its own, good even while 2 points elsewhere for a
             moment.
+        awaited: whether somebody catches the KeyboardInterrupt, see `interruptible`.
     """
 
     number: int | None = None
     stderr: int = 2
+    awaited: bool = False
 
     @property
     def status(self) -> int:
@@ -43,17 +45,18 @@ stop = Stop()
 
 @contextmanager
 def watched(for_good: bool = False) -> Iterator[None]:
-    """While a command runs, the first signal raises KeyboardInterrupt, so that nothing half done is
-    left behind.
+    """Signals end the process with one line: where it is `interruptible` the first one raises
+    KeyboardInterrupt, so that nothing half done is left behind.
 
     While something is imported that would not do: libraries turn an interrupt into errors of their
-    own, ignore it, or print it. Then, and at the second signal, the process ends at once: files are
-    written beside their place and renamed later, so none is half there.
+    own, ignore it, or print it. Then, where nobody waits for it, and at the second signal, the
+    process ends at once: files are written beside their place and renamed later, so none is half
+    there.
 
     Args:
         for_good: until the process ends, which may take a while too.
     """
-    stop.number = None
+    stop.number, stop.awaited = None, False
     with suppress(OSError):  # no standard error at all
         stop.stderr = os.dup(2)
     parent = os.getpid()
@@ -62,7 +65,7 @@ def watched(for_good: bool = False) -> Iterator[None]:
         if os.getpid() != parent and number != signal.SIGINT:  # a forked child that its parent ends
             os._exit(128 + number)
         again, stop.number = stop.number is not None, number
-        if again or _imports(frame):
+        if again or not stop.awaited or _imports(frame):
             _leave()
         raise KeyboardInterrupt
 
@@ -84,6 +87,20 @@ def watched(for_good: bool = False) -> Iterator[None]:
             if stop.stderr != 2:
                 os.close(stop.stderr)
                 stop.stderr = 2
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Within it a signal raises KeyboardInterrupt, see `watched`.
+
+    It stands inside the `try` that catches it. So there is no moment, before that or after, at
+    which it is raised and nobody catches it.
+    """
+    try:
+        stop.awaited = True
+        yield
+    finally:
+        stop.awaited = False
 
 
 @contextmanager
