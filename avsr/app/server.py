@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from avsr.base.errors import AvsrError
 from avsr.base.inputs import install
+from avsr.base.processes.machine import steady_memory
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
 TIDY_S = 30.0  # how often what nobody needs is removed
+PAGES = 200  # of which gradio remembers what it shows, 59 kB each; ours tell it all that it needs
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,7 @@ def _put_together(
     shop = page.Workshop(models, tasks, shelf, streams, model, limits.minutes, limits.megabytes)
     blocks = page.page(shop)
     blocks.queue(max_size=limits.queue, default_concurrency_limit=limits.jobs, api_open=False)
+    blocks.state_session_capacity = PAGES
     # else gradio takes the path of any file of this machine for an upload: it checks after a launch
     blocks.has_launched = True
     plain: dict[str, Any] = {"docs_url": None, "redoc_url": None, "openapi_url": None}
@@ -160,6 +163,7 @@ def serve(model: str, device: str, limits: Limits, host: str, port: int, told: A
 
     import uvicorn
 
+    steady_memory()
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 from avsr.base.errors import AvsrError
+from avsr.base.processes.machine import release_memory
 from avsr.recognisers import registry
 from avsr.recognisers.base import Recogniser
 from avsr.transcribing.engine import Progress
@@ -88,6 +89,7 @@ class Task(Generic[Found]):
         except BaseException as error:  # raised again where it is waited for
             self._error = error
         finally:
+            release_memory()
             self._ended.set()
 
     def _tell(self, done: float, of: float) -> None:
