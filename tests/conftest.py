@@ -1,9 +1,12 @@
-"""Where the tests find the shared real data, and what to do when it is not there."""
+"""Where the tests find the shared real data, and what to do when it is not there; nothing that they
+draw is another time otherwise."""
 
 from __future__ import annotations
 
 import os
+import random
 import shutil
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -12,12 +15,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from avsr.model.network import AVSR
 
 BLANK = "<blank>"
 ROOT = Path(__file__).resolve().parent.parent
+
+# the same examples each time, however slow the machine; others with --hypothesis-profile=default
+settings.register_profile(
+    "avsr", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("avsr")
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # others test beside it: no threads that wait for cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -41,6 +51,15 @@ def own_state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """What a test and its fixtures draw without a seed of their own is always the same; torch alone
+    begins with another seed in each process."""
+    random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ended import until_ended
 
 from avsr.base.errors import AvsrError, MediaError
 from avsr.preprocessing import reader
@@ -25,7 +26,8 @@ from avsr.preprocessing.prepare import Summary, prepare
 from avsr.preprocessing.shards import ShardIndex
 
 # A stand-in for reading real media: what the "video" says decides what comes of it. It is also run
-# as a script, whose worker processes import it again and so read the same way.
+# as a script, whose worker processes import it again and so read the same way. More than MOST clips
+# are not read before the test says GO_ON: who watches the run is never too late.
 STAND_IN = """
 import os, sys, time
 import numpy as np
@@ -36,8 +38,12 @@ from avsr.preprocessing.prepare import prepare
 
 def load_clip(path, *, id, face, text, speaker, crops, longest_s):
     what = path.read_text()
-    with open(os.environ["LOADS"], "a") as log:
+    with open(os.environ["LOADS"], "a+") as log:
         log.write(f"{id}\\n")
+        log.seek(0)
+        count = len(log.read().split())
+    while count > int(os.environ["MOST"]) and not os.path.exists(os.environ["GO_ON"]):
+        time.sleep(0.01)
     if what == "crash":
         os._exit(9)
     time.sleep(0.03)
@@ -410,12 +416,26 @@ def script(tmp_path: Path) -> Path:
     return path
 
 
-def start(script: Path, src: Path, dst: Path, workers: int, log: Path) -> subprocess.Popen[str]:
+def start(
+    script: Path, src: Path, dst: Path, workers: int, log: Path, most: int = 1000
+) -> subprocess.Popen[str]:
+    """A run that has read `most` clips, by its log, at the most, until `go_on` says otherwise."""
     environment = os.environ | {"LOADS": str(log), "OMP_NUM_THREADS": "1"}
+    environment |= {"MOST": str(most), "GO_ON": str(log.with_suffix(".go"))}
     command = [sys.executable, str(script), str(src), str(dst), str(workers)]
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+
+
+def go_on(log: Path) -> None:
+    log.with_suffix(".go").touch()
+
+
+def until_it_has_read(count: int, run: subprocess.Popen, log: Path) -> None:
+    while len(log.read_text().split()) < count:
+        assert run.poll() is None, "the run ended too early"
+        time.sleep(0.005)
 
 
 def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path: Path, script: Path) -> None:
@@ -427,13 +447,11 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path: Path, scri
     kills = 0
     for more in (1, 5, 4, 6):
         goal = len(log.read_text().split()) + more
-        run = start(script, src, dst, 1 + kills % 2, log)
-        while run.poll() is None and len(log.read_text().split()) < goal:
-            time.sleep(0.005)
+        run = start(script, src, dst, 1 + kills % 2, log, most=goal)
+        until_it_has_read(goal, run, log)
         run.send_signal(signal.SIGKILL)
-        run.communicate()
+        run.communicate()  # returns once no process holds its pipes any more
         kills += 1
-        time.sleep(0.3)  # the workers notice that they are alone
         assert not (dst / "index.json").exists()
         # what a kill while writing leaves
         (dst / "shard-00000.tar.123.tmp").write_text("half a shard")
@@ -453,13 +471,13 @@ def test_killed_workers_cost_nothing(tmp_path: Path, script: Path) -> None:
     assert "23 clips" in whole.communicate(timeout=120)[0]
     log = tmp_path / "log"
     log.touch()
-    run = start(script, src, tmp_path / "dst", 2, log)
+    run = start(script, src, tmp_path / "dst", 2, log, most=14)
     for goal in (3, 12):
-        while run.poll() is None and len(log.read_text().split()) < goal:
-            time.sleep(0.005)
+        until_it_has_read(goal, run, log)
         for worker in workers_of(run.pid)[:1]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(worker, signal.SIGKILL)
+    go_on(log)
     output, errors = run.communicate(timeout=120)
     assert "23 clips" in output, errors
     assert contents(tmp_path / "dst") == contents(tmp_path / "whole")
@@ -476,35 +494,30 @@ def workers_of(pid: int) -> list[int]:
     return found
 
 
-def _until_it_reads(run: subprocess.Popen, log: Path) -> None:
-    while not log.read_text():
-        assert run.poll() is None, "the run ended before it read a clip"
-        time.sleep(0.01)
-
-
 def test_no_worker_outlives_a_killed_run(tmp_path: Path, script: Path) -> None:
     src = make_source(tmp_path / "src", {f"{i:03}": "x" for i in range(400)})
     log = tmp_path / "log"
     log.touch()
     run = start(script, src, tmp_path / "dst", 2, log)
-    _until_it_reads(run, log)
+    until_it_has_read(1, run, log)
+    workers = workers_of(run.pid)
     run.send_signal(signal.SIGKILL)
-    run.communicate()  # returns once no process holds its pipes any more
-    count = len(log.read_text().split())
-    time.sleep(0.3)
-    assert len(log.read_text().split()) == count < 100
+    until_ended(workers)
+    assert len(log.read_text().split()) < 400
+    run.communicate()
 
 
 def test_a_second_run_at_the_same_time_is_refused(tmp_path: Path, script: Path) -> None:
-    src = make_source(tmp_path / "src", {f"{i:02}": "x" for i in range(60)})
+    src = make_source(tmp_path / "src", {f"{i:02}": "x" for i in range(6)})
     log = tmp_path / "log"
     log.touch()
-    first = start(script, src, tmp_path / "dst", 1, log)
-    _until_it_reads(first, log)
+    first = start(script, src, tmp_path / "dst", 1, log, most=1)
+    until_it_has_read(1, first, log)
     second = start(script, src, tmp_path / "dst", 1, log)
-    assert "another run is preparing it" in second.communicate(timeout=60)[1]
+    assert "another run is preparing it" in second.communicate(timeout=120)[1]
     assert second.returncode == 1
-    assert "60 clips" in first.communicate(timeout=60)[0]
+    go_on(log)
+    assert "6 clips" in first.communicate(timeout=120)[0]
 
 
 def test_a_file_that_kills_its_process_is_skipped_by_name(tmp_path: Path, script: Path) -> None:

@@ -142,7 +142,7 @@ from avsr.training.train import train
 def say(line):
     if line.startswith("step 5/"):
         print("now", flush=True)
-        time.sleep(60)
+        time.sleep(600)
 train({recipe!r}, [{str(folder)!r}], {str(out)!r}, say=say)
 """
     victim = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)

@@ -23,6 +23,7 @@ from typing import Any
 
 from avsr.base.errors import AvsrError
 from avsr.base.processes.machine import peak_memory_mb
+from avsr.base.processes.signals import kept_from_children
 from avsr.eval.metrics.text import Table
 
 STAGES = (
@@ -160,8 +161,10 @@ def repeat(clip: Path, target: Path, seconds: float) -> Path:
 
 @contextlib.contextmanager
 def one_core_busy() -> Iterator[None]:
-    """Keeps one core at work."""
-    worker = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    """Keeps one core at work, at most as long as this process lives."""
+    works = f"import os\nwhile os.getppid() == {os.getpid()}: pass"
+    with kept_from_children():
+        worker = subprocess.Popen([sys.executable, "-c", works])
     try:
         yield
     finally:

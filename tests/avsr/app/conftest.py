@@ -43,7 +43,7 @@ def server(chromium: str, temporary: Path) -> Iterator[subprocess.Popen[str]]:
     """`avsr app`, with small limits; its address is the first line it prints."""
     pytest.importorskip("gradio", reason="needs gradio: the extra app")
     command = [sys.executable, "-m", "avsr", "app", "--port", "0"]
-    limits = ["--max-mb", "20", "--max-minutes", "1.5"]
+    limits = ["--max-mb", "20", "--max-minutes", "5"]
     environment = os.environ | {"TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [*command, *limits], stdout=subprocess.PIPE, text=True, env=environment
@@ -51,7 +51,7 @@ def server(chromium: str, temporary: Path) -> Iterator[subprocess.Popen[str]]:
     yield process
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
-        process.wait(30)
+        process.wait(120)
 
 
 @pytest.fixture(scope="session")

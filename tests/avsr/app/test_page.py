@@ -37,7 +37,9 @@ def transcribed(page: Any, path: Path) -> list[str]:
 
 def test_a_file_becomes_words_that_light_up(page: Any, film: Any):
     assert transcribed(page, film.path) == film.text.split()
-    page.locator("avsr-player video").evaluate("video => { video.muted = true; video.play() }")
+    page.locator("avsr-player video").evaluate(
+        "video => { Object.assign(video, { muted: true, loop: true }); video.play() }"
+    )
     page.locator("avsr-player button.word[aria-current]").first.wait_for()
     page.locator("avsr-player .caption .now").wait_for()
 
@@ -103,10 +105,10 @@ def test_too_long_a_recording_is_refused_before_the_work(page: Any, tmp_path: Pa
     import soundfile
 
     path = tmp_path / "long.flac"
-    soundfile.write(path, np.zeros(100 * 8000), 8000)
+    soundfile.write(path, np.zeros(310 * 8000), 8000)
     upload(page, path)
     page.get_by_role("button", name="Transcribe", exact=True).click()
-    page.get_by_role("alert").get_by_text("at most 1.5 are allowed").wait_for()
+    page.get_by_role("alert").get_by_text("at most 5 are allowed").wait_for()
 
 
 def test_work_is_shown_and_can_be_cancelled(page: Any, film: Any, ffmpeg: str, tmp_path: Path):
@@ -157,7 +159,7 @@ def test_captions_come_live_and_the_recording_is_transcribed(page: Any, film: An
     captions.get_by_text("again").first.wait_for()
     page.get_by_text(re.compile(r"certain \d+\.\d s after they were said")).wait_for()
     known = set(film.text.split())
-    for _ in range(60):  # the camera begins anywhere in the film, and shows it again and again
+    for _ in range(240):  # the camera begins anywhere in the film, and shows it again and again
         if len(known & set(captions.inner_text().split())) >= 4:
             break
         page.wait_for_timeout(500)
@@ -169,7 +171,7 @@ def test_captions_come_live_and_the_recording_is_transcribed(page: Any, film: An
         "video => video.duration || new Promise(tell => "
         "video.addEventListener('loadedmetadata', () => tell(video.duration)))"
     )
-    assert 2 < seconds < 90  # a recorder alone would leave it open
+    assert 2 < seconds < 300  # a recorder alone would leave it open
     page.get_by_role("button", name="Start").click()
     page.locator("avsr-player").wait_for(state="hidden")  # of the recording before
     page.get_by_role("button", name="Stop").click()
@@ -218,5 +220,5 @@ def test_nothing_is_left_when_the_server_has_ended(
 ):
     assert list(temporary.glob("avsr-app-*"))
     server.send_signal(signal.SIGINT)
-    server.wait(30)
+    server.wait(120)
     assert not list(temporary.glob("avsr-app-*"))

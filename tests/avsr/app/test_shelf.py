@@ -101,14 +101,14 @@ def test_work_that_nobody_waits_for_ends_and_makes_room():
             time.sleep(0.001)
 
     with tasks.run("me", endless) as task:
-        assert began.wait(10)
+        assert began.wait(60)
         assert task.share == 0.5
         tasks.cancel("me")
-        assert task.wait(10)
+        assert task.wait(60)
     with pytest.raises(Cancelled):
         _ = task.result
     with tasks.run("you", lambda tell: 7) as task:
-        assert task.wait(10)
+        assert task.wait(60)
         assert task.result == 7
 
 
@@ -123,15 +123,15 @@ def test_the_time_left_is_told_once_it_can_be_known(monkeypatch: pytest.MonkeyPa
         now_s[0] += 10.0
         tell(25, 100)
         told.set()
-        go_on.wait(10)
+        go_on.wait(60)
 
     with Tasks(1).run("ann", slow) as task:
-        assert told.wait(10)
+        assert told.wait(60)
         assert task.left_s == pytest.approx(30.0)
         now_s[0] = 8.0
         assert task.left_s is None  # too early to tell
         go_on.set()
-        assert task.wait(10)
+        assert task.wait(60)
 
 
 def test_one_after_the_other():
@@ -139,16 +139,16 @@ def test_one_after_the_other():
 
     def first(tell):
         began.set()
-        release.wait(10)
+        release.wait(60)
 
     with tasks.run("me", first) as mine:
-        assert began.wait(10)
+        assert began.wait(60)
         with tasks.run("you", lambda tell: 1) as yours:
             assert not yours.wait(0.05)
             assert yours.share is None
             release.set()
-            assert mine.wait(10)
-            assert yours.wait(10)
+            assert mine.wait(60)
+            assert yours.wait(60)
 
 
 # ---- what is made when it is asked for

@@ -692,7 +692,7 @@ def test_control_c_is_one_line():
         "@avsr.cli.program.app.command()\n"
         "def wait() -> None:\n"
         "    print('waiting', flush=True)\n"
-        "    time.sleep(60)\n"
+        "    time.sleep(600)\n"
         "sys.exit(avsr.cli.main(['wait']))"
     )
     running = subprocess.Popen(

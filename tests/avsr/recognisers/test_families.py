@@ -11,13 +11,13 @@ import re
 import shlex
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from ended import until_ended
 
 from avsr.base.errors import AvsrError, UsageError
 from avsr.base.inputs import install
@@ -411,14 +411,7 @@ def test_a_command_that_hangs_is_ended_with_what_it_started(tmp_path: Path):
     recogniser = Command(f"sh -c 'sleep 600 & echo $! > {child}; wait' sh {{wav}}", timeout_s=4)
     with pytest.raises(AvsrError, match="gave no answer on clip 'clip' in 4 s"):
         recogniser.recognise([make_clip()], "audio")
-    pid = int(child.read_text())
-    for _ in range(100):  # whoever inherits the dead child has to collect it
-        stat = Path(f"/proc/{pid}/stat")
-        if not stat.exists() or stat.read_text().split(") ")[1][0] == "Z":
-            break
-        time.sleep(0.1)
-    else:
-        pytest.fail("the child of the command is still there")
+    until_ended([int(child.read_text())])
 
 
 def test_another_program_under_the_same_name_is_another_model(tmp_path: Path):

@@ -4,6 +4,7 @@ that hold less."""
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -43,7 +44,8 @@ def listen(audio, lips, audio_present, video_present):
     if os.environ.get("CALLS"):
         with open(os.environ["CALLS"], "a") as file:
             file.write(".")
-        time.sleep(0.02)
+            is_enough = file.tell() > int(os.environ.get("MOST", "1000000"))
+        time.sleep(600 if is_enough else 0.02)
     heard, seen = np.abs(audio).sum() * 1000, lips.astype(np.int64).sum()
     sums = int(heard) + int(seen) + int(video_present.sum())
     return " ".join(("bin", "lay", "place", "set")[sums // 4**place % 4] for place in range(4))
@@ -203,13 +205,14 @@ def test_a_killed_run_computes_nothing_twice(
         "--out",
         str(out),
     ]
-    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    run = subprocess.Popen(command, env=os.environ | {"MOST": "100"}, **quiet)
     hypotheses = out / "hypotheses.jsonl"
     while run.poll() is None and not (hypotheses.exists() and hypotheses.stat().st_size):
         time.sleep(0.01)
     run.send_signal(signal.SIGKILL)
     assert run.wait() == -signal.SIGKILL  # it was killed in the middle, and had not ended by itself
-    done, asked = len(lines_of(out)), len(calls.read_text())
+    done, asked = hypotheses.read_text().count("\n"), len(calls.read_text())
     assert 0 < done < 11 * 18
     results = evaluate(spec, corpus, "quick", out=out)
     # silent rows are not asked; one job was lost

@@ -19,6 +19,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from ended import ended, until_ended
 from failing import fails_in
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -108,15 +109,6 @@ def test_gradients_of_two_processes_are_those_of_one_with_all_clips(
 # -------------------------------------------------------------------------------- they end together
 
 
-def ended(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    status = Path(f"/proc/{pid}/stat")  # nobody may have asked for its exit status yet
-    return status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z"
-
-
 @pytest.mark.parametrize(
     ("ranks", "how", "error", "told"),
     [
@@ -141,7 +133,7 @@ def test_one_processs_error_ends_all_and_is_told_once(
     began = time.monotonic()
     with pytest.raises(error, match=told):
         run_together(functools.partial(fails_in, ranks, how), TrainConfig(devices=2), lines.append)
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 300  # gloo would wait for half an hour
     assert len(lines) == 2
     assert all(ended(int(pid)) for pid in lines)
     assert "Traceback" not in capfd.readouterr().err
@@ -165,10 +157,7 @@ def test_nobody_goes_on_when_the_one_who_started_them_is_killed() -> None:
     assert not any(ended(pid) for pid in pids)
     victim.kill()
     victim.wait()
-    until = time.monotonic() + 20
-    while not all(ended(pid) for pid in pids) and time.monotonic() < until:
-        time.sleep(0.1)
-    assert all(ended(pid) for pid in pids)
+    until_ended(pids)
 
 
 def never(**_: object) -> None:
@@ -349,7 +338,7 @@ def test_two_devices_and_a_mistake_are_one_line(
         [*command, *(part for value in more for part in ("--set", value))],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     said = [line for line in done.stderr.splitlines() if line.startswith("avsr: ")]
     assert done.returncode == 1

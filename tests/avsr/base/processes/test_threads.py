@@ -86,12 +86,12 @@ def test_computations_side_by_side_give_it_back_too(machine):
     def other() -> None:
         with enough_threads(500):
             started.set()
-            finish.wait(10)
+            finish.wait(60)
 
     thread = threading.Thread(target=other)
     with enough_threads(500):
         thread.start()
-        assert started.wait(10)
+        assert started.wait(60)
     finish.set()
     thread.join()
     assert torch.get_num_threads() == 2

@@ -11,6 +11,7 @@ import pytest
 
 from avsr.base.errors import AvsrError
 from avsr.base.processes.machine import peak_memory_mb
+from avsr.eval.metrics.cost import speed
 from avsr.eval.metrics.cost.speed import Machine, Stopwatch, bench
 from avsr.preprocessing.clip import Clip
 from avsr.transcribing.transcribe import load_model
@@ -32,15 +33,21 @@ class Fake:
         time.sleep(0.001)
 
 
-def test_steps_are_set_against_their_reference() -> None:
+def test_steps_are_set_against_their_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = [0.0]
+
+    def takes(seconds: float) -> None:
+        now_s[0] += seconds
+
+    monkeypatch.setattr(speed, "time", SimpleNamespace(perf_counter=lambda: now_s[0]))
     watch = Stopwatch(repeats=3)
-    watch.time("quick", 50, lambda: time.sleep(0.01))
-    watch.time("slow", 50, lambda: time.sleep(0.04), against="quick")
+    watch.time("quick", 50, lambda: takes(0.01))
+    watch.time("slow", 50, lambda: takes(0.04), against="quick")
     watch.time("lonely", 50, lambda: None, against="never timed")
     quick, slow, lonely = watch.rows
     assert (quick.reference, quick.ratio) == ("quick", 1)
     assert slow.reference == "quick"
-    assert 0 < slow.ratio < 1
+    assert slow.ratio == pytest.approx(1 / 4)
     assert slow.frames_per_s == pytest.approx(50 / slow.seconds)
     assert slow.real_time_factor == pytest.approx(slow.seconds / 2)
     assert lonely.reference == "lonely"
