@@ -89,15 +89,16 @@ class Makings:
         self._asked_s[key] = time.monotonic()
         with self._lock:
             task = self._running.get(key)
-            if task is not None and task.wait(0):
-                del self._running[key]
-        if task is not None and (error := task.error) is not None:
+            over = task is None or task.wait(0)  # asked once: it may end at any moment
+            if over:
+                self._running.pop(key, None)
+        if task is not None and over and (error := task.error) is not None:
             if isinstance(error, AvsrError):
                 raise AvsrError(one_line(str(error).replace(str(result.media), result.name)))
             raise AvsrError(f"unexpected {type(error).__name__}: {one_line(str(error))}")
         if result.made(kind) is not None:
             return {"done": True, "share": 1.0}
-        if task is None or task.wait(0):
+        if task is None or over:
             raise AvsrError("the words were changed meanwhile: ask for it again")
         return {"done": False, "share": task.share}
 

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import chain, pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -178,6 +179,7 @@ def _in_colour(lips: np.ndarray) -> Iterator[np.ndarray]:
 def _end(process: subprocess.Popen[str], apart: bool) -> None:
     """Ends the program, and where it has a group of its own, everything in it."""
     if apart:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has just ended by itself
+            os.killpg(process.pid, signal.SIGKILL)
     else:
         process.kill()

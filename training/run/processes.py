@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import pickle
 import signal
-import socket
 import threading
 import time
 import traceback
@@ -27,6 +26,8 @@ from avsr.training.config import TrainConfig
 WAIT_FOR_NODES_S = 50
 # how nodes find each other that are started by hand
 OPEN = ("NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
+# says that nobody of them opens it, as torchrun does
+OPENED = {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
 # what their variables begin with
 LAUNCHERS = ("TORCHELASTIC_", "SLURM_", "LSB_", "OMPI_", "PMI_", "PMIX_", "HYDRA_")
 # what gloo and NCCL say where the other side of a connection is no more
@@ -156,11 +157,13 @@ class _Workers:
         self.mail = context.SimpleQueue()
         self.errors: dict[int, BaseException] = {}  # by rank, in the order in which they came
         self.connected = 0
-        place = (
-            {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
-            if config.nodes == 1
-            else {}
-        )
+        place: dict[str, str] = {}
+        if config.nodes == 1:
+            # where they find each other; a port chosen for one of them to open may be taken by then
+            self.meeting = torch.distributed.TCPStore(
+                "127.0.0.1", 0, is_master=True, wait_for_workers=False
+            )
+            place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(self.meeting.port)} | OPENED
         self.processes = [
             context.Process(
                 target=_worker, args=(work, self.mail, place | {"LOCAL_RANK": str(rank)})
@@ -314,9 +317,3 @@ def _portable(error: Exception) -> Exception:
         error = RuntimeError(f"{type(error).__name__}: {error}")
     error.add_note(where)
     return error
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]

@@ -226,6 +226,21 @@ def test_what_was_cancelled_is_made_when_it_is_asked_for_again(bench):
     assert _ended(makings, name, again=True)["done"]
 
 
+def test_what_gets_ready_while_it_is_asked_for_is_told_next_time(bench):
+    makings, shelf, name, go_on, _ = bench
+    makings.begin(name, "page")
+    task, result = makings._running[name, "page"], shelf.get(name)
+
+    def not_yet(kind: str) -> None:
+        del result.made  # type: ignore[method-assign]
+        go_on.set()
+        assert task.wait(60)
+
+    result.made = not_yet
+    assert not makings.news(name, "page")["done"]
+    assert makings.news(name, "page")["done"]
+
+
 def test_what_nobody_waits_for_any_more_is_not_made(bench, monkeypatch: pytest.MonkeyPatch):
     makings, _, name, _, _ = bench
     monkeypatch.setattr(making, "ABANDONED_S", -1.0)
