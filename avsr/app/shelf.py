@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from avsr.base.errors import AvsrError
+from avsr.base.processes.signals import stop
 from avsr.transcribing.captions.colours import colour
 from avsr.transcribing.captions.formats import Style
 from avsr.transcribing.transcript import Segment, Transcript, Word, join
@@ -201,10 +202,12 @@ class Shelf:
         self._results: dict[str, Result] = {}
         self._pictures: dict[str, tuple[float, bytes]] = {}
         self._lock = threading.Lock()
+        stop.leaving.add(self._folder.cleanup)
 
     def close(self) -> None:
         """Removes everything."""
         self._folder.cleanup()
+        stop.leaving.discard(self._folder.cleanup)
 
     def new_file(self, suffix: str) -> Path:
         """A place for a file that goes with the shelf."""

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -19,6 +20,22 @@ def meet() -> int:
     rank = int(os.environ["LOCAL_RANK"])
     dist.init_process_group("gloo", rank=rank, world_size=2)
     return rank
+
+
+def arrives_late() -> list[Any]:
+    """For `Late`: says which process this is, and waits until the one that started it is gone."""
+    started_by = os.getppid()
+    print(os.getpid(), flush=True)
+    while os.getppid() == started_by:
+        time.sleep(0.01)
+    return [0]
+
+
+class Late:
+    """A data set that a process cannot begin with while the one that started it lives."""
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[()]]:
+        return arrives_late, ()
 
 
 def fails_in(

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from clusters import skip_where_ray_did_not_start
 
 from avsr.base.errors import AvsrError, UsageError
 from avsr.preprocessing.prepare import prepare
@@ -116,7 +117,11 @@ def test_places_that_cannot_be_written_are_one_line(source: Path) -> None:
 def ray() -> Iterator[object]:
     """A cluster of two CPUs on this machine."""
     found = pytest.importorskip("ray", reason="needs the extra cluster")
-    found.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        found.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    except Exception as error:  # it raises no other
+        skip_where_ray_did_not_start(error)
+        raise
     yield found
     found.shutdown()
 

@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
 from avsr.base.errors import AvsrError
+from avsr.base.processes.crew import leave_with_parent
 from avsr.base.processes.machine import cores
 from avsr.model.tokenizer import Tokenizer
 from avsr.preprocessing.streaming import ShardFolder
@@ -118,7 +119,7 @@ def loader(
     how: dict[str, Any] = {
         "num_workers": workers,
         "prefetch_factor": AHEAD if workers else None,
-        "worker_init_fn": _one_thread,
+        "worker_init_fn": _set_up,
         "pin_memory": pinned,
         "multiprocessing_context": multiprocessing_context if workers else None,
     }
@@ -188,5 +189,6 @@ def _collate_told(items: list[dict | AvsrError]) -> Batch | AvsrError:
     return errors[0] if errors else collate([item for item in items if isinstance(item, dict)])
 
 
-def _one_thread(_: int) -> None:
+def _set_up(_: int) -> None:
     torch.set_num_threads(1)
+    leave_with_parent()

@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import pickle
 import signal
-import threading
 import time
 import traceback
 import warnings
@@ -19,6 +18,7 @@ from typing import Any
 import torch
 
 from avsr.base.errors import AvsrError
+from avsr.base.processes.crew import leave_with_parent
 from avsr.base.processes.machine import cores
 from avsr.base.processes.signals import kept_from_children
 from avsr.training.config import TrainConfig
@@ -259,7 +259,7 @@ class _Workers:
 def _worker(work: Callable[..., object], mail: Any, environment: dict[str, str]) -> None:
     """One of several processes: works, and writes to the one that started it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of them: the parent ends them
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    leave_with_parent()  # nobody goes on training into a folder of a run that was killed
     os.environ.update(environment)
     try:
         with _losses_told(others=False):  # of them the process that started this one tells
@@ -298,14 +298,6 @@ def _losses_told(*, others: bool) -> Iterator[None]:
                 "unless it was killed; go on with --resume"
             ) from error
         raise
-
-
-def _end_with_parent() -> None:
-    """Nobody goes on training into a folder of a run that was killed."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _portable(error: Exception) -> Exception:

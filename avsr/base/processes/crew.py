@@ -227,21 +227,27 @@ def _ending(code: int | None) -> str:
 # ---- in the process
 
 
+def leave_with_parent() -> None:
+    """Has this process end as soon as the one that started it has, even if that was killed before
+    this one began: who holds both ends of a queue would wait for ever, and torch's loader processes
+    take whoever they find then for their parent."""
+    parent = parent_process()
+    if parent is None:
+        return
+
+    def leave() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=leave, daemon=True, name="avsr-parent").start()
+
+
 def _start(threads: int = 1) -> None:
     """Sets a worker up: so many threads, the keyboard's interrupt left to the parent, and no life
     after it."""
     limit_threads(threads)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-
-    def leave_with_parent() -> None:
-        # A pool's workers hold both ends of their queue and would wait for ever after the parent
-        # was killed.
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=leave_with_parent, daemon=True).start()
+    leave_with_parent()
 
 
 class _Said(io.TextIOBase):

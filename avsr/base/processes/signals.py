@@ -24,11 +24,15 @@ class Stop:
         stderr: a descriptor of standard error of its own, good even while 2 points elsewhere for a
             moment.
         awaited: whether somebody catches the KeyboardInterrupt, see `interruptible`.
+        leaving: called where the process ends at once, to remove what is nobody else's.
     """
 
     number: int | None = None
     stderr: int = 2
     awaited: bool = False
+
+    def __init__(self) -> None:
+        self.leaving: set[Callable[[], object]] = set()
 
     @property
     def status(self) -> int:
@@ -57,6 +61,8 @@ def watched(for_good: bool = False) -> Iterator[None]:
         for_good: until the process ends, which may take a while too.
     """
     stop.number, stop.awaited = None, False
+    if for_good:  # what processes leave behind that end at once is removed without a word
+        sys.warnoptions.append("ignore:resource_tracker:UserWarning")
     with suppress(OSError):  # no standard error at all
         stop.stderr = os.dup(2)
     parent = os.getpid()
@@ -145,4 +151,7 @@ def _leave() -> None:
     shown_cursor = "\x1b[?25h" if os.isatty(stop.stderr) else ""  # a progress bar hides it
     with suppress(OSError):
         os.write(stop.stderr, f"{shown_cursor}avsr: {stop.message}\n".encode())
+    for remove in list(stop.leaving):
+        with suppress(Exception):
+            remove()
     os._exit(stop.status)

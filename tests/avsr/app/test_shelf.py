@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -149,6 +151,30 @@ def test_one_after_the_other():
             release.set()
             assert mine.wait(60)
             assert yours.wait(60)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX")
+def test_a_signal_while_the_page_is_put_together_leaves_no_folder(tmp_path: Path):
+    code = """
+import os, signal, sys
+from avsr import cli
+
+def told(event, values):
+    if event == "import" and values[0] == "gradio":
+        os.kill(os.getpid(), signal.SIGTERM)
+
+sys.addaudithook(told)
+sys.exit(cli.main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, "app", "--port", "0"],
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (143, "", "avsr: terminated\n")
+    assert not list(tmp_path.iterdir())
 
 
 # ---- what is made when it is asked for
