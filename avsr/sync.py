@@ -10,7 +10,7 @@ T  frames, 25 a second        P  width of the embedding
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -45,6 +45,9 @@ CERTAIN = 0.6, 0.35
 # or less of both, where the lips fit so much worse as they are: of others 15 of 20 clips
 UNFIT = 0.5, 0.25, 0.4
 NEIGHBOURS = 3  # frames around the best lag, which must score well too
+
+Scores = dict[int, tuple[float, int]]
+"""At each lag the mean cosine of sound and lips, and over how many frames it is."""
 
 
 class Recogniser(Protocol):
@@ -170,14 +173,24 @@ def find_offset(space: Embedding, max_frames: int = MAX_FRAMES) -> Offset | None
     return best_of(lag_scores(space, max_frames))
 
 
-def lag_scores(space: Embedding, max_frames: int) -> dict[int, tuple[float, int]]:
+def lag_scores(space: Embedding, max_frames: int) -> Scores:
     """At each lag the mean cosine of sound and lips, over how many frames it is; raises as
     `find_offset`."""
     _check_range(max_frames)
     return {lag: _meet(space, space, lag) for lag in range(-max_frames, max_frames + 1)}
 
 
-def best_of(met: Mapping[int, tuple[float, int]]) -> Offset | None:
+def pooled(parts: Sequence[Scores]) -> Scores:
+    """The lag_scores of a whole from those of its parts: means over all of their frames."""
+    found: Scores = {}
+    for lag in range(-FAR_FRAMES, FAR_FRAMES + 1):
+        counts = [part[lag][1] for part in parts]
+        total = sum(part[lag][0] * part[lag][1] for part in parts if part[lag][1])
+        found[lag] = (total / sum(counts), sum(counts)) if sum(counts) else (NO_MATCH, 0)
+    return found
+
+
+def best_of(met: Scores) -> Offset | None:
     """As `find_offset`, of its lag_scores."""
     if met[0][1] < MIN_FRAMES:
         return None
@@ -251,13 +264,19 @@ def is_certain(found: Offset) -> bool:
     Of 159 synchronised clips and as many with the lips of another clip, UNFIT moves none and
     CERTAIN one of the latter.
     """
-    elsewhere = found.scores[np.abs(found.lags - found.frames) > NEIGHBOURS]
     as_is = found.scores[np.abs(found.lags) <= HARMLESS_FRAMES]
-    if len(elsewhere) == 0 or len(as_is) == 0:
+    if len(as_is) == 0:
         return False
-    margin, gain = found.score - elsewhere.max(), found.score - as_is.max()
-    fits = found.score >= CERTAIN[0] and margin >= CERTAIN[1]
-    return bool(fits or (found.score >= UNFIT[0] and margin >= UNFIT[1] and gain >= UNFIT[2]))
+    above, gain = margin(found), found.score - as_is.max()
+    fits = found.score >= CERTAIN[0] and above >= CERTAIN[1]
+    return bool(fits or (found.score >= UNFIT[0] and above >= UNFIT[1] and gain >= UNFIT[2]))
+
+
+def margin(found: Offset) -> float:
+    """How far the score of an offset stands above that of every lag that is not near; below every
+    other margin where no such lag could be judged."""
+    elsewhere = found.scores[np.abs(found.lags - found.frames) > NEIGHBOURS]
+    return float(found.score - elsewhere.max()) if len(elsewhere) else NO_MATCH
 
 
 def match(

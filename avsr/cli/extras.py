@@ -140,7 +140,7 @@ class Extras:
             if self.burn:
                 all_the_same.callback(self._burn, file, said)
             if self.fix_sync:
-                all_the_same.callback(self._fix_sync, file, recogniser, kept)
+                all_the_same.callback(self._fix_sync, file, said, recogniser, kept)
 
     def _page(self, folder: Path, file: Path) -> Path:
         """Where the page of a recording goes: into folders as its other outputs do."""
@@ -170,9 +170,16 @@ class Extras:
         assert self.out is not None
         return self.folders.get(file, self.out)
 
-    def _fix_sync(self, file: Path, recogniser: Recogniser, kept: Partial | None) -> None:
+    def _fix_sync(
+        self, file: Path, said: Transcript, recogniser: Recogniser, kept: Partial | None
+    ) -> None:
+        from avsr.sync import HARMLESS_FRAMES
         from avsr.transcribing.synchronising.resync import synchronise
 
+        lags = said.lags.values()
+        if lags and max(lags) - min(lags) > HARMLESS_FRAMES:
+            say(f"{file}: no synchronised copy: the offset differs from person to person")
+            return
         target = self._copy(file, "synced")
         options = self.options | {"partial": kept}
         found = synchronise(self._embedding(recogniser), file, target, **options)

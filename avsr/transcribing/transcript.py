@@ -41,8 +41,9 @@ class Segment:
 class Transcript:
     """What one file says. `warnings` tell what was missing, for people; they are not part of the
     JSON, and neither are `faces`: the person, by number, whose lips each speaker's words were read
-    from, under "" that of a speaker without a name. in_domain is false where most of its speech
-    is not of the model's language."""
+    from, under "" that of a speaker without a name; and `lags`, frames by which the sound of
+    each comes after their lips. in_domain is false where most of its speech is not of the model's
+    language."""
 
     file: str
     model: str
@@ -51,6 +52,7 @@ class Transcript:
     warnings: list[str] = field(default_factory=list)
     in_domain: bool | None = None
     faces: dict[str, int] = field(default_factory=dict)
+    lags: dict[str, int] = field(default_factory=dict)
 
     @property
     def text(self) -> str:

@@ -18,7 +18,7 @@ from avsr.base.device import pick_device
 from avsr.model.batches import mask
 from avsr.preprocessing.clip import FPS, Clip
 from avsr.transcribing.kept import Kept
-from avsr.transcribing.speakers.turns import Evidence
+from avsr.transcribing.speakers.turns import FITS, Evidence, Lags
 from avsr.transcribing.voice.activity import (
     SILENCE,
     Activity,
@@ -41,6 +41,11 @@ FIT_FRAMES = 9  # over which the cosine of sound and lips is averaged
 # look like it
 STILL = 0.05
 LOOKS = 3  # stretches in which it is looked whether sound and lips are synchronised
+# Somebody's own lag, where a voice that nobody's lips fit fits theirs: score, margin above every
+# lag further than sync.NEIGHBOURS, and score times the root of the frames, since few fit by chance.
+# Set on GRID s1, s2, s3, s26 and s30, see docs/results.md.
+OWN = 0.35, 0.25, 5.0
+UNFIT_FRAMES = 25  # over which nobody's lips fit a voice
 NAMES = "fit", "spells", "moves", "seen", "voice", "mute", "several"  # what is known of each frame
 KIND = "fit"  # of what is kept of a recording
 
@@ -96,8 +101,9 @@ def weigh(
 ) -> Evidence:
     """Sets the lips of everybody against the sound, stretch by stretch.
 
-    They are compared at one lag throughout, that of the first stretches: the best near none, or
-    near that at which lips and sound of somebody are certainly out of sync.
+    They are compared at one lag, that of the first stretches: the best near none, or near that at
+    which lips and sound of somebody are certainly out of sync. A person gets a lag of their own
+    from the stretch on in which that is certain, among the first ones from the beginning.
 
     Args:
         embedder: has a trained embedding.
@@ -112,38 +118,42 @@ def weigh(
         first.append(_look(embedder, *_clips(scene, persons)))
         tell(scene.end / FPS)
     lag = _near(first, _lag(first))
+    lags = own_lags(first, (lag,) * len(persons), lag)
     parts = [_nobody(len(persons), 0)]
-    parts += [_compared(look, len(persons), lag) for look in first]
+    parts += [_compared(look, lags) for look in first]
     known = kept or Kept(None, 0.0, KIND)
 
-    def compared(scene: Crops) -> Evidence:
+    def compared(scene: Crops, lags: Lags) -> Evidence:
         sound, lips = _clips(scene, persons)
-        how = lag, len(persons), len(NAMES), *lips
+        how = lag, lags, len(NAMES), *lips
 
-        def find() -> dict[str, str]:
-            return _packed(_compared(_look(embedder, sound, lips), len(persons), lag))
+        def find() -> dict[str, Any]:
+            look = _look(embedder, sound, lips)
+            return _packed(_compared(look, own_lags([look], lags, lag)))
 
         packed = known.get([sound, *lips.values()], how, find)
         return _unpacked(packed, len(persons), sound.frames)
 
     for scene in stretches:
-        parts.append(compared(scene))
+        parts.append(compared(scene, lags))
+        lags = parts[-1].lags
         tell(scene.end / FPS)
     whole = {name: np.concatenate([getattr(p, name) for p in parts], axis=-1) for name in NAMES}
-    return Evidence(**whole, lag=lag)
+    return Evidence(**whole, lags=lags)
 
 
-def _packed(found: Evidence) -> dict[str, str]:
+def _packed(found: Evidence) -> dict[str, Any]:
     """What a stretch says, as JSON can hold it."""
-    return {name: b64encode(getattr(found, name).tobytes()).decode() for name in NAMES}
+    arrays = {name: b64encode(getattr(found, name).tobytes()).decode() for name in NAMES}
+    return {**arrays, "lags": found.lags}
 
 
-def _unpacked(packed: dict[str, str], persons: int, frames: int) -> Evidence:
+def _unpacked(packed: dict[str, Any], persons: int, frames: int) -> Evidence:
     arrays: dict[str, Any] = {}
     for name in NAMES:
         like = getattr(_nobody(persons, frames), name)
         arrays[name] = np.frombuffer(b64decode(packed[name]), like.dtype).reshape(like.shape)
-    return Evidence(**arrays)
+    return Evidence(**arrays, lags=tuple(packed["lags"]))
 
 
 def _nobody(persons: int, frames: int) -> Evidence:
@@ -154,15 +164,16 @@ def _nobody(persons: int, frames: int) -> Evidence:
     return Evidence(fit, nobody, nobody.copy(), nobody.copy(), nothing, nothing, alone)
 
 
-def _compared(look: _Look, persons: int, lag: int) -> Evidence:
-    """What a stretch says."""
-    found = _nobody(persons, len(look.voice))
+def _compared(look: _Look, lags: Lags) -> Evidence:
+    """What a stretch says, with the lips of each at their lag."""
+    found = _nobody(len(lags), len(look.voice))
     for n, lips in look.lips.items():
+        lag = lags[n]
         found.fit[n] = _fit(look.sound, lips, lag)
         found.spells[n] = shifted(lips.speaking, -lag)
         found.moves[n] = shifted(look.moving[n], -lag)
         found.seen[n] = shifted(lips.video_present, -lag)
-    return replace(found, voice=look.voice, mute=look.mute, several=look.several)
+    return replace(found, voice=look.voice, mute=look.mute, several=look.several, lags=lags)
 
 
 def _clips(scene: Crops, persons: Sequence[int]) -> tuple[Clip, dict[int, Clip]]:
@@ -195,12 +206,7 @@ def _lag(looks: Sequence[_Look]) -> int:
     for look in looks:
         for lips in look.lips.values():
             speaking = lips.speaking & mean_around(look.voice, 2 * sync.FAR_FRAMES + 1).astype(bool)
-            both = replace(
-                lips,
-                audio=look.sound.audio,
-                audio_present=look.sound.audio_present,
-                speaking=speaking,
-            )
+            both = _both(look.sound, replace(lips, speaking=speaking))
             offset = sync.find_offset(both, sync.FAR_FRAMES)
             if offset is not None and sync.is_certain(offset):
                 found.append(offset)
@@ -224,6 +230,63 @@ def _near(looks: Sequence[_Look], lag: int) -> int:
 
     nearest = sorted(range(-sync.HARMLESS_FRAMES, sync.HARMLESS_FRAMES + 1), key=abs)
     return max((lag + further for further in nearest), key=fits)  # the nearest of equals
+
+
+def own_lags(looks: Sequence[_Look], lags: Lags, film: int) -> Lags:
+    """The lags, with those of persons whose lips certainly fit a voice that nobody's fit as it is.
+
+    A voice that somebody fits says nothing: so nobody gets a lag of their own by chance where the
+    one who speaks is in the picture. They are found one after the other, who fits best first: then
+    that voice says nothing about the others.
+
+    Args:
+        looks: stretches in which it is looked.
+        lags: of each person so far.
+        film: the lag of who has none of their own.
+    """
+    found = list(lags)
+    while True:
+        unfit = [_unfit(look, found) for look in looks]
+        offsets = {n: _own_lag(looks, n, unfit) for n, lag in enumerate(found) if lag == film}
+        own = {
+            n: offset
+            for n, offset in offsets.items()
+            if offset is not None and abs(offset.frames - film) > sync.HARMLESS_FRAMES
+        }
+        if not own:
+            return tuple(found)
+        best = max(own, key=lambda n: own[n].score)
+        found[best] = own[best].frames
+
+
+def _unfit(look: _Look, lags: Sequence[int]) -> np.ndarray:
+    """(T,) bool: frames of a voice that nobody's lips fit, each at their lag."""
+    best = np.zeros(len(look.voice), np.float32)
+    for n, lips in look.lips.items():
+        spells = shifted(lips.speaking, -lags[n])
+        best = np.maximum(best, spells * _fit(look.sound, lips, lags[n]))
+    return look.voice & (mean_around(best, UNFIT_FRAMES) < FITS)
+
+
+def _own_lag(looks: Sequence[_Look], n: int, where: Sequence[np.ndarray]) -> sync.Offset | None:
+    """The lag of a person over frames of the sound, (T,) bool of each look; None where it is not
+    certain."""
+    parts = []
+    for look, here in zip(looks, where, strict=True):
+        if n in look.lips:
+            sound = replace(look.sound, audio_present=look.sound.audio_present & here)
+            parts.append(sync.lag_scores(_both(sound, look.lips[n]), sync.FAR_FRAMES))
+    scores = sync.pooled(parts)
+    found = sync.best_of(scores)
+    if found is None:
+        return None
+    by_frames = found.score * np.sqrt(scores[found.frames][1])
+    certain = found.score >= OWN[0] and sync.margin(found) >= OWN[1] and by_frames >= OWN[2]
+    return found if certain else None
+
+
+def _both(sound: sync.Embedding, lips: sync.Embedding) -> sync.Embedding:
+    return replace(lips, audio=sound.audio, audio_present=sound.audio_present)
 
 
 def _fit(sound: sync.Embedding, lips: sync.Embedding, lag: int) -> np.ndarray:

@@ -21,12 +21,14 @@ from avsr.base.inputs import path_of
 from avsr.preprocessing.clip import FPS, Clip, in_seconds
 from avsr.preprocessing.everybody import Everybody
 from avsr.recognisers.protocol import Recogniser, stream_for
+from avsr.sync import HARMLESS_FRAMES
 from avsr.transcribing import engine
 from avsr.transcribing.engine import Hear, Listener, Progress
 from avsr.transcribing.kept import Kept, remembering
 from avsr.transcribing.speakers.evidence import KIND, embedder_for, shifted, weigh
 from avsr.transcribing.speakers.seams import beyond, own_words
 from avsr.transcribing.speakers.turns import Evidence, Turns, find_turns
+from avsr.transcribing.synchronising.synchroniser import moved, remark
 from avsr.transcribing.transcript import Segment, Transcript
 from avsr.transcribing.voice.activity import runs
 
@@ -147,8 +149,17 @@ class Speaker:
     lag: int = 0
     beyond: np.ndarray | None = None
 
+    @property
+    def is_late(self) -> bool:
+        """Whether their lips are moved onto their sound."""
+        return abs(self.lag) > HARMLESS_FRAMES
+
     def clips(self, scenes: Iterable[Crops]) -> Iterator[Clip]:
         """A film as this speaker gives it: what is not theirs is marked absent."""
+        return moved(self._own(scenes), self.lag) if self.is_late else self._own(scenes)
+
+    def _own(self, scenes: Iterable[Crops]) -> Iterator[Clip]:
+        """As the film has it, the lips where they were seen."""
         tracks = [] if self.person is None else [self.person.id]
         seen = shifted(self.heard, self.lag)
         given = self.heard if self.beyond is None else self.heard | self.beyond
@@ -205,12 +216,17 @@ def _of_everybody(
         warnings.append("no picture: who speaks cannot be told")
     else:
         warnings += told(speakers, turns, names)
+    if stream != "audio":
+        late = [speaker for speaker in speakers if speaker.is_late]
+        warnings += [f"{speaker.name}: {remark(speaker.lag)}" for speaker in late]
     warnings += dict.fromkeys(line for listener in listeners for line in listener.remarks)
     present = listeners[0].present
     for listener in listeners[1:]:
         present.join(listener.present)
     faces = {one.name: one.person.id for one in speakers if one.name and one.person is not None}
-    return replace(engine.written(path, recogniser, found, present, warnings), faces=faces)
+    lags = {one.name: one.lag for one in speakers if one.name in faces}
+    written = engine.written(path, recogniser, found, present, warnings)
+    return replace(written, faces=faces, lags=lags)
 
 
 def _looked_at(
@@ -242,7 +258,7 @@ def find_speakers(
     found = []
     for rank, n in enumerate(enough):
         name = names[rank] if rank < len(names) else f"Speaker {rank + 1}"
-        found.append(Speaker(name, persons[n], turns.persons[n], evidence.lag))
+        found.append(Speaker(name, persons[n], turns.persons[n], evidence.lags[n]))
     # the sound of those who hardly speak is not lost
     left = turns.off_screen | ~np.logical_or.reduce([turns.off_screen, *(s.heard for s in found)])
     return [*found, Speaker(OFF_SCREEN, None, left)]

@@ -46,6 +46,9 @@ REST_FRAMES = 10  # how far from the next letter lips only rest
 PAUSE_FRAMES = 8  # how far a turn may be moved to end in a pause of the voice
 MUTE_FRAMES = FPS  # without any sound, from which on nobody is heard
 
+Lags = tuple[int, ...]
+"""(P,) frames by which the sound comes later than the lips of each person."""
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -59,7 +62,7 @@ class Evidence:
         voice: (T,) bool, where a voice is heard.
         mute: (T,) bool, where there is no sound at all.
         several: (T,) float32, how likely two or more voices sound.
-        lag: frames by which the sound comes later than the lips; all of it is told by the sound.
+        lags: of each person, as found in the end; all of the above is told by the sound.
     """
 
     fit: np.ndarray
@@ -69,7 +72,7 @@ class Evidence:
     voice: np.ndarray
     mute: np.ndarray
     several: np.ndarray
-    lag: int = 0
+    lags: Lags = ()
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ T  frames, 25 a second
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from avsr.preprocessing.reader import stream_clips
 from avsr.sync import (
     FAR_FRAMES,
     HARMLESS_FRAMES,
-    NO_MATCH,
     Embedding,
     Offset,
     Recogniser,
@@ -24,10 +23,8 @@ from avsr.sync import (
     embedded,
     is_certain,
     lag_scores,
+    pooled,
 )
-
-Scores = dict[int, tuple[float, int]]
-"""As sync.lag_scores gives them."""
 
 WINDOW_S = 20.0  # of a recording that is embedded at once
 # Of speaking lips with sound. Of 60 GRID clips that are synchronised, with half as much speech, 2
@@ -73,15 +70,15 @@ def judge(parts: Iterable[Embedding]) -> Judgement:
     """Decides by the parts of a film that follow each other: all of them together, and each of
     those that are certain by themselves. Only their scores are kept."""
     scores = [lag_scores(part, FAR_FRAMES) for part in parts]
-    pooled = _pooled(scores)
-    whole = best_of(pooled) if scores else None
+    sums = pooled(scores)
+    whole = best_of(sums) if scores else None
     if whole is None:
         return Judgement(None, "sound and speaking lips are hardly ever there together")
     if not is_certain(whole):
         return Judgement(None, "whether sound and lips are synchronised is not certain")
     if abs(whole.frames) <= HARMLESS_FRAMES:
         return Judgement(None, f"sound and lips are synchronised to within {_s(HARMLESS_FRAMES)}")
-    if (met := pooled[0][1]) < FEWEST_FRAMES:
+    if (met := sums[0][1]) < FEWEST_FRAMES:
         return Judgement(None, f"{_s(met)} of speech are too little to be certain of an offset")
     alone = [found for part in scores if (found := best_of(part)) is not None]
     others = [found.frames for found in alone if is_certain(found) and not _same(found, whole)]
@@ -92,16 +89,6 @@ def judge(parts: Iterable[Embedding]) -> Judgement:
         )
     way = "after" if whole.frames > 0 else "before"
     return Judgement(whole.seconds, f"the sound came {_s(abs(whole.frames))} {way} the lips")
-
-
-def _pooled(parts: Sequence[Scores]) -> Scores:
-    """The scores of a whole from those of its parts: means over all of their frames."""
-    found: Scores = {}
-    for lag in range(-FAR_FRAMES, FAR_FRAMES + 1):
-        counts = [part[lag][1] for part in parts]
-        total = sum(part[lag][0] * part[lag][1] for part in parts if part[lag][1])
-        found[lag] = (total / sum(counts), sum(counts)) if sum(counts) else (NO_MATCH, 0)
-    return found
 
 
 def _same(one: Offset, other: Offset) -> bool:

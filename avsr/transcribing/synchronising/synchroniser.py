@@ -60,13 +60,7 @@ class Synchroniser:
     @property
     def remarks(self) -> list[str]:
         """What was done, in a line for people; none where nothing was."""
-        if self.offset is None:
-            return []
-        way = "later" if self.offset.frames < 0 else "earlier"
-        return [
-            f"the picture comes {abs(self.offset.seconds):.2f} s {way} than the sound: lips moved "
-            "onto the sound"
-        ]
+        return [] if self.offset is None else [remark(self.offset.frames)]
 
     def _look(self, clip: Clip) -> Offset | None:
         """The offset in the first seconds in which somebody speaks with sound and lips both
@@ -82,6 +76,12 @@ class Synchroniser:
             max(0, int(at[0]) - FAR_FRAMES), min(clip.frames, int(at[0]) + LOOK_FRAMES)
         )
         return find_offset(each_alone(self._recogniser, part), FAR_FRAMES)
+
+
+def remark(frames: int) -> str:
+    """That lips were moved so many frames later, or earlier where negative, for people."""
+    way, by_s = "later" if frames < 0 else "earlier", abs(frames) / FPS
+    return f"the picture comes {by_s:.2f} s {way} than the sound: lips moved onto the sound"
 
 
 def moved(clips: Iterable[Clip], frames: int) -> Iterator[Clip]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,14 @@ def test_one_that_fails_does_not_stop_the_others(sound, tmp_path, monkeypatch):
     with pytest.raises(AvsrError, match="the disk is full"):
         extras(tmp_path / "out").make(sound, said(sound), Fake())
     assert (tmp_path / "out" / "pages" / "a.html").is_file()
+
+
+def test_no_copy_is_made_that_puts_one_person_right_and_another_wrong(sound, tmp_path, capsys):
+    apart = replace(said(sound), lags={"Ann": 0, "Bo": -10})
+    only_sync = replace(extras(tmp_path / "out"), fix_sync=True, burn=False, explain=None)
+    only_sync.make(sound, apart, Fake())
+    assert "the offset differs from person to person" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_pages_lie_in_folders_as_the_other_outputs_do(tmp_path):

@@ -1,18 +1,21 @@
 """How much of the speech in films of several people is given to who speaks.
 
     python tests/avsr/transcribing/speakers/measure.py SHARDS [--speakers s5,s31,s33] [--films 20]
+    python tests/avsr/transcribing/speakers/measure.py SHARDS --kinds call --lags 0,10
     python tests/avsr/transcribing/speakers/measure.py --heads 3
 
 The films are put together from prepared clips (`avsr prepare`) of one person each, mouths and
-sound, so faces need not be found: this measures who speaks, given the faces. With --heads they are
-of synthetic talking heads that say everyday sentences, made for it (espeak-ng and flite).
+sound, so faces need not be found: this measures who speaks, given the faces. With --lags the
+picture of each person comes so many frames after the sound, as in a recorded video call. With
+--heads they are of synthetic talking heads that say everyday sentences, made for it (espeak-ng and
+flite).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -93,7 +96,8 @@ class Film:
         self.speaker.append(np.where(says, speaker, NOBODY))
         self.second.append(second)
 
-    def crops(self) -> Crops:
+    def crops(self, lags: Sequence[int] = ()) -> Crops:
+        """The film, with the picture of each person so many frames late, early where negative."""
         mouths: dict[int, dict[int, tuple[np.ndarray, float]]] = {}
         first = 0
         for part, sound in zip(self.lips, self.sound, strict=True):
@@ -102,6 +106,10 @@ class Film:
                     there = {first + n: (crop, 1.0) for n, crop in enumerate(lips)}
                     mouths.setdefault(person, {}).update(there)
             first += len(sound) // SAMPLES_PER_FRAME
+        for person, lag in enumerate(lags):
+            there = mouths.get(person, {})
+            seen = ((at, at - lag) for at in range(first) if at - lag in there)
+            mouths[person] = {at: there[before] for at, before in seen}
         audio = np.concatenate(self.sound).astype(np.float32)
         return Crops(0, audio, np.ones(first, np.bool_), mouths)
 
@@ -147,16 +155,16 @@ def both_talk(cast: Cast, film: Film, babble: bool = False) -> None:
         film.add([a.lips, b.lips], a, 0, noise=cast.babble() if babble else None)
 
 
-def in_turn(cast: Cast, film: Film, babble: bool = False) -> None:
+def in_turn(cast: Cast, film: Film, babble: bool = False, parts: int = 3) -> None:
     """Two talk all the time, and are heard in turn, 3 s each."""
-    for n, pair in enumerate(zip(*cast.draw(2), strict=True)):
+    for n, pair in enumerate(zip(*cast.draw(2, parts), strict=True)):
         noise = cast.babble() if babble else None
         film.add([clip.lips for clip in pair], pair[n % 2], n % 2, noise=noise)
 
 
-def conversation(cast: Cast, film: Film, babble: bool = False) -> None:
+def conversation(cast: Cast, film: Film, babble: bool = False, parts: int = 3) -> None:
     """Two in turn, 3 s each; one speaks, the other's face stands still."""
-    for n, pair in enumerate(zip(*cast.draw(2), strict=True)):
+    for n, pair in enumerate(zip(*cast.draw(2, parts), strict=True)):
         lips = [clip.lips if m == n % 2 else still(clip) for m, clip in enumerate(pair)]
         film.add(lips, pair[n % 2], n % 2, noise=cast.babble() if babble else None)
 
@@ -167,6 +175,27 @@ def short_turns(cast: Cast, film: Film, moving: bool = False) -> None:
         pair = [clip.window(15, 15 + FPS) for clip in pair]
         lips = [clip.lips if m == n % 2 or moving else still(clip) for m, clip in enumerate(pair)]
         film.add(lips, pair[n % 2], n % 2)
+
+
+def short_call(cast: Cast, film: Film, moving: bool = False, babble: bool = False) -> None:
+    """Twelve turns of 1 s, as in `short_turns`, two out of each sentence."""
+    for pair in zip(*cast.draw(2, 6), strict=True):
+        for n, first in enumerate((13, 13 + FPS)):
+            parts = [clip.window(first, first + FPS) for clip in pair]
+            lips = [clip.lips if m == n or moving else still(clip) for m, clip in enumerate(parts)]
+            noise = cast.babble() if babble else None
+            film.add(lips, parts[n], n, noise=noise)
+
+
+def interrupted(cast: Cast, film: Film, moving: bool = False) -> None:
+    """Two who are heard in turn with a voice out of the picture between them, 3 s each; who is not
+    heard stands still, or talks all the same."""
+    whose = 0, OFF, 1, OFF, 0, 1
+    for speaker, clips in zip(whose, zip(*cast.draw(3, len(whose)), strict=True), strict=True):
+        lips = [
+            clip.lips if m == speaker or moving else still(clip) for m, clip in enumerate(clips[:2])
+        ]
+        film.add(lips, clips[speaker], speaker)
 
 
 def four(cast: Cast, film: Film, moving: bool = False) -> None:
@@ -243,13 +272,25 @@ KINDS: dict[str, Callable[[Cast, Film], None]] = {
     "together": together,
     "together, both talk": lambda cast, film: together(cast, film, moving=True),
     "beside a voice off screen": beside_off_screen,
+    "call": lambda cast, film: conversation(cast, film, parts=6),
+    "call, babble 0 dB": lambda cast, film: conversation(cast, film, babble=True, parts=6),
+    "call, both talk": lambda cast, film: in_turn(cast, film, parts=6),
+    "call, both talk, babble 0 dB": lambda cast, film: in_turn(cast, film, babble=True, parts=6),
+    "call, 1 s": short_call,
+    "call, 1 s, both talk": lambda cast, film: short_call(cast, film, moving=True),
+    "call, 1 s, babble 0 dB": lambda cast, film: short_call(cast, film, babble=True),
+    "call, interrupted": interrupted,
+    "call, interrupted, both talk": lambda cast, film: interrupted(cast, film, moving=True),
 }
 
 
-def counted(film: Film, embedder: ours.NetworkRecogniser) -> dict[str, int]:
+def counted(
+    film: Film, embedder: ours.NetworkRecogniser, lags: Sequence[int] = ()
+) -> dict[str, int]:
     """Frames with speech, those that are given to who speaks, and the like."""
     persons = len(film.lips[0])
-    turns = find_turns(weigh(embedder, [film.crops()], range(persons), lambda seconds: None))
+    evidence = weigh(embedder, [film.crops(lags)], range(persons), lambda seconds: None)
+    turns = find_turns(evidence)
     speaker, second = np.concatenate(film.speaker), np.concatenate(film.second)
     speaks = speaker != NOBODY
     whose = np.concatenate([turns.persons, turns.off_screen[None]])
@@ -303,19 +344,21 @@ def main() -> None:
     parser.add_argument("--films", type=int, default=20)
     parser.add_argument("--speakers", default="s5,s31,s33")
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
+    parser.add_argument("--lags", default="", help="frames, one a person: -5,5")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     names = asked.speakers.split(",")
     clips = heads(asked.heads) if asked.heads else recorded(asked.shards, names)
     embedder = ours.load("default", "cpu")
+    lags = [int(lag) for lag in asked.lags.split(",") if lag]
     for kind in asked.kinds:
         cast, sums = Cast(clips, np.random.default_rng(asked.seed)), dict[str, int]()
         for _ in range(asked.films):
             film = Film()
             KINDS[kind](cast, film)
-            found = counted(film, embedder)
+            found = counted(film, embedder, lags)
             sums = {name: sums.get(name, 0) + count for name, count in found.items()}
-        print(json.dumps({"kind": kind, "films": asked.films} | sums), flush=True)
+        print(json.dumps({"kind": kind, "films": asked.films, "lags": lags} | sums), flush=True)
 
 
 if __name__ == "__main__":

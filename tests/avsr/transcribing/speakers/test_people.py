@@ -12,7 +12,8 @@ import soundfile
 import avsr
 from avsr.base.errors import UsageError
 from avsr.decoding.words import Hypothesis, Word, join
-from avsr.preprocessing.clip import SAMPLE_RATE, Clip
+from avsr.preprocessing.clip import CROP_SIZE, SAMPLE_RATE, SAMPLES_PER_FRAME, Clip
+from avsr.preprocessing.faces.mouths import Crops
 from avsr.preprocessing.media.mp4 import write_video
 from avsr.preprocessing.media.streams import read
 from avsr.recognisers.base import Recogniser
@@ -117,6 +118,21 @@ def test_names_that_are_none(names):
     with pytest.raises(UsageError, match="speakers"):
         names_of(names)
     assert names_of([" Ann  B "]) == ["Ann B"]
+
+
+def test_late_lips_are_moved_onto_what_they_say():
+    scenes = []
+    for first in (0, 20):
+        crops = {at: (np.full((CROP_SIZE, CROP_SIZE), first + at), 1.0) for at in range(20)}
+        silence = np.zeros(20 * SAMPLES_PER_FRAME, np.float32)
+        scenes.append(Crops(first, silence, np.ones(20, bool), {3: crops}))
+    heard = (np.arange(40) >= 12) & (np.arange(40) < 28)
+    person = SimpleNamespace(id=3)
+    clips = list(people.Speaker("Ann", person, heard, lag=-10).clips(scenes))
+    seen = np.concatenate([clip.video_present for clip in clips])
+    lips = np.concatenate([clip.lips[:, 0, 0] for clip in clips])
+    assert np.array_equal(seen, heard)
+    assert np.array_equal(lips[seen], np.arange(12, 28) + 10)
 
 
 def test_names_that_nobody_bears_are_told():
