@@ -7,6 +7,9 @@ print a traceback.
 
 from __future__ import annotations
 
+import asyncio
+import errno
+import time
 from collections.abc import Collection
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
@@ -20,6 +23,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
+from avsr.app.room import DISK_FULL
 from avsr.app.routes import PREFIX
 from avsr.base.console import one_line, say
 
@@ -42,6 +46,7 @@ ASKED = {"/", "/config", "/favicon.ico", "/manifest.json", "/theme.css"} | {
     f"{GRADIO}/{name}"
     for name in ("cancel", "queue/data", "queue/join", "run/predict", "upload", "upload_progress")
 }
+UPLOAD = f"{GRADIO}/upload"
 ASKED_BELOW = (
     "/assets/",
     "/static/",
@@ -50,9 +55,12 @@ ASKED_BELOW = (
     f"{GRADIO}/heartbeat/",
 )
 CALLS = (f"{GRADIO}/queue/join", f"{GRADIO}/run/predict")
-LONG = (f"{GRADIO}/upload", f"{PREFIX}/live/")  # bodies that are recordings, whole or in pieces
+LONG = (UPLOAD, f"{PREFIX}/live/")  # bodies that are recordings, whole or in pieces
 SHORT_BYTES = 1_000_000  # of all other bodies
+MOST_DIGITS = 20  # of the size that a body says it has
 SHOWN = 200  # characters of what somebody sent, on standard error
+SILENT_S = 60.0  # that a body may pause
+LATE_S, LEAST_RATE = 60.0, 1000  # a body may take so long, and a second more for so many bytes
 
 
 class Call(BaseModel, strict=True):
@@ -107,7 +115,7 @@ class Guard:
 
         try:
             self._check(scope)
-            limited = _limited(receive, self._limit(scope["path"]))
+            limited = _limited(receive, _told_size(scope), self._limit(scope["path"]))
             if scope["method"] == "POST" and not scope["path"].startswith(LONG):
                 limited = await self._checked_body(scope, limited)
             await self._inner(scope, limited, with_headers)
@@ -116,6 +124,8 @@ class Guard:
         except Exception as error:
             # what was found once the answer had begun is told as the cause of another error
             told = error if isinstance(error, HTTPException) else error.__cause__
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                told = HTTPException(507, DISK_FULL)
             if isinstance(told, HTTPException):
                 answer = JSONResponse({"error": told.detail}, told.status_code)
             else:
@@ -188,16 +198,37 @@ def _first(error: ValidationError | RequestValidationError) -> str:
     return one_line(f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}")
 
 
-def _limited(receive: Receive, most_bytes: int) -> Receive:
-    """Receives until there is too much."""
-    count = 0
+def _told_size(scope: Scope) -> int:
+    """The bytes of a body, where whoever sends it says so; else 0."""
+    said = Headers(scope=scope).get("content-length", "")
+    return int(said) if said.isdecimal() and len(said) < MOST_DIGITS else 0
+
+
+def _limited(receive: Receive, told: int, most_bytes: int) -> Receive:
+    """Receives until there is too much, or it comes too slowly; what says that it will be too much
+    is not begun.
+
+    Raises:
+        HTTPException: it says so.
+    """
+    too_large = HTTPException(413, f"larger than {most_bytes / 1e6:.0f} MB")
+    if told > most_bytes:
+        raise too_large
+    count, more, began_s = 0, True, time.monotonic()
 
     async def limited() -> Message:
-        nonlocal count
-        message = await receive()
+        nonlocal count, more
+        if not more:  # then there is nothing but to wait until they leave
+            return await receive()
+        late_s = LATE_S + count / LEAST_RATE - (time.monotonic() - began_s)
+        try:
+            message = await asyncio.wait_for(receive(), min(SILENT_S, late_s))
+        except TimeoutError:
+            raise HTTPException(408, "it comes too slowly: try again") from None
         count += len(message.get("body", b""))
+        more = message.get("more_body", False)
         if count > most_bytes:
-            raise HTTPException(413, f"larger than {most_bytes / 1e6:.0f} MB")
+            raise too_large
         return message
 
     return limited

@@ -67,7 +67,8 @@ class Makings:
             As `news`.
 
         Raises:
-            AvsrError: no such result, or nothing of that kind can be made of it.
+            AvsrError: no such result, nothing of that kind can be made of it, there is no room for
+                it, or too much else waits.
         """
         result, key = self._shelf.get(name), (name, kind)
         if kind not in result.makes:
@@ -76,6 +77,7 @@ class Makings:
         with self._lock:
             task = self._running.get(key)
             if result.made(kind) is None and (task is None or task.over):
+                self._shelf.room.check(result.size)
                 self._running[key] = self._tasks.begin(self._work(result, key))
         return self.news(name, kind)
 
@@ -94,7 +96,7 @@ class Makings:
                 self._running.pop(key, None)
         if task is not None and over and (error := task.error) is not None:
             if isinstance(error, AvsrError):
-                raise AvsrError(one_line(str(error).replace(str(result.media), result.name)))
+                raise AvsrError(one_line(result.public(str(error))))
             raise AvsrError(f"unexpected {type(error).__name__}: {one_line(str(error))}")
         if result.made(kind) is not None:
             return {"done": True, "share": 1.0}
@@ -120,7 +122,8 @@ class Makings:
 
             transcript = result.transcript
             try:
-                MAKERS[kind](result, target, self._models, told)
+                with self._shelf.room.promised(target, result.size):
+                    MAKERS[kind](result, target, self._models, told)
             except BaseException:
                 target.unlink(missing_ok=True)
                 raise

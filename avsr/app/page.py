@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ HEAD = (
     f'<link rel="stylesheet" href="{PREFIX}/static/app.css">'
     f'<script type="module" src="{PREFIX}/static/player.js"></script>'
     f'<script type="module" src="{PREFIX}/static/camera.js"></script>'
+    f'<script type="module" src="{PREFIX}/static/upload.js"></script>'
 )
 TITLE = "avsr: who said what"
 PLAYER = '<avsr-player result="${value}"></avsr-player>'
@@ -98,17 +99,19 @@ class Workshop:
             tell(0, 1)
             return recogniser.transcribe(path, progress=tell, **how)
 
+        who = _who(request)
         try:
-            has_video = self._checked(path)
-            with self.tasks.run(_who(request), work) as task:
-                yield _working("waiting", None, clear=True)
-                while not task.wait(POLL_S):
-                    yield _working("transcribing", task)
-                transcript = task.result
+            with self.shelf.used(path, who):
+                has_video = self._checked(path)
+                with self.tasks.run(who, work) as task:
+                    yield _working("waiting", None, clear=True)
+                    while not task.wait(POLL_S):
+                        yield _working("transcribing", task)
+                    transcript = task.result
+                kept = self.shelf.put(Result(name, path, has_video, transcript, model, how))
         except Exception as error:
             yield _ended_by(error, path, name)
             return
-        kept = self.shelf.put(Result(name, path, has_video, transcript, model, how))
         yield _done(kept, f"{_count(transcript)} in {transcript.duration_s:.0f} s of recording")
 
     def examine(self, file: str | None, request: gr.Request) -> Iterator[tuple[Any, ...]]:
@@ -120,22 +123,33 @@ class Workshop:
         if file is None:
             yield _failed("choose a file first")
             return
-        path = Path(file)
+        path, who = Path(file), _who(request)
 
         def work(tell: Progress) -> Examination:
             return examine(path, ours.load(checkpoint.DEFAULT), tell, registry.language_of)
 
         try:
-            self._checked(path)
-            with self.tasks.run(_who(request), work) as task:
-                yield _working("waiting", None, clear=True)
-                while not task.wait(POLL_S):
-                    yield _working("examining", task)
-                report = self._report(replace(task.result, file=path.name))
+            with self.shelf.used(path, who):
+                self._checked(path)
+                with self.tasks.run(who, work) as task:
+                    yield _working("waiting", None, clear=True)
+                    while not task.wait(POLL_S):
+                        yield _working("examining", task)
+                    report = self._report(replace(task.result, file=path.name))
         except Exception as error:
             yield _ended_by(error, path, path.name)
             return
         yield (*_status("examined"), gr.update(), gr.HTML(value=report, visible=True), *_idle())
+
+    def choose(self, file: str | None, request: gr.Request) -> None:
+        """Somebody has uploaded a file."""
+        if file is not None:
+            self.shelf.choose(Path(file), _who(request))
+
+    def leave(self, request: gr.Request) -> None:
+        """Somebody has closed their page: their work ends, and what they had is gone soon."""
+        self.tasks.cancel(_who(request))
+        self.shelf.leave(_who(request))
 
     def cancel(self, request: gr.Request) -> tuple[Any, ...]:
         """Ends what runs for whoever asks."""
@@ -185,8 +199,20 @@ class Blocks(gr.Blocks):
         except Exception as error:
             raise gr.Error(one_line(str(error)), print_exception=False) from None
 
+    def forget(self) -> None:
+        """What gradio would keep for ever of pages and uploads that have ended; to be called in the
+        thread that serves them."""
+        from gradio.routes import file_upload_statuses
 
-def page(shop: Workshop) -> gr.Blocks:
+        waiting = self._queue.pending_event_ids_session
+        for who in [who for who, events in waiting.items() if not events]:
+            del waiting[who]
+        asked = file_upload_statuses._signals
+        for upload in set(asked) - set(file_upload_statuses._statuses):
+            del asked[upload]
+
+
+def page(shop: Workshop) -> Blocks:
     """The page; it keeps nothing of its own."""
     own: dict[str, Any] = {"apply_default_css": False}  # these parts have styles of their own
     with Blocks(title=TITLE, analytics_enabled=False, fill_width=False) as blocks:
@@ -234,15 +260,9 @@ def page(shop: Workshop) -> gr.Blocks:
         ]
         camera.start_recording(_cleared, None, outputs, queue=False, **quiet)
         stop.click(shop.cancel, None, outputs, cancels=runs, queue=False, **quiet)
-        blocks.unload(_leaver(shop))
+        file.upload(shop.choose, file, None, queue=False, **quiet)
+        blocks.unload(shop.leave)
     return blocks
-
-
-def _leaver(shop: Workshop) -> Callable[[gr.Request], None]:
-    def leave(request: gr.Request) -> None:
-        shop.tasks.cancel(_who(request))
-
-    return leave
 
 
 def _label(shop: Workshop) -> str:

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Body, FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 
 from avsr.app.making import Makings
+from avsr.app.room import NoRoom
 from avsr.app.shelf import Shelf
 from avsr.app.streams import Streams
 from avsr.app.work import Models
@@ -19,6 +21,7 @@ from avsr.base.errors import AvsrError
 
 STATIC = Path(__file__).parent / "static"
 PREFIX = "/avsr"  # gradio has all other paths
+COPIES = 4  # made or waited for at a time
 TYPES = {"json": "application/json", "zip": "application/zip", "vtt": "text/vtt"}
 
 
@@ -30,7 +33,8 @@ def add_routes(
 
     @app.exception_handler(AvsrError)
     def told(_: Request, error: AvsrError) -> JSONResponse:
-        return JSONResponse({"error": str(error)}, status_code=400)
+        status = 507 if isinstance(error, NoRoom) else 400
+        return JSONResponse({"error": str(error)}, status_code=status)
 
     for router in (_results(shelf), _makings(shelf, makings), _live(streams, models)):
         app.include_router(router, prefix=PREFIX)
@@ -39,9 +43,19 @@ def add_routes(
 def _results(shelf: Shelf) -> APIRouter:
     router = APIRouter()
 
+    @router.get("/room")
+    def room(size: int) -> dict[str, Any]:
+        shelf.room.check(size)
+        return {}
+
     @router.get("/results/{name}")
     def result(name: str) -> dict[str, Any]:
         return shelf.get(name).fields()
+
+    @router.get("/results/{name}/seen")
+    def seen(name: str) -> dict[str, Any]:
+        shelf.get(name)
+        return {}
 
     @router.get("/results/{name}/media")
     def media(name: str) -> FileResponse:
@@ -51,9 +65,12 @@ def _results(shelf: Shelf) -> APIRouter:
         plays = kind.startswith(("audio/", "video/"))
         return FileResponse(path, media_type=kind if plays else "application/octet-stream")
 
+    copying = CapacityLimiter(COPIES)  # not all threads of the server
+
     @router.get("/results/{name}/copy")
-    def copy(name: str) -> FileResponse:
-        path, kind = shelf.get(name).copy(shelf.new_file(".copy"))
+    async def copy(name: str) -> FileResponse:
+        result, target = shelf.get(name), shelf.new_file(".copy")
+        path, kind = await to_thread.run_sync(result.copy, target, shelf.room, limiter=copying)
         return FileResponse(path, media_type=kind)
 
     @router.get("/results/{name}/files/{file}")
@@ -129,6 +146,11 @@ def _live(streams: Streams, models: Models) -> APIRouter:
         model: str = Body(embed=True), modality: str = Body(default="auto", embed=True)
     ) -> dict[str, str]:
         return {"name": streams.begin(model, modality)}
+
+    @router.get("/live/{name}/seen")
+    def seen(name: str) -> dict[str, Any]:
+        streams.seen(name)
+        return {}
 
     @router.post("/live/{name}")
     async def write(name: str, request: Request) -> dict[str, Any]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import io
+import os
 import secrets
 import threading
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from avsr.app.room import Room
 from avsr.base.errors import AvsrError
 from avsr.base.processes.signals import stop
 from avsr.transcribing.captions.colours import colour
@@ -22,6 +25,7 @@ from avsr.transcribing.writers import RENDERERS
 
 LONGEST_WORD = 200  # letters that a correction may have
 LONGEST_COPY_S = 1800.0  # of a recording that a browser cannot play as it is
+LEFT_S = 180.0  # that a page which is open may be silent; it asks twice a minute
 
 
 @dataclass
@@ -55,6 +59,17 @@ class Result:
         return replace(self.transcript, file=self.name)
 
     @property
+    def size(self) -> int:
+        """Bytes of the recording, and about those of what is made of it; 0 where it is gone."""
+        with suppress(OSError):
+            return self.media.stat().st_size
+        return 0
+
+    def public(self, text: str) -> str:
+        """A line for people, with the name that they know and no path of this machine."""
+        return text.replace(str(self.media), self.name).replace(f"{self.media.parent}{os.sep}", "")
+
+    @property
     def makes(self) -> dict[str, str]:
         """What can be made of it, and the name of that file."""
         from avsr.preprocessing.media.copies import name_of_copy
@@ -75,21 +90,27 @@ class Result:
         path, transcript = self._made.get(kind, (None, None))
         return path if transcript is self.transcript else None
 
-    def copy(self, target: Path) -> tuple[Path, str]:
+    def copy(self, target: Path, room: Room) -> tuple[Path, str]:
         """A smaller recording, and its type, for browsers that cannot play this kind; made once.
 
         Args:
             target: where to write it.
+            room: for all files.
 
         Raises:
             MediaError: the recording cannot be read.
+            NoRoom: for the copy.
         """
         from avsr.transcribing.explain.film import write_film
 
         with self._copying:
             if self._copy is None:
-                with target.open("wb") as file:
-                    kind = write_film(file, self.media, LONGEST_COPY_S)
+                try:
+                    with room.promised(target, self.size), target.open("wb") as file:
+                        kind = write_film(file, self.media, LONGEST_COPY_S)
+                except BaseException:
+                    target.unlink(missing_ok=True)
+                    raise
                 self._copy = target, kind
             return self._copy
 
@@ -191,16 +212,32 @@ def word_fields(word: Word) -> dict[str, Any]:
 class Shelf:
     """Results by names that nobody can guess, and the folder of all files that are theirs.
 
+    What is on somebody's page stays: it is asked for again and again. What they have left is gone
+    after LEFT_S, all else after `keep_s`.
+
     Args:
         keep_s: seconds after which a result that nobody asks for is gone.
+        most_bytes: of all that is kept.
+
+    Attributes:
+        folder: of all files.
+        uploads: of those that browsers send, each in a folder of its own.
+        room: what is left of `most_bytes`.
     """
 
-    def __init__(self, keep_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, keep_s: float, most_bytes: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._folder = TemporaryDirectory(prefix="avsr-app-")
         self.folder = Path(self._folder.name)
+        self.uploads = self.folder / "uploads"
+        self.room = Room(self.folder, most_bytes)
         self._keep_s, self._clock = keep_s, clock
+        self._left_s = min(keep_s, LEFT_S)
         self._results: dict[str, Result] = {}
-        self._pictures: dict[str, tuple[float, bytes]] = {}
+        self._pictures: dict[str, Path] = {}
+        self._owners: dict[Path, str] = {}
+        self._used: list[Path] = []
         self._lock = threading.Lock()
         stop.leaving.add(self._folder.cleanup)
 
@@ -213,12 +250,70 @@ class Shelf:
         """A place for a file that goes with the shelf."""
         return self.folder / f"{secrets.token_urlsafe(16)}{suffix}"
 
+    def new_upload(self) -> Path:
+        """A place for the folder of an upload."""
+        return self.uploads / secrets.token_urlsafe(16)
+
+    @contextmanager
+    def used(self, path: Path, who: str) -> Iterator[None]:
+        """A recording stays while somebody's work needs it; it is the one on their page then."""
+        self.choose(path, who)
+        with self._lock:
+            self._used.append(path)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._used.remove(path)
+            if self._owners.get(path) == who:  # they are still there
+                self.touch(path)
+
+    def choose(self, path: Path, who: str) -> None:
+        """Somebody has put a recording on their page, in the place of others."""
+        with self._lock:
+            others = [other for other in self._owners if self._owners[other] == who]
+            self._owners[path] = who
+        self._give_up([other for other in others if other != path])
+
+    def leave(self, who: str) -> None:
+        """Somebody has closed their page."""
+        with self._lock:
+            left = [path for path in self._owners if self._owners[path] == who]
+            for path in left:
+                del self._owners[path]
+        self._give_up(left)
+
+    def _give_up(self, paths: list[Path]) -> None:
+        """These, and what was made of them, are gone in a while unless somebody asks for them."""
+        if not paths:
+            return
+        for path in paths:
+            self.touch(path, self._left_s)
+        with self._lock:
+            for result in self._results.values():
+                if result.media in paths:
+                    result.seen_s = self._clock() - self._keep_s + self._left_s
+
+    def touch(self, path: Path, stays_s: float | None = None) -> None:
+        """A file that no result has stays for so long from now on; as long as any if not told."""
+        now_s, stays_s = time.time(), self._keep_s if stays_s is None else stays_s
+        with suppress(OSError):  # removed meanwhile
+            os.utime(path, (now_s, now_s - self._keep_s + stays_s))
+
     def put(self, result: Result) -> str:
-        """Keeps a result; returns what it is called from now on."""
+        """Keeps a result, in the place of others of the same recording; returns what it is called
+        from now on."""
         name = secrets.token_urlsafe(16)
         result.seen_s = self._clock()
         with self._lock:
+            replaced = [
+                self._results.pop(other)
+                for other, old in list(self._results.items())
+                if old.media == result.media
+            ]
             self._results[name] = result
+        for path in (path for old in replaced for path in old.files if path != result.media):
+            path.unlink(missing_ok=True)
         return name
 
     def get(self, name: str) -> Result:
@@ -233,19 +328,27 @@ class Shelf:
         return result
 
     def put_picture(self, png: bytes) -> str:
-        name = secrets.token_urlsafe(16)
+        """Keeps a picture; returns what it is called.
+
+        Raises:
+            NoRoom: there is none for it.
+        """
+        self.room.check(len(png))
+        path = self.new_file(".png")
+        path.write_bytes(png)
         with self._lock:
-            self._pictures[name] = self._clock(), png
-        return name
+            self._pictures[path.stem] = path
+        return path.stem
 
     def picture(self, name: str) -> bytes:
         """
         Raises:
             AvsrError: it is gone.
         """
-        if name not in self._pictures:
-            raise AvsrError("this picture is no longer there: ask the doctor again")
-        return self._pictures[name][1]
+        try:
+            return self._pictures[name].read_bytes()
+        except (KeyError, OSError):
+            raise AvsrError("this picture is no longer there: ask the doctor again") from None
 
     def tidy(self) -> None:
         """Removes what nobody has asked for in a while, and files that belong to nothing."""
@@ -254,13 +357,23 @@ class Shelf:
             for name, result in list(self._results.items()):
                 if result.seen_s < before_s:
                     del self._results[name]
-            for name, (made_s, _) in list(self._pictures.items()):
-                if made_s < before_s:
-                    del self._pictures[name]
             kept = {path for result in self._results.values() for path in result.files}
-        for path in self.folder.rglob("*"):  # also what gradio left of refused uploads
+            kept.update(self._used)
+        for path in list(self.folder.rglob("*")):
             if path.is_file() and path not in kept and self._is_old(path):
-                path.unlink(missing_ok=True)
+                self._remove(path)
+        with self._lock:
+            self._owners = {path: who for path, who in self._owners.items() if path.exists()}
+            self._pictures = {name: path for name, path in self._pictures.items() if path.exists()}
+
+    def _remove(self, path: Path) -> None:
+        """Removes a file, and the folders of its upload."""
+        path.unlink(missing_ok=True)
+        for folder in path.parents:
+            if self.uploads not in folder.parents:
+                return
+            with suppress(OSError):  # there is more in it
+                folder.rmdir()
 
     def _is_old(self, path: Path) -> bool:
         try:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import secrets
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from avsr.app.room import DISK_FULL, NoRoom, Room
 from avsr.app.shelf import Shelf, word_fields
 from avsr.app.work import Models
 from avsr.base.console import one_line
@@ -20,6 +23,7 @@ from avsr.recognisers.protocol import stream_for
 
 ABANDONED_S = 20.0  # without a byte: whoever recorded is gone
 END_S = 30.0  # that the last captions may take
+MOST_WAITING = 20_000_000  # bytes of a recording that were not looked at yet, about a minute
 
 
 class Stream:
@@ -28,10 +32,11 @@ class Stream:
     Args:
         recording: the file that it is kept in.
         most_bytes: that it may have.
+        room: for all files.
     """
 
-    def __init__(self, recording: Path, most_bytes: int) -> None:
-        self.recording, self._most_bytes = recording, most_bytes
+    def __init__(self, recording: Path, most_bytes: int, room: Room) -> None:
+        self.recording, self._most_bytes, self._room = recording, most_bytes, room
         self._file = recording.open("wb")
         self._inbox = arriving.Inbox()
         self._captions: list[dict[str, Any]] = []
@@ -39,6 +44,7 @@ class Stream:
         self._ended = threading.Event()
         self._error = ""
         self.heard_s = time.monotonic()
+        self.ending = False
 
     def listen(self, recogniser: Recogniser, modality: str) -> None:
         """Captions what is written, until `finish`; in a thread of its own."""
@@ -61,14 +67,21 @@ class Stream:
         """Takes what was recorded since the last call.
 
         Raises:
-            AvsrError: the recording is too long, or has ended.
+            AvsrError: the recording is too long or too fast, has ended, or there is no room for it.
         """
         self.heard_s = time.monotonic()
         if self._file.closed:
             raise AvsrError("these live captions have ended: start again")
         if self._file.tell() + len(data) > self._most_bytes:
             raise AvsrError(f"the recording is larger than {self._most_bytes / 1e6:.0f} MB: stop")
-        self._file.write(data)
+        if self._inbox.waiting + len(data) > MOST_WAITING:
+            raise AvsrError("captions come much later than the recording: stop, transcribe it")
+        self._room.check(len(data))
+        try:
+            self._file.write(data)
+            self._file.flush()
+        except OSError as error:
+            raise NoRoom(DISK_FULL if error.errno == errno.ENOSPC else str(error)) from None
         self._inbox.write(data)
 
     def news(self) -> dict[str, Any]:
@@ -81,7 +94,8 @@ class Stream:
     def finish(self) -> None:
         """Ends the recording."""
         self._inbox.finish()
-        self._file.close()
+        with suppress(OSError):  # the disk is full: that was told
+            self._file.close()
 
     def wait(self) -> None:
         """Waits for the last captions."""
@@ -120,7 +134,9 @@ class Streams:
                     f"{self._most} live captions at a time: wait until another one has ended"
                 )
             name = secrets.token_urlsafe(16)
-            stream = Stream(self._shelf.new_file(".webm"), self._most_bytes)
+            room = self._shelf.room
+            room.check(0)
+            stream = Stream(self._shelf.new_file(".webm"), self._most_bytes, room)
             self._streams[name] = stream
         stream.listen(recogniser, modality)
         return name
@@ -135,8 +151,16 @@ class Streams:
         return self._streams[name]
 
     def end(self, name: str) -> tuple[dict[str, Any], str]:
-        """Ends a stream; returns its last news, and the name of its recording."""
+        """Ends a stream; returns its last news, and the name of its recording.
+
+        Raises:
+            AvsrError: there is none, or it is being ended.
+        """
         stream = self.get(name)
+        with self._lock:
+            if stream.ending:
+                raise AvsrError("these live captions are being ended")
+            stream.ending = True
         stream.finish()
         stream.wait()
         with self._lock:
@@ -164,6 +188,18 @@ class Streams:
         self._recordings[name] = ended_s, whole
         return whole
 
+    def seen(self, name: str) -> None:
+        """A recording is still on somebody's page.
+
+        Raises:
+            AvsrError: it is gone.
+        """
+        if name not in self._recordings:
+            raise AvsrError("this recording is no longer there: record again")
+        _, path = self._recordings[name]
+        self._recordings[name] = time.monotonic(), path
+        self._shelf.touch(path)
+
     def tidy(self, keep_s: float) -> None:
         """Ends streams whose recorder is gone, and forgets recordings that nobody has asked for;
         their files are the shelf's to remove."""
@@ -173,9 +209,10 @@ class Streams:
                 stream.finish()
                 with self._lock:
                     self._streams.pop(name, None)
-        for name, (ended_s, _) in list(self._recordings.items()):
-            if ended_s < now_s - keep_s:
+        for name, (seen_s, _) in list(self._recordings.items()):
+            if seen_s < now_s - keep_s:
                 self._recordings.pop(name, None)
+        self._whole &= {path for _, path in self._recordings.values()}
 
 
 def _indexed(raw: Path, whole: Path) -> None:

@@ -105,10 +105,12 @@ class Tasks:
 
     Args:
         most: that run at a time.
+        queue: of those that `begin` begins, how many may wait.
     """
 
-    def __init__(self, most: int) -> None:
-        self._turns = threading.Semaphore(most)
+    def __init__(self, most: int, queue: int = 100) -> None:
+        self._turns, self._queue = threading.Semaphore(most), queue
+        self._begun: list[Task] = []
         self._running: dict[str, set[Task]] = {}
         self._lock = threading.Lock()
 
@@ -128,8 +130,18 @@ class Tasks:
                     self._running.pop(who, None)
 
     def begin(self, work: Callable[[Progress], Found]) -> Task[Found]:
-        """A task that nobody waits for all the time; whoever holds it cancels it."""
-        return Task(work, self._turns)
+        """A task that nobody waits for all the time; whoever holds it cancels it.
+
+        Raises:
+            AvsrError: too many wait.
+        """
+        with self._lock:
+            self._begun = [task for task in self._begun if not task.wait(0)]
+            if sum(task.share is None for task in self._begun) >= self._queue:
+                raise AvsrError(f"{self._queue} others wait to be made: try again later")
+            task = Task(work, self._turns)
+            self._begun.append(task)
+            return task
 
     def cancel(self, who: str) -> None:
         """Cancels all tasks of somebody."""

@@ -34,6 +34,9 @@ def app(
         float,
         typer.Option(min=1, metavar="MIN", help="A result that nobody looks at is removed then."),
     ] = 60,
+    keep_gb: Annotated[
+        float, typer.Option(min=0.001, metavar="GB", help="What is kept at once, of everybody.")
+    ] = 10,
     open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
     """Open the page on this machine: transcribe, caption live, correct and download.
@@ -51,5 +54,5 @@ def app(
 
             webbrowser.open(address)
 
-    limits = Limits(max_mb, max_minutes, jobs, queue, live, keep_minutes)
+    limits = Limits(max_mb, max_minutes, jobs, queue, live, keep_minutes, keep_gb)
     serve(adapted(model, adapter), device, limits, host, port, told)

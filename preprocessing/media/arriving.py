@@ -29,6 +29,9 @@ PIECE_FRAMES = 8  # at most, so that whoever is late is so by little
 PATIENCE_S = 0.5  # that one stream waits for the other
 JUMP_S = 0.1  # sound that is further off than this from where it should go on was lost in between
 POLL_S = 0.2  # how often a closed source is noticed
+MOST_WAITING = 16  # frames of a stream that were decoded and not looked at: they may be large
+MOST_AT_ONCE = 250  # pictures that come while the clock stands still, and as many
+PER_PICTURE = 40  # blocks of sound for each, which are smaller
 # FFmpeg judges a stream by its first bytes: few, or the first caption comes late
 QUICK = {"probesize": "100000", "analyzeduration": "200000"}
 ALSA_SETTINGS = Path("/usr/share/alsa")  # PyAV's own copy of ALSA looks elsewhere
@@ -60,9 +63,16 @@ class Inbox:
         self._parts: queue.Queue[bytes | None] = queue.Queue()
         self._rest = b""
         self._ended = False
+        self._came = self._gone = 0
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that were written and not read."""
+        return self._came - self._gone
 
     def write(self, data: bytes) -> None:
         if data:
+            self._came += len(data)
             self._parts.put(data)
 
     def finish(self) -> None:
@@ -75,6 +85,7 @@ class Inbox:
             part = self._parts.get()
             self._rest, self._ended = part or b"", part is None
         data, self._rest = self._rest[:size], self._rest[size:]
+        self._gone += len(data)
         return data
 
 
@@ -86,6 +97,8 @@ class Arriving:
 
     Args:
         sources: containers to open, each with what is wanted of it, "video", "audio" or both.
+        most: frames that wait for whoever iterates, 0 for any number; then reading waits, which a
+            file can do and a device cannot.
 
     Attributes:
         began_s: by `time.monotonic`, when the clock was at 0.
@@ -94,8 +107,8 @@ class Arriving:
         MediaError: (while iterating) a container that cannot be opened or read.
     """
 
-    def __init__(self, sources: list[tuple[Open, tuple[str, ...]]]) -> None:
-        self._events: queue.Queue[_Event | Exception] = queue.Queue()
+    def __init__(self, sources: list[tuple[Open, tuple[str, ...]]], most: int = 0) -> None:
+        self._events: queue.Queue[_Event | Exception] = queue.Queue(most)
         self._stop = threading.Event()
         self._streams = _Streams([kind for _, kinds in sources for kind in kinds])
         self._alone = len(sources) == 1
@@ -132,12 +145,21 @@ class Arriving:
             self.close()
 
     def _waiting(self) -> Iterator[_Event | Exception]:
-        """All that is there; waits for the first of it, but not for long."""
+        """What is there; waits for the first of it, but not for long."""
         try:
             yield self._events.get(timeout=POLL_S)
-            while True:
+            for _ in range(self._events.qsize()):
                 yield self._events.get_nowait()
         except queue.Empty:
+            return
+
+    def _put(self, event: _Event | Exception) -> None:
+        """Hands something on, as soon as there is room for it."""
+        while not self._stop.is_set():
+            try:
+                self._events.put(event, timeout=POLL_S)
+            except queue.Full:
+                continue
             return
 
     def _read(self, open_it: Open, kinds: tuple[str, ...]) -> None:
@@ -147,17 +169,17 @@ class Arriving:
         try:
             with open_it() as container:
                 for event in _decoded(container, kinds, shared=self._alone):
+                    self._put(event)
                     if self._stop.is_set():
                         return
-                    self._events.put(event)
         except (av.FFmpegError, OSError, ValueError, IndexError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            self._events.put(MediaError(f"the stream cannot be read as media ({reason})"))
+            self._put(MediaError(f"the stream cannot be read as media ({reason})"))
         except Exception as error:
-            self._events.put(error)
+            self._put(error)
         finally:
             for kind in kinds:
-                self._events.put(_Event(kind, 0.0, None))
+                self._put(_Event(kind, 0.0, None))
 
 
 def stream(inbox: Inbox) -> Arriving:
@@ -167,7 +189,7 @@ def stream(inbox: Inbox) -> Arriving:
     def opened() -> Any:
         return av.open(inbox, mode="r", container_options={**confined(), **QUICK})
 
-    return Arriving([(opened, ("video", "audio"))])
+    return Arriving([(opened, ("video", "audio"))], most=MOST_WAITING)
 
 
 def devices(opened: dict[str, Any]) -> Arriving:
@@ -290,6 +312,7 @@ class _Streams:
         self._origin_s: float | None = None
         self._reach_s = dict.fromkeys(kinds, 0.0)  # up to where each has come
         self._last = set(kinds)  # streams that go on
+        self._count = 0.0  # of what came since the clock went on
         self._pictures: list[tuple[float, Picture]] = []
         self._sound: list[tuple[int, np.ndarray]] = []  # first sample, samples; in order
         self._next = 0  # where sound goes on, samples
@@ -307,6 +330,9 @@ class _Streams:
         if event.value is None:
             self._last.discard(event.kind)
             return
+        self._count += 1 if event.kind == "video" else 1 / PER_PICTURE
+        if self._count > MOST_AT_ONCE:
+            raise MediaError("the stream cannot be read as media (its clock stands still)")
         if self._origin_s is None:
             self._origin_s = event.start_s
         start_s = event.start_s - self._origin_s
@@ -330,6 +356,7 @@ class _Streams:
             reach_s = max(slowest_s, reach_s - PATIENCE_S)
         end = int(reach_s * FPS + ROUNDING_S)
         while self._tick < end:
+            self._count = 0.0
             frames = min(end - self._tick, PIECE_FRAMES)
             times = [tick / FPS for tick in range(self._tick, self._tick + frames)]
             pictures = [self._picture(time_s) for time_s in times]

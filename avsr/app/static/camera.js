@@ -1,7 +1,7 @@
 // <avsr-camera>: camera and microphone to the server of this page, captions back. What was recorded
 // can be transcribed afterwards: then the event "recorded" carries its name. "began" comes before.
 
-import { ask, clock, make } from "./player.js";
+import { ask, clock, keep, make } from "./player.js";
 
 const CHUNK_MS = 250; // of recording in one request
 const KINDS = ["video/webm;codecs=vp8,opus", "video/webm", "video/mp4"];
@@ -155,7 +155,9 @@ class Camera extends HTMLElement {
     try {
       const news = await ask(`${this.path}/end`, "{}");
       this.show(news);
-      this.recording = news.recording;
+      const { recording } = news;
+      this.recording = recording;
+      keep(this.path, () => this.recording === recording && this.isConnected);
       this.again.hidden = false;
       if (!this.delays.length) this.tell("Nothing was understood.");
     } catch (error) {

@@ -4,6 +4,7 @@
 const ROOT = "/avsr/results/";
 const LINE = 9; // words of the caption over the picture
 const POLL_MS = 500; // how often it is asked how far a file is
+const SEEN_MS = 30000; // how often it is told that a result is still looked at
 const MADE = { page: "explained page", film: "film with captions" };
 const LEGEND = [
   ["heard", "heard"],
@@ -38,6 +39,14 @@ export async function ask(path, body, method = body === undefined ? "GET" : "POS
   return found;
 }
 
+/** Tells the server now and then that something is still on the page; what is not goes in a while. */
+export function keep(path, isThere) {
+  const timer = setInterval(() => {
+    if (isThere()) ask(`${path}/seen`).catch(() => {});
+    else clearInterval(timer);
+  }, SEEN_MS);
+}
+
 class Player extends HTMLElement {
   static observedAttributes = ["result"];
 
@@ -52,7 +61,9 @@ class Player extends HTMLElement {
   }
 
   async load(name) {
-    this.path = ROOT + encodeURIComponent(name);
+    const path = ROOT + encodeURIComponent(name);
+    this.path = path;
+    keep(path, () => this.path === path && this.isConnected && this.checkVisibility());
     try {
       this.build(await ask(this.path));
     } catch (error) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +16,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.testclient import TestClient
 
-from avsr.app.guard import HEADERS, Guard
+from avsr.app import guard
+from avsr.app.guard import HEADERS, UPLOAD, Guard
+from avsr.app.room import DISK_FULL
 from avsr.app.server import Limits, app
 
 CALL = {"data": [], "event_data": None, "fn_index": 3, "trigger_id": None, "session_hash": "mine"}
@@ -195,9 +198,62 @@ def test_what_is_too_large_is_refused(client: TestClient, capfd: Any):
     assert capfd.readouterr().err == ""
 
 
+def test_what_says_that_it_is_too_large_is_not_begun(client: TestClient):
+    def body() -> Iterator[bytes]:
+        raise AssertionError("it was read")
+        yield b""
+
+    for size in ("4100000", "9" * 18):
+        answer = client.post(UPLOAD, content=body(), headers={"Content-Length": size})
+        assert answer.status_code == 413
+        assert answer.json() == {"error": "larger than 4 MB"}
+
+
+@pytest.mark.parametrize("limit", ["SILENT_S", "LATE_S"])
+def test_a_body_that_comes_too_slowly_is_not_waited_for(
+    limit: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(guard, limit, 0.05)
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(0.02 if limit == "LATE_S" else 10)
+        return {"type": "http.request", "body": b"a", "more_body": True}
+
+    async def inner(scope: Any, receive: Any, send: Any) -> None:
+        while True:
+            await receive()
+
+    start, body = _answers(inner, UPLOAD, receive)
+    assert start["status"] == 408
+    assert "too slowly" in json.loads(body["body"])["error"]
+
+
+def test_who_has_said_all_may_wait_for_the_answer(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(guard, "SILENT_S", 0.01)
+    came = [{"type": "http.request", "body": b"a", "more_body": False}]
+
+    async def receive() -> dict[str, Any]:
+        if came:
+            return came.pop()
+        await asyncio.sleep(0.1)
+        return {"type": "http.disconnect"}
+
+    async def inner(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        assert (await receive())["type"] == "http.disconnect"
+
+    assert _answers(inner, UPLOAD, receive) == []
+
+
+def test_a_full_disk_is_told_as_such(capfd: Any):
+    start, body = answered(OSError(errno.ENOSPC, "No space left on device"), begun=False)
+    assert start["status"] == 507
+    assert json.loads(body["body"]) == {"error": DISK_FULL}
+    assert capfd.readouterr().err == ""
+
+
 def answered(error: Exception | None, begun: bool) -> list[dict[str, Any]]:
     """What the guard sends of an application that begins to answer, or does not, and fails."""
-    sent: list[dict[str, Any]] = []
 
     async def inner(scope: Any, receive: Any, send: Any) -> None:
         if begun:
@@ -209,13 +265,19 @@ def answered(error: Exception | None, begun: bool) -> list[dict[str, Any]]:
     async def receive() -> dict[str, Any]:
         return {"type": "http.disconnect"}
 
+    return _answers(inner, "/", receive)
+
+
+def _answers(inner: Any, path: str, receive: Any) -> list[dict[str, Any]]:
+    sent: list[dict[str, Any]] = []
+
     async def send(message: Any) -> None:
         sent.append(message)
 
     host = [(b"host", b"localhost")]
-    scope = {"type": "http", "method": "GET", "path": "/", "headers": host}
-    guard = Guard(inner, "127.0.0.1", [], [], 1)
-    asyncio.run(guard(scope, receive, send))
+    method = "GET" if path == "/" else "POST"
+    scope = {"type": "http", "method": method, "path": path, "headers": host}
+    asyncio.run(Guard(inner, "127.0.0.1", [], [], 1)(scope, receive, send))
     return sent
 
 

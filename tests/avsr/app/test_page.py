@@ -44,6 +44,15 @@ def test_a_file_becomes_words_that_light_up(page: Any, film: Any):
     page.locator("avsr-player .caption .now").wait_for()
 
 
+def test_what_is_on_the_page_is_asked_for_again_and_again(page: Any, film: Any):
+    page.clock.install()
+    page.reload()
+    transcribed(page, film.path)
+    with page.expect_response("**/seen") as waiting:
+        page.clock.fast_forward(31_000)
+    assert waiting.value.ok
+
+
 def test_a_word_is_corrected_with_the_keyboard_and_downloaded(page: Any, film: Any, tmp_path: Path):
     words = transcribed(page, film.path)
     page.locator("avsr-player button.word").first.focus()
@@ -98,6 +107,19 @@ def test_what_is_no_recording_ends_in_one_line_and_the_page_goes_on(
     assert "/" not in line.inner_text().split("(")[0]  # no path of the server
     page.get_by_role("button", name="What is wrong with it?").click()
     page.get_by_role("alert").get_by_text("notes.mp4").wait_for()
+
+
+def test_what_there_is_no_room_for_is_told_before_it_is_sent(page: Any, film: Any):
+    line, sent = "no room for 1 MB: close pages of it", []
+    page.route("**/avsr/room?*", lambda asked: asked.fulfill(status=507, json={"error": line}))
+    page.route("**/gradio_api/upload?*", lambda asked: sent.append(asked) or asked.continue_())
+    page.locator("#avsr-file input[type=file]").set_input_files(film.path)
+    page.get_by_text(line, exact=True).first.wait_for()
+    assert not sent
+    page.unroute("**/avsr/room?*")
+    page.locator("#avsr-file").get_by_role("button").first.click()  # takes the error away
+    upload(page, film.path)
+    assert len(sent) == 1
 
 
 def test_too_long_a_recording_is_refused_before_the_work(page: Any, tmp_path: Path):

@@ -15,7 +15,7 @@ import pytest
 
 from avsr.app import making, work
 from avsr.app.making import Makings
-from avsr.app.shelf import LONGEST_WORD, Result, Shelf
+from avsr.app.shelf import LEFT_S, LONGEST_WORD, Result, Shelf
 from avsr.app.work import Cancelled, Models, Tasks
 from avsr.base.errors import AvsrError
 from avsr.transcribing.engine import Progress
@@ -71,7 +71,7 @@ def test_files_name_the_recording_as_the_user_knows_it():
 
 def test_what_nobody_asks_for_is_removed():
     now = [0.0]
-    shelf = Shelf(60, clock=lambda: now[0])
+    shelf = Shelf(60, 10**9, clock=lambda: now[0])
     shared, alone, lost, new = (shelf.new_file(".mp4") for _ in range(4))
     for path in (shared, alone, lost, new):
         path.touch()
@@ -91,6 +91,93 @@ def test_what_nobody_asks_for_is_removed():
     assert not lost.exists()
     shelf.close()
     assert not shelf.folder.exists()
+
+
+def test_what_a_closed_page_leaves_goes_soon_unless_it_is_asked_for():
+    now = [0.0]
+    shelf = Shelf(3600, 10**9, clock=lambda: now[0])
+    media = [shelf.uploads / name / "sha" / f"{name}.mp4" for name in "abc"]
+    for path in media:
+        path.parent.mkdir(parents=True)
+        path.touch()
+    closed, still_open, never_used = media
+    for who, path in zip("abc", media, strict=True):
+        shelf.choose(path, who)
+    names = [shelf.put(result(path)) for path in (closed, still_open)]
+    for who in "abc":
+        shelf.leave(who)
+    os.utime(never_used, (0, 0))
+    now[0] = LEFT_S - 1
+    shelf.get(names[1])  # its page is there: only the connection that tells so broke
+    now[0] = LEFT_S + 1
+    shelf.tidy()
+    assert shelf.get(names[1]).media == still_open
+    with pytest.raises(AvsrError, match="no longer there"):
+        shelf.get(names[0])
+    assert [path.exists() for path in media] == [True, True, False]
+    assert not (shelf.uploads / "c").exists()
+    os.utime(closed, (0, 0))
+    shelf.tidy()
+    assert not closed.exists()
+    shelf.close()
+
+
+def test_a_recording_stays_while_it_is_worked_on_however_long():
+    shelf = Shelf(60, 10**9)
+    path = shelf.new_file(".webm")
+    path.touch()
+    with shelf.used(path, "me"):
+        os.utime(path, (0, 0))
+        shelf.tidy()
+        assert path.exists()
+    shelf.tidy()
+    assert path.exists()  # its time begins anew
+    shelf.leave("me")
+    os.utime(path, (0, 0))
+    shelf.tidy()
+    assert not path.exists()
+    shelf.close()
+
+
+def test_a_recording_has_one_result_the_last():
+    shelf = Shelf(60, 10**9)
+    first, made = result(shelf.new_file(".mp4")), shelf.new_file(".html")
+    made.touch()
+    first.keep("page", made, first.transcript)
+    before = shelf.put(first)
+    after = shelf.put(result(first.media))
+    assert shelf.get(after)
+    assert not made.exists()
+    with pytest.raises(AvsrError, match="no longer there"):
+        shelf.get(before)
+    shelf.close()
+
+
+def test_pictures_are_files_which_nobody_can_name_a_way_out_with(tmp_path: Path):
+    shelf = Shelf(60, 10**9)
+    name = shelf.put_picture(b"png")
+    assert shelf.picture(name) == b"png"
+    for other in ("../x", "x", f"{name}.png"):
+        with pytest.raises(AvsrError, match="no longer there"):
+            shelf.picture(other)
+    os.utime(shelf.folder / f"{name}.png", (0, 0))
+    shelf.tidy()
+    with pytest.raises(AvsrError, match="no longer there"):
+        shelf.picture(name)
+    shelf.close()
+
+
+def test_not_everything_may_wait_to_be_made():
+    tasks, go_on = Tasks(1, queue=2), threading.Event()
+    begun = [tasks.begin(lambda tell: go_on.wait(10))]
+    while begun[0].share is None:
+        time.sleep(0.001)
+    begun += [tasks.begin(lambda tell: True) for _ in range(2)]
+    with pytest.raises(AvsrError, match="2 others wait"):
+        tasks.begin(lambda tell: True)
+    go_on.set()
+    assert all(task.wait(10) for task in begun)
+    assert tasks.begin(lambda tell: True).wait(10)
 
 
 def test_work_that_nobody_waits_for_ends_and_makes_room():
@@ -183,7 +270,7 @@ sys.exit(cli.main())
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A shelf with a result, where a page is made as a test says."""
-    shelf, go_on = Shelf(60.0), threading.Event()
+    shelf, go_on = Shelf(60.0, 10**9), threading.Event()
     told: dict[str, Exception] = {}
 
     def page(result: Result, target: Path, models: Models, tell) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,15 @@ import pytest
 
 from avsr.base.errors import MediaError
 from avsr.preprocessing.clip import FPS, SAMPLE_RATE
-from avsr.preprocessing.media.arriving import Inbox, _Event, _Streams, open_device, stream
+from avsr.preprocessing.media.arriving import (
+    MOST_AT_ONCE,
+    Arriving,
+    Inbox,
+    _Event,
+    _Streams,
+    open_device,
+    stream,
+)
 from avsr.preprocessing.media.streams import Piece
 from avsr.preprocessing.media.ticks import Picture
 
@@ -96,3 +105,30 @@ def test_bytes_that_are_no_media_end_in_one_line():
 def test_a_device_that_is_not_there_ends_in_one_line():
     with pytest.raises(MediaError, match="camera /dev/none-such: cannot be opened"):
         open_device("video", "/dev/none-such")
+
+
+def test_what_is_written_waits_as_bytes_until_somebody_looks(tmp_path: Path, ffmpeg: str):
+    path, frames = tmp_path / "a.mkv", 4000
+    made = [ffmpeg, "-v", "error", "-f", "lavfi", "-i", "testsrc=size=64x48:rate=25"]
+    subprocess.run([*made, "-frames:v", str(frames), "-c:v", "mpeg4", str(path)], check=True)
+    inbox = Inbox()
+    inbox.write(path.read_bytes())
+    inbox.finish()
+    with stream(inbox) as arriving:
+        pieces = iter(arriving)
+        assert next(pieces).first_frame == 0
+        time.sleep(0.3)  # nobody looks meanwhile
+        assert inbox.waiting > 0
+    assert not any(thread.is_alive() for thread in _ended(arriving))
+
+
+def _ended(arriving: Arriving) -> list[threading.Thread]:
+    for thread in arriving._threads:
+        thread.join(10)
+    return arriving._threads
+
+
+def test_a_clock_that_stands_still_ends_in_one_line():
+    events = [picture(0.0)] * (MOST_AT_ONCE + 2)
+    with pytest.raises(MediaError, match="clock stands still"):
+        given(["video"], events)
