@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from avsr.base.errors import AvsrError, UsageError
 from avsr.base.inputs import install
-from avsr.base.processes.machine import steady_memory
+from avsr.base.processes.machine import release_memory, steady_memory
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -159,6 +159,7 @@ async def _tidied(
     def tidy() -> None:
         streams.tidy(keep_s)
         shelf.tidy()
+        release_memory()
 
     async def go_on() -> None:
         while True:

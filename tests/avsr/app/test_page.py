@@ -118,8 +118,9 @@ def test_what_there_is_no_room_for_is_told_before_it_is_sent(page: Any, film: An
     assert not sent
     page.unroute("**/avsr/room?*")
     page.locator("#avsr-file").get_by_role("button").first.click()  # takes the error away
-    upload(page, film.path)
-    assert len(sent) == 1
+    with page.expect_response("**/gradio_api/upload?*") as waiting:
+        upload(page, film.path)
+    assert waiting.value.ok
 
 
 def test_too_long_a_recording_is_refused_before_the_work(page: Any, tmp_path: Path):
