@@ -8,7 +8,6 @@ print a traceback.
 from __future__ import annotations
 
 import asyncio
-import errno
 import time
 from collections.abc import Collection
 from ipaddress import ip_address
@@ -23,7 +22,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
-from avsr.app.room import DISK_FULL
+from avsr.app.room import DISK_FULL, is_full
 from avsr.app.routes import PREFIX
 from avsr.base.console import one_line, say
 
@@ -124,7 +123,7 @@ class Guard:
         except Exception as error:
             # what was found once the answer had begun is told as the cause of another error
             told = error if isinstance(error, HTTPException) else error.__cause__
-            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            if is_full(error):
                 told = HTTPException(507, DISK_FULL)
             if isinstance(told, HTTPException):
                 answer = JSONResponse({"error": told.detail}, told.status_code)

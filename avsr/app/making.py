@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from avsr.app.room import DISK_FULL, NoRoom, is_full
 from avsr.app.shelf import Result, Shelf
 from avsr.app.work import Cancelled, Models, Task, Tasks
 from avsr.base.console import one_line
@@ -97,6 +98,8 @@ class Makings:
         if task is not None and over and (error := task.error) is not None:
             if isinstance(error, AvsrError):
                 raise AvsrError(one_line(result.public(str(error))))
+            if is_full(error):
+                raise NoRoom(DISK_FULL)
             raise AvsrError(f"unexpected {type(error).__name__}: {one_line(str(error))}")
         if result.made(kind) is not None:
             return {"done": True, "share": 1.0}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from avsr.app.room import DISK_FULL, is_full
 from avsr.app.routes import PREFIX, STATIC
 from avsr.app.shelf import Result, Shelf
 from avsr.app.streams import Streams
@@ -333,6 +334,8 @@ def _ended_by(error: Exception, path: Path, name: str) -> tuple[Any, ...]:
         return _cancelled()
     if isinstance(error, AvsrError):
         return _failed(one_line(str(error).replace(str(path), name)))
+    if is_full(error):
+        return _failed(DISK_FULL)
     return _failed(f"unexpected {type(error).__name__}: {one_line(str(error))}")
 
 

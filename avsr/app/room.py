@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import threading
@@ -20,6 +21,11 @@ DISK_FULL = "the disk of this machine is full: try again later, or tell who runs
 
 class NoRoom(AvsrError):
     """More is kept already than leaves room for this."""
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error comes of a disk that is full."""
+    return isinstance(error, OSError) and error.errno == errno.ENOSPC
 
 
 class Room:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import secrets
 import threading
 import time
@@ -10,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from avsr.app.room import DISK_FULL, NoRoom, Room
+from avsr.app.room import DISK_FULL, NoRoom, Room, is_full
 from avsr.app.shelf import Shelf, word_fields
 from avsr.app.work import Models
 from avsr.base.console import one_line
@@ -81,7 +80,7 @@ class Stream:
             self._file.write(data)
             self._file.flush()
         except OSError as error:
-            raise NoRoom(DISK_FULL if error.errno == errno.ENOSPC else str(error)) from None
+            raise NoRoom(DISK_FULL if is_full(error) else str(error)) from None
         self._inbox.write(data)
 
     def news(self) -> dict[str, Any]:

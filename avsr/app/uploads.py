@@ -7,14 +7,13 @@ disk, and puts the same file of two people in one place.
 from __future__ import annotations
 
 import asyncio
-import errno
 import shutil
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.formparsers import MultiPartException
 
-from avsr.app.room import DISK_FULL, NoRoom
+from avsr.app.room import DISK_FULL, NoRoom, is_full
 from avsr.app.shelf import Shelf
 from avsr.base.console import one_line
 from avsr.base.errors import AvsrError
@@ -71,7 +70,7 @@ async def _taken(
             )
         except BaseException as error:
             shutil.rmtree(folder, ignore_errors=True)
-            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            if is_full(error):
                 raise NoRoom(DISK_FULL) from None
             if isinstance(error, MultiPartException):
                 raise AvsrError(one_line(error.message)) from None

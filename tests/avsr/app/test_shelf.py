@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from avsr.app import making, work
 from avsr.app.making import Makings
+from avsr.app.room import NoRoom
 from avsr.app.shelf import LEFT_S, LONGEST_WORD, Result, Shelf
 from avsr.app.work import Cancelled, Models, Tasks
 from avsr.base.errors import AvsrError
@@ -326,6 +328,9 @@ def test_making_can_be_cancelled_and_fails_in_one_line_without_paths(bench):
         _ended(makings, name, again=True)
     told["error"] = RuntimeError("two\nlines")
     with pytest.raises(AvsrError, match="unexpected RuntimeError: two lines"):
+        _ended(makings, name, again=True)
+    told["error"] = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(NoRoom, match="disk of this machine is full"):
         _ended(makings, name, again=True)
     with pytest.raises(AvsrError, match="cannot be made"):
         makings.begin(name, "sculpture")
