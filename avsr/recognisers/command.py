@@ -7,8 +7,10 @@ import shlex
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +20,7 @@ import numpy as np
 
 from avsr.base.errors import AvsrError, UsageError
 from avsr.base.inputs import content, digest
+from avsr.base.processes.signals import stop
 from avsr.decoding.words import Hypothesis
 from avsr.preprocessing.clip import SAMPLE_RATE, Clip
 from avsr.recognisers.adapter import Adapter
@@ -38,6 +41,7 @@ def load(spec: str, device: Any = "auto") -> Command:
 
 PLACEHOLDERS = {"{media}": STREAMS, "{wav}": ("audio",), "{video}": ("video",)}
 TIMEOUT_S = 300.0
+LOOK_S = 0.2  # how often it is looked whether an interrupt came
 
 
 class Command(Adapter):
@@ -132,18 +136,22 @@ class Command(Adapter):
             )
         except OSError as error:
             raise AvsrError(f"{self.name}: cannot be run ({error.strerror})") from error
+        end = partial(_end, process, apart)
+        stop.leaving.add(end)
         with process:
             try:
-                said, complaints = process.communicate(timeout=self.timeout_s)
+                said, complaints = _answer(process, self.timeout_s)
             except subprocess.TimeoutExpired as error:
-                _end(process, apart)
+                end()
                 raise AvsrError(
                     f"{self.name}: gave no answer on clip {id!r} in {self.timeout_s:g} s; it was "
                     "ended"
                 ) from error
             except BaseException:  # Ctrl-C reaches only our own process group
-                _end(process, apart)
+                end()
                 raise
+            finally:
+                stop.leaving.discard(end)
         if process.returncode:
             last = next(
                 reversed(complaints.strip().splitlines()), "nothing on standard error"
@@ -174,6 +182,25 @@ def _named_files(arguments: Sequence[str]) -> list[Path]:
 def _in_colour(lips: np.ndarray) -> Iterator[np.ndarray]:
     """(T, H, W) grey as (H, W, 3) RGB pictures, one at a time."""
     return (np.repeat(picture[..., None], 3, axis=-1) for picture in lips)
+
+
+def _answer(process: subprocess.Popen[str], timeout_s: float) -> tuple[str, str]:
+    """What the program prints, on standard output and on standard error.
+
+    Raises:
+        TimeoutExpired: its time is up.
+        KeyboardInterrupt: one came; where this is not the main thread, Python tells that one alone.
+    """
+    until_s = time.monotonic() + timeout_s
+    while True:
+        left_s = until_s - time.monotonic()
+        try:
+            return process.communicate(timeout=max(0.0, min(LOOK_S, left_s)))
+        except subprocess.TimeoutExpired:
+            if stop.number is not None:
+                raise KeyboardInterrupt from None
+            if left_s <= LOOK_S:
+                raise
 
 
 def _end(process: subprocess.Popen[str], apart: bool) -> None:

@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from types import FrameType
 from typing import Any, Generic, TypeVar
 
 from avsr.base.errors import AvsrError, UsageError
-from avsr.base.processes.signals import kept_from_children
+from avsr.base.processes.signals import kept_from_children, leave_nothing
 from avsr.base.processes.threads import limit_threads
 
 Job = TypeVar("Job")
@@ -30,6 +31,7 @@ Tell = Callable[[Any], None]
 
 POLL_S = 0.1  # how often the limits are looked at
 STARTS = 3  # processes that may end before they are ready, one after the other: killed by chance
+GRACE_S = 0.5  # for a process that is ended to end the programs that it started
 PROC = Path("/proc")
 
 
@@ -199,6 +201,8 @@ class _Member(Generic[Job]):
         """Ends the process, whatever it does; returns what it ended with."""
         self.link.close()
         if self.busy or not self.ready:
+            self._process.terminate()
+            self._process.join(timeout=GRACE_S)
             self._process.kill()
         self._process.join(timeout=5)
         if self._process.is_alive():
@@ -237,6 +241,7 @@ def leave_with_parent() -> None:
 
     def leave() -> None:
         parent.join()
+        leave_nothing()
         os._exit(1)
 
     threading.Thread(target=leave, daemon=True, name="avsr-parent").start()
@@ -247,7 +252,14 @@ def _start(threads: int = 1) -> None:
     after it."""
     limit_threads(threads)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _terminated)
     leave_with_parent()
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    leave_nothing()
+    signal.signal(number, signal.SIG_DFL)  # who looks sees what ended it
+    os.kill(os.getpid(), number)
 
 
 class _Said(io.TextIOBase):

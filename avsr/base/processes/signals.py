@@ -24,7 +24,7 @@ class Stop:
         stderr: a descriptor of standard error of its own, good even while 2 points elsewhere for a
             moment.
         awaited: whether somebody catches the KeyboardInterrupt, see `interruptible`.
-        leaving: called where the process ends at once, to remove what is nobody else's.
+        leaving: called where the process ends at once, for folders and programs of its own.
     """
 
     number: int | None = None
@@ -86,6 +86,7 @@ def watched(for_good: bool = False) -> Iterator[None]:
         yield
     finally:
         if not for_good:
+            stop.number = None
             sys.unraisablehook = hook
             for number, handler in before.items():
                 if handler is not None:
@@ -146,12 +147,17 @@ def _imports(frame: FrameType | None) -> bool:
     return False
 
 
+def leave_nothing() -> None:
+    """For a process that ends at once: ends and removes what would stay, see `Stop.leaving`."""
+    for remove in list(stop.leaving):
+        with suppress(Exception):
+            remove()
+
+
 def _leave() -> None:
     """Ends the process with one line, without asking anybody."""
     shown_cursor = "\x1b[?25h" if os.isatty(stop.stderr) else ""  # a progress bar hides it
     with suppress(OSError):
         os.write(stop.stderr, f"{shown_cursor}avsr: {stop.message}\n".encode())
-    for remove in list(stop.leaving):
-        with suppress(Exception):
-            remove()
+    leave_nothing()
     os._exit(stop.status)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from clusters import skip_where_ray_did_not_start
+from ended import until_ended
 
 from avsr.base.processes.pool import TRIES
 
@@ -288,6 +290,30 @@ def test_after_a_kill_the_next_call_goes_on(avsr, tones: Path):
     assert skipped
     assert int(skipped[1]) >= len(there)
     assert {path.name: path.read_text() for path in Path("killed").glob("*.txt")} == whole
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX")
+@pytest.mark.parametrize("where", [(), ("--jobs", "2")], ids=["threads", "processes"])
+def test_ctrl_c_ends_the_programs_that_recognise_too(tones: Path, where: tuple[str, ...]):
+    """They work in threads and processes that hear nothing of it."""
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from avsr import cli; sys.exit(cli.main())"
+    )
+    program = "command:sh -c 'echo $$ > tones/$$.pid; exec sleep 600' sh {wav}"
+    command = [sys.executable, "-c", code, "transcribe", str(tones), "--model", program]
+    run = subprocess.Popen([*command, *where], stderr=subprocess.PIPE, text=True)
+
+    def begun() -> list[int]:
+        return [int(text) for path in tones.glob("*.pid") if (text := path.read_text())]
+
+    while not begun():
+        assert run.poll() is None
+        time.sleep(0.02)
+    run.send_signal(signal.SIGINT)
+    _, err = run.communicate(timeout=120)
+    assert (run.returncode, err) == (130, "avsr: interrupted\n")
+    until_ended(begun())
 
 
 # ---- one long recording, stopped in the middle of it

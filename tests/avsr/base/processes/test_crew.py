@@ -36,7 +36,7 @@ def test_a_job_takes_nothing_but_itself_along() -> None:
         "__import__('os').abort()": "SIGABRT",
         "1 / 0": "division by zero",
         "__import__('time').sleep(300)": "took longer than 8 s",
-        "(bytearray(2**29), __import__('time').sleep(300))": "took more than 400 MB",
+        "(bytearray(2**28), __import__('time').sleep(300))": "took more than 200 MB",
         "print('a line', file=__import__('sys').stderr)": None,
         "tell('half way')": None,
         "7 * 7": 49,
@@ -44,7 +44,7 @@ def test_a_job_takes_nothing_but_itself_along() -> None:
     told: list = []
     said: list[str] = []
     lost: list[str] = []
-    found = dict(crew(told, said, lost, seconds=8, memory_mb=400).work(deque(jobs)))
+    found = dict(crew(told, said, lost, seconds=8, memory_mb=200).work(deque(jobs)))
     assert set(found) == set(jobs)
     for job, expected in jobs.items():
         if isinstance(expected, str):
