@@ -6,14 +6,13 @@ from __future__ import annotations
 import os
 import signal
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from clusters import skip_where_ray_did_not_start
 
 from avsr.base.errors import AvsrError, UsageError
 from avsr.preprocessing.prepare import prepare
@@ -114,7 +113,7 @@ def test_places_that_cannot_be_written_are_one_line(source: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def ray() -> Iterator[object]:
+def ray(skip_where_ray_did_not_start: Callable[[object], None]) -> Iterator[object]:
     """A cluster of two CPUs on this machine."""
     found = pytest.importorskip("ray", reason="needs the extra cluster")
     try:
@@ -167,3 +166,23 @@ def test_ray_tries_jobs_of_dead_actors_again_and_gives_up_the_deadly(
     assert crashed == [5]
     with pytest.raises(AvsrError, match="something that concerns all jobs"):
         work_off(deque([7]), task, 1, done.__setitem__, crashed.append)
+
+
+class Elsewhere:
+    """A task of a module that is on this machine alone."""
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
+        return __import__, ("on_this_machine_alone",)
+
+    def __call__(self, job: int) -> int:
+        return job
+
+
+@pytest.mark.slow
+def test_actors_that_cannot_begin_are_no_fault_of_the_jobs(ray: object) -> None:
+    from avsr.base.processes.cluster import work_off
+
+    crashed: list[int] = []
+    with pytest.raises(AvsrError, match=r"^actors of Ray cannot begin \(.*on_this_machine_alone"):
+        work_off(deque([1]), Elsewhere(), 1, lambda *_: None, crashed.append)
+    assert crashed == []

@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from types import ModuleType
 from typing import Any, TypeVar
 
+from avsr.base.console import one_line
 from avsr.base.errors import AvsrError, UsageError
 from avsr.base.inputs import install
 from avsr.base.processes.pool import TRIES
@@ -63,7 +64,8 @@ def work_off(
         on_crash: told of a job given up.
 
     Raises:
-        AvsrError: Ray is not installed, or workers is 0, or the cluster ends.
+        AvsrError: Ray is not installed, or workers is 0, or the cluster ends, or actors cannot
+            begin.
         Exception: whatever the task raises; the jobs not yet done are then left undone.
     """
     for job, found in results(todo, task, workers):
@@ -181,8 +183,9 @@ def _drain(
             actor, job, died = running.pop(ready)
             try:
                 yield job, ray.get(ready)
-            except ray.exceptions.RayActorError:
+            except ray.exceptions.RayActorError as error:
                 _check_there(ray)
+                _check_began(error)
                 actor = make(task, folder)
                 if died + 1 < TRIES:
                     again.append((job, died + 1))
@@ -217,6 +220,16 @@ def _check_there(ray: Any) -> None:
             "Ray has ended, killed or out of memory; what is done so far is kept: run the same "
             "command again"
         )
+
+
+def _check_began(error: Any) -> None:
+    """Raises AvsrError where an actor died of its own beginning, and not of a job."""
+    if error.actor_init_failed:
+        reason = one_line(str(error).strip().rpartition("\n")[2])
+        raise AvsrError(
+            f"actors of Ray cannot begin ({reason}): what they do must be installed wherever one "
+            "may run"
+        ) from error
 
 
 class _Actor:

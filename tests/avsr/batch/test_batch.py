@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-from clusters import skip_where_ray_did_not_start
 from ended import until_ended
 
 from avsr.base.processes.pool import TRIES
@@ -243,7 +242,9 @@ def test_a_model_that_is_not_there_is_one_line_in_processes_too(avsr, tones: Pat
 
 
 @pytest.mark.slow
-def test_by_actors_it_is_as_in_processes(avsr, tones: Path, monkeypatch: pytest.MonkeyPatch):
+def test_by_actors_it_is_as_in_processes(
+    avsr, tones: Path, monkeypatch: pytest.MonkeyPatch, skip_where_ray_did_not_start
+):
     pytest.importorskip("ray", reason="needs the extra cluster")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     options = ("--model", "python:some_asr:Asr", "-f", "all", "-o")

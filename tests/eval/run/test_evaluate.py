@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from clusters import skip_where_ray_did_not_start
 
 from avsr import cli
 from avsr.base.errors import AvsrError
@@ -176,7 +175,11 @@ def test_numbers_do_not_depend_on_processes_or_the_day(
 
 @pytest.mark.slow
 def test_numbers_do_not_depend_on_the_engine(
-    corpus: Path, spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    corpus: Path,
+    spec: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    skip_where_ray_did_not_start: Callable[[object], None],
 ) -> None:
     pytest.importorskip("ray", reason="needs the extra cluster")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

@@ -6,12 +6,12 @@ import os
 import signal
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, SimpleNamespace
 from typing import Any
 
 import pytest
-from clusters import skip_where_ray_did_not_start
 
 from avsr.base.errors import AvsrError
 from avsr.base.processes import cluster
@@ -70,7 +70,9 @@ def end_ray(job: int) -> None:
 
 
 @pytest.mark.slow
-def test_ray_that_is_killed_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ray_that_is_killed_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, skip_where_ray_did_not_start: Callable[[object], None]
+) -> None:
     """It was waited for for ever."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(cluster, "LOOK_S", 1.0)
