@@ -105,8 +105,10 @@ class HypothesisStore:
         stamped = [line.model_copy(update={"run": self.run}) for line in lines]
         self._keep(stamped)
         if self.path is not None:
-            with writing(self.path.parent), open(self.path, "a", encoding="utf-8") as file:
-                file.write("".join(f"{line.to_json()}\n" for line in stamped))
+            text = "".join(f"{line.to_json()}\n" for line in stamped).encode()
+            whole = len(text) + 1  # so large a buffer that a kill hardly finds half of it written
+            with writing(self.path.parent), open(self.path, "ab", buffering=whole) as file:
+                file.write(text)
 
     def finish(self) -> None:
         """Writes the file anew in an order that does not depend on when a line came."""
