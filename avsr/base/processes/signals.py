@@ -47,6 +47,11 @@ class Stop:
 stop = Stop()
 
 
+class Interrupt(KeyboardInterrupt):
+    """What a signal raises. Of KeyboardInterrupt itself Python remembers that it came through text
+    that was executed, as libraries do, and ends by SIGINT at last, whoever caught it."""
+
+
 @contextmanager
 def watched(for_good: bool = False) -> Iterator[None]:
     """Signals end the process with one line: where it is `interruptible` the first one raises
@@ -73,7 +78,7 @@ def watched(for_good: bool = False) -> Iterator[None]:
         again, stop.number = stop.number is not None, number
         if again or not stop.awaited or _imports(frame):
             _leave()
-        raise KeyboardInterrupt
+        raise Interrupt
 
     def swallowed(ignored: Any) -> None:  # raised where Python lets nothing through, as in __del__
         if isinstance(ignored.exc_value, KeyboardInterrupt):

@@ -154,12 +154,13 @@ def test_a_signal_before_and_after_the_command_is_one_line(place: str):
 @pytest.mark.parametrize(
     "swallow",
     [
+        "exec('wait()')",
         "try: wait()\n    except BaseException: raise ImportError('libraries do that')",
         "class A:\n        def __del__(self): wait()\n    del_ = A()\n    del del_\n    "
         "time.sleep(600)",
     ],
 )
-def test_an_interrupt_that_a_library_swallows_ends_all_the_same(swallow: str):
+def test_an_interrupt_that_a_library_swallows_ends_all_the_same(swallow: str, tmp_path: Path):
     code = (
         "import signal, sys, time; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from avsr import cli\nfrom avsr.cli.program import app\nfrom avsr.base.console import "
@@ -170,8 +171,13 @@ def test_an_interrupt_that_a_library_swallows_ends_all_the_same(swallow: str):
         "  time.sleep(600)\n"
         "sys.exit(cli.main(['work']))"
     )
+    (tmp_path / "working.py").write_text(code)
     running = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "working"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert running.stdout is not None
     running.stdout.readline()
