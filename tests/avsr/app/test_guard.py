@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("gradio", reason="needs gradio: the extra app")
 
+from loops import run
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.testclient import TestClient
@@ -277,7 +278,7 @@ def _answers(inner: Any, path: str, receive: Any) -> list[dict[str, Any]]:
     host = [(b"host", b"localhost")]
     method = "GET" if path == "/" else "POST"
     scope = {"type": "http", "method": method, "path": path, "headers": host}
-    asyncio.run(Guard(inner, "127.0.0.1", [], [], 1)(scope, receive, send))
+    run(Guard(inner, "127.0.0.1", [], [], 1), scope, receive, send)
     return sent
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import tempfile
 import threading
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loops import run
 
 from avsr.app import room
 from avsr.app.shelf import LEFT_S
@@ -186,7 +186,7 @@ def test_of_an_upload_that_breaks_off_nothing_stays(client: Any, folder: Path, c
     headers = [(name.encode(), value.encode()) for name, value in said.items()]
     scope = {"type": "http", "method": "POST", "path": UPLOAD, "headers": headers}
     scope |= {"query_string": b"", "http_version": "1.1", "root_path": ""}
-    asyncio.run(client.app(scope, receive, send))
+    run(client.app, scope, receive, send)
     assert seen == [1]
     assert answered == []
     assert not _stored(folder)
