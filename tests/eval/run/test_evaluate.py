@@ -44,7 +44,7 @@ def listen(audio, lips, audio_present, video_present):
     if os.environ.get("CALLS"):
         with open(os.environ["CALLS"], "a") as file:
             file.write(".")
-            is_enough = file.tell() > int(os.environ.get("MOST", "1000000"))
+            is_enough = file.tell() > int(os.environ.get("MOST_CALLS", "1000000"))
         time.sleep(600 if is_enough else 0.02)
     heard, seen = np.abs(audio).sum() * 1000, lips.astype(np.int64).sum()
     sums = int(heard) + int(seen) + int(video_present.sum())
@@ -216,7 +216,7 @@ def test_a_killed_run_computes_nothing_twice(
         str(out),
     ]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    run = subprocess.Popen(command, env=os.environ | {"MOST": "100"}, **quiet)
+    run = subprocess.Popen(command, env=os.environ | {"MOST_CALLS": "100"}, **quiet)
     hypotheses = out / "hypotheses.jsonl"
     job = 16 * 3  # the clips of a batch, as three modalities
     while run.poll() is None and not (hypotheses.exists() and len(lines_of(out)) >= job):
