@@ -351,6 +351,7 @@ def lecture(tones: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("counted_asr.py").write_text(COUNTED)
     monkeypatch.delitem(sys.modules, "counted_asr", raising=False)
     monkeypatch.setenv("HOW", "interrupt")
+    monkeypatch.setenv("MOST", "0")  # _stopped sets it; this takes it away afterwards
     return Path("lecture.wav")
 
 
