@@ -21,6 +21,7 @@ from avsr.preprocessing.clip import FPS, Clip
 from avsr.recognisers.protocol import Recogniser, stream_for
 from avsr.transcribing.engine import timed
 from avsr.transcribing.voice.activity import SURE, runs, spoken
+from avsr.transcribing.voice.gated import ungated
 from avsr.transcribing.windows import joined
 
 STEP_S = 0.4  # of media between two passes, where the recogniser keeps up
@@ -119,7 +120,7 @@ class Captioner:
 
     def _words(self, part: Clip, speaking: np.ndarray, stream: str, *, closed: bool) -> list[Word]:
         """What is said in a part, without what is final already."""
-        (found,) = self.recogniser.recognise_part([part], stream, closed)
+        (found,) = self.recogniser.recognise_part([ungated(part)], stream, closed)
         said = timed(found, part, speaking)
         sure = SURE if self.recogniser.calibrated else 1.0
         said = spoken(said, part, speaking, sure=sure)

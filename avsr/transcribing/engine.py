@@ -26,6 +26,7 @@ from avsr.transcribing.kept import Hear, remembering
 from avsr.transcribing.pauses import between_pauses
 from avsr.transcribing.transcript import Segment, Transcript, segments
 from avsr.transcribing.voice.activity import SILENCE, SURE, level, spoken, stretches
+from avsr.transcribing.voice.gated import ungated
 from avsr.transcribing.windows import in_windows, passages
 
 if TYPE_CHECKING:
@@ -252,7 +253,8 @@ class Listener:
         speaking, perceptible = self._activity(clip)
         self._spoken.append((clip.start_s, speaking))
         present = clip.audio_present | clip.video_present
-        parts = [clip.window(first, last) for first, last in stretches(perceptible, present)]
+        given = ungated(clip)
+        parts = [given.window(first, last) for first, last in stretches(perceptible, present)]
         # then nothing that is said goes on after the clip
         ended = clip.frames > 0 and not perceptible[-1]
         found = [*self._hear(parts[:-1], self._modality, True)] if parts[1:] else []
@@ -266,7 +268,7 @@ class Listener:
     def _segment(self, clip: Clip, speaking: np.ndarray) -> Hypothesis:
         """What lies between two pauses: words where nobody speaks are made up, and dropped."""
         self._spoken.append((clip.start_s, speaking))
-        (found,) = self._hear([mask(clip, self._modality)], self._modality, True)
+        (found,) = self._hear([ungated(mask(clip, self._modality))], self._modality, True)
         said = timed(found, clip, speaking)
         words = spoken(said, clip, speaking, sure=SURE if self._recogniser.calibrated else 1.0)
         self._dropped += len(said) - len(words)

@@ -20,6 +20,7 @@ from avsr.preprocessing.everybody import Everybody
 from avsr.preprocessing.media.streams import probe
 from avsr.preprocessing.reader import stream_clips
 from avsr.transcribing.engine import FACE_SHARE, Progress
+from avsr.transcribing.voice.gated import ungated
 
 if TYPE_CHECKING:
     import torch
@@ -116,7 +117,8 @@ def gather(
     windows = []
     for clip in recogniser.synchronised(clips, remarks):
         anything = clip.audio_present.any() or clip.video_present.any()
-        found = crossing(network, clip, device) if network is not None and anything else None
+        heard = ungated(clip)
+        found = crossing(network, heard, device) if network is not None and anything else None
         windows.append(Window(clip, found))
         tell(FACE_SHARE * shown_s + (1 - FACE_SHARE) * clip.start_s)
     return Material(windows, whole, network is not None, remarks)
